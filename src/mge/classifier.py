@@ -1,0 +1,181 @@
+"""A trained mixture that answers questions about photos."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import torch
+from PIL import Image
+
+from mge.config import DataConfig
+from mge.data.photo import open_photo
+from mge.data.transforms import CropGeometry, eval_view
+from mge.errors import DataError
+from mge.models.mixture import MixtureOfExperts
+from mge.storage.model_folder import StoredModel, load_model
+from mge.storage.run_folder import find_model_folder
+
+Photo = str | Path | bytes | Image.Image
+
+
+class Prepared(NamedTuple):
+    """A photo as the network wants it."""
+
+    image: torch.Tensor  # uint8 (3, side, side)
+    geometry: CropGeometry  # how to get from there to the photo's own pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a mixture says about one photo.
+
+    Args:
+        path: Where the photo came from; empty for a picture in memory.
+        label: Name of the likeliest class.
+        probability: Its probability according to the mixture, from 0 to 1.
+        probabilities: The probability of every class, in the order of `class_names`.
+        class_names: Names of the classes.
+        expert_labels: The class that each expert by itself holds for likeliest.
+        gate_probs: How much each expert counted.
+        boxes_xyxy: What each expert saw, in the photo's own pixels, end-exclusive.
+    """
+
+    path: str
+    label: str
+    probability: float
+    probabilities: tuple[float, ...]
+    class_names: tuple[str, ...]
+    expert_labels: tuple[str, ...]
+    gate_probs: tuple[float, ...]
+    boxes_xyxy: tuple[tuple[float, float, float, float], ...]
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """The k likeliest classes with their probabilities, likeliest first."""
+        ranked = sorted(zip(self.class_names, self.probabilities, strict=True), key=lambda pair: -pair[1])
+        return ranked[:k]
+
+
+class Classifier:
+    """A mixture with its class names and its way of preparing photos.
+
+    Args:
+        model: The mixture, in the mode of evaluation.
+        class_names: Names of the classes, in the order of the logits.
+        data: How photos are resized and cropped.
+    """
+
+    def __init__(self, model: MixtureOfExperts, *, class_names: Sequence[str], data: DataConfig | None = None) -> None:
+        self.model = model.eval()
+        self.class_names = tuple(class_names)
+        self.data = data or DataConfig()
+        self.side = round(model.config.size * model.config.detail)
+
+    @classmethod
+    def from_stored(cls, stored: StoredModel) -> "Classifier":
+        """Builds the network of a model folder and fills it with its weights."""
+        model = MixtureOfExperts.from_config(stored.config, num_classes=len(stored.class_names))
+        model.load_state_dict(stored.state)
+        preprocessing = stored.metadata.get("preprocessing", {})
+        return cls(model, class_names=stored.class_names, data=DataConfig.from_dict(preprocessing))
+
+    def prepare(self, photo: Photo) -> Prepared:
+        """A photo as the network wants it.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        opened = photo if isinstance(photo, Image.Image) else open_photo(photo)
+        return Prepared(*eval_view(opened.convert("RGB"), side=self.side, config=self.data))
+
+    @overload
+    def predict(self, photos: Photo) -> Prediction: ...
+
+    @overload
+    def predict(self, photos: Sequence[Photo], *, batch_size: int = 16) -> list[Prediction]: ...
+
+    def predict(self, photos: Photo | Sequence[Photo], *, batch_size: int = 16) -> Prediction | list[Prediction]:
+        """Classifies a photo, or a list of them.
+
+        Args:
+            photos: A path, the bytes of a file or a Pillow image, or a list of these.
+            batch_size: Photos at a time.
+
+        Raises:
+            DataError: a photo cannot be read.
+        """
+        single = isinstance(photos, str | Path | bytes | Image.Image)
+        predictions: list[Prediction] = []
+        for result in self.stream([photos] if single else photos, batch_size=batch_size):  # type: ignore[list-item]
+            if isinstance(result, DataError):
+                raise result
+            predictions.append(result)
+        return predictions[0] if single else predictions
+
+    def stream(self, photos: Iterable[Photo], *, batch_size: int = 16) -> Iterator[Prediction | DataError]:
+        """Classifies photos one batch after the other.
+
+        Yields:
+            For each photo, in order, its prediction, or the reason why it cannot be read.
+        """
+        remaining = iter(photos)
+        while batch := list(islice(remaining, batch_size)):
+            prepared = [self._try_to_prepare(photo) for photo in batch]
+            readable = [(photo, item) for photo, item in zip(batch, prepared, strict=True) if isinstance(item, Prepared)]
+            predicted = iter(self._predict_batch(readable) if readable else ())
+            for item in prepared:
+                yield item if isinstance(item, DataError) else next(predicted)
+
+    def _try_to_prepare(self, photo: Photo) -> Prepared | DataError:
+        try:
+            return self.prepare(photo)
+        except DataError as error:
+            return error
+
+    @torch.inference_mode()
+    def _predict_batch(self, photos: list[tuple[Photo, Prepared]]) -> list[Prediction]:
+        device = next(self.model.parameters()).device
+        output = self.model(torch.stack([prepared.image for _, prepared in photos]).to(device))
+        probabilities = output.logits.float().softmax(1).cpu()
+        return [
+            self._prediction(
+                photo,
+                probabilities[number],
+                gate_probs=output.gate_probs[number].tolist(),
+                expert_labels=output.joint_logits[number].argmax(1).tolist(),
+                boxes_xyxy=prepared.geometry.to_photo(output.boxes_xyxy[number].float().cpu()).tolist(),
+            )
+            for number, (photo, prepared) in enumerate(photos)
+        ]
+
+    def _prediction(
+        self, photo: Photo, probabilities: torch.Tensor, *, gate_probs: list[float], expert_labels: list[int],
+        boxes_xyxy: list[Any],
+    ) -> Prediction:  # fmt: skip
+        best = int(probabilities.argmax())
+        return Prediction(
+            path=str(photo) if isinstance(photo, str | Path) else "",
+            label=self.class_names[best],
+            probability=float(probabilities[best]),
+            probabilities=tuple(probabilities.tolist()),
+            class_names=self.class_names,
+            expert_labels=tuple(self.class_names[label] for label in expert_labels),
+            gate_probs=tuple(gate_probs),
+            boxes_xyxy=tuple(tuple(box) for box in boxes_xyxy),
+        )
+
+
+def load(path: str | Path, *, device: str = "cpu") -> Classifier:
+    """Loads a trained classifier.
+
+    Args:
+        path: A run folder (its best model is taken) or a model folder.
+        device: Where it shall run, as torch names it.
+
+    Raises:
+        ModelFolderError: there is no whole model at this path.
+    """
+    classifier = Classifier.from_stored(load_model(find_model_folder(path)))
+    classifier.model.to(device)
+    return classifier

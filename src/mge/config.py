@@ -1,0 +1,313 @@
+"""Every option of MGE, its default, what it accepts, and the presets.
+
+Three frozen dataclasses hold the options by concern: the network (`ModelConfig`), the photos (`DataConfig`) and the
+training (`TrainConfig`). Their field names are the names of the command line's flags. They validate themselves.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args, get_origin
+
+from mge.errors import ConfigError
+
+Attention = Literal["own", "first"]
+Diversity = Literal["paper", "authors", "none"]
+Gate = Literal["own", "shared"]
+Geometry = Literal["pixels", "authors"]
+Mix = Literal["logits", "probs"]
+Normalisation = Literal["imagenet", "half"]
+PartHead = Literal["auto", "dense", "classwise"]
+ZoomFrom = Literal["photo", "previous"]
+
+Resize = Literal["short", "squash"]
+
+Decay = Literal["cosine", "step"]
+Baseline = Literal["none", "same_view", "equal_compute", "both"]
+Optimizer = Literal["sgd", "adamw"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Schedule = Literal["joint", "progressive"]
+Start = Literal["weights", "former"]
+Preset = Literal["default", "paper", "authors"]
+
+
+class _Options:
+    """Validation shared by the option classes: literals, bounds, unknown names."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            _check_literal(field, getattr(self, field.name))
+        self._check()
+
+    def _check(self) -> None:
+        """Checks what no type can say."""
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> Self:
+        """The options of a mapping, the defaults for the rest.
+
+        Raises:
+            ConfigError: a name is unknown, or a value is not accepted.
+        """
+        check_names(options, known=[field.name for field in dataclasses.fields(cls)])  # type: ignore[arg-type]
+        return cls(**options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as plain JSON-able values."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(_Options):
+    """The mixture's architecture: what is stored with a model.
+
+    Args:
+        backbone: Name of a timm model whose features can be read at two depths.
+        experts: Number of experts. 1 is a single network.
+        size: Side in pixels of the square view that every expert sees.
+        detail: How many times larger than a view the photo is kept, so that a zoom shows real detail. 1 is the paper.
+        output_stride: Pixels of a view for each cell of the last feature map: 32, 16 or 8. 0 leaves it to the backbone.
+        zoom_from: Whether an expert's view is cut out of the `photo` itself or out of the `previous` expert's view.
+        geometry: `pixels` treats a pixel as an area and a box as end-exclusive; `authors` aligns corners and drops the
+            last row and column, as the authors' program does.
+        attention: Whether each expert's `own` classifier weights its map, or the `first` expert's weights all of them.
+        positive_weights: Whether negative channel weights are set to 0 before the map is summed.
+        attention_threshold: Fraction of the map's range above which a point lies inside the box, between 0 and 1.
+        part_filters: Number of part filters for each class. 0 leaves the part and joint heads out: a plain network.
+        part_padding: Zero cells put around the feature map before the part filters. The authors' program has 1.
+        part_head: `dense`: each class reads the part features of all classes, as in the paper; `classwise`: its own
+            only, so that heads grow linearly with classes; `auto`: dense for up to 500 classes.
+        part_gradient: Whether the part and joint heads train the backbone.
+        gate: Whether the gate has a backbone of its `own` or reads the `shared` features of the first expert.
+        mix: Whether the gate weighs the experts' `logits` or their probabilities (`probs`).
+        normalisation: Mean and standard deviation of the input: ImageNet's, or 0.5 each (`half`).
+    """
+
+    backbone: str = "resnet50"
+    experts: int = 3
+    size: int = 448
+    detail: float = 1.0
+    output_stride: int = 0
+    zoom_from: ZoomFrom = "photo"
+    geometry: Geometry = "pixels"
+    attention: Attention = "own"
+    positive_weights: bool = False
+    attention_threshold: float = 0.3
+    part_filters: int = 10
+    part_padding: int = 0
+    part_head: PartHead = "auto"
+    part_gradient: bool = True
+    gate: Gate = "shared"
+    mix: Mix = "logits"
+    normalisation: Normalisation = "imagenet"
+
+    def _check(self) -> None:
+        check_range("experts", self.experts, at_least=1)
+        check_range("size", self.size, at_least=16)
+        check_range("detail", self.detail, at_least=1, at_most=16)
+        check_choice("output_stride", self.output_stride, (0, 8, 16, 32))
+        check_range("attention_threshold", self.attention_threshold, at_least=0, at_most=1)
+        check_range("part_filters", self.part_filters, at_least=0)
+        check_range("part_padding", self.part_padding, at_least=0)
+        if self.part_filters == 0 and self.experts > 1:
+            raise ConfigError(
+                f"part_filters is 0 and experts is {self.experts}: a network without part filters has one head only; "
+                "use experts=1, or part_filters of at least 1"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(_Options):
+    """How photos become batches.
+
+    Args:
+        val_fraction: Fraction of the training photos of each class held out for validation where the data has no
+            validation split.
+        test_fraction: Fraction of all photos of each class held out for testing where the data has no test split.
+        resize: `short` scales the photo's shorter side and keeps its shape; `squash` scales both sides alike.
+        crop_fraction: Side of the square crop as a fraction of the resized photo. The paper crops 448 out of 512.
+        flip: Whether training mirrors half of the photos.
+        jitter: Strength of the random change of brightness, contrast and saturation in training, from 0 (none) to 1.
+        workers: Number of processes that decode photos. -1 chooses by the machine.
+        cache: Whether resized photos are kept in memory: `auto` does where they fit well.
+    """
+
+    val_fraction: float = 0.1
+    test_fraction: float = 0.2
+    resize: Resize = "short"
+    crop_fraction: float = 0.875
+    flip: bool = True
+    jitter: float = 0.0
+    workers: int = -1
+    cache: Literal["auto", "yes", "no"] = "auto"
+
+    def _check(self) -> None:
+        check_range("val_fraction", self.val_fraction, at_least=0, at_most=0.9)
+        check_range("test_fraction", self.test_fraction, at_least=0, at_most=0.9)
+        check_range("crop_fraction", self.crop_fraction, at_least=0.1, at_most=1)
+        check_range("jitter", self.jitter, at_least=0, at_most=1)
+        check_range("workers", self.workers, at_least=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(_Options):
+    """How the mixture learns.
+
+    Args:
+        epochs: Passes over the training photos (under the progressive schedule: for each expert).
+        batch_size: Photos a step, over all devices.
+        seed: Decides the order of photos, augmentation, dropout, first weights and splits.
+        schedule: `joint` trains all experts in each step; `progressive` adds one after the other.
+        freeze_former: Whether the progressive schedule leaves former experts as they are.
+        start: What an expert's backbone starts from under the progressive schedule: its own first `weights`, or a copy
+            of the `former` expert.
+        pretrained: Whether backbones start from timm's ImageNet weights (downloaded once).
+        weights: File with backbone weights (.safetensors or .pth) to use instead of a download.
+        optimizer: `sgd` with momentum 0.9, or `adamw`.
+        backbone_lr: Highest learning rate of the backbones.
+        head_lr: Highest learning rate of heads and gate.
+        weight_decay: L2 penalty (`sgd`) or decoupled decay (`adamw`).
+        warmup_epochs: Epochs during which the learning rate rises from 0.
+        decay: `cosine` to 0, or `step`: a tenth after each `decay_epochs`.
+        decay_epochs: Length in epochs of a step of the `step` decay.
+        label_smoothing: Probability mass given to the wrong classes by the classification terms.
+        diversity: Which diversity term is added between consecutive experts.
+        diversity_weight: Its weight.
+        clip_norm: Largest gradient norm of an expert. 0 does not clip.
+        accumulate: Batches whose gradients are added before the weights change.
+        ema: Decay of the averaged weights that are evaluated and saved. 0 keeps none.
+        precision: Arithmetic of the backbones: `auto` takes bfloat16 where the hardware multiplies it natively (AMX,
+            CUDA).
+        channels_last: Whether pictures are laid out with channels last in memory.
+        baseline: Also train plain networks to compare with: the `same_view`, `equal_compute` (a larger view), or `both`.
+        accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
+        devices: Number of devices, or `auto`.
+        nodes: Number of machines.
+        strategy: Lightning Fabric's strategy: auto, ddp, fsdp.
+        checkpoint_minutes: Minutes between checkpoints inside an epoch. One is written after each epoch anyway.
+    """
+
+    epochs: int = 100
+    batch_size: int = 16
+    seed: int = 0
+    schedule: Schedule = "joint"
+    freeze_former: bool = True
+    start: Start = "weights"
+    pretrained: bool = True
+    weights: str | None = None
+    optimizer: Optimizer = "sgd"
+    backbone_lr: float = 0.001
+    head_lr: float = 0.01
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 0.0
+    decay: Decay = "cosine"
+    decay_epochs: int = 30
+    label_smoothing: float = 0.0
+    diversity: Diversity = "paper"
+    diversity_weight: float = 1.0
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    ema: float = 0.0
+    precision: Precision = "auto"
+    channels_last: bool = True
+    baseline: Baseline = "none"
+    accelerator: str = "auto"
+    devices: str = "1"
+    nodes: int = 1
+    strategy: str = "auto"
+    checkpoint_minutes: float = 10.0
+
+    def _check(self) -> None:
+        check_range("epochs", self.epochs, at_least=1)
+        check_range("batch_size", self.batch_size, at_least=1)
+        check_range("seed", self.seed, at_least=0, at_most=2**32 - 1)
+        check_range("accumulate", self.accumulate, at_least=1)
+        check_range("decay_epochs", self.decay_epochs, at_least=1)
+        check_range("ema", self.ema, at_least=0, at_most=0.99999)
+        check_range("label_smoothing", self.label_smoothing, at_least=0, at_most=0.9)
+        for name in ("backbone_lr", "head_lr", "weight_decay", "warmup_epochs", "diversity_weight", "clip_norm",
+                     "checkpoint_minutes"):  # fmt: skip
+            check_range(name, getattr(self, name), at_least=0)
+
+
+# What each preset changes. `paper` and `authors` follow the sources named in docs/deviations.md.
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "default": {},
+    "paper": {
+        "zoom_from": "photo",
+        "gate": "own",
+        "attention": "own",
+        "attention_threshold": 0.2,
+        "diversity": "paper",
+        "optimizer": "sgd",
+        "decay": "step",
+    },
+    "authors": {
+        "zoom_from": "previous",
+        "geometry": "authors",
+        "gate": "own",
+        "attention": "first",
+        "positive_weights": True,
+        "attention_threshold": 0.2,
+        "part_padding": 1,
+        "part_gradient": False,
+        "normalisation": "half",
+        "diversity": "authors",
+        "schedule": "joint",
+        "optimizer": "sgd",
+        "decay": "step",
+        "batch_size": 10,
+    },
+}
+
+
+def split_options(options: Mapping[str, Any], *, preset: Preset = "default") -> tuple[ModelConfig, DataConfig, TrainConfig]:
+    """Sorts flat options into the three classes, over the preset's values.
+
+    Args:
+        options: Flat names and values, as the command line has them.
+        preset: Whose values hold where `options` says nothing.
+
+    Raises:
+        ConfigError: a name is unknown, a value is not accepted, or there is no such preset.
+    """
+    check_choice("preset", preset, get_args(Preset))
+    classes = (ModelConfig, DataConfig, TrainConfig)
+    names = {cls: [field.name for field in dataclasses.fields(cls)] for cls in classes}
+    check_names(options, known=[name for cls in classes for name in names[cls]])
+    merged = {**PRESETS[preset], **options}
+    model, data, train = ({name: merged[name] for name in names[cls] if name in merged} for cls in classes)
+    return ModelConfig(**model), DataConfig(**data), TrainConfig(**train)
+
+
+def check_names(options: Mapping[str, Any], *, known: list[str]) -> None:
+    """Raises ConfigError at the first unknown name, and suggests the nearest known one."""
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "known options: " + ", ".join(known)
+            raise ConfigError(f"unknown option {name!r}; {hint}")
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raises ConfigError unless the value is one of the choices."""
+    if value not in choices:
+        raise ConfigError(f"{name} is {value!r}; accepted: " + ", ".join(str(choice) for choice in choices))
+
+
+def check_range(name: str, value: float, *, at_least: float, at_most: float | None = None) -> None:
+    """Raises ConfigError unless the value is a number inside the bounds."""
+    bounds = f"at least {at_least:g}" + ("" if at_most is None else f" and at most {at_most:g}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{name} is {value!r}; accepted: a number, {bounds}")
+    if not (at_least <= value and (at_most is None or value <= at_most)):
+        raise ConfigError(f"{name} is {value}; accepted: {bounds}")
+
+
+def _check_literal(field: "dataclasses.Field[Any]", value: object) -> None:
+    if get_origin(field.type) is Literal:
+        check_choice(field.name, value, get_args(field.type))
+    elif field.type is bool and not isinstance(value, bool):
+        raise ConfigError(f"{field.name} is {value!r}; accepted: true, false")
+    elif field.type is int and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ConfigError(f"{field.name} is {value!r}; accepted: a whole number")

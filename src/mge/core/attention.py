@@ -1,0 +1,94 @@
+"""Where an expert looked: class activation maps in closed form, without autograd.
+
+An expert's large-part head is a mean pool followed by a linear layer, so the gradient of a class's logit with respect to
+channel k of the last feature map is `weight[c, k] / (h * w)` in every cell. Grad-CAM needs nothing more.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from mge.core.zoom import Geometry
+
+
+def channel_weights(
+    classifier: Float[Tensor, "C D"], labels: Int[Tensor, " B"], *, num_cells: int, positive: bool = False
+) -> Float[Tensor, "B D"]:
+    """The Grad-CAM weight of each channel for one class a photo.
+
+    Args:
+        classifier: Weight of the linear layer behind the mean pool.
+        labels: The class that each photo's map is made for.
+        num_cells: Number of cells h * w of the pooled feature map.
+        positive: Whether negative weights become 0.
+
+    Returns:
+        The mean over the cells of the gradient of the class's logit.
+
+    Source: section 3.1 of the paper, with Grad-CAM (Selvaraju et al., ICCV 2017, equation 1).
+    Differs: `positive` is the authors' program, which applies ReLU to the gradient before its mean.
+    """
+    weights = classifier[labels].float() / num_cells
+    return weights.relu() if positive else weights
+
+
+def attention_map(features: Float[Tensor, "B D h w"], weights: Float[Tensor, "B D"]) -> Float[Tensor, "B h w"]:
+    """The class activation map: channels summed with their weights, negative evidence left out.
+
+    Args:
+        features: Feature map of the last stage.
+        weights: Weight of each channel, from `channel_weights`.
+
+    Returns:
+        The map in float32 whatever autocast says, at least 0 everywhere.
+
+    Source: Grad-CAM (Selvaraju et al., ICCV 2017, equation 2).
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        cells = features.float().flatten(2)
+        summed = torch.bmm(weights.float().unsqueeze(1), cells).squeeze(1)
+        return summed.relu().unflatten(1, features.shape[2:])
+
+
+def scale_to_unit(maps: Float[Tensor, "B h w"]) -> Float[Tensor, "B h w"]:
+    """Each map shifted and scaled to run from 0 to 1; a map without contrast becomes 0."""
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return (maps - low) / (high - low).clamp_min(torch.finfo(maps.dtype).tiny)
+
+
+def attention_boxes(
+    maps: Float[Tensor, "B h w"], *, size: tuple[int, int], threshold: float, geometry: Geometry = "pixels"
+) -> Float[Tensor, "B 4"]:
+    """The smallest box around everything that the map, enlarged to the view, holds for important.
+
+    Args:
+        maps: Class activation maps.
+        size: Height and width of the view in pixels.
+        threshold: Fraction of the enlarged map's range, between 0 and 1, from which a pixel counts.
+        geometry: `pixels`: the box is end-exclusive and holds every pixel that counts. `authors`: the map is enlarged
+            with aligned corners, the last row and column are left out, an empty box becomes the whole view.
+
+    Returns:
+        Boxes as x1, y1, x2, y2 in pixels of the view. A map without contrast gives the whole view.
+
+    Source: section 3.1 of the paper; its threshold and enlargement are those of the authors' program.
+    """
+    corners = geometry == "authors"
+    enlarged = functional.interpolate(maps.unsqueeze(1), size=size, mode="bilinear", align_corners=corners).squeeze(1)
+    mask = scale_to_unit(enlarged) >= threshold
+    mask = mask | ~mask.flatten(1).any(1)[:, None, None]
+    x1, x2 = _extent(mask.any(1))
+    y1, y2 = _extent(mask.any(2))
+    boxes = torch.stack((x1, y1, x2, y2), dim=1).to(maps.dtype)
+    whole = torch.tensor([0, 0, size[1], size[0]], dtype=maps.dtype, device=maps.device)
+    if corners:
+        is_empty = (x1 == x2) | (y1 == y2)
+        return torch.where(is_empty.unsqueeze(1), whole, boxes)
+    return boxes + torch.tensor([0, 0, 1, 1], dtype=maps.dtype, device=maps.device)
+
+
+def _extent(marked: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of the first and of the last marked element of each row of a (B, N) mask."""
+    numbers = marked.int()
+    return numbers.argmax(1), marked.shape[1] - 1 - numbers.flip(1).argmax(1)

@@ -1,0 +1,62 @@
+"""How well boxes and maps that were learned without boxes find the thing itself."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def box_iou(boxes_xyxy: Float[Tensor, "N 4"], true_boxes_xyxy: Float[Tensor, "N 4"]) -> Float[Tensor, " N"]:
+    """Intersection over union of each box with the true box of the same row; end-exclusive pixels."""
+    top_left = torch.maximum(boxes_xyxy[:, :2], true_boxes_xyxy[:, :2])
+    bottom_right = torch.minimum(boxes_xyxy[:, 2:], true_boxes_xyxy[:, 2:])
+    overlap = (bottom_right - top_left).clamp_min(0).prod(1)
+    union = _area(boxes_xyxy) + _area(true_boxes_xyxy) - overlap
+    return torch.where(union > 0, overlap / union.clamp_min(torch.finfo(union.dtype).tiny), torch.zeros_like(union))
+
+
+def max_box_accuracy(ious: Float[Tensor, "T N"], *, iou_threshold: float = 0.5) -> Float[Tensor, ""]:
+    """The largest fraction of photos found, over the thresholds that cut the maps into boxes.
+
+    Args:
+        ious: Intersection over union for each of T attention thresholds and N photos.
+        iou_threshold: From where on a box counts as found.
+
+    Source: MaxBoxAcc (Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020).
+    """
+    return (ious >= iou_threshold).float().mean(1).amax()
+
+
+def max_box_accuracy_v2(ious: Float[Tensor, "T N"]) -> Float[Tensor, ""]:
+    """The mean of `max_box_accuracy` at 0.3, 0.5 and 0.7.
+
+    Source: MaxBoxAccV2 (Choe et al., arXiv 2007.04178).
+    """
+    return torch.stack([max_box_accuracy(ious, iou_threshold=at) for at in (0.3, 0.5, 0.7)]).mean()
+
+
+def map_peaks(
+    maps: Float[Tensor, "N h w"], boxes_xyxy: Float[Tensor, "N 4"]
+) -> Float[Tensor, "N 2"]:
+    """Where each map is highest: the centre x, y of that cell in pixels of the picture.
+
+    Args:
+        maps: Attention maps over what the boxes show.
+        boxes_xyxy: The part of the picture that each map lies over, in pixels.
+    """
+    height, width = maps.shape[1:]
+    peak = maps.flatten(1).argmax(1)
+    cell = torch.stack((peak % width, peak // width), dim=1).to(maps.dtype) + 0.5
+    size = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / torch.tensor([width, height], dtype=maps.dtype, device=maps.device)
+    return boxes_xyxy[:, :2] + cell * size
+
+
+def is_inside(points_xy: Float[Tensor, "N 2"], boxes_xyxy: Float[Tensor, "N 4"]) -> Bool[Tensor, " N"]:
+    """Whether each point lies in the box of its row: a hit of the pointing game.
+
+    Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
+    """
+    return ((points_xy >= boxes_xyxy[:, :2]) & (points_xy < boxes_xyxy[:, 2:])).all(1)
+
+
+def _area(boxes_xyxy: Tensor) -> Tensor:
+    return (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).clamp_min(0).prod(1)

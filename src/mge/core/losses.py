@@ -1,0 +1,142 @@
+"""What the experts and the gate learn from: classification terms, diversity terms, their sum."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from mge.core.outputs import ExpertOutput
+
+Diversity = Literal["paper", "authors", "none"]
+
+
+class ExpertLoss(NamedTuple):
+    """The terms of one expert's loss, each a scalar, unweighted."""
+
+    large: Tensor
+    part: Tensor
+    joint: Tensor
+    diversity: Tensor
+
+    def total(self, *, diversity_weight: float) -> Tensor:
+        """Their sum, with the diversity term weighted."""
+        return self.large + self.part + self.joint + diversity_weight * self.diversity
+
+
+def classification_loss(
+    logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *, label_smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """Cross-entropy, the mean over the photos.
+
+    Source: section 3.3 of the paper, for each head and for the mixture.
+    """
+    return functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+
+
+def diversity_paper(
+    logits: Float[Tensor, "B C"], former_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]
+) -> Float[Tensor, ""]:
+    """How alike two consecutive experts see the wrong classes: 1 when the same, towards 0 the more they differ.
+
+    The true class is taken out of both distributions, the rest is renormalised, and KL(former || this) is the sum over
+    the wrong classes. The divergence has no upper bound and an expert could drive it up for ever by ruling out a class
+    that the former holds for likely. So the term is `exp(-KL)`, photo by photo: between 0 and 1, its gradient
+    `-exp(-KL) * dKL` fades as the divergence grows, and a photo on which the experts already differ is left alone.
+
+    Args:
+        logits: The expert's joint logits.
+        former_logits: Those of the expert before it, which receive no gradient.
+        labels: True classes.
+
+    Source: section 3.2 of the paper (the most likely, true class is removed and the rest renormalised).
+    Differs: `exp(-KL)` bounds it, as the authors' program does entry by entry.
+    """
+    is_true = _is_true_class(logits, labels)
+    wrong = _log_probs_of_wrong(logits, is_true)
+    former_wrong = _log_probs_of_wrong(former_logits.detach(), is_true)
+    entries = former_wrong.exp() * (former_wrong - wrong)
+    divergence = entries.masked_fill(is_true, 0.0).sum(1)
+    return torch.exp(-divergence).mean()
+
+
+def diversity_authors(
+    logits: Float[Tensor, "B C"], former_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]
+) -> Float[Tensor, ""]:
+    """The diversity term of the authors' program.
+
+    Probabilities and log-probabilities of the true class are set to 0, the rest is not renormalised, and the mean of
+    `exp(-former * (log former - log this))` is taken over photos and classes.
+
+    Args:
+        logits: The expert's joint logits.
+        former_logits: Those of the expert before it, which receive no gradient.
+        labels: True classes.
+
+    Source: the authors' program, recorded in shared/official_parity.
+    Differs: from the paper, by the missing renormalisation and by bounding each entry: with 200 classes nearly every
+        entry is 1, so the term has almost no gradient.
+    """
+    is_true = _is_true_class(logits, labels)
+    former = functional.softmax(former_logits.detach().float(), dim=1).masked_fill(is_true, 0.0)
+    this_log = functional.log_softmax(logits.float(), dim=1).masked_fill(is_true, 0.0)
+    entries = torch.xlogy(former, former) - former * this_log
+    return torch.exp(-entries).mean()
+
+
+def expert_loss(
+    output: ExpertOutput,
+    former_logits: Float[Tensor, "B C"] | None,
+    labels: Int[Tensor, " B"],
+    *,
+    diversity: Diversity = "paper",
+    label_smoothing: float = 0.0,
+) -> ExpertLoss:
+    """The terms of one expert's loss.
+
+    Args:
+        output: What the expert said.
+        former_logits: Joint logits of the expert before it, or None for the first expert, which has no diversity term.
+        labels: True classes.
+        diversity: Which diversity term, or none.
+        label_smoothing: Probability mass given to the wrong classes by the classification terms.
+
+    Source: section 3.3 of the paper.
+    """
+    large, part, joint = (
+        classification_loss(logits, labels, label_smoothing=label_smoothing)
+        for logits in (output.large_logits, output.part_logits, output.joint_logits)
+    )
+    if former_logits is None or diversity == "none":
+        return ExpertLoss(large, part, joint, torch.zeros_like(large))
+    term = {"paper": diversity_paper, "authors": diversity_authors}[diversity]
+    return ExpertLoss(large, part, joint, term(output.joint_logits, former_logits, labels))
+
+
+def mix_experts(
+    joint_logits: Float[Tensor, "B E C"], gate_probs: Float[Tensor, "B E"], *, mix: Literal["logits", "probs"]
+) -> Float[Tensor, "B C"]:
+    """The mixture of the experts' answers.
+
+    Args:
+        joint_logits: The experts' logits.
+        gate_probs: How much each expert counts.
+        mix: Whether logits are mixed, or probabilities; then the result is their logarithm.
+
+    Source: section 3.4 of the paper. Differs: the authors' program mixes logits.
+    """
+    weights, logits = gate_probs.float().unsqueeze(2), joint_logits.float()
+    if mix == "logits":
+        return (weights * logits).sum(1)
+    log_weights = weights.clamp_min(torch.finfo(torch.float32).tiny).log()
+    return torch.logsumexp(log_weights + functional.log_softmax(logits, dim=2), dim=1)
+
+
+def _is_true_class(logits: Tensor, labels: Tensor) -> Bool[Tensor, "B C"]:
+    return torch.arange(logits.shape[1], device=logits.device) == labels.unsqueeze(1)
+
+
+def _log_probs_of_wrong(logits: Tensor, is_true: Tensor) -> Tensor:
+    """Log-probabilities renormalised over the wrong classes; minus infinity for the true one."""
+    return functional.log_softmax(logits.float().masked_fill(is_true, -torch.inf), dim=1)

@@ -1,0 +1,33 @@
+"""What the networks return, and the legend of shape letters.
+
+B batch, E experts, C classes, D channels, H W pixels, h w cells of a feature map.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class ExpertOutput(NamedTuple):
+    """One expert's answer about one view."""
+
+    large_logits: Tensor  # (B, C) large-part head: mean pool of the last stage
+    part_logits: Tensor  # (B, C) small-part head: max pool of the part filters
+    joint_logits: Tensor  # (B, C) both features, each scaled to unit length
+    large_features: Tensor  # (B, D) mean pool of the last stage
+    features: Tensor  # (B, D, h, w) the last stage, out of which the attention map is made
+
+
+class MixtureOutput(NamedTuple):
+    """What the mixture says about a batch, and where each expert looked.
+
+    The field names are also the names of the exported graph's outputs.
+    """
+
+    logits: Tensor  # (B, C) the mixture; log-probabilities where probabilities are mixed
+    gate_probs: Tensor  # (B, E) how much each expert counts; each row sums to 1
+    large_logits: Tensor  # (B, E, C)
+    part_logits: Tensor  # (B, E, C)
+    joint_logits: Tensor  # (B, E, C)
+    attention: Tensor  # (B, E, h, w) each expert's map over its own view, in [0, 1]
+    boxes_xyxy: Tensor  # (B, E, 4) what each expert saw, in pixels of the pictures given, end-exclusive

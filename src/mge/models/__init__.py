@@ -1,0 +1,1 @@
+"""Networks: backbone, expert, gate, mixture, and the authors' checkpoints."""

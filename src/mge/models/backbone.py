@@ -1,0 +1,140 @@
+"""The only file that knows timm: a backbone gives feature maps at two depths, and says how wide and how coarse they are."""
+
+import difflib
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import timm
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mge.errors import ConfigError
+
+MIN_CELLS = 2  # a coarser map than 2 x 2 cannot say where
+
+
+class FeatureMaps(NamedTuple):
+    """A view's features at two depths."""
+
+    part: Tensor  # (B, D', h', w') the stage before the last: what the part filters read
+    large: Tensor  # (B, D, h, w) the last stage
+
+
+class Backbone(nn.Module):
+    """A timm network cut off before its pooling.
+
+    Networks with stages (ResNet, ConvNeXt, EfficientNet, Swin) give their last two stages. Transformers of one
+    resolution (ViT) give the block at three quarters of their depth and the last one, normalised. Whatever a network
+    computes with (tokens, NHWC), the maps are (B, D, h, w).
+
+    Args:
+        name: Name of a timm model.
+        size: Side of the square views in pixels, for networks that are built for one size. None: any size is fed, and
+            networks of a fixed size are built for their own.
+        output_stride: Pixels for each cell of the last map: 32, 16 or 8. 0 leaves it to the network.
+        pretrained: Whether to start from timm's pretrained weights (downloaded once, then cached by Hugging Face).
+        weights: File with weights in timm's names (.safetensors or .pth) to start from instead.
+
+    Raises:
+        ConfigError: no such model, one without feature maps, an unsuitable size or stride, or weights that cannot be had.
+    """
+
+    def __init__(
+        self, name: str, *, size: int | None = None, output_stride: int = 0, pretrained: bool = True,
+        weights: str | Path | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.name = name
+        self.net = _create(name, size=size, output_stride=output_stride)
+        stages = _stages(self.net, name)
+        last = len(stages) - 1
+        is_flat = stages[0]["reduction"] == stages[last]["reduction"]
+        self.depths = ((3 * len(stages)) // 4 - 1 if is_flat else last - 1, last)
+        self.part_width, self.width = (int(stages[depth]["num_chs"]) for depth in self.depths)
+        self.stride = min(int(stages[last]["reduction"]), output_stride or 2**16)
+        if size is not None and size < MIN_CELLS * self.stride:
+            raise ConfigError(
+                f"size is {size} px, too small for {name}, which sees {self.stride} px in one cell of its last map; "
+                f"use at least {MIN_CELLS * self.stride}"
+            )
+        if weights is not None:
+            load_weights(self.net, Path(weights), name=name)
+        elif pretrained:
+            _load_pretrained(self.net, name)
+        # What lies behind the last map (pooling, classifier) is not used: it must not be stored or waited for.
+        self.net.prune_intermediate_layers(list(self.depths), prune_norm=False, prune_head=True)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
+        """The feature maps of normalised pictures."""
+        part, large = self.net.forward_intermediates(
+            images, indices=list(self.depths), norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+        return FeatureMaps(part, large)
+
+
+def load_weights(net: nn.Module, file: Path, *, name: str) -> None:
+    """Fills a whole timm network from a local file, its classifier excepted.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, or holds the weights of another network.
+    """
+    if not file.is_file():
+        raise ConfigError(f"weights file {str(file)!r} does not exist; give a .safetensors or .pth file of {name}")
+    try:
+        state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+        raise ConfigError(f"weights file {str(file)!r} cannot be read: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # noqa: BLE001  (pickle.UnpicklingError without importing pickle)
+        raise ConfigError(f"weights file {str(file)!r} holds more than weights, and is refused") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    own = net.state_dict()
+    classifier = getattr(net, "default_cfg", {}).get("classifier") or ()
+    heads = tuple(f"{head}." for head in ((classifier,) if isinstance(classifier, str) else classifier))
+    wanted = {key: tensor for key, tensor in own.items() if not key.startswith(heads)} if heads else own
+    wrong = [key for key, tensor in wanted.items() if key not in state or state[key].shape != tensor.shape]
+    if wrong:
+        raise ConfigError(
+            f"weights file {str(file)!r} does not fit {name}: {len(wrong)} of {len(wanted)} tensors are missing or have "
+            f"another shape, the first is {wrong[0]!r}; give the weights of timm's {name}"
+        )
+    net.load_state_dict({**own, **{key: state[key] for key in wanted}})
+
+
+def _create(name: str, *, size: int | None, output_stride: int) -> Any:  # noqa: ANN401  (timm's models share no type)
+    if not timm.is_model(name.split(".")[0]):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "`timm.list_models()` has them all"
+        raise ConfigError(f"backbone {name!r} is not a timm model; {hint}")
+    options: dict[str, Any] = {}
+    if size is not None and getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False):
+        options["img_size"] = size
+    if output_stride:
+        options["output_stride"] = output_stride
+    try:
+        net = timm.create_model(name, pretrained=False, **options)
+    except (TypeError, AssertionError, NotImplementedError, ValueError) as error:
+        given = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise ConfigError(f"backbone {name} does not take {given}: {error}") from error
+    return net
+
+
+def _stages(net: Any, name: str) -> list[dict[str, Any]]:  # noqa: ANN401
+    info = getattr(net, "feature_info", None)
+    if info is None or not hasattr(net, "forward_intermediates"):
+        raise ConfigError(f"backbone {name} has no feature maps to attend to; take a ResNet, ConvNeXt, Swin or ViT")
+    return cast(list[dict[str, Any]], list(info))
+
+
+def _load_pretrained(net: nn.Module, name: str) -> None:
+    try:
+        timm.models.load_pretrained(net, num_classes=getattr(net, "num_classes", 1000))
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(
+            f"the pretrained weights of {name} cannot be had ({reason}); download them elsewhere and give --weights "
+            "FILE, or train from scratch with --no-pretrained"
+        ) from error

@@ -1,0 +1,79 @@
+"""Small heads that experts are made of."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+UNIT_SCALE = 10.0  # the authors' program: unit vectors alone would keep the joint logits too close together
+
+
+class PartFilters(nn.Module):
+    """A bank of 1x1 filters, each of which looks for one small part anywhere in the view.
+
+    Source: section 3.1 of the paper. Differs: `padding` 1 is the authors' program.
+
+    Args:
+        width: Channels of the feature map.
+        count: Number of filters.
+        padding: Zero cells around the map.
+    """
+
+    def __init__(self, width: int, count: int, *, padding: int = 0) -> None:
+        super().__init__()
+        self.filters = nn.Conv2d(width, count, kernel_size=1, padding=padding)
+
+    def forward(self, features: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P"]:
+        """How strongly each part is there: its filter's largest response."""
+        return self.filters(features).relu().amax((2, 3))
+
+
+class ClasswiseLinear(nn.Module):
+    """A linear layer in which each class reads its own part features only, so that it grows linearly with classes.
+
+    Args:
+        num_classes: Number of classes C.
+        num_parts: Part filters for each class.
+    """
+
+    def __init__(self, num_classes: int, num_parts: int) -> None:
+        super().__init__()
+        bound = num_parts**-0.5
+        self.weight = nn.Parameter(torch.empty(num_classes, num_parts).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(num_classes).uniform_(-bound, bound))
+
+    def forward(self, features: Float[Tensor, "B P"]) -> Float[Tensor, "B C"]:
+        """Logits of part features that are grouped by class."""
+        return (features.unflatten(1, self.weight.shape) * self.weight).sum(2) + self.bias
+
+
+class JointHead(nn.Module):
+    """Logits of large-part and small-part features together, each scaled to unit length.
+
+    Source: section 3.1 of the paper. Differs: both are multiplied by 10, as in the authors' program.
+
+    Args:
+        width: Number of large-part features.
+        num_parts: Number of small-part features for each class.
+        num_classes: Number of classes.
+        classwise: Whether each class reads its own small parts only.
+    """
+
+    def __init__(self, width: int, num_parts: int, num_classes: int, *, classwise: bool = False) -> None:
+        super().__init__()
+        self.large = nn.Linear(width, num_classes)
+        self.part: nn.Module = (
+            ClasswiseLinear(num_classes, num_parts)
+            if classwise
+            else nn.Linear(num_parts * num_classes, num_classes, bias=False)
+        )
+
+    def forward(self, large: Float[Tensor, "B D"], part: Float[Tensor, "B P"]) -> Float[Tensor, "B C"]:
+        """The joint logits. One linear layer on the joined vector, written as the sum of its two halves."""
+        logits: Tensor = self.large(unit(large)) + self.part(unit(part))
+        return logits
+
+
+def unit(features: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+    """Each row scaled to the length `UNIT_SCALE`, in float32."""
+    return UNIT_SCALE * functional.normalize(features.float(), dim=1)

@@ -1,0 +1,241 @@
+"""The mixture: experts one after the other, each looking where the former one found something, and a gate."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+from mge.config import Attention, Gate as GateChoice, Geometry, Mix, ModelConfig, Normalisation, ZoomFrom
+from mge.core.attention import attention_boxes, attention_map, channel_weights, scale_to_unit
+from mge.core.losses import mix_experts
+from mge.core.outputs import ExpertOutput, MixtureOutput
+from mge.core.zoom import compose_boxes, whole_boxes, zoom
+from mge.errors import ConfigError
+from mge.models.backbone import Backbone
+from mge.models.expert import Expert
+from mge.models.gate import Gate
+
+MEAN_AND_STD: dict[Normalisation, tuple[list[float], list[float]]] = {
+    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    "half": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
+}
+DENSE_UP_TO = 500  # classes; the dense part head has 10 weights for each pair of classes
+
+
+class Look(NamedTuple):
+    """One expert's turn: what it saw, what it said, where it looked."""
+
+    view: Tensor  # (B, 3, h, w) what it saw
+    output: ExpertOutput
+    attention: Tensor  # (B, h, w) its map over its view, in [0, 1]
+    boxes_xyxy: Tensor  # (B, 4) what it saw, in pixels of the pictures given
+    next_boxes_xyxy: Tensor  # (B, 4) what it found, in pixels of its view
+
+
+class MixtureOfExperts(nn.Module):
+    """A mixture of granularity-specific experts.
+
+    Source: Zhang et al., "Learning a Mixture of Granularity-Specific Experts for Fine-Grained Categorization", ICCV 2019.
+
+    Args:
+        backbone: Name of a timm model.
+        num_classes: Number of classes C.
+        num_experts: Number of experts E. 1 is a single network.
+        pretrained: Whether backbones start from timm's pretrained weights.
+        weights: File with backbone weights to start from instead.
+        size: Side in pixels of the square view that every expert sees. None: the side of the pictures given, divided by
+            `detail`.
+        detail: How many times larger than a view the pictures are, where `size` does not say.
+        output_stride: Pixels of a view for each cell of the last feature map. 0 leaves it to the backbone.
+        zoom_from: Whether views are cut out of the `photo` (one resampling), or out of the `previous` view.
+        geometry: `pixels`, or `authors` for the aligned corners and dropped last rows of their program.
+        attention: Whether each expert's `own` classifier weights its map, or the `first` expert's all of them.
+        positive_weights: Whether negative channel weights become 0.
+        attention_threshold: Fraction of a map's range from which a point lies inside the box.
+        part_filters: Part filters for each class. 0 (one expert only) is a plain network.
+        part_padding: Zero cells around the map that the part filters read.
+        part_head: `dense` as in the paper, `classwise`, or `auto`: dense for up to 500 classes.
+        part_gradient: Whether the part and joint heads train the backbones.
+        gate: Whether the gate has a backbone of its `own` or reads the first expert's features (`shared`).
+        mix: Whether the gate weighs `logits` or probabilities (`probs`).
+        normalisation: Mean and standard deviation that uint8 pictures are scaled with.
+
+    Raises:
+        ConfigError: an option has a value that it cannot take.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, backbone: str, *, num_classes: int, num_experts: int = 3, pretrained: bool = True,
+        weights: str | Path | None = None, size: int | None = None, detail: float = 1.0, output_stride: int = 0,
+        zoom_from: ZoomFrom = "photo", geometry: Geometry = "pixels", attention: Attention = "own",
+        positive_weights: bool = False, attention_threshold: float = 0.3, part_filters: int = 10,
+        part_padding: int = 0, part_head: Literal["auto", "dense", "classwise"] = "auto", part_gradient: bool = True,
+        gate: GateChoice = "shared", mix: Mix = "logits", normalisation: Normalisation = "imagenet",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.config = ModelConfig(
+            backbone=backbone, experts=num_experts, size=size or 448, detail=detail, output_stride=output_stride,
+            zoom_from=zoom_from, geometry=geometry, attention=attention, positive_weights=positive_weights,
+            attention_threshold=attention_threshold, part_filters=part_filters, part_padding=part_padding,
+            part_head=part_head, part_gradient=part_gradient, gate=gate, mix=mix, normalisation=normalisation,
+        )  # fmt: skip
+        if num_classes < 2:
+            raise ConfigError(f"num_classes is {num_classes}; accepted: at least 2")
+        self.num_classes = num_classes
+        self.view_size = size
+        self.active_experts = num_experts  # the progressive schedule starts with one
+        part_kind = part_head if part_head != "auto" else "dense" if num_classes <= DENSE_UP_TO else "classwise"
+
+        def build_backbone() -> Backbone:
+            return Backbone(backbone, size=size, output_stride=output_stride, pretrained=pretrained, weights=weights)
+
+        self.experts = nn.ModuleList(
+            Expert(
+                build_backbone(), num_classes=num_classes, part_filters=part_filters, part_padding=part_padding,
+                part_head=part_kind, part_gradient=part_gradient,
+            )
+            for _ in range(num_experts)
+        )  # fmt: skip
+        self.gate: Gate | None = None
+        if num_experts > 1:
+            gate_backbone = build_backbone() if gate == "own" else None
+            self.gate = Gate(self.experts[0].backbone.width, num_experts, backbone=gate_backbone)
+        mean, std = MEAN_AND_STD[normalisation]
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    @classmethod
+    def from_config(
+        cls, config: ModelConfig, *, num_classes: int, pretrained: bool = False, weights: str | Path | None = None
+    ) -> Self:
+        """The network that a stored or typed configuration describes."""
+        options = config.to_dict()
+        return cls(
+            options.pop("backbone"), num_classes=num_classes, num_experts=options.pop("experts"),
+            pretrained=pretrained, weights=weights, **options,
+        )  # fmt: skip
+
+    def forward(
+        self, images: Shaped[Tensor, "B 3 H W"], labels: Int[Tensor, " B"] | None = None
+    ) -> MixtureOutput:
+        """Classifies a batch.
+
+        Args:
+            images: Pictures; uint8 from 0 to 255, which are normalised here, or float, taken as normalised.
+            labels: Whose attention the experts follow. None: the class that each expert predicts.
+
+        Returns:
+            Every expert's answers and maps, the gate, and the mixture. No field is left out in training.
+        """
+        pictures = self.normalise(images)
+        looks = list(self.look(pictures, labels))
+        joint_logits = torch.stack([look.output.joint_logits for look in looks], dim=1)
+        gate_probs = self.weigh(looks[0].view, looks[0].output.large_features)
+        return MixtureOutput(
+            logits=mix_experts(joint_logits, gate_probs, mix=self.config.mix),
+            gate_probs=gate_probs,
+            large_logits=torch.stack([look.output.large_logits for look in looks], dim=1),
+            part_logits=torch.stack([look.output.part_logits for look in looks], dim=1),
+            joint_logits=joint_logits,
+            attention=torch.stack([look.attention for look in looks], dim=1),
+            boxes_xyxy=torch.stack([look.boxes_xyxy for look in looks], dim=1),
+        )
+
+    def normalise(self, images: Shaped[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        """Pictures as the backbones expect them; float pictures are returned as they are."""
+        if images.dtype != torch.uint8:
+            return images
+        return (images.float() / 255 - self.mean) / self.std
+
+    def look(
+        self, pictures: Float[Tensor, "B 3 H W"], labels: Int[Tensor, " B"] | None = None, *,
+        experts: Sequence[nn.Module] | None = None,
+    ) -> Iterator[Look]:  # fmt: skip
+        """Lets the active experts look, one after the other.
+
+        Nothing that one expert hands to the next carries a gradient, so the caller may call backward on each expert's
+        loss, and drop its output, before the next one runs: one expert's activations are in memory at a time.
+
+        Args:
+            pictures: Normalised pictures.
+            labels: Whose attention the experts follow. None: the class that each expert predicts.
+            experts: The experts as wrapped for several devices. None: the mixture's own.
+        """
+        boxes = whole_boxes(pictures)
+        view = self._first_view(pictures, boxes)
+        for expert in list(experts or self.experts)[: self.active_experts]:
+            output = expert(view)
+            found, attention = self._attend(expert, output, labels, size=(view.shape[2], view.shape[3]))
+            yield Look(view, output, attention, boxes, found)
+            del output
+            view, boxes = self._next_view(pictures, view, boxes, found)
+
+    def weigh(
+        self, first_view: Float[Tensor, "B 3 h w"], first_features: Float[Tensor, "B D"], *, gate: nn.Module | None = None
+    ) -> Float[Tensor, "B E"]:
+        """How much each active expert counts; the experts receive no gradient.
+
+        Args:
+            first_view: What expert 0 saw, for a gate with a backbone of its own.
+            first_features: Its large-part features, for a shared gate.
+            gate: The gate as wrapped for several devices. None: the mixture's own.
+        """
+        gate = gate or self.gate
+        if gate is None:
+            return torch.ones(first_view.shape[0], 1, device=first_view.device)
+        logits: Tensor = gate(first_view, first_features)
+        return logits[:, : self.active_experts].float().softmax(1)
+
+    @torch.no_grad()
+    def _attend(
+        self, expert: nn.Module, output: ExpertOutput, labels: Tensor | None, *, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """The box that an expert found in its view, and its map scaled to [0, 1]."""
+        first = self.config.attention == "first"
+        head = self.experts[0].large_head if first else expert.large_head
+        if labels is None:
+            scores = head(output.large_features) if first else output.joint_logits
+            labels = scores.argmax(1)
+        cells = output.features.shape[2] * output.features.shape[3]
+        weights = channel_weights(head.weight, labels, num_cells=cells, positive=self.config.positive_weights)
+        maps = attention_map(output.features, weights)
+        boxes = attention_boxes(
+            maps, size=size, threshold=self.config.attention_threshold, geometry=self.config.geometry
+        )
+        return boxes, scale_to_unit(maps)
+
+    @torch.no_grad()
+    def _first_view(self, pictures: Tensor, boxes: Tensor) -> Tensor:
+        """The whole picture at the size of a view."""
+        size = self._size_of_view(pictures)
+        if size == tuple(pictures.shape[2:]):
+            return pictures
+        return zoom(pictures, boxes, size=size, supersample=_reduction(pictures, size))
+
+    @torch.no_grad()
+    def _next_view(self, pictures: Tensor, view: Tensor, boxes: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
+        """The view of what the former expert found, and its box in pixels of the pictures."""
+        size = (view.shape[2], view.shape[3])
+        composed = compose_boxes(boxes, found, size=size)
+        if self.config.zoom_from == "previous":
+            return zoom(view, found, size=size, geometry=self.config.geometry), composed
+        supersample = _reduction(pictures, size)
+        return zoom(pictures, composed, size=size, geometry=self.config.geometry, supersample=supersample), composed
+
+    def _size_of_view(self, pictures: Tensor) -> tuple[int, int]:
+        if self.view_size is not None:
+            return self.view_size, self.view_size
+        height, width = pictures.shape[2:]
+        return round(height / self.config.detail), round(width / self.config.detail)
+
+
+def _reduction(pictures: Tensor, size: tuple[int, int]) -> int:
+    """The largest whole factor by which a view can reduce the picture."""
+    return max(1, math.ceil(pictures.shape[2] / size[0]), math.ceil(pictures.shape[3] / size[1]))

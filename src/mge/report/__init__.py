@@ -1,0 +1,1 @@
+"""Tables and pictures about a trained mixture."""

@@ -1,0 +1,117 @@
+"""`mge predict`: what a trained mixture says about photos."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args
+
+from rich.progress import track
+
+from mge.config import check_choice
+from mge.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from mge.classifier import Prediction
+
+Form = Literal["text", "csv", "json"]
+
+
+def predict(
+    run: str | Path,
+    photos: list[str],
+    *,
+    top: int = 3,
+    output: str | Path | None = None,
+    format: Form | None = None,  # noqa: A002  (the flag's name)
+    batch_size: int = 16,
+    device: str = "cpu",
+) -> list[Prediction]:
+    """Classifies photos, folders of photos and globs.
+
+    Args:
+        run: A run folder or a model folder.
+        photos: Files, folders (with everything below them) and patterns such as `shelf/*.jpg`.
+        top: How many of the likeliest classes are shown.
+        output: File to write to (.csv or .json). By default the predictions are printed.
+        format: `text`, `csv` or `json`. By default that of `output`'s name, or text.
+        batch_size: Photos at a time.
+        device: Where it runs, as torch names it.
+
+    Returns:
+        One prediction a photo, in the order of the files' names.
+
+    Raises:
+        ModelFolderError: there is no whole model in `run`.
+        DataError: there is no such photo. A photo that cannot be read is reported, and the others are classified.
+    """
+    from mge.classifier import load  # noqa: PLC0415
+    from mge.data.sources import find_photos  # noqa: PLC0415
+
+    form = _choose_form(format, output)
+    files = find_photos(photos)
+    classifier = load(run, device=device)
+    predictions, broken = [], []
+    for result in track(classifier.stream(files, batch_size=batch_size), total=len(files)):
+        (broken if isinstance(result, DataError) else predictions).append(result)
+    if output is None:
+        _write(predictions, sys.stdout, form=form, top=top)
+    else:
+        with Path(output).open("w", newline="", encoding="utf-8") as file:
+            _write(predictions, file, form=form, top=top)
+        sys.stderr.write(f"{len(predictions)} predictions written to {output}\n")
+    if broken:
+        reasons = "; ".join(str(error) for error in broken)
+        raise DataError(f"{len(broken)} of {len(files)} photos could not be read, the others were classified: {reasons}")
+    return predictions
+
+
+def as_row(prediction: Prediction, *, top: int) -> dict[str, Any]:
+    """A prediction as plain values: what a CSV row and a JSON object hold."""
+    row: dict[str, Any] = {"path": prediction.path, "label": prediction.label, "probability": prediction.probability}
+    row["top"] = [{"label": label, "probability": probability} for label, probability in prediction.top(top)]
+    row["expert_labels"] = list(prediction.expert_labels)
+    row["gate_probs"] = list(prediction.gate_probs)
+    row["boxes_xyxy"] = [list(box) for box in prediction.boxes_xyxy]
+    return row
+
+
+def _choose_form(form: Form | None, output: str | Path | None) -> Form:
+    if form is not None:
+        check_choice("format", form, get_args(Form))
+        return form
+    suffixes: dict[str, Form] = {".csv": "csv", ".json": "json"}
+    suffix = Path(output).suffix.lower() if output is not None else ""
+    if output is not None and suffix not in suffixes:
+        raise ConfigError(f"output is {str(output)!r}; accepted: a name that ends in .csv or .json, or --format")
+    return suffixes.get(suffix, "text")
+
+
+def _write(predictions: list[Prediction], file: TextIO, *, form: Form, top: int) -> None:
+    if form == "json":
+        json.dump([as_row(prediction, top=top) for prediction in predictions], file, indent=1)
+        file.write("\n")
+    elif form == "csv":
+        _write_csv(predictions, file, top=top)
+    else:
+        for prediction in predictions:
+            likeliest = "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in prediction.top(top))
+            file.write(f"{prediction.path}: {likeliest}\n")
+
+
+def _write_csv(predictions: list[Prediction], file: TextIO, *, top: int) -> None:
+    """One row a photo; lists become numbered columns."""
+    rows = []
+    for prediction in predictions:
+        row: dict[str, Any] = {"path": prediction.path, "label": prediction.label, "probability": prediction.probability}
+        for place, (label, probability) in enumerate(prediction.top(top), start=1):
+            row |= {f"label_{place}": label, f"probability_{place}": probability}
+        for expert, (share, box) in enumerate(zip(prediction.gate_probs, prediction.boxes_xyxy, strict=True)):
+            row[f"gate_{expert}"] = share
+            row |= {f"box_{expert}_{edge}": at for edge, at in zip(("x1", "y1", "x2", "y2"), box, strict=True)}
+        rows.append(row)
+    writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["path", "label", "probability"])
+    writer.writeheader()
+    writer.writerows(rows)

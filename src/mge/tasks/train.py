@@ -1,0 +1,77 @@
+"""`mge train`: photos in, a trained and measured mixture out."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mge.config import Preset, split_options
+from mge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mge.storage.run_folder import Run
+
+
+def train(
+    data: str | Path | None = None,
+    *,
+    preset: Preset = "default",
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    format: str = "auto",  # noqa: A002  (the flag's name)
+    **options: Any,  # noqa: ANN401  (checked against the dataclasses of mge.config, the one place that lists them)
+) -> Run:
+    """Trains a mixture of experts on photos, and measures it.
+
+    Args:
+        data: Folder of class folders, manifest, benchmark folder, or `beetles`, the drawn demo data set.
+        preset: Whose values hold where no option says otherwise: `default`, `paper` or `authors`.
+        out: Folder of the run. By default a new one in `runs/`.
+        resume: A run folder to go on with; everything else is read from it.
+        format: How to read `data`: `auto`, or the name of a reader.
+        options: Any field of `mge.config.ModelConfig`, `DataConfig` and `TrainConfig`.
+
+    Returns:
+        The run's folder and figures.
+
+    Raises:
+        ConfigError: an option is unknown or has a value that it cannot take.
+        DataError: the photos are not what training needs.
+    """
+    if (data is None) == (resume is None):
+        raise ConfigError("give either the data to train on, or --resume RUN to go on with a run")
+    from mge.report.tables import print_summary  # noqa: PLC0415
+    from mge.storage.run_folder import open_run  # noqa: PLC0415
+    from mge.training.session import train_run  # noqa: PLC0415
+
+    if resume is not None:
+        if options:
+            raise ConfigError(f"--resume goes on with the options of the run; leave out {', '.join(options)}")
+        run = open_run(resume)
+    else:
+        assert data is not None
+        run = _create_run(data, out=out, format=format, preset=preset, options=options)
+    train_run(run)
+    print_summary(run)
+    return run
+
+
+def _create_run(
+    data: str | Path, *, out: str | Path | None, format: str, preset: Preset, options: dict[str, Any]  # noqa: A002
+) -> Run:
+    """A new run folder that holds the resolved options, so that `--config` of its config.yaml does the same again."""
+    from mge.storage.run_folder import Run  # noqa: PLC0415
+
+    resolved: dict[str, Any] = {}
+    for config in split_options(options, preset=preset):
+        resolved |= config.to_dict()
+    source = str(data) if data == "beetles" else str(Path(data).resolve())
+    folder = Path(out) if out is not None else _free_folder(Path("runs"), Path(source).stem)
+    return Run.create(folder, config={"data": source, "format": format, "preset": preset, **resolved})
+
+
+def _free_folder(parent: Path, name: str) -> Path:
+    """`parent/name`, or `parent/name-2` and so on where that exists."""
+    candidates = (parent / (name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
+    return next(folder for folder in candidates if not folder.exists())

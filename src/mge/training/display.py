@@ -1,0 +1,62 @@
+"""What a person sees while a mixture learns."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Display:
+    """A progress bar with each expert's loss and accuracy, and one line for each epoch that is done.
+
+    Where the output is no terminal (a log file), only the lines are written.
+
+    Args:
+        title: What is being trained.
+        console: Where to write.
+        is_quiet: Write nothing: processes other than the first.
+    """
+
+    def __init__(self, title: str, *, console: Console | None = None, is_quiet: bool = False) -> None:
+        self.console = console or Console(quiet=is_quiet, highlight=False, soft_wrap=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+            TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
+            console=self.console, disable=is_quiet or not self.console.is_terminal, transient=True,
+        )  # fmt: skip
+        self._task = self._progress.add_task(title, total=None, figures="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    @property
+    def wants_figures(self) -> bool:
+        """Whether a person is looking at the bar, so that figures are worth reading off the device."""
+        return not self._progress.disable
+
+    def start(self, *, done: int, total: int) -> None:
+        """Sets the number of steps done and to do."""
+        self._progress.update(self._task, completed=done, total=total)
+
+    def step(self, figures: Mapping[str, float] | None = None) -> None:
+        """One step is done; `figures` replaces the text beside the bar where it is given."""
+        text = {} if figures is None else {"figures": "  ".join(f"{name} {value:.3g}" for name, value in figures.items())}
+        self._progress.update(self._task, advance=1, **text)
+
+    def epoch(self, row: Mapping[str, Any], *, num_epochs: int) -> None:
+        """Writes one line about an epoch."""
+        experts = sorted(name for name in row if name.startswith("train_loss_expert"))
+        parts = [f"{row[name]:.3f}/{row[name.replace('loss', 'top1')]:.1f} %" for name in experts]
+        line = f"epoch {row['epoch'] + 1:>3}/{num_epochs}  experts (loss/accuracy) {'  '.join(parts)}"
+        line += f"  mixture {row['train_loss_mixture']:.3f}/{row['train_top1_mixture']:.1f} %"
+        if "val_top1_mixture" in row:
+            line += f"  validation {row['val_top1_mixture']:.1f} %"
+        self.console.print(f"{line}  {row['seconds']:.0f} s, {row['data_wait_percent']:.0f} % waiting for data")

@@ -1,0 +1,49 @@
+"""The learning rate as a pure function of the step, so that nothing about it has to be saved."""
+
+import math
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from mge.config import TrainConfig
+from mge.models.mixture import MixtureOfExperts
+
+
+def build_optimizer(model: MixtureOfExperts, config: TrainConfig) -> Optimizer:
+    """One optimiser for everything that learns, with a group for backbones and one for heads and gate.
+
+    Source: section 4.1 of the paper (SGD, momentum 0.9, a smaller rate for what was trained on ImageNet).
+    """
+    backbones = {id(parameter) for module in _backbones(model) for parameter in module.parameters()}
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in learning if id(parameter) in backbones], "peak": config.backbone_lr},
+        {"params": [parameter for parameter in learning if id(parameter) not in backbones], "peak": config.head_lr},
+    ]
+    if config.optimizer == "adamw":
+        return AdamW(groups, lr=config.head_lr, weight_decay=config.weight_decay, foreach=True)
+    return SGD(groups, lr=config.head_lr, momentum=0.9, weight_decay=config.weight_decay, foreach=True)
+
+
+def set_learning_rate(optimizer: Optimizer, *, epoch: float, config: TrainConfig) -> None:
+    """Gives each group its peak times the factor at this moment."""
+    factor = learning_rate_factor(epoch, config=config)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def learning_rate_factor(epoch: float, *, config: TrainConfig) -> float:
+    """Fraction of the peak learning rate after so many epochs (a fractional number, from the stage's start)."""
+    if epoch < config.warmup_epochs:
+        return max(epoch, 1e-3) / config.warmup_epochs
+    if config.decay == "step":
+        return float(0.1 ** int(epoch // config.decay_epochs))
+    done = (epoch - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1e-9)
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def _backbones(model: MixtureOfExperts) -> list[nn.Module]:
+    found: list[nn.Module] = [expert.backbone for expert in model.experts]
+    if model.gate is not None and model.gate.backbone is not None:
+        found.append(model.gate.backbone)
+    return found

@@ -1,0 +1,261 @@
+"""The training loop: stages, epochs, steps, validation, checkpoints.
+
+Order of photos, augmentation and dropout are pure functions of (seed, stage, epoch, step, photo). So a checkpoint holds
+no random state, and a run that goes on from one computes what it would have computed.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mge.config import DataConfig, TrainConfig
+from mge.data.batches import Batch, epoch_batches, load_batches, num_workers
+from mge.data.dataset import PhotoDataset
+from mge.errors import DivergedError, Interrupted
+from mge.models.mixture import MixtureOfExperts
+from mge.storage.checkpoint import load_checkpoint, save_checkpoint
+from mge.storage.run_folder import Run
+from mge.training.display import Display
+from mge.training.learning_rate import build_optimizer, set_learning_rate
+from mge.training.measure import answer_photos, measure
+from mge.training.signals import StopRequest
+from mge.training.step import Network, train_step, wrap
+from mge.training.tally import Tally
+
+SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]
+
+
+@dataclasses.dataclass
+class Position:
+    """Where a run stands: the next batch to train on, and what the epoch has measured before it."""
+
+    stage: int = 0
+    epoch: int = 0
+    batch: int = 0
+    best_score: tuple[float, float] = (-1.0, -math.inf)
+    tally: Tally = dataclasses.field(default_factory=Tally)
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "Position":
+        """The position that `dataclasses.asdict` wrote."""
+        return cls(**{**saved, "best_score": tuple(saved["best_score"]), "tally": Tally(**saved["tally"])})
+
+
+class Training:
+    """One mixture being trained.
+
+    Args:
+        fabric: Lightning Fabric, launched.
+        model: The mixture; it is trained in place and ends as the last epoch left it.
+        photos: Training photos.
+        val_photos: Validation photos that choose the best epoch. None: the last is the best.
+        run: The folder for metrics, checkpoints and models.
+        config: How it learns.
+        data: How photos become batches.
+        display: What a person sees.
+        save_model: Writes the weights that it is given, with the metrics of their epoch, as a model folder.
+    """
+
+    def __init__(
+        self, fabric: Fabric, model: MixtureOfExperts, *, photos: PhotoDataset, val_photos: PhotoDataset | None, run: Run,
+        config: TrainConfig, data: DataConfig, display: Display, save_model: SaveModel,
+    ) -> None:  # fmt: skip
+        self.fabric, self.model, self.run, self.config, self.data = fabric, model, run, config, data
+        self.photos, self.val_photos, self.display, self.save_model = photos, val_photos, display, save_model
+        self.position = Position()
+        self.num_stages = len(model.experts) if config.schedule == "progressive" else 1
+        self.network: Network
+        self.optimizer: Optimizer
+        self.averaged: AveragedModel | None = None
+        self._saved_at = time.monotonic()
+
+    def fit(self, *, resume: bool = False) -> None:
+        """Trains to the end, or goes on from the run's checkpoint.
+
+        Raises:
+            DivergedError: the loss is not finite any more.
+            Interrupted: a signal came; a checkpoint was written.
+        """
+        saved = load_checkpoint(self.run.checkpoint_path) if resume else None
+        if saved is not None:
+            self.position = Position.from_dict(saved["position"])
+        with StopRequest() as stop, self.display:
+            while self.position.stage < self.num_stages:
+                self._begin_stage(saved)
+                saved = None
+                while self.position.epoch < self.config.epochs:
+                    self._train_epoch(stop)
+                    self._end_epoch()
+                self.position = Position(stage=self.position.stage + 1)
+
+    @property
+    def evaluated(self) -> MixtureOfExperts:
+        """The weights that count: the averaged ones where there are any."""
+        return self.model if self.averaged is None else self.averaged.module  # type: ignore[return-value]
+
+    def _begin_stage(self, saved: Mapping[str, Any] | None) -> None:
+        """Sets up what learns in this stage; a checkpoint's state replaces what a new stage starts from."""
+        if self.config.schedule == "progressive":
+            self._choose_experts(is_new=saved is None)
+        if saved is not None:
+            self.model.load_state_dict(saved["model"])
+        self.network = wrap(self.fabric, self.model)
+        optimizer = build_optimizer(self.model, self.config)
+        if self.config.ema:
+            self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema), use_buffers=True)
+        if saved is not None:
+            optimizer.load_state_dict(saved["optimizer"])
+            if self.averaged is not None:
+                self.averaged.load_state_dict(saved["averaged"])
+        self.optimizer = self.fabric.setup_optimizers(optimizer)
+
+    def _choose_experts(self, *, is_new: bool) -> None:
+        """Lets one more expert take part under the progressive schedule, and decides which of them learn."""
+        stage, experts = self.position.stage, self.model.experts
+        self.model.active_experts = stage + 1
+        if is_new and stage > 0 and self.config.start == "former":
+            experts[stage].load_state_dict(experts[stage - 1].state_dict())
+        for number, expert in enumerate(experts):
+            is_former = number < stage
+            expert.requires_grad_(number == stage or (is_former and not self.config.freeze_former))
+
+    def _train_epoch(self, stop: StopRequest) -> None:
+        """Trains on the batches of this epoch that are left."""
+        position, batches = self.position, self._batches()
+        self.display.start(done=position.epoch * len(batches) + position.batch, total=self.config.epochs * len(batches))
+        self._set_modes()
+        workers = num_workers(self.data, self.photos)
+        asked = time.monotonic()
+        for batch in load_batches(self.photos, batches[position.batch :], epoch=self._data_epoch, workers=workers):
+            came = time.monotonic()
+            self._train_batch(batch, num_batches=len(batches))
+            done = time.monotonic()
+            position.tally.data_seconds += came - asked
+            position.tally.seconds += done - asked
+            number = stop.agreed(self.fabric)
+            if number or self._is_checkpoint_due(done):
+                self._save_checkpoint()
+            if number:
+                raise Interrupted(
+                    f"stopped after batch {position.batch} of epoch {position.epoch + 1}; a checkpoint is written, go on "
+                    f"with: mge train --resume {self.run.folder}",
+                    signal_number=number,
+                )
+            asked = time.monotonic()
+
+    def _train_batch(self, batch: Batch, *, num_batches: int) -> None:
+        """One step: gradients, and every `accumulate` batches new weights."""
+        position, config = self.position, self.config
+        set_learning_rate(self.optimizer, epoch=position.epoch + position.batch / num_batches, config=config)
+        torch.manual_seed(_mix(config.seed, self._data_epoch, position.batch, self.fabric.global_rank))  # dropout
+        moved = Batch(*(tensor.to(self.fabric.device, non_blocking=True) for tensor in batch))
+        measured = train_step(self.fabric, self.network, moved, config=config)
+        position.tally.add(measured, num_photos=len(batch.labels))
+        if not all(map(math.isfinite, position.tally.losses)):
+            raise DivergedError(
+                f"the loss is not finite in batch {position.batch + 1} of epoch {position.epoch + 1}: training has "
+                f"diverged; lower --backbone-lr and --head-lr or set --clip-norm 1 and train anew. The last checkpoint, "
+                f"from before, is {self.run.checkpoint_path}"
+            )
+        position.batch += 1
+        if position.batch % config.accumulate == 0 or position.batch == num_batches:
+            self._update_weights()
+        self.display.step(position.tally.figures() if self.display.wants_figures else None)
+
+    def _update_weights(self) -> None:
+        if self.config.clip_norm:
+            for expert in self.model.experts:
+                torch.nn.utils.clip_grad_norm_(expert.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
+
+    def _end_epoch(self) -> None:
+        """Validates, writes the metrics row, keeps the best model, writes a checkpoint."""
+        position = self.position
+        row = self._metrics_row()
+        score = (float(position.epoch), 0.0)
+        if self.val_photos is not None:
+            row |= self._validate(self.val_photos)
+            score = (row["val_top1_mixture"], -row["val_loss_mixture"])
+        is_last_stage = position.stage == self.num_stages - 1
+        is_best = is_last_stage and score > position.best_score
+        is_last = is_last_stage and position.epoch + 1 == self.config.epochs
+        if self.fabric.is_global_zero:
+            self.run.append_metrics(row)
+            self.display.epoch(row, num_epochs=self.config.epochs)
+            for wanted, folder in ((is_best, self.run.best), (is_last, self.run.last)):
+                if wanted:
+                    self.save_model(folder, self.evaluated, row)
+        best_score = score if is_best else position.best_score
+        self.position = Position(stage=position.stage, epoch=position.epoch + 1, best_score=best_score)
+        self._save_checkpoint()
+
+    def _metrics_row(self) -> dict[str, Any]:
+        tally = self.position.tally.over_processes(self.fabric)
+        backbone, head = (group["lr"] for group in self.optimizer.param_groups)
+        return {
+            "stage": self.position.stage,
+            "epoch": self.position.epoch,
+            "num_photos": tally.num_photos,
+            **tally.figures(),
+            "backbone_lr": backbone,
+            "head_lr": head,
+            **tally.times(),
+        }
+
+    def _validate(self, photos: PhotoDataset) -> dict[str, float]:
+        answers = answer_photos(
+            self.fabric, self.evaluated, photos, batch_size=self.config.batch_size, workers=num_workers(self.data, photos)
+        )
+        figures = measure(answers)
+        row = {"val_top1_mixture": figures["mixture_top1"], "val_loss_mixture": figures["mixture_loss"]}
+        return row | {f"val_top1_expert{number}": top1 for number, top1 in enumerate(figures["experts_top1"])}
+
+    def _batches(self) -> list[list[int]]:
+        return epoch_batches(
+            len(self.photos), batch_size=self.config.batch_size, seed=self.config.seed, epoch=self._data_epoch,
+            shuffle=True, drop_last=True, rank=self.fabric.global_rank, world=self.fabric.world_size,
+        )  # fmt: skip
+
+    @property
+    def _data_epoch(self) -> int:
+        """A number of its own for each epoch of each stage."""
+        return self.position.stage * self.config.epochs + self.position.epoch
+
+    def _set_modes(self) -> None:
+        """Training mode for what learns; what is frozen keeps its batch statistics."""
+        self.model.train()
+        for expert in self.model.experts:
+            expert.train(any(parameter.requires_grad for parameter in expert.parameters()))
+
+    def _is_checkpoint_due(self, now: float) -> bool:
+        return now - self._saved_at > 60 * self.config.checkpoint_minutes
+
+    def _save_checkpoint(self) -> None:
+        if self.fabric.is_global_zero:
+            state = {
+                "position": dataclasses.asdict(self.position),
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            }
+            save_checkpoint(self.run.checkpoint_path, state)
+        self._saved_at = time.monotonic()
+
+
+def _mix(*numbers: int) -> int:
+    """One seed out of several numbers, different for each combination that occurs."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 1_000_003 + number + 1) % 2**63
+    return seed

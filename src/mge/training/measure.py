@@ -1,0 +1,125 @@
+"""What a trained mixture answers about a set of photos, and how good its parts are."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.nn import functional
+
+from mge.core.outputs import MixtureOutput
+from mge.data.batches import Batch, epoch_batches, load_batches
+from mge.data.dataset import PhotoDataset
+from mge.models.mixture import MixtureOfExperts
+
+
+class Answers(NamedTuple):
+    """What every part answered about N photos."""
+
+    indices: Tensor  # (N,) the photos' numbers in their data set
+    labels: Tensor  # (N,) the true classes
+    logits: Tensor  # (N, C) the mixture
+    mean_labels: Tensor  # (N,) the class that the plain mean of the experts' probabilities holds for likeliest
+    gate_probs: Tensor  # (N, E)
+    large_labels: Tensor  # (N, E) the class that each expert's large-part head answers
+    part_labels: Tensor  # (N, E)
+    joint_labels: Tensor  # (N, E)
+    boxes_xyxy: Tensor  # (N, E, 4) what each expert saw, in pixels of the crop
+
+
+def summarise(output: MixtureOutput, batch: Batch) -> Answers:
+    """One batch's output, reduced to what is worth keeping."""
+    mean = functional.softmax(output.joint_logits.float(), dim=2).mean(1)
+    return Answers(
+        indices=batch.indices.cpu(),
+        labels=batch.labels.cpu(),
+        logits=output.logits.float().cpu(),
+        mean_labels=mean.argmax(1).cpu(),
+        gate_probs=output.gate_probs.float().cpu(),
+        large_labels=output.large_logits.argmax(2).cpu(),
+        part_labels=output.part_logits.argmax(2).cpu(),
+        joint_labels=output.joint_logits.argmax(2).cpu(),
+        boxes_xyxy=output.boxes_xyxy.float().cpu(),
+    )
+
+
+@torch.inference_mode()
+def answer_photos(
+    fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, batch_size: int, workers: int = 0,
+    on_batch: Callable[[int], None] | None = None,
+) -> Answers:  # fmt: skip
+    """Runs a mixture over a data set, in the mode of evaluation.
+
+    Each process answers its share, and all of them get all answers: each photo exactly once, in order.
+
+    Args:
+        fabric: Where and in which precision it runs.
+        model: The mixture; its mode is put back as it was.
+        photos: The data set.
+        batch_size: Photos at a time, over all processes.
+        workers: Number of processes that decode.
+        on_batch: Called with the number of photos done after each batch.
+    """
+    was_training = model.training
+    model.eval()
+    parts = []
+    batches = epoch_batches(
+        len(photos), batch_size=batch_size, seed=0, epoch=0, shuffle=False, drop_last=False, rank=fabric.global_rank,
+        world=fabric.world_size,
+    )  # fmt: skip
+    for batch in load_batches(photos, batches, epoch=0, workers=workers):
+        moved = Batch(*(tensor.to(fabric.device, non_blocking=True) for tensor in batch))
+        with fabric.autocast():
+            parts.append(summarise(model(moved.images), moved))
+        if on_batch is not None:
+            on_batch(len(moved.labels))
+    model.train(was_training)
+    return _in_order(_over_processes(fabric, parts))
+
+
+def measure(answers: Answers) -> dict[str, Any]:
+    """Accuracy in percent of every part, named as in summary.json."""
+    labels = answers.labels
+
+    def per_expert(predicted: Tensor) -> list[float]:
+        return [_percent(column == labels) for column in predicted.T]
+
+    right = answers.joint_labels == labels.unsqueeze(1)
+    return {
+        "num_photos": len(labels),
+        "mixture_top1": _percent(answers.logits.argmax(1) == labels),
+        "mixture_loss": round(functional.cross_entropy(answers.logits, labels).item(), 6),
+        "balanced_top1": _balanced(answers.logits.argmax(1), labels),
+        "experts_top1": per_expert(answers.joint_labels),
+        "large_top1": per_expert(answers.large_labels),
+        "part_top1": per_expert(answers.part_labels),
+        "mean_top1": _percent(answers.mean_labels == labels),
+        "oracle_top1": _percent(right.any(1)),
+        "gate_mean": [round(share, 4) for share in answers.gate_probs.mean(0).tolist()],
+    }
+
+
+def _over_processes(fabric: Fabric, parts: list[Answers]) -> list[Answers]:
+    """The parts of all processes; shares may be uneven, or empty."""
+    if fabric.world_size == 1:
+        return parts
+    gathered: list[list[Answers]] = [[] for _ in range(fabric.world_size)]
+    torch.distributed.all_gather_object(gathered, parts)
+    return [part for share in gathered for part in share]
+
+
+def _in_order(parts: list[Answers]) -> Answers:
+    joined = Answers(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    order = joined.indices.argsort()
+    return Answers(*(column[order] for column in joined))
+
+
+def _percent(hits: Tensor) -> float:
+    return round(100 * hits.float().mean().item(), 2)
+
+
+def _balanced(predicted: Tensor, labels: Tensor) -> float:
+    """The mean over the classes that occur of the accuracy on their photos."""
+    shares = [(predicted[labels == label] == label).float().mean() for label in labels.unique()]
+    return round(100 * torch.stack(shares).mean().item(), 2)

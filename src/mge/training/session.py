@@ -1,0 +1,150 @@
+"""A whole run: photos in, a folder with a trained and measured mixture out."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from mge.classifier import Classifier
+from mge.config import DataConfig, ModelConfig, TrainConfig, split_options
+from mge.data.batches import num_workers
+from mge.data.dataset import PhotoDataset
+from mge.data.records import PhotoSet, Split
+from mge.models.mixture import MixtureOfExperts
+from mge.storage.model_folder import StoredModel, load_model, save_model
+from mge.data.sources import read_photos
+from mge.storage.run_folder import Run, open_run
+from mge.training.display import Display
+from mge.training.loop import Training
+from mge.training.measure import answer_photos, measure
+
+PREPROCESSING = ("resize", "crop_fraction")  # the options of DataConfig that a stored model needs
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What all networks of a run have in common: the photos, the way of learning, the devices."""
+
+    fabric: Fabric
+    photos: PhotoSet
+    data: DataConfig
+    config: TrainConfig
+
+    def dataset(self, split: Split, *, model: ModelConfig, is_training: bool = False) -> PhotoDataset | None:
+        """One split as a network of this configuration wants it; None where the split is empty."""
+        records = self.photos.split(split)
+        if not records:
+            return None
+        side = round(model.size * model.detail)
+        names = self.photos.class_names
+        return PhotoDataset(
+            records, names, side=side, config=self.data, train=is_training, seed=self.config.seed
+        )
+
+    def train(self, model_config: ModelConfig, *, run: Run, title: str) -> dict[str, Any]:
+        """Trains one network, or goes on with it, and measures its best epoch.
+
+        Returns:
+            The figures of its summary.json. A network that is done already is not trained again.
+        """
+        if run.summary():
+            return run.summary()
+        torch.manual_seed(self.config.seed)
+        model = MixtureOfExperts.from_config(
+            model_config, num_classes=len(self.photos.class_names), pretrained=self.config.pretrained,
+            weights=self.config.weights,
+        )  # fmt: skip
+        if self.config.channels_last:
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        photos = self.dataset("train", model=model_config, is_training=True)
+        assert photos is not None, "read_photos refuses data without training photos"
+        training = Training(
+            self.fabric, model.to(self.fabric.device), photos=photos, val_photos=self.dataset("val", model=model_config),
+            run=run, config=self.config, data=self.data, display=Display(title, is_quiet=not self.fabric.is_global_zero),
+            save_model=self.save_model,
+        )  # fmt: skip
+        training.fit(resume=run.checkpoint_path.exists())
+        self.fabric.barrier()
+        summary = self.evaluate(run, model_config)
+        if self.fabric.is_global_zero:
+            run.write_summary(summary)
+        return summary
+
+    def evaluate(self, run: Run, model_config: ModelConfig) -> dict[str, Any]:
+        """Measures a run's best model on the test split, or on validation where there is none."""
+        split: Split = "test" if self.photos.split("test") else "val" if self.photos.split("val") else "train"
+        photos = self.dataset(split, model=model_config)
+        assert photos is not None
+        model = Classifier.from_stored(load_model(run.best)).model.to(self.fabric.device)
+        workers = num_workers(self.data, photos)
+        answers = answer_photos(self.fabric, model, photos, batch_size=self.config.batch_size, workers=workers)
+        return {"split": split, **measure(answers)}
+
+    def save_model(self, folder: Path, model: MixtureOfExperts, row: Mapping[str, Any]) -> None:
+        """Writes a model folder."""
+        data = self.data.to_dict()
+        metadata = {
+            "preprocessing": {name: data[name] for name in PREPROCESSING},
+            "provenance": {"data": self.photos.name, "source": self.photos.source, "seed": self.config.seed, **row},
+        }
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_model(folder, StoredModel(model.config, self.photos.class_names, state, metadata))
+
+
+def train_run(run: Run) -> None:
+    """Trains what a run's configuration asks for: the mixture, and the plain networks to compare it with.
+
+    Goes on where it stopped. The plain networks are runs of their own, in folders inside the run's.
+    """
+    settings = run.config()
+    data, source_format = settings.pop("data"), settings.pop("format")
+    model_config, data_config, config = split_options(settings, preset=settings.pop("preset"))
+    photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
+    session = Session(build_fabric(config), photos, data_config, config)
+    plain: dict[str, Any] = {}
+    for name, plain_config in plain_networks(model_config, baseline=config.baseline).items():
+        folder = run.folder / name
+        plain_run = open_run(folder) if folder.exists() else Run.create(folder, config={**run.config(), **plain_config.to_dict()})
+        plain[f"{name}_top1"] = session.train(plain_config, run=plain_run, title=f"plain {plain_config.size} px")["mixture_top1"]
+    summary = session.train(model_config, run=run, title=f"{model_config.experts} experts")
+    if session.fabric.is_global_zero:
+        run.write_summary({**summary, **plain})
+
+
+def plain_networks(model: ModelConfig, *, baseline: str) -> dict[str, ModelConfig]:
+    """The plain networks to compare a mixture with, by the name of their folder.
+
+    `plain` sees the same view. `plain_equal_compute` sees as many pixels, out of the same photo, as all the mixture's
+    backbones together, so a forward costs about the same.
+    """
+    single = dataclasses.replace(model, experts=1, part_filters=0, gate="shared")
+    num_passes = model.experts + (model.gate == "own" and model.experts > 1)
+    step = max(model.output_stride, 16)
+    side = round(model.size * math.sqrt(num_passes) / step) * step
+    larger = dataclasses.replace(single, size=side, detail=max(1.0, model.size * model.detail / side))
+    chosen = {"none": [], "same_view": ["plain"], "equal_compute": ["plain_equal_compute"]}
+    names = chosen.get(baseline, ["plain", "plain_equal_compute"])
+    return {name: {"plain": single, "plain_equal_compute": larger}[name] for name in names}
+
+
+def choose_precision(precision: str) -> str:
+    """Lightning Fabric's name of a precision; `auto` takes bfloat16 where the hardware multiplies it natively."""
+    if precision == "auto":
+        has_amx = torch.cpu._is_amx_tile_supported()
+        is_native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else has_amx
+        precision = "bfloat16" if is_native else "float32"
+    return {"bfloat16": "bf16-mixed", "float32": "32-true"}[precision]
+
+
+def build_fabric(config: TrainConfig) -> Fabric:
+    """Lightning Fabric for the devices and the precision of a configuration, launched."""
+    fabric = Fabric(
+        accelerator=config.accelerator, devices=config.devices if config.devices == "auto" else int(config.devices),
+        num_nodes=config.nodes, strategy=config.strategy, precision=choose_precision(config.precision),  # type: ignore[arg-type]
+    )  # fmt: skip
+    fabric.launch()
+    return fabric

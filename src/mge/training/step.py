@@ -1,0 +1,75 @@
+"""One training step: forward, loss and backward expert by expert."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from mge.config import TrainConfig
+from mge.core.losses import classification_loss, expert_loss, mix_experts
+from mge.data.batches import Batch
+from mge.models.mixture import MixtureOfExperts
+
+
+class Network(NamedTuple):
+    """A mixture and its parts as Fabric wrapped them: one wrapped module for each independent graph."""
+
+    model: MixtureOfExperts
+    experts: Sequence[nn.Module]
+    gate: nn.Module | None
+
+
+class StepFigures(NamedTuple):
+    """What a step measured, as tensors: reading them would make the accelerator wait."""
+
+    losses: Tensor  # (E + 1,) each expert's loss with all its terms, then the mixture's
+    hits: Tensor  # (E + 1,) number of photos that each expert, then the mixture, was right about
+    diversity: Tensor  # (E,) each expert's diversity term, 0 for the first
+
+
+def wrap(fabric: Fabric, model: MixtureOfExperts) -> Network:
+    """Wraps what learns, each expert and the gate by itself: they are independent graphs with a backward each."""
+
+    def wrapped(module: nn.Module) -> nn.Module:
+        learns = any(parameter.requires_grad for parameter in module.parameters())
+        return fabric.setup_module(module) if learns else module
+
+    gate = wrapped(model.gate) if model.gate is not None and model.active_experts > 1 else None
+    return Network(model, [wrapped(expert) for expert in list(model.experts)[: model.active_experts]], gate)
+
+
+def train_step(fabric: Fabric, network: Network, batch: Batch, *, config: TrainConfig) -> StepFigures:
+    """Adds one batch's gradients, holding the activations of one expert at a time.
+
+    Every expert's loss is followed by its backward before the next expert runs. No gradient flows between experts, so
+    this gives the gradients of a single backward on the sum.
+    """
+    share = 1 / config.accumulate
+    losses, hits, diversity, answers = [], [], [], []
+    first_view = first_features = torch.empty(0)
+    pictures = network.model.normalise(batch.images)
+    for look in network.model.look(pictures, batch.labels, experts=network.experts):
+        terms = expert_loss(
+            look.output, answers[-1] if answers else None, batch.labels, diversity=config.diversity,
+            label_smoothing=config.label_smoothing,
+        )  # fmt: skip
+        total = terms.total(diversity_weight=config.diversity_weight)
+        if total.requires_grad:
+            fabric.backward(total * share)
+        answers.append(look.output.joint_logits.detach().float())
+        if len(answers) == 1:
+            first_view, first_features = look.view, look.output.large_features.detach()
+        losses.append(total.detach())
+        diversity.append(terms.diversity.detach())
+        hits.append((answers[-1].argmax(1) == batch.labels).sum())
+        del look, terms, total
+    gate_probs = network.model.weigh(first_view, first_features, gate=network.gate)
+    mixture = mix_experts(torch.stack(answers, dim=1), gate_probs, mix=network.model.config.mix)
+    loss = classification_loss(mixture, batch.labels)
+    if loss.requires_grad:
+        fabric.backward(loss * share)
+    losses.append(loss.detach())
+    hits.append((mixture.argmax(1) == batch.labels).sum())
+    return StepFigures(torch.stack(losses), torch.stack(hits), torch.stack(diversity))
