@@ -1,0 +1,88 @@
+"""The order of photos, as a pure function of the seed and the epoch, and their way into batches."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mge.config import DataConfig
+from mge.data.dataset import PhotoDataset, Sample
+
+
+class Batch(NamedTuple):
+    """Photos that are trained on or evaluated together."""
+
+    images: Tensor  # uint8 (B, 3, side, side)
+    labels: Tensor  # (B,)
+    indices: Tensor  # (B,) numbers of the photos in their data set
+
+
+class Batches(Protocol):
+    """Batches one can count and iterate over."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+def epoch_batches(
+    num_photos: int, *, batch_size: int, seed: int, epoch: int, shuffle: bool, drop_last: bool, rank: int = 0,
+    world: int = 1,
+) -> list[list[int]]:  # fmt: skip
+    """The photos of each batch of an epoch.
+
+    Args:
+        num_photos: Number of photos in the data set.
+        batch_size: Photos in a batch, over all processes.
+        seed: Decides the order.
+        epoch: Gives each epoch an order of its own.
+        shuffle: Whether the order is random.
+        drop_last: Whether an incomplete last batch is left out (batch norm cannot learn from one photo). A data set
+            smaller than a batch is one batch all the same.
+        rank: Number of this process.
+        world: Number of processes; each global batch is dealt out over them, without any photo twice.
+    """
+    if shuffle:
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch + 1) % 2**63)
+        order = torch.randperm(num_photos, generator=generator).tolist()
+    else:
+        order = list(range(num_photos))
+    batches = [order[start : start + batch_size] for start in range(0, num_photos, batch_size)]
+    if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
+        batches.pop()
+    shares = [batch[rank::world] for batch in batches]
+    return shares if drop_last else [share for share in shares if share]
+
+
+def load_batches(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epoch: int, workers: int) -> Batches:
+    """Loads the given batches in order; the rest of an epoch is `batches[done:]`.
+
+    Args:
+        dataset: The photos.
+        batches: Photos of each batch, from `epoch_batches`.
+        epoch: Decides augmentation.
+        workers: Number of processes that decode; the result does not depend on it.
+    """
+    keys = [[(epoch, index) for index in batch] for batch in batches]
+    return DataLoader(
+        dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate, pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+    )  # type: ignore[return-value,arg-type]  # fmt: skip
+
+
+def num_workers(config: DataConfig, dataset: PhotoDataset) -> int:
+    """The configured number of decoding processes, or one that suits the machine."""
+    if config.workers >= 0:
+        return config.workers
+    return 0 if dataset.is_cached else min(8, len(os.sched_getaffinity(0)))
+
+
+def _collate(samples: Sequence[Sample]) -> Batch:
+    return Batch(
+        torch.stack([sample.image for sample in samples]),
+        torch.tensor([sample.label for sample in samples]),
+        torch.tensor([sample.index for sample in samples]),
+    )

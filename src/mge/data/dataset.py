@@ -1,0 +1,84 @@
+"""Photos as training and evaluation see them."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import psutil
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mge.config import DataConfig
+from mge.data.photo import open_photo
+from mge.data.records import Record
+from mge.data.transforms import CropGeometry, centre_crop, resize, to_tensor, train_view
+
+
+class Sample(NamedTuple):
+    """One picture with its label."""
+
+    image: Tensor  # uint8 (3, side, side)
+    label: int
+    index: int
+
+
+class PhotoDataset(Dataset[Sample]):
+    """Photos of one split, each a pure function of (seed, epoch, index).
+
+    Args:
+        records: The photos.
+        class_names: The classes, in the order of the logits.
+        side: Side in pixels of the pictures.
+        config: How they are resized, cropped and changed.
+        train: Whether they are changed at random, as training wants them.
+        seed: Decides the changes.
+    """
+
+    def __init__(
+        self, records: Sequence[Record], class_names: Sequence[str], *, side: int, config: DataConfig, train: bool,
+        seed: int = 0,
+    ) -> None:  # fmt: skip
+        self.records, self.side, self.config, self.train, self.seed = tuple(records), side, config, train, seed
+        numbers = {name: number for number, name in enumerate(class_names)}
+        self.labels = tuple(numbers[record.label] for record in self.records)
+        self._cache: list[Tensor] | None = self._load_all() if self._is_worth_caching() else None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """The photo of a key (epoch, index); evaluation gives the same for every epoch."""
+        epoch, index = key
+        resized = self._resized(index) if self._cache is None else self._cache[index]
+        if self.train:
+            seed = ((self.seed * 1_000_003 + epoch + 1) * 1_000_003 + index + 1) % 2**63
+            image = train_view(resized, side=self.side, config=self.config, seed=seed)
+        else:
+            image = centre_crop(resized, side=self.side)[0]
+        return Sample(image, self.labels[index], index)
+
+    def geometry(self, index: int) -> CropGeometry:
+        """How evaluation's crop lies in the photo."""
+        photo = open_photo(self.records[index].path)
+        resized = resize(photo, side=self.side, config=self.config)
+        _, left, top = centre_crop(to_tensor(resized), side=self.side)
+        return CropGeometry(photo.width / resized.width, photo.height / resized.height, left, top)
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether all photos are in memory."""
+        return self._cache is not None
+
+    def _resized(self, index: int) -> Tensor:
+        return to_tensor(resize(open_photo(self.records[index].path), side=self.side, config=self.config))
+
+    def _is_worth_caching(self) -> bool:
+        if self.config.cache != "auto":
+            return self.config.cache == "yes"
+        side = self.side / self.config.crop_fraction
+        estimate = 1.5 * 3 * side * side * len(self.records)  # photos are rarely square
+        return bool(estimate < psutil.virtual_memory().available / 8)
+
+    def _load_all(self) -> list[Tensor]:
+        with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter's lock
+            return list(pool.map(self._resized, range(len(self.records))))

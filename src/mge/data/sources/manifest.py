@@ -1,0 +1,83 @@
+"""Manifests: one photo a row, `path,label[,split][,x1,y1,x2,y2]`."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mge.data.records import PhotoSet, Record, Split
+from mge.data.sources.folder import SPLIT_FOLDERS
+from mge.errors import DataError
+
+MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl")
+BOX = ("x1", "y1", "x2", "y2")
+
+
+def read_manifest(file: Path) -> PhotoSet:
+    """Reads a CSV, TSV or JSONL manifest; its paths are relative to the folder it lies in.
+
+    Raises:
+        DataError: a column is missing, a value makes no sense, or a file does not exist.
+    """
+    records = []
+    for number, row in _rows(file):
+        where = f"{file}, line {number}"
+        for column in ("path", "label"):
+            if not str(row.get(column) or "").strip():
+                raise DataError(f"{where} has no {column}; expected the columns path, label, and if you like split, x1, y1, x2, y2")
+        path = file.parent / str(row["path"]).strip()
+        if not path.is_file():
+            raise DataError(f"{where} names {row['path']!r}, which does not exist below {file.parent}")
+        records.append(Record(path, str(row["label"]).strip(), _split(row, where=where), _box(row, where=where)))
+    if not records:
+        raise DataError(f"{file} lists no photos; expected a header with path, label, and a row for each photo")
+    names = tuple(sorted({record.label for record in records}))
+    return PhotoSet(file.resolve().parent.name, f"manifest {file.name}", names, tuple(records))
+
+
+def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not text in UTF-8: {error.reason} at byte {error.start}") from error
+    if file.suffix.lower() == ".jsonl":
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                yield number, _json_row(line, where=f"{file}, line {number}")
+        return
+    reader = csv.DictReader(text.splitlines(), delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
+    for row in reader:
+        yield reader.line_num, {str(key).strip().lower(): value for key, value in row.items() if key is not None}
+
+
+def _json_row(line: str, *, where: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where} is not JSON: {error.msg}") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is {type(row).__name__}; expected an object with path and label")
+    return row
+
+
+def _split(row: Mapping[str, Any], *, where: str) -> Split | None:
+    value = str(row.get("split") or "").strip().lower()
+    if not value:
+        return None
+    if value not in SPLIT_FOLDERS:
+        raise DataError(f"{where} has the split {value!r}; accepted: train, val, test")
+    return SPLIT_FOLDERS[value]
+
+
+def _box(row: Mapping[str, Any], *, where: str) -> tuple[float, float, float, float] | None:
+    values = [row.get(edge) for edge in BOX]
+    if all(value in (None, "") for value in values):
+        return None
+    try:
+        x1, y1, x2, y2 = (float(value) for value in values)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where} has the box {values}; expected four numbers x1, y1, x2, y2 in pixels") from error
+    if not (0 <= x1 < x2 and 0 <= y1 < y2):
+        raise DataError(f"{where} has the box {values}; expected x1 < x2 and y1 < y2, both at least 0")
+    return x1, y1, x2, y2

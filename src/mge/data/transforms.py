@@ -1,0 +1,89 @@
+"""Photos to square pictures of one size, and the way back."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from mge.config import DataConfig
+
+
+class CropGeometry(NamedTuple):
+    """How a crop lies in its photo: photo pixel = (crop pixel + offset) * scale."""
+
+    scale_x: float
+    scale_y: float
+    left: int
+    top: int
+
+    def to_photo(self, boxes_xyxy: Tensor) -> Tensor:
+        """Boxes (..., 4) in pixels of the crop, in pixels of the photo."""
+        offset = torch.tensor([self.left, self.top, self.left, self.top], dtype=boxes_xyxy.dtype)
+        scale = torch.tensor([self.scale_x, self.scale_y, self.scale_x, self.scale_y], dtype=boxes_xyxy.dtype)
+        return (boxes_xyxy + offset) * scale
+
+    def to_crop(self, boxes_xyxy: Tensor) -> Tensor:
+        """Boxes (..., 4) in pixels of the photo, in pixels of the crop."""
+        offset = torch.tensor([self.left, self.top, self.left, self.top], dtype=boxes_xyxy.dtype)
+        scale = torch.tensor([self.scale_x, self.scale_y, self.scale_x, self.scale_y], dtype=boxes_xyxy.dtype)
+        return boxes_xyxy / scale - offset
+
+
+def resize(photo: Image.Image, *, side: int, config: DataConfig) -> Image.Image:
+    """A photo whose crop of `side` is the configured fraction of it.
+
+    Source: section 4.1 of the paper: resized to 512, cropped to 448.
+    """
+    target = max(side, round(side / config.crop_fraction))
+    width, height = photo.size
+    if config.resize == "squash":
+        size = (target, target)
+    else:
+        factor = target / min(width, height)
+        size = (max(target, round(width * factor)), max(target, round(height * factor)))
+    return photo if size == photo.size else photo.resize(size, Image.Resampling.BILINEAR)
+
+
+def to_tensor(photo: Image.Image) -> Tensor:
+    """An RGB picture as uint8 (3, height, width)."""
+    return torch.from_numpy(np.array(photo, dtype=np.uint8)).permute(2, 0, 1).contiguous()
+
+
+def centre_crop(resized: Tensor, *, side: int) -> tuple[Tensor, int, int]:
+    """The middle `side` x `side` pixels, and the crop's left and top."""
+    top, left = (resized.shape[1] - side) // 2, (resized.shape[2] - side) // 2
+    return resized[:, top : top + side, left : left + side], left, top
+
+
+def eval_view(photo: Image.Image, *, side: int, config: DataConfig) -> tuple[Tensor, CropGeometry]:
+    """The picture that evaluation uses: resized, and its middle cropped.
+
+    Returns:
+        uint8 (3, side, side), and how it lies in the photo.
+    """
+    resized = resize(photo, side=side, config=config)
+    crop, left, top = centre_crop(to_tensor(resized), side=side)
+    return crop, CropGeometry(photo.width / resized.width, photo.height / resized.height, left, top)
+
+
+def train_view(resized: Tensor, *, side: int, config: DataConfig, seed: int) -> Tensor:
+    """A random crop, flip and change of colours: a pure function of its arguments.
+
+    Args:
+        resized: uint8 (3, height, width), from `resize`.
+        side: Side of the crop in pixels.
+        config: Which changes.
+        seed: Decides them; the global random state is neither read nor changed.
+    """
+    steps: list[torch.nn.Module] = [v2.RandomCrop(side)]
+    if config.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if config.jitter:
+        steps.append(v2.ColorJitter(config.jitter, config.jitter, config.jitter))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        view: Tensor = v2.Compose(steps)(resized)
+    return view
