@@ -230,33 +230,74 @@ class TrainConfig(_Options):
             check_range(name, getattr(self, name), at_least=0)
 
 
-# What each preset changes. `paper` and `authors` follow the sources named in docs/deviations.md.
+# What paper and program share, or the program alone says: its defaults and its configs/cub_resnet50.yml.
+_PUBLISHED: dict[str, Any] = {
+    # The network
+    "backbone": "resnet50",
+    "experts": 3,
+    "size": 448,
+    "detail": 1.0,
+    "output_stride": 0,
+    "attention_threshold": 0.2,
+    "part_filters": 10,
+    "part_head": "dense",
+    "gate": "own",
+    # The photos
+    "val_fraction": 0.0,  # every training photo is trained on, and the last epoch counts
+    "resize": "short",
+    "crop_fraction": 0.875,  # 448 out of 512
+    "flip": True,
+    "jitter": 0.0,
+    # The training
+    "epochs": 100,
+    "batch_size": 10,
+    "start": "weights",
+    "pretrained": True,
+    "optimizer": "sgd",
+    "backbone_lr": 0.001,
+    "head_lr": 0.01,
+    "weight_decay": 1e-4,
+    "warmup_epochs": 0.0,
+    "decay": "step",
+    "decay_epochs": 30,
+    "label_smoothing": 0.0,
+    "diversity_weight": 1.0,
+    "clip_norm": 0.0,
+    "accumulate": 1,
+    "ema": 0.0,
+    "precision": "float32",
+}
+
+# What each preset sets: every option that its source determines, also where the default is the same today.
+# `docs/deviations.md` has the source of each and the reasons for our defaults.
 PRESETS: dict[Preset, dict[str, Any]] = {
     "default": {},
     "paper": {
+        **_PUBLISHED,
         "zoom_from": "photo",
-        "gate": "own",
+        "geometry": "pixels",
         "attention": "own",
-        "attention_threshold": 0.2,
+        "positive_weights": False,
+        "part_padding": 0,
+        "part_gradient": True,
+        "mix": "probs",
+        "normalisation": "imagenet",
         "diversity": "paper",
-        "optimizer": "sgd",
-        "decay": "step",
+        "schedule": "progressive",
+        "freeze_former": False,
     },
     "authors": {
+        **_PUBLISHED,
         "zoom_from": "previous",
         "geometry": "authors",
-        "gate": "own",
         "attention": "first",
         "positive_weights": True,
-        "attention_threshold": 0.2,
         "part_padding": 1,
         "part_gradient": False,
+        "mix": "logits",
         "normalisation": "half",
         "diversity": "authors",
         "schedule": "joint",
-        "optimizer": "sgd",
-        "decay": "step",
-        "batch_size": 10,
     },
 }
 

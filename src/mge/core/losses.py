@@ -92,8 +92,9 @@ def expert_loss(
     *,
     diversity: Diversity = "paper",
     label_smoothing: float = 0.0,
+    has_parts: bool = True,
 ) -> ExpertLoss:
-    """The terms of one expert's loss.
+    """The terms of one expert's loss. An expert without part filters (a plain network) has one head, and one term.
 
     Args:
         output: What the expert said.
@@ -101,12 +102,17 @@ def expert_loss(
         labels: True classes.
         diversity: Which diversity term, or none.
         label_smoothing: Probability mass given to the wrong classes by the classification terms.
+        has_parts: Whether the expert has a part and a joint head.
 
     Source: section 3.3 of the paper.
     """
-    large, part, joint = (
+    large = classification_loss(output.large_logits, labels, label_smoothing=label_smoothing)
+    if not has_parts:
+        nothing = torch.zeros_like(large)
+        return ExpertLoss(large, nothing, nothing, nothing)
+    part, joint = (
         classification_loss(logits, labels, label_smoothing=label_smoothing)
-        for logits in (output.large_logits, output.part_logits, output.joint_logits)
+        for logits in (output.part_logits, output.joint_logits)
     )
     if former_logits is None or diversity == "none":
         return ExpertLoss(large, part, joint, torch.zeros_like(large))

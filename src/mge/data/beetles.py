@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-VERSION = 1
+VERSION = 2
 PATTERNS = ("spots", "bars", "rings")
 COUNTS = (2, 3)  # marks on each wing
 TIPS = {"red": (214, 40, 40), "blue": (40, 90, 220)}
@@ -50,7 +50,7 @@ def draw_beetle(label: int, *, seed: int, side: int = 256) -> Beetle:
     pattern, count, tip = BEETLE_CLASSES[label].split("-")
     canvas = _Canvas(side, chance)
     _draw_clutter(canvas, amount=chance.randint(14, 24))
-    length = side * chance.uniform(0.24, 0.44)
+    length = side * chance.uniform(0.17, 0.33)
     margin = 0.72 * length
     centre = (chance.uniform(margin, side - margin), chance.uniform(margin, side - margin))
     body = _Body(canvas, centre=centre, length=length, angle=chance.uniform(0, 2 * math.pi))
@@ -182,11 +182,11 @@ class _Body:
         for along in places:
             across = side * 0.115
             if pattern == "bars":
-                self.oval(along, across, size=(0.032, 0.095), colour=colour)
+                self.oval(along, across, size=(0.03, 0.085), colour=colour)
             else:
-                self.oval(along, across, size=(0.068, 0.068), colour=colour)
+                self.oval(along, across, size=(0.062, 0.062), colour=colour)
             if pattern == "rings":
-                self.oval(along, across, size=(0.036, 0.036), colour=ground)
+                self.oval(along, across, size=(0.034, 0.034), colour=ground)
 
     def _draw_legs(self, colour: Colour) -> None:
         for along in (-0.25, -0.02, 0.2):

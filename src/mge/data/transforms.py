@@ -1,12 +1,13 @@
 """Photos to square pictures of one size, and the way back."""
 
+import random
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import adjust_brightness, adjust_contrast, adjust_saturation
 
 from mge.config import DataConfig
 
@@ -78,12 +79,12 @@ def train_view(resized: Tensor, *, side: int, config: DataConfig, seed: int) -> 
         config: Which changes.
         seed: Decides them; the global random state is neither read nor changed.
     """
-    steps: list[torch.nn.Module] = [v2.RandomCrop(side)]
-    if config.flip:
-        steps.append(v2.RandomHorizontalFlip())
+    dice = random.Random(seed)  # noqa: S311
+    top, left = dice.randint(0, resized.shape[1] - side), dice.randint(0, resized.shape[2] - side)
+    view = resized[:, top : top + side, left : left + side]
+    if config.flip and dice.random() < 0.5:
+        view = view.flip(2)
     if config.jitter:
-        steps.append(v2.ColorJitter(config.jitter, config.jitter, config.jitter))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        view: Tensor = v2.Compose(steps)(resized)
+        for change in (adjust_brightness, adjust_contrast, adjust_saturation):
+            view = change(view, dice.uniform(1 - config.jitter, 1 + config.jitter))
     return view

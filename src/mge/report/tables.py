@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mge.storage.run_folder import Run
 
+PICTURE = "what_each_expert_saw.png"
 PLAIN_NAMES = {
     "plain_top1": "plain network, same view",
     "plain_equal_compute_top1": "plain network, equal compute (larger view)",
@@ -19,7 +20,7 @@ def print_summary(run: Run, *, console: Console | None = None) -> None:
     """Writes the table of a finished run, and what to do next."""
     console = console or Console(highlight=False, soft_wrap=True)
     console.print(summary_table(run.summary()))
-    picture = run.report / "what_each_expert_saw.png"
+    picture = run.report / PICTURE
     if picture.exists():
         console.print(f"What each expert saw: {picture}")
     console.print(f"Next: mge predict {run.folder} photo.jpg")

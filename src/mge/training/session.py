@@ -15,13 +15,17 @@ from mge.data.batches import num_workers
 from mge.data.dataset import PhotoDataset
 from mge.data.records import PhotoSet, Split
 from mge.models.mixture import MixtureOfExperts
+from mge.report.figures import draw_experts
+from mge.report.tables import PICTURE
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from mge.data.sources import read_photos
 from mge.storage.run_folder import Run, open_run
 from mge.training.display import Display
+from mge.training.explanation import explain_photos
 from mge.training.loop import Training
 from mge.training.measure import answer_photos, measure
 
+NUM_DRAWN = 8  # photos in the picture of what each expert saw
 PREPROCESSING = ("resize", "crop_fraction")  # the options of DataConfig that a stored model needs
 
 
@@ -84,6 +88,16 @@ class Session:
         answers = answer_photos(self.fabric, model, photos, batch_size=self.config.batch_size, workers=workers)
         return {"split": split, **measure(answers)}
 
+    def draw(self, run: Run, *, model_config: ModelConfig, split: Split) -> None:
+        """Draws what each expert saw in a few photos, spread over a split."""
+        photos = self.dataset(split, model=model_config)
+        assert photos is not None
+        count = min(NUM_DRAWN, len(photos))
+        indices = [number * len(photos) // count for number in range(count)]
+        explanations = explain_photos(Classifier.from_stored(load_model(run.best)), photos, indices=indices)
+        run.report.mkdir(exist_ok=True)
+        draw_experts(explanations, run.report / PICTURE, title=f"What each expert saw ({split} photos)")
+
     def save_model(self, folder: Path, model: MixtureOfExperts, row: Mapping[str, Any]) -> None:
         """Writes a model folder."""
         data = self.data.to_dict()
@@ -113,6 +127,7 @@ def train_run(run: Run) -> None:
     summary = session.train(model_config, run=run, title=f"{model_config.experts} experts")
     if session.fabric.is_global_zero:
         run.write_summary({**summary, **plain})
+        session.draw(run, model_config=model_config, split=summary["split"])
 
 
 def plain_networks(model: ModelConfig, *, baseline: str) -> dict[str, ModelConfig]:

@@ -53,7 +53,7 @@ def train_step(fabric: Fabric, network: Network, batch: Batch, *, config: TrainC
     for look in network.model.look(pictures, batch.labels, experts=network.experts):
         terms = expert_loss(
             look.output, answers[-1] if answers else None, batch.labels, diversity=config.diversity,
-            label_smoothing=config.label_smoothing,
+            label_smoothing=config.label_smoothing, has_parts=network.model.config.part_filters > 0,
         )  # fmt: skip
         total = terms.total(diversity_weight=config.diversity_weight)
         if total.requires_grad:

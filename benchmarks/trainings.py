@@ -1,0 +1,35 @@
+"""Trainings that a benchmark needs: each is done once, and goes on where it stopped."""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import mge
+from mge.storage.run_folder import Run
+
+RUNS = Path(__file__).parent.parent / "runs" / "benchmarks"
+RESULTS = Path(__file__).parent / "results"
+
+
+def train_once(name: str, data: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary of a run, which is trained, gone on with, or only read.
+
+    Args:
+        name: Of its folder in runs/benchmarks.
+        data: What `mge train` is given.
+        options: Its options.
+    """
+    folder = RUNS / name
+    if Run(folder).summary():
+        return Run(folder).summary()
+    run = mge.train(resume=folder) if folder.exists() else mge.train(data, out=folder, **options)
+    return run.summary()
+
+
+def spread(values: Iterable[float]) -> str:
+    """Mean and sample standard deviation, as a table shows them."""
+    numbers = list(values)
+    if len(numbers) == 1:
+        return f"{numbers[0]:.1f}"
+    return f"{statistics.mean(numbers):.1f} ± {statistics.stdev(numbers):.1f}"

@@ -1,0 +1,87 @@
+"""Fine-grained image classification with a mixture of granularity-specific experts.
+
+The public names are resolved when they are first used, so that `import mge` is quick and imports no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Classifier",
+    "ConfigError",
+    "DataError",
+    "DivergedError",
+    "Interrupted",
+    "MgeError",
+    "MissingExtraError",
+    "MixtureOfExperts",
+    "MixtureOutput",
+    "ModelFolderError",
+    "Prediction",
+    "Run",
+    "StorageError",
+    "evaluate",
+    "load",
+    "models",
+    "predict",
+    "train",
+]
+
+# Public name → the module that has it.
+_HOMES = {
+    "Classifier": "mge.classifier",
+    "ConfigError": "mge.errors",
+    "DataError": "mge.errors",
+    "DivergedError": "mge.errors",
+    "Interrupted": "mge.errors",
+    "MgeError": "mge.errors",
+    "MissingExtraError": "mge.errors",
+    "MixtureOfExperts": "mge.models.mixture",
+    "MixtureOutput": "mge.core.outputs",
+    "ModelFolderError": "mge.errors",
+    "Prediction": "mge.classifier",
+    "Run": "mge.storage.run_folder",
+    "StorageError": "mge.errors",
+    "evaluate": "mge.tasks.evaluate",
+    "load": "mge.classifier",
+    "predict": "mge.tasks.predict",
+    "train": "mge.tasks.train",
+}
+_SUBMODULES = ("models",)
+
+if TYPE_CHECKING:
+    from mge import models
+    from mge.classifier import Classifier, Prediction, load
+    from mge.core.outputs import MixtureOutput
+    from mge.errors import (
+        ConfigError,
+        DataError,
+        DivergedError,
+        Interrupted,
+        MgeError,
+        MissingExtraError,
+        ModelFolderError,
+        StorageError,
+    )
+    from mge.models.mixture import MixtureOfExperts
+    from mge.storage.run_folder import Run
+    from mge.tasks.evaluate import evaluate
+    from mge.tasks.predict import predict
+    from mge.tasks.train import train
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name when it is first asked for."""
+    if name in _SUBMODULES:
+        return importlib.import_module(f"mge.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mge' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

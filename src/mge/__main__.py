@@ -1,0 +1,7 @@
+"""`python -m mge` is `mge`."""
+
+import sys
+
+from mge.cli import main
+
+sys.exit(main())

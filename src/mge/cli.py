@@ -1,0 +1,120 @@
+"""The command line: a verb is a function of `mge.tasks`, its flags are the function's parameters.
+
+Only the module of the chosen verb is imported, and such a module imports what is heavy inside its function: help comes
+without torch.
+"""
+
+import ast
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import mge
+from mge.errors import ConfigError, MgeError
+from mge.flags import build_parser, check_known, parse
+from mge.options import REQUIRED, defaults_of, options_of
+
+# Verb → where its function is.
+VERBS = {
+    "train": "mge.tasks.train:train",
+    "evaluate": "mge.tasks.evaluate:evaluate",
+    "predict": "mge.tasks.predict:predict",
+}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        args: What stands after `mge`. By default what the shell gave.
+
+    Returns:
+        The exit code: 0, an MgeError's own, 130 after Ctrl-C. An exception that is a bug is not caught.
+    """
+    try:
+        _run(sys.argv[1:] if args is None else args)
+        sys.stdout.flush()
+    except MgeError as error:
+        sys.stderr.write(f"mge: error: {' '.join(str(error).split())}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("mge: interrupted\n")
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+def _run(args: list[str]) -> None:
+    if not args or args[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_overview())
+    elif args[0] == "--version":
+        sys.stdout.write(f"mge {mge.__version__}\n")
+    else:
+        verb, *rest = args
+        check_known(verb, VERBS, kind="verb", help_command="mge --help")
+        module, _, name = VERBS[verb].partition(":")
+        run_verb(verb, getattr(importlib.import_module(module), name), rest)
+
+
+def run_verb(verb: str, function: Callable[..., object], args: list[str]) -> None:
+    """Calls a verb's function with what flags and configuration files set; or writes its help, or its configuration.
+
+    Only what was set is handed over: defaults, also a preset's, are the function's own business.
+
+    Raises:
+        ConfigError: an option is unknown, has a value of a wrong type, or is missing.
+    """
+    options = options_of(function)
+    request = parse(verb, options, args)
+    settings = request.settings
+    defaults = defaults_of(options, preset=settings.get("preset", "default"))
+    if request.wants_help:
+        summary = (function.__doc__ or "").partition("\n")[0]
+        sys.stdout.write(build_parser(verb, options, summary=summary, defaults=defaults).format_help())
+        return
+    if request.wants_config:
+        sys.stdout.write(_as_yaml({**defaults, **settings}))
+        return
+    for name, option in options.items():
+        if option.default is REQUIRED and not settings.get(name):
+            raise ConfigError(f"{name} is missing; see mge {verb} --help")
+    function(**settings)
+
+
+def _as_yaml(settings: dict[str, Any]) -> str:
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+
+
+def _overview() -> str:
+    lines = [f"  {verb:<10}{_summary(*place.split(':'))}" for verb, place in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: mge VERB [arguments]",
+            "",
+            "Fine-grained image classification with a mixture of granularity-specific experts.",
+            "",
+            *lines,
+            "",
+            "mge VERB --help says what a verb takes; mge --version says which version this is.",
+            "",
+        ]
+    )
+
+
+def _summary(module: str, name: str) -> str:
+    """The first sentence of a function's docstring, read without importing its module."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return (ast.get_docstring(function) or "").partition("\n")[0]

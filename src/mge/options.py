@@ -1,0 +1,159 @@
+"""Options out of signatures: what a function's parameters are called, accept and mean, and text read as their values.
+
+Where a function takes `**options`, they are the fields of the dataclasses in `mge.config`.
+"""
+
+import dataclasses
+import inspect
+import math
+import re
+import types
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from mge.config import PRESETS, DataConfig, ModelConfig, TrainConfig
+from mge.errors import ConfigError
+
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+METAVARS = {bool: "{true,false}", int: "N", float: "X"}
+REQUIRED = inspect.Parameter.empty
+WORDS = {bool: "true, false", int: "a whole number", float: "a number", types.NoneType: "null"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One thing that can be set.
+
+    Args:
+        name: Of the parameter or field.
+        hint: Its type.
+        default: Its value where nothing is said, or `REQUIRED`.
+        help: What it means.
+        group: The heading under which the help shows it; empty for the verb's own.
+        is_positional: Whether it is given without its name.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    help: str
+    group: str = ""
+    is_positional: bool = False
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it takes several values."""
+        return get_origin(self.hint) is list
+
+    @property
+    def item_hint(self) -> Any:  # noqa: ANN401  (a type)
+        """The type of one value."""
+        return get_args(self.hint)[0] if self.is_list else self.hint
+
+    @property
+    def metavar(self) -> str:
+        """What stands for its value in a line of help."""
+        hint = self.item_hint
+        if get_origin(hint) in (Union, types.UnionType):
+            hint = next(member for member in get_args(hint) if member is not types.NoneType)
+        if get_origin(hint) is Literal:
+            return "{" + ",".join(str(choice) for choice in get_args(hint)) + "}"
+        return METAVARS.get(hint, "TEXT")
+
+    def read(self, text: str) -> Any:  # noqa: ANN401  (whatever the type says)
+        """The value that a text stands for: one item, where the option is a list.
+
+        Raises:
+            ConfigError: it is none of the option's type.
+        """
+        try:
+            return read_text(self.item_hint, text)
+        except ValueError:
+            raise ConfigError(f"{self.name} is {text!r}; accepted: {describe(self.item_hint)}") from None
+
+
+def options_of(function: Callable[..., Any]) -> dict[str, Option]:
+    """The options of a function by their names, with the help of its docstring."""
+    help_texts = read_argument_help(function.__doc__ or "")
+    options: dict[str, Option] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            options |= _fields(ModelConfig) | _fields(DataConfig) | _fields(TrainConfig)
+            continue
+        # With `from __future__ import annotations` a hint is text. Each is evaluated by itself, because the type of the
+        # function's result may be known to type checkers only.
+        hint = parameter.annotation
+        hint = eval(hint, inspect.unwrap(function).__globals__) if isinstance(hint, str) else hint
+        is_positional = parameter.kind is not parameter.KEYWORD_ONLY
+        options[name] = Option(name, hint, parameter.default, help_texts.get(name, ""), is_positional=is_positional)
+    return options
+
+
+def _fields(cls: type[ModelConfig | DataConfig | TrainConfig]) -> dict[str, Option]:
+    documentation = inspect.getdoc(cls) or ""
+    group = documentation.partition("\n")[0].removesuffix(".")
+    help_texts = read_argument_help(documentation)
+    return {
+        field.name: Option(field.name, field.type, field.default, help_texts[field.name], group)
+        for field in dataclasses.fields(cls)
+    }
+
+
+def read_argument_help(docstring: str) -> dict[str, str]:
+    """The texts of a Google-style docstring's `Args:` section, by argument."""
+    section = re.search(r"^Args:\n((?: .*\n|\n)*)", inspect.cleandoc(docstring) + "\n", re.MULTILINE)
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def defaults_of(options: Mapping[str, Option], *, preset: str) -> dict[str, Any]:
+    """What holds for each option where nothing is said, under a preset."""
+    changed = {str(name): values for name, values in PRESETS.items()}[preset]
+    defaults = {name: option.default for name, option in options.items() if option.default is not REQUIRED}
+    return {name: changed.get(name, default) for name, default in defaults.items()}
+
+
+def read_text(hint: Any, text: str) -> Any:  # noqa: ANN401  (a type, and a value of it)
+    """The value of a type that a text stands for.
+
+    Raises:
+        ValueError: it stands for none.
+    """
+    if get_origin(hint) is Literal:
+        return _first([choice for choice in get_args(hint) if str(choice) == text])
+    if get_origin(hint) in (Union, types.UnionType):
+        return _first(_readings(hint, text))
+    if hint is types.NoneType:
+        return _first([None] if text == "null" else [])
+    if hint is bool:
+        return _first([BOOLEANS[word] for word in (text.lower(),) if word in BOOLEANS])
+    if hint is float:
+        return _first([number for number in (float(text),) if math.isfinite(number)])
+    if hint in (int, str, Path):
+        return hint(text)
+    raise TypeError(f"no option can have the type {hint}")
+
+
+def _readings(hint: Any, text: str) -> Iterable[Any]:  # noqa: ANN401  (a union)
+    """The text as each member of a union that it can be, null first and otherwise in their order."""
+    for member in sorted(get_args(hint), key=lambda member: member is not types.NoneType):
+        try:
+            yield read_text(member, text)
+        except ValueError:
+            continue
+
+
+def _first(readings: Iterable[Any]) -> Any:  # noqa: ANN401  (one of them)
+    for reading in readings:
+        return reading
+    raise ValueError("there is no reading")
+
+
+def describe(hint: Any) -> str:  # noqa: ANN401  (a type)
+    """What a person may write for a type."""
+    if get_origin(hint) is Literal:
+        return ", ".join(str(choice) for choice in get_args(hint))
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(member) for member in get_args(hint)))
+    return WORDS.get(hint, "text")

@@ -1,0 +1,131 @@
+"""`mge convert`: a checkpoint of the authors' program in, a model folder out."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mge.config import split_options
+from mge.errors import ConfigError, DataError, ModelFolderError
+
+if TYPE_CHECKING:
+    from mge.models.mixture import MixtureOfExperts
+
+PROGRAM = "https://github.com/lbzhang/MGE-CNN"
+
+
+def convert(checkpoint: str | Path, out: str | Path, *, class_names: str | Path | None = None) -> Path:
+    """Turns a checkpoint of the authors' program into a model folder, for `evaluate`, `predict` and all others.
+
+    The network computes what theirs does, number for number: their choices are stored with it.
+
+    Args:
+        checkpoint: The .pth file: a state dict, or a training checkpoint that holds one. ResNet-50, -101 or -152.
+        out: Folder to write. It must not exist, or be empty.
+        class_names: Text file with a class name a line, in the order of the labels that it was trained with; also in
+            the form of CUB's classes.txt (`1 001.Black_footed_Albatross`). By default classes are called class_000,
+            class_001, …, which no data set is: `evaluate` matches classes by name.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        ModelFolderError: the file is no such checkpoint, or holds more than numbers.
+        DataError: there are not as many class names as classes.
+        ConfigError: `out` exists already.
+    """
+    source, folder = Path(checkpoint), Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"out is {str(out)!r}, which exists and is not empty; give a new folder")
+    from mge.models.authors import from_authors  # noqa: PLC0415
+    from mge.storage.model_folder import StoredModel, save_model  # noqa: PLC0415
+
+    loaded = _load(source)
+    model = from_authors(loaded)
+    names = _read_names(None if class_names is None else Path(class_names), count=model.num_classes)
+    state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    save_model(folder, StoredModel(model.config, names, state, _metadata(source, loaded)))
+    sys.stdout.write(_farewell(folder, model, is_named=class_names is not None))
+    return folder
+
+
+def _load(file: Path) -> dict[str, Any]:
+    """What a checkpoint file holds; nothing in it is run.
+
+    Raises:
+        ModelFolderError: it is missing, unreadable, or needs more than numbers to be made.
+    """
+    from pickle import UnpicklingError  # noqa: PLC0415  (the error: nothing is unpickled but what torch allows)
+
+    import torch  # noqa: PLC0415
+
+    name = f"checkpoint {str(file)!r}"
+    if not file.is_file():
+        raise ModelFolderError(f"{name} does not exist; give the .pth file that the authors' program saved")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about pickle protocols, before the error
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if refused is None:
+            raise ModelFolderError(f"{name} is no PyTorch checkpoint, or a damaged one") from error
+        raise ModelFolderError(
+            f"{name} is refused: it holds {refused[1]}, and reading that would run code out of the file; save the "
+            "network's state_dict() alone, and convert that"
+        ) from error
+    except OSError as error:
+        raise ModelFolderError(f"{name} cannot be read: {error.strerror or error}") from error
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise ModelFolderError(f"{name} is no PyTorch checkpoint, or a damaged one") from error
+    if not isinstance(loaded, dict):
+        raise ModelFolderError(f"{name} holds a {type(loaded).__name__}; expected a state dict")
+    return loaded
+
+
+def _read_names(file: Path | None, *, count: int) -> tuple[str, ...]:
+    """Class names out of a file, or numbers where there is none.
+
+    Raises:
+        DataError: the file cannot be read, or has another number of names, or one twice.
+    """
+    if file is None:
+        return tuple(f"class_{number:03d}" for number in range(count))
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"class names {str(file)!r} cannot be read: {error}; give a text file in UTF-8") from error
+    if all(line.startswith(f"{number} ") for number, line in enumerate(lines, start=1)):  # CUB's classes.txt
+        lines = [line.split(maxsplit=1)[1] for line in lines]
+    if len(lines) != count:
+        raise DataError(
+            f"{str(file)!r} has {len(lines)} class names; the checkpoint has {count} classes: a name a line"
+        )
+    repeated = next((line for line in lines if lines.count(line) > 1), None)
+    if repeated is not None:
+        raise DataError(
+            f"{str(file)!r} has the class name {repeated!r} more than once; give each class a name of its own"
+        )
+    return tuple(lines)
+
+
+def _metadata(file: Path, loaded: dict[str, Any]) -> dict[str, Any]:
+    """How their program prepares photos, and where the weights come from."""
+    from mge.storage.files import sha256  # noqa: PLC0415
+
+    data = split_options({}, preset="authors")[1]
+    epoch = {"epoch": loaded["epoch"]} if isinstance(loaded.get("epoch"), int) else {}
+    return {
+        "preprocessing": {"resize": data.resize, "crop_fraction": data.crop_fraction},
+        "provenance": {"converted_from": file.name, "sha256": sha256(file), "program": PROGRAM, **epoch},
+    }
+
+
+def _farewell(folder: Path, model: MixtureOfExperts, *, is_named: bool) -> str:
+    """What was written, and the next useful command."""
+    written = f"{folder}: {model.config.backbone}, {model.config.experts} experts, {model.num_classes} classes\n"
+    hint = "" if is_named else "Its classes have numbers for names; --class-names FILE gives them their own.\n"
+    command = f"evaluate {folder} DATA" if is_named else f"predict {folder} photo.jpg"
+    return f"{written}{hint}Next: mge {command}\n"
