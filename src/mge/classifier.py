@@ -90,12 +90,12 @@ class Classifier:
         return Prepared(*eval_view(opened.convert("RGB"), side=self.side, config=self.data))
 
     @overload
-    def predict(self, photos: Photo) -> Prediction: ...
+    def predict(self, photos: Photo, *, batch_size: int = 16) -> Prediction: ...
 
     @overload
-    def predict(self, photos: Sequence[Photo], *, batch_size: int = 16) -> list[Prediction]: ...
+    def predict(self, photos: list[Photo], *, batch_size: int = 16) -> list[Prediction]: ...
 
-    def predict(self, photos: Photo | Sequence[Photo], *, batch_size: int = 16) -> Prediction | list[Prediction]:
+    def predict(self, photos: Photo | list[Photo], *, batch_size: int = 16) -> Prediction | list[Prediction]:
         """Classifies a photo, or a list of them.
 
         Args:
@@ -105,13 +105,12 @@ class Classifier:
         Raises:
             DataError: a photo cannot be read.
         """
-        single = isinstance(photos, str | Path | bytes | Image.Image)
         predictions: list[Prediction] = []
-        for result in self.stream([photos] if single else photos, batch_size=batch_size):  # type: ignore[list-item]
+        for result in self.stream(photos if isinstance(photos, list) else [photos], batch_size=batch_size):
             if isinstance(result, DataError):
                 raise result
             predictions.append(result)
-        return predictions[0] if single else predictions
+        return predictions if isinstance(photos, list) else predictions[0]
 
     def stream(self, photos: Iterable[Photo], *, batch_size: int = 16) -> Iterator[Prediction | DataError]:
         """Classifies photos one batch after the other.
@@ -122,7 +121,9 @@ class Classifier:
         remaining = iter(photos)
         while batch := list(islice(remaining, batch_size)):
             prepared = [self._try_to_prepare(photo) for photo in batch]
-            readable = [(photo, item) for photo, item in zip(batch, prepared, strict=True) if isinstance(item, Prepared)]
+            readable = [
+                (photo, item) for photo, item in zip(batch, prepared, strict=True) if isinstance(item, Prepared)
+            ]
             predicted = iter(self._predict_batch(readable) if readable else ())
             for item in prepared:
                 yield item if isinstance(item, DataError) else next(predicted)

@@ -179,7 +179,8 @@ class TrainConfig(_Options):
         precision: Arithmetic of the backbones: `auto` takes bfloat16 where the hardware multiplies it natively (AMX,
             CUDA).
         channels_last: Whether pictures are laid out with channels last in memory.
-        baseline: Also train plain networks to compare with: the `same_view`, `equal_compute` (a larger view), or `both`.
+        baseline: Also train plain networks to compare with: of the `same_view`, of `equal_compute` (a larger view), or
+            `both`.
         accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
         devices: Number of devices, or `auto`.
         nodes: Number of machines.
@@ -302,7 +303,9 @@ PRESETS: dict[Preset, dict[str, Any]] = {
 }
 
 
-def split_options(options: Mapping[str, Any], *, preset: Preset = "default") -> tuple[ModelConfig, DataConfig, TrainConfig]:
+def split_options(
+    options: Mapping[str, Any], *, preset: Preset = "default"
+) -> tuple[ModelConfig, DataConfig, TrainConfig]:
     """Sorts flat options into the three classes, over the preset's values.
 
     Args:

@@ -34,9 +34,7 @@ def max_box_accuracy_v2(ious: Float[Tensor, "T N"]) -> Float[Tensor, ""]:
     return torch.stack([max_box_accuracy(ious, iou_threshold=at) for at in (0.3, 0.5, 0.7)]).mean()
 
 
-def map_peaks(
-    maps: Float[Tensor, "N h w"], boxes_xyxy: Float[Tensor, "N 4"]
-) -> Float[Tensor, "N 2"]:
+def map_peaks(maps: Float[Tensor, "N h w"], boxes_xyxy: Float[Tensor, "N 4"]) -> Float[Tensor, "N 2"]:
     """Where each map is highest: the centre x, y of that cell in pixels of the picture.
 
     Args:

@@ -70,7 +70,7 @@ def load_batches(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epo
     return DataLoader(
         dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate, pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
-    )  # type: ignore[return-value,arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def num_workers(config: DataConfig, dataset: PhotoDataset) -> int:
@@ -84,5 +84,5 @@ def _collate(samples: Sequence[Sample]) -> Batch:
     return Batch(
         torch.stack([sample.image for sample in samples]),
         torch.tensor([sample.label for sample in samples]),
-        torch.tensor([sample.index for sample in samples]),
+        torch.tensor([sample.number for sample in samples]),
     )

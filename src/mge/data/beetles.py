@@ -1,7 +1,7 @@
 """Beetles, the drawn demo data set: classes that a coarse view cannot tell apart and a zoom can.
 
-Somewhere in each picture, at any size and angle, on clutter, lies a beetle. Its class is the pattern of the marks on its
-wings, their number and the colour of its antenna tips. Everything else varies independently of the class.
+Somewhere in each picture, at any size and angle, on clutter, lies a beetle. Its class is the pattern of the marks on
+its wings, their number and the colour of its antenna tips. Everything else varies independently of the class.
 """
 
 import csv
@@ -46,7 +46,7 @@ def draw_beetle(label: int, *, seed: int, side: int = 256) -> Beetle:
         seed: Decides everything else.
         side: Side of the square picture in pixels.
     """
-    chance = random.Random(seed * 1000 + label)  # noqa: S311
+    chance = random.Random(seed * 1000 + label)
     pattern, count, tip = BEETLE_CLASSES[label].split("-")
     canvas = _Canvas(side, chance)
     _draw_clutter(canvas, amount=chance.randint(14, 24))
@@ -212,7 +212,9 @@ def _ground(side: int, chance: random.Random) -> Image.Image:
     base = np.array(chance.choice([(150, 135, 105), (120, 140, 95), (165, 155, 140), (110, 105, 95)]), dtype=np.float64)
     total = np.zeros((side, side, 3)) + base
     for cells, strength in ((4, 22), (16, 16), (64, 12)):
-        grain = Image.fromarray(dice.integers(0, 255, (cells, cells)).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+        grain = Image.fromarray(dice.integers(0, 255, (cells, cells)).astype(np.uint8)).resize(
+            (side, side), Image.Resampling.BICUBIC
+        )
         total += (np.asarray(grain, dtype=np.float64)[:, :, None] / 127.5 - 1) * strength
     return Image.fromarray(total.clip(0, 255).astype(np.uint8))
 

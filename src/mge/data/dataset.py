@@ -18,8 +18,8 @@ class Sample(NamedTuple):
     """One picture with its label."""
 
     image: Tensor  # uint8 (3, side, side)
-    label: int
-    index: int
+    label: int  # number of its class
+    number: int  # of the photo in its data set
 
 
 class PhotoDataset(Dataset[Sample]):

@@ -72,15 +72,15 @@ def check_photos(photos: PhotoSet) -> None:
         raise DataError(f"{photos.name} holds no photos; expected one folder a class with photos in it, or a manifest")
     if len(photos.class_names) < 2:
         raise DataError(
-            f"{photos.name} has one class only, {photos.class_names[0]!r}; a classifier needs at least two: put the photos "
-            "of each class into a folder of its own"
+            f"{photos.name} has one class only, {photos.class_names[0]!r}; a classifier needs at least two: put "
+            "the photos of each class into a folder of its own"
         )
     trained = {record.label for record in photos.split("train")}
     missing = [name for name in photos.class_names if name not in trained]
     if missing:
         raise DataError(
-            f"class {missing[0]!r} of {photos.name} has no training photos ({len(missing)} such classes); add some to its "
-            "train split, or remove the class from the other splits"
+            f"class {missing[0]!r} of {photos.name} has no training photos ({len(missing)} such classes); add some to "
+            "its train split, or remove the class from the other splits"
         )
 
 
@@ -94,7 +94,7 @@ def _hold_out(
     chosen: set[Path] = set()
     for label, candidates in by_label.items():
         shuffled = sorted(candidates, key=lambda record: record.path.as_posix())
-        random.Random(f"{seed} {label}").shuffle(shuffled)  # noqa: S311
+        random.Random(f"{seed} {label}").shuffle(shuffled)
         count = min(round(fraction * len(shuffled)), len(shuffled) - 1)
         chosen |= {record.path for record in shuffled[:count]}
     return [

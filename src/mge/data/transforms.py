@@ -79,7 +79,7 @@ def train_view(resized: Tensor, *, side: int, config: DataConfig, seed: int) -> 
         config: Which changes.
         seed: Decides them; the global random state is neither read nor changed.
     """
-    dice = random.Random(seed)  # noqa: S311
+    dice = random.Random(seed)
     top, left = dice.randint(0, resized.shape[1] - side), dice.randint(0, resized.shape[2] - side)
     view = resized[:, top : top + side, left : left + side]
     if config.flip and dice.random() < 0.5:

@@ -85,13 +85,13 @@ def _unwrap(checkpoint: object) -> dict[str, Tensor]:
     """The tensors by the names that their program gives them."""
     if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get("state_dict"), Mapping):
         checkpoint = checkpoint["state_dict"]
-    expected = "expected the authors' state dict, or a training checkpoint with one under 'state_dict'"
+    hint = "give the authors' state dict, or a training checkpoint with one under 'state_dict'"
     if not isinstance(checkpoint, Mapping) or not checkpoint:
-        raise ModelFolderError(f"the checkpoint holds a {type(checkpoint).__name__} without tensors; {expected}")
+        raise ModelFolderError(f"the checkpoint holds a {type(checkpoint).__name__} without tensors; {hint}")
     for key, value in checkpoint.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             kind = type(value).__name__
-            raise ModelFolderError(f"entry {key!r} of the checkpoint is a {kind} and not a tensor; {expected}")
+            raise ModelFolderError(f"entry {key!r} of the checkpoint is of the type {kind}; expected a tensor: {hint}")
     state = cast(Mapping[str, Tensor], checkpoint)
     is_parallel = all(key.startswith("module.") for key in state)
     return {key.removeprefix("module.") if is_parallel else key: tensor for key, tensor in state.items()}
@@ -148,8 +148,8 @@ def _check_fit(
     unexpected = [key for key in given if key not in expected and not key.startswith(UNUSED)]
     if unexpected:
         raise ModelFolderError(
-            f"the checkpoint has {len(unexpected)} tensors too many, the first is {unexpected[0]!r}; expected what the "
-            "authors' program saves and nothing else"
+            f"the checkpoint holds unexpected tensors: {len(unexpected)}, the first is {unexpected[0]!r}; expected what "
+            "the authors' program saves and nothing else"
         )
     for key, (shape, is_float) in expected.items():
         tensor = given.get(key)

@@ -87,7 +87,7 @@ def load_weights(net: nn.Module, file: Path, *, name: str) -> None:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
         raise ConfigError(f"weights file {str(file)!r} cannot be read: {str(error).splitlines()[0]}") from error
-    except Exception as error:  # noqa: BLE001  (pickle.UnpicklingError without importing pickle)
+    except Exception as error:
         raise ConfigError(f"weights file {str(file)!r} holds more than weights, and is refused") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]

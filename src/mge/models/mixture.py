@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from mge.config import Attention, Gate as GateChoice, Geometry, Mix, ModelConfig, Normalisation, ZoomFrom
+from mge.config import Attention, Geometry, Mix, ModelConfig, Normalisation, ZoomFrom
+from mge.config import Gate as GateChoice
 from mge.core.attention import attention_boxes, attention_map, channel_weights, scale_to_unit
 from mge.core.losses import mix_experts
 from mge.core.outputs import ExpertOutput, MixtureOutput

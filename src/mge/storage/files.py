@@ -1,41 +1,82 @@
-"""Writing files so that a crash leaves the former one, or none."""
+"""Writing files and folders so that a crash leaves the former one, or none."""
 
+import ctypes
 import errno
 import hashlib
 import os
-import tempfile
+import secrets
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from mge.errors import StorageError
 
+UNFINISHED = ".unfinished"  # ends the name of what is being written
+FORGOTTEN_AFTER = 3600  # seconds; what is unfinished and older belongs to a process that was killed
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file in the same folder, and gives it the name when it is safely on disk.
+    """Lets `write` fill a file of another name in the same folder, and gives it the name when it is safely on disk.
+
+    Args:
+        path: The name that it shall have.
+        write: Writes to the path that it is given.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written to; what was there before is still there.
     """
-    temporary: Path | None = None
+    unfinished = _unfinished_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        _remove_forgotten(path)
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
+        write(unfinished)
+        unfinished.chmod(mode)  # safetensors makes its files private, whatever the umask
+        _sync(unfinished)
+        unfinished.replace(path)
         _sync(path.parent)
     except OSError as error:
         raise _as_storage_error(error, path) from error
-    except RuntimeError as error:  # torch.save hides a full disk behind this
-        if "inline_container" not in str(error):
-            raise
-        raise _as_storage_error(OSError(errno.ENOSPC, "No space left on device"), path) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written to; what was there before is still there.
+    """
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def write_folder_atomically(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Lets `fill` put files into a folder of another name, and gives it the name when they are safely on disk.
+
+    Args:
+        folder: The name that it shall have. A folder of this name is replaced as a whole.
+        fill: Writes into the folder that it is given.
+
+    Raises:
+        StorageError: the disk is full, or there can be no such folder; what was there before is still there.
+    """
+    unfinished = _unfinished_name(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_forgotten(folder)
+        unfinished.mkdir()
+        fill(unfinished)
+        for path in (*unfinished.rglob("*"), unfinished):
+            _sync(path)
+        _put_into_place(unfinished, folder)
+        _sync(folder.parent)
+    except OSError as error:
+        raise _as_storage_error(error, folder) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:
@@ -44,7 +85,43 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _unfinished_name(path: Path) -> Path:
+    """A name that nothing else has, in the same folder and so on the same disk."""
+    return path.with_name(f".{path.name}-{secrets.token_hex(4)}{UNFINISHED}")
+
+
+def _remove_forgotten(path: Path) -> None:
+    """Removes what a killed process left when it was writing this path."""
+    for forgotten in path.parent.glob(f".{path.name}-*{UNFINISHED}"):
+        if time.time() - forgotten.stat().st_mtime > FORGOTTEN_AFTER:
+            if forgotten.is_dir():
+                shutil.rmtree(forgotten, ignore_errors=True)
+            else:
+                forgotten.unlink(missing_ok=True)
+
+
+def _put_into_place(new: Path, folder: Path) -> None:
+    """Gives a finished folder its name; a former one ends up under the other name, or is removed."""
+    if not folder.exists():
+        new.rename(folder)
+    elif not _exchange(new, folder):
+        former = _unfinished_name(folder)
+        folder.rename(former)
+        new.rename(folder)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swaps two names in one step, so that there is no moment without either; False where the system has no such step."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "renameat2"):
+        return False
+    result: int = libc.renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE)
+    return result == 0
+
+
 def _sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's list of names, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -52,13 +129,11 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _as_storage_error(error: OSError, path: Path) -> StorageError:
-    if error.errno == errno.ENOSPC:
-        return StorageError(f"the disk is full: {path} could not be written; make space and go on, nothing older is lost")
-    return StorageError(f"{path} could not be written: {error.strerror or error}; check the folder and its permissions")
+    """What a user is told when the system refuses to write."""
+    if isinstance(error, StorageError):
+        return error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(path.parent).free / 1e6
+        return StorageError(f"the disk is full ({free:.0f} MB left): {path} was not written; make space and try again")
+    return StorageError(f"{path} was not written: {error.strerror or error}; check the folder and its permissions")

@@ -1,9 +1,13 @@
-"""A trained mixture on disk: model.json, model.safetensors and a model card."""
+"""A trained mixture on disk: model.json, model.safetensors and a model card.
+
+model.json holds the checksum of the weights and its own, so a changed or damaged folder is refused.
+"""
 
 import dataclasses
+import hashlib
 import json
-import shutil
-import tempfile
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mge.config import ModelConfig
-from mge.errors import ConfigError, ModelFolderError
-from mge.storage.files import sha256, write_atomically
+from mge.errors import ModelFolderError, StorageError
+from mge.storage.files import sha256, write_folder_atomically
 
 FORMAT_VERSION = 1
+DESCRIPTION, WEIGHTS, CARD = "model.json", "model.safetensors", "README.md"
+NO_CHECKSUM = "0" * 64  # stands in model.json for its own checksum while that is computed
+COPY_AGAIN = "copy the whole folder again from where it came"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,27 +43,14 @@ class StoredModel:
 
 
 def save_model(folder: Path, model: StoredModel) -> None:
-    """Writes a model folder; one that was there is replaced when the new one is complete."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        weights = temporary / "model.safetensors"
-        write_atomically(weights, lambda file: save_file(model.state, file))
-        description = {
-            "format_version": FORMAT_VERSION,
-            "architecture": model.config.to_dict(),
-            "class_names": list(model.class_names),
-            "weights": {"file": weights.name, "sha256": sha256(weights), "bytes": weights.stat().st_size},
-            **model.metadata,
-        }
-        text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
-        write_atomically(temporary / "model.json", lambda file: file.write_text(text, encoding="utf-8"))
-        card = _model_card(model)
-        write_atomically(temporary / "README.md", lambda file: file.write_text(card, encoding="utf-8"))
-        temporary.chmod(0o755)
-        _replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    """Writes a model folder, whole or not at all; a model that was there is replaced when the new one is complete.
+
+    Raises:
+        StorageError: the disk is full, the folder cannot be written to, or has something in it that is no model.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).exists():
+        raise StorageError(f"{folder} has files in it that are no model; give another folder, or empty it")
+    write_folder_atomically(folder, lambda unfinished: _fill(unfinished, model))
 
 
 def load_model(folder: Path) -> StoredModel:
@@ -65,45 +59,94 @@ def load_model(folder: Path) -> StoredModel:
     Raises:
         ModelFolderError: it is missing, damaged, changed, or from a newer version of MGE.
     """
-    file = folder / "model.json"
+    file = folder / DESCRIPTION
     if not file.is_file():
-        raise ModelFolderError(f"{str(folder)!r} is no model folder: it has no model.json; give a folder that mge train wrote")
+        raise ModelFolderError(
+            f"{str(folder)!r} is no model folder: it has no {DESCRIPTION}; give a folder that mge train wrote"
+        )
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-        version = description.pop("format_version")
-        if version > FORMAT_VERSION:
-            raise ModelFolderError(
-                f"{file} has the format version {version}, and this MGE reads up to {FORMAT_VERSION}; update mge"
-            )
+        description = _read_description(file)
         config = ModelConfig.from_dict(description.pop("architecture"))
-        class_names = tuple(description.pop("class_names"))
+        class_names = _read_class_names(description.pop("class_names"))
         weights = description.pop("weights")
-        weights_file = folder / Path(weights["file"]).name
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise ModelFolderError(f"{file} is damaged: {error!r}; copy the folder again from where it came") from error
-    return StoredModel(config, class_names, _load_weights(weights_file, expected=weights["sha256"]), description)
+        digest, num_bytes = str(weights["sha256"]), int(weights["bytes"])
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        if isinstance(error, ModelFolderError):
+            raise
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
+        raise ModelFolderError(f"{file} is damaged: {reason}; {COPY_AGAIN}") from error
+    state = _load_weights(folder / WEIGHTS, digest=digest, num_bytes=num_bytes)
+    return StoredModel(config, class_names, state, description)
 
 
-def _load_weights(file: Path, *, expected: str) -> dict[str, Tensor]:
+def _fill(folder: Path, model: StoredModel) -> None:
+    weights = folder / WEIGHTS
+    _save_weights(model.state, weights)
+    own = {
+        "format_version": FORMAT_VERSION,
+        "checksum": NO_CHECKSUM,
+        "architecture": model.config.to_dict(),
+        "class_names": list(model.class_names),
+        "weights": {"sha256": sha256(weights), "bytes": weights.stat().st_size},
+    }
+    assert not own.keys() & model.metadata.keys(), "metadata has a name that the format uses"
+    text = json.dumps({**own, **model.metadata}, indent=1, ensure_ascii=False) + "\n"
+    text = text.replace(NO_CHECKSUM, hashlib.sha256(text.encode()).hexdigest(), 1)
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8", newline="\n")
+    (folder / CARD).write_text(_model_card(model), encoding="utf-8")
+
+
+def _read_description(file: Path) -> dict[str, Any]:
+    """What model.json says, if it says what it said when it was written."""
+    raw = file.read_bytes()
+    description: dict[str, Any] = json.loads(raw)
+    version = description.pop("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ModelFolderError(
+            f"{file} has format version {version}, and this MGE reads up to {FORMAT_VERSION}; update it: pip install -U mge"
+        )
+    checksum = description.pop("checksum")
+    if version != FORMAT_VERSION or _checksum(raw, said=checksum) != checksum:
+        raise ModelFolderError(f"{file} is damaged or was changed: its checksum is not its content's; {COPY_AGAIN}")
+    return description
+
+
+def _checksum(raw: bytes, *, said: str) -> str:
+    """The checksum of model.json as it was before its checksum was put in."""
+    return hashlib.sha256(raw.replace(said.encode(), NO_CHECKSUM.encode(), 1)).hexdigest()
+
+
+def _read_class_names(names: list[str]) -> tuple[str, ...]:
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        raise ValueError("class_names are not different names")
+    return tuple(names)
+
+
+def _save_weights(state: dict[str, Tensor], file: Path) -> None:
+    """`save_file`, which raises the system's own error where the disk is full, and makes no private file."""
+    file.touch()
+    mode = file.stat().st_mode
+    try:
+        save_file(state, file)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+    file.chmod(mode)
+
+
+def _load_weights(file: Path, *, digest: str, num_bytes: int) -> dict[str, Tensor]:
     if not file.is_file():
-        raise ModelFolderError(f"{file} is missing; copy the whole folder again from where it came")
-    if sha256(file) != expected:
-        raise ModelFolderError(f"{file} is damaged or was changed: its SHA-256 is not the one in model.json; copy it again")
+        raise ModelFolderError(f"{file} is missing; {COPY_AGAIN}")
+    if file.stat().st_size != num_bytes:
+        raise ModelFolderError(f"{file} has {file.stat().st_size} bytes of {num_bytes}; {COPY_AGAIN}")
+    if sha256(file) != digest:
+        raise ModelFolderError(f"{file} is damaged or was changed: its SHA-256 is not the one noted; {COPY_AGAIN}")
     try:
         return load_file(file)
     except SafetensorError as error:
-        raise ModelFolderError(f"{file} is no safetensors file: {error}") from error
-
-
-def _replace(new: Path, folder: Path) -> None:
-    """Puts a finished folder into place; the former one steps aside until then."""
-    if not folder.exists():
-        new.rename(folder)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    folder.rename(aside / "old")
-    new.rename(folder)
-    shutil.rmtree(aside, ignore_errors=True)
+        raise ModelFolderError(f"{file} holds no weights: {error}; {COPY_AGAIN}") from error
 
 
 def _model_card(model: StoredModel) -> str:
@@ -114,8 +157,8 @@ def _model_card(model: StoredModel) -> str:
         [
             "# A mixture of granularity-specific experts",
             "",
-            f"{model.config.experts} experts, backbone {model.config.backbone}, views of {model.config.size} px, trained "
-            "with MGE. Load it with `mge.load(FOLDER)`, or use `mge predict FOLDER photo.jpg`.",
+            f"{model.config.experts} experts, backbone {model.config.backbone}, views of {model.config.size} px, "
+            "trained with MGE. Load it with `mge.load(FOLDER)`, or use `mge predict FOLDER photo.jpg`.",
             "",
             f"{len(model.class_names)} classes: {classes}",
             "",

@@ -40,7 +40,9 @@ class Run:
             ConfigError: there is something at this place already.
         """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"{folder} exists and is not empty; give another --out, or go on with it: --resume {folder}")
+            raise ConfigError(
+                f"{folder} exists and is not empty; give another --out, or go on with it: --resume {folder}"
+            )
         run = cls(folder)
         run._write("config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         run._write("environment.json", json.dumps(_environment(), indent=1) + "\n")
@@ -91,7 +93,9 @@ def open_run(folder: str | Path) -> Run:
     """
     run = Run(Path(folder))
     if not (run.folder / "config.yaml").is_file():
-        raise ModelFolderError(f"{str(folder)!r} is no run folder: it has no config.yaml; give a folder that mge train wrote")
+        raise ModelFolderError(
+            f"{str(folder)!r} is no run folder: it has no config.yaml; give a folder that mge train wrote"
+        )
     return run
 
 
@@ -103,7 +107,9 @@ def find_model_folder(path: str | Path) -> Path:
     """
     folder = Path(path)
     if not folder.exists():
-        raise ModelFolderError(f"{str(path)!r} does not exist; give a run folder or a model folder that mge train wrote")
+        raise ModelFolderError(
+            f"{str(path)!r} does not exist; give a run folder or a model folder that mge train wrote"
+        )
     if (folder / "config.yaml").is_file():
         if not (folder / "best").is_dir():
             raise ModelFolderError(f"run {str(path)!r} has no model yet; go on with it: mge train --resume {path}")

@@ -53,9 +53,13 @@ def predict(
     form = _choose_form(format, output)
     files = find_photos(photos)
     classifier = load(run, device=device)
-    predictions, broken = [], []
+    predictions: list[Prediction] = []
+    broken: list[DataError] = []
     for result in track(classifier.stream(files, batch_size=batch_size), total=len(files)):
-        (broken if isinstance(result, DataError) else predictions).append(result)
+        if isinstance(result, DataError):
+            broken.append(result)
+        else:
+            predictions.append(result)
     if output is None:
         _write(predictions, sys.stdout, form=form, top=top)
     else:
@@ -64,7 +68,9 @@ def predict(
         sys.stderr.write(f"{len(predictions)} predictions written to {output}\n")
     if broken:
         reasons = "; ".join(str(error) for error in broken)
-        raise DataError(f"{len(broken)} of {len(files)} photos could not be read, the others were classified: {reasons}")
+        raise DataError(
+            f"{len(broken)} of {len(files)} photos could not be read, the others were classified: {reasons}"
+        )
     return predictions
 
 
@@ -105,7 +111,11 @@ def _write_csv(predictions: list[Prediction], file: TextIO, *, top: int) -> None
     """One row a photo; lists become numbered columns."""
     rows = []
     for prediction in predictions:
-        row: dict[str, Any] = {"path": prediction.path, "label": prediction.label, "probability": prediction.probability}
+        row: dict[str, Any] = {
+            "path": prediction.path,
+            "label": prediction.label,
+            "probability": prediction.probability,
+        }
         for place, (label, probability) in enumerate(prediction.top(top), start=1):
             row |= {f"label_{place}": label, f"probability_{place}": probability}
         for expert, (share, box) in enumerate(zip(prediction.gate_probs, prediction.boxes_xyxy, strict=True)):

@@ -58,7 +58,12 @@ def train(
 
 
 def _create_run(
-    data: str | Path, *, out: str | Path | None, format: str, preset: Preset, options: dict[str, Any]  # noqa: A002
+    data: str | Path,
+    *,
+    out: str | Path | None,
+    format: str,
+    preset: Preset,
+    options: dict[str, Any],
 ) -> Run:
     """A new run folder that holds the resolved options, so that `--config` of its config.yaml does the same again."""
     from mge.storage.run_folder import Run  # noqa: PLC0415

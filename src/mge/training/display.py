@@ -22,8 +22,8 @@ class Display:
     def __init__(self, title: str, *, console: Console | None = None, is_quiet: bool = False) -> None:
         self.console = console or Console(quiet=is_quiet, highlight=False, soft_wrap=True)
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-            TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
             console=self.console, disable=is_quiet or not self.console.is_terminal, transient=True,
         )  # fmt: skip
         self._task = self._progress.add_task(title, total=None, figures="")
@@ -48,7 +48,9 @@ class Display:
 
     def step(self, figures: Mapping[str, float] | None = None) -> None:
         """One step is done; `figures` replaces the text beside the bar where it is given."""
-        text = {} if figures is None else {"figures": "  ".join(f"{name} {value:.3g}" for name, value in figures.items())}
+        text = (
+            {} if figures is None else {"figures": "  ".join(f"{name} {value:.3g}" for name, value in figures.items())}
+        )
         self._progress.update(self._task, advance=1, **text)
 
     def epoch(self, row: Mapping[str, Any], *, num_epochs: int) -> None:

@@ -59,9 +59,7 @@ def evaluate_model(
     dataset = PhotoDataset(records, classifier.class_names, side=classifier.side, config=classifier.data, train=False)
     fabric = Fabric(accelerator=accelerator, devices=1)
     workers = num_workers(classifier.data, dataset)
-    answers = answer_photos(
-        fabric, classifier.model.to(fabric.device), dataset, batch_size=batch_size, workers=workers
-    )
+    answers = answer_photos(fabric, classifier.model.to(fabric.device), dataset, batch_size=batch_size, workers=workers)
     figures = {"data": photos.name, "split": split, **measure(answers)}
     file = out or path / f"evaluation-{split}.json"
     write_atomically(file, lambda target: target.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8"))
@@ -72,7 +70,9 @@ def _read(path: Path, *, data: str | Path | None, source_format: str, classifier
     """The photos to measure on, whose classes the model must know by name."""
     if data is None:
         if not (path / "config.yaml").exists():
-            raise ConfigError(f"{str(path)!r} is a model without its run; say which data to evaluate on: mge evaluate {path} DATA")
+            raise ConfigError(
+                f"{str(path)!r} is a model without its run; say which data to evaluate on: mge evaluate {path} DATA"
+            )
         settings = open_run(path).config()
         data, source_format, seed = settings["data"], settings["format"], settings["seed"]
         config = dataclasses.replace(

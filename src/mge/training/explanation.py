@@ -7,7 +7,7 @@ from torch import Tensor
 from mge.classifier import Classifier
 from mge.core.outputs import MixtureOutput
 from mge.data.dataset import PhotoDataset
-from mge.report.figures import Explanation, ExpertView
+from mge.report.figures import ExpertView, Explanation
 
 
 @torch.inference_mode()

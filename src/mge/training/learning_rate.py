@@ -6,6 +6,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from mge.config import TrainConfig
+from mge.models.backbone import Backbone
 from mge.models.mixture import MixtureOfExperts
 
 
@@ -43,7 +44,4 @@ def learning_rate_factor(epoch: float, *, config: TrainConfig) -> float:
 
 
 def _backbones(model: MixtureOfExperts) -> list[nn.Module]:
-    found: list[nn.Module] = [expert.backbone for expert in model.experts]
-    if model.gate is not None and model.gate.backbone is not None:
-        found.append(model.gate.backbone)
-    return found
+    return [module for module in model.modules() if isinstance(module, Backbone)]

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -65,8 +65,8 @@ class Training:
     """
 
     def __init__(
-        self, fabric: Fabric, model: MixtureOfExperts, *, photos: PhotoDataset, val_photos: PhotoDataset | None, run: Run,
-        config: TrainConfig, data: DataConfig, display: Display, save_model: SaveModel,
+        self, fabric: Fabric, model: MixtureOfExperts, *, photos: PhotoDataset, val_photos: PhotoDataset | None,
+        run: Run, config: TrainConfig, data: DataConfig, display: Display, save_model: SaveModel,
     ) -> None:  # fmt: skip
         self.fabric, self.model, self.run, self.config, self.data = fabric, model, run, config, data
         self.photos, self.val_photos, self.display, self.save_model = photos, val_photos, display, save_model
@@ -110,12 +110,14 @@ class Training:
         self.network = wrap(self.fabric, self.model)
         optimizer = build_optimizer(self.model, self.config)
         if self.config.ema:
-            self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema), use_buffers=True)
+            self.averaged = AveragedModel(
+                self.model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema), use_buffers=True
+            )
         if saved is not None:
             optimizer.load_state_dict(saved["optimizer"])
             if self.averaged is not None:
                 self.averaged.load_state_dict(saved["averaged"])
-        self.optimizer = self.fabric.setup_optimizers(optimizer)
+        self.optimizer = cast(Optimizer, self.fabric.setup_optimizers(optimizer))
 
     def _choose_experts(self, *, is_new: bool) -> None:
         """Lets one more expert take part under the progressive schedule, and decides which of them learn."""
@@ -145,8 +147,8 @@ class Training:
                 self._save_checkpoint()
             if number:
                 raise Interrupted(
-                    f"stopped after batch {position.batch} of epoch {position.epoch + 1}; a checkpoint is written, go on "
-                    f"with: mge train --resume {self.run.folder}",
+                    f"stopped after batch {position.batch} of epoch {position.epoch + 1}; a checkpoint is written, "
+                    f"go on with: mge train --resume {self.run.folder}",
                     signal_number=number,
                 )
             asked = time.monotonic()
@@ -162,8 +164,8 @@ class Training:
         if not all(map(math.isfinite, position.tally.losses)):
             raise DivergedError(
                 f"the loss is not finite in batch {position.batch + 1} of epoch {position.epoch + 1}: training has "
-                f"diverged; lower --backbone-lr and --head-lr or set --clip-norm 1 and train anew. The last checkpoint, "
-                f"from before, is {self.run.checkpoint_path}"
+                f"diverged; lower --backbone-lr and --head-lr or set --clip-norm 1 and train anew. The last "
+                f"checkpoint, from before, is {self.run.checkpoint_path}"
             )
         position.batch += 1
         if position.batch % config.accumulate == 0 or position.batch == num_batches:
@@ -215,7 +217,11 @@ class Training:
 
     def _validate(self, photos: PhotoDataset) -> dict[str, float]:
         answers = answer_photos(
-            self.fabric, self.evaluated, photos, batch_size=self.config.batch_size, workers=num_workers(self.data, photos)
+            self.fabric,
+            self.evaluated,
+            photos,
+            batch_size=self.config.batch_size,
+            workers=num_workers(self.data, photos),
         )
         figures = measure(answers)
         row = {"val_top1_mixture": figures["mixture_top1"], "val_loss_mixture": figures["mixture_loss"]}

@@ -14,11 +14,11 @@ from mge.config import DataConfig, ModelConfig, TrainConfig, split_options
 from mge.data.batches import num_workers
 from mge.data.dataset import PhotoDataset
 from mge.data.records import PhotoSet, Split
+from mge.data.sources import read_photos
 from mge.models.mixture import MixtureOfExperts
 from mge.report.figures import draw_experts
 from mge.report.tables import PICTURE
 from mge.storage.model_folder import StoredModel, load_model, save_model
-from mge.data.sources import read_photos
 from mge.storage.run_folder import Run, open_run
 from mge.training.display import Display
 from mge.training.explanation import explain_photos
@@ -45,9 +45,7 @@ class Session:
             return None
         side = round(model.size * model.detail)
         names = self.photos.class_names
-        return PhotoDataset(
-            records, names, side=side, config=self.data, train=is_training, seed=self.config.seed
-        )
+        return PhotoDataset(records, names, side=side, config=self.data, train=is_training, seed=self.config.seed)
 
     def train(self, model_config: ModelConfig, *, run: Run, title: str) -> dict[str, Any]:
         """Trains one network, or goes on with it, and measures its best epoch.
@@ -63,12 +61,13 @@ class Session:
             weights=self.config.weights,
         )  # fmt: skip
         if self.config.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         photos = self.dataset("train", model=model_config, is_training=True)
         assert photos is not None, "read_photos refuses data without training photos"
         training = Training(
-            self.fabric, model.to(self.fabric.device), photos=photos, val_photos=self.dataset("val", model=model_config),
-            run=run, config=self.config, data=self.data, display=Display(title, is_quiet=not self.fabric.is_global_zero),
+            self.fabric, model.to(self.fabric.device), photos=photos,
+            val_photos=self.dataset("val", model=model_config), run=run, config=self.config, data=self.data,
+            display=Display(title, is_quiet=not self.fabric.is_global_zero),
             save_model=self.save_model,
         )  # fmt: skip
         training.fit(resume=run.checkpoint_path.exists())
@@ -122,8 +121,14 @@ def train_run(run: Run) -> None:
     plain: dict[str, Any] = {}
     for name, plain_config in plain_networks(model_config, baseline=config.baseline).items():
         folder = run.folder / name
-        plain_run = open_run(folder) if folder.exists() else Run.create(folder, config={**run.config(), **plain_config.to_dict()})
-        plain[f"{name}_top1"] = session.train(plain_config, run=plain_run, title=f"plain {plain_config.size} px")["mixture_top1"]
+        plain_run = (
+            open_run(folder)
+            if folder.exists()
+            else Run.create(folder, config={**run.config(), **plain_config.to_dict()})
+        )
+        plain[f"{name}_top1"] = session.train(plain_config, run=plain_run, title=f"plain {plain_config.size} px")[
+            "mixture_top1"
+        ]
     summary = session.train(model_config, run=run, title=f"{model_config.experts} experts")
     if session.fabric.is_global_zero:
         run.write_summary({**summary, **plain})

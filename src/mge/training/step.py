@@ -47,7 +47,10 @@ def train_step(fabric: Fabric, network: Network, batch: Batch, *, config: TrainC
     this gives the gradients of a single backward on the sum.
     """
     share = 1 / config.accumulate
-    losses, hits, diversity, answers = [], [], [], []
+    losses: list[Tensor] = []
+    hits: list[Tensor] = []
+    diversity: list[Tensor] = []
+    answers: list[Tensor] = []
     first_view = first_features = torch.empty(0)
     pictures = network.model.normalise(batch.images)
     for look in network.model.look(pictures, batch.labels, experts=network.experts):

@@ -62,7 +62,9 @@ def find_photos(wanted: list[str]) -> list[str]:
             files = [name] if path.exists() else sorted(glob.glob(name, recursive=True))  # noqa: PTH207
         files = [file for file in files if not is_junk(Path(file).name) and not os.path.isdir(file)]  # noqa: PTH112
         if not files:
-            raise DataError(f"{name!r} stands for no photo; give files, folders with photos, or patterns such as 'shelf/*.jpg'")
+            raise DataError(
+                f"{name!r} stands for no photo; give files, folders with photos, or patterns such as 'shelf/*.jpg'"
+            )
         found |= dict.fromkeys(files)
     return list(found)
 
@@ -72,6 +74,8 @@ def _recognise(path: Path) -> str:
         return "beetles"
     if path.is_file():
         if path.suffix.lower() not in MANIFEST_SUFFIXES:
-            raise DataError(f"data {str(path)!r} is a file; accepted: a folder, or a manifest ({', '.join(MANIFEST_SUFFIXES)})")
+            raise DataError(
+                f"data {str(path)!r} is a file; accepted: a folder, or a manifest ({', '.join(MANIFEST_SUFFIXES)})"
+            )
         return "manifest"
     return "lists" if has_lists(path) else "folder"

@@ -9,7 +9,22 @@ from mge.data.records import PhotoSet, Record, Split
 from mge.errors import DataError
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".jp2"}
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".ppm",
+        ".pgm",
+        ".jp2",
+    }
 )
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -46,13 +61,15 @@ def read_folder(folder: Path) -> PhotoSet:
                 f"two folders of {folder} would be the class {label!r}: {first} and {second}; rename one of them"
             )
     if not records:
-        raise DataError(f"{str(folder)!r} holds no photos; expected one folder a class with photos in it, or a manifest")
+        raise DataError(
+            f"{str(folder)!r} holds no photos; expected one folder a class with photos in it, or a manifest"
+        )
     names = tuple(sorted(homes))
     return PhotoSet(folder.resolve().name, "class folders", names, tuple(records))
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Every file below a folder in order, without what systems and tools leave behind, and without walking in circles."""
+    """Every file below a folder in order, without what systems leave behind, and without walking in circles."""
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         status = Path(root).stat()

@@ -1,4 +1,4 @@
-"""Text lists: train.txt, val.txt, test.txt with `path, label[, coarse label]` a line, as the Grocery Store Dataset has."""
+"""Lists train.txt, val.txt, test.txt with `path, label[, coarse label]` a line, as the Grocery Store Dataset has."""
 
 import csv
 from pathlib import Path
@@ -29,7 +29,9 @@ def read_lists(folder: Path) -> PhotoSet:
                 continue
             columns = [column.strip() for column in line.rsplit(",", 2 if line.count(",") > 1 else 1)]
             if len(columns) < 2:
-                raise DataError(f"{file}, line {number} is {line!r}; expected: path, label or path, label, coarse label")
+                raise DataError(
+                    f"{file}, line {number} is {line!r}; expected: path, label or path, label, coarse label"
+                )
             path = folder / columns[0]
             if not path.is_file():
                 raise DataError(f"{file}, line {number} names {columns[0]!r}, which does not exist below {folder}")

@@ -25,7 +25,9 @@ def read_manifest(file: Path) -> PhotoSet:
         where = f"{file}, line {number}"
         for column in ("path", "label"):
             if not str(row.get(column) or "").strip():
-                raise DataError(f"{where} has no {column}; expected the columns path, label, and if you like split, x1, y1, x2, y2")
+                raise DataError(
+                    f"{where} has no {column}; expected the columns path, label, and if you like split, x1, y1, x2, y2"
+                )
         path = file.parent / str(row["path"]).strip()
         if not path.is_file():
             raise DataError(f"{where} names {row['path']!r}, which does not exist below {file.parent}")

@@ -1,0 +1,95 @@
+"""What the package promises as a whole."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mge
+import mge.errors
+
+SOURCE = Path(mge.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def run_python(script: str) -> None:
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_importing_mge_imports_nothing_else() -> None:
+    run_python(
+        "import sys\nbefore = set(sys.modules)\nimport mge\n"
+        "loaded = {name.partition('.')[0] for name in set(sys.modules) - before} - {'mge'}\n"
+        "assert not loaded - set(sys.stdlib_module_names), loaded\n"
+        "assert 'train' in dir(mge)"
+    )
+
+
+def test_options_errors_and_runs_load_no_torch() -> None:
+    run_python(
+        "import sys\nimport mge\nmge.train, mge.evaluate, mge.predict, mge.ConfigError, mge.Run\n"
+        "assert 'torch' not in sys.modules"
+    )
+
+
+@pytest.mark.parametrize("name", mge.__all__)
+def test_every_public_name_exists(name: str) -> None:
+    assert getattr(mge, name) is not None
+
+
+def test_every_error_is_public() -> None:
+    for name, value in vars(mge.errors).items():
+        if isinstance(value, type) and issubclass(value, mge.MgeError):
+            assert name in mge.__all__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'mge' has no attribute 'trian'"):
+        mge.trian  # noqa: B018
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_nothing_is_unpickled(file: Path) -> None:
+    """`torch.load` says weights_only=True, and of pickle only the name of its error may be imported."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert not {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"} & {
+                item.name for item in node.names
+            }
+        if isinstance(node, ast.ImportFrom) and node.module == "pickle":
+            assert [item.name for item in node.names] == ["UnpicklingError"]
+        if isinstance(node, ast.Call):
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert given.get("allow_pickle") in (None, "False")
+            assert given.get("weights_only") == ("True" if ast.unparse(node.func) == "torch.load" else None)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_weights_are_never_loaded_in_part(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("load_state_dict"):
+            assert "strict" not in {keyword.arg for keyword in node.keywords}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_no_file_is_long_or_has_a_name_that_says_nothing(file: Path) -> None:
+    assert file.stem not in ("utils", "common", "misc", "base", "manager", "engine")
+    functions = [
+        node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef)
+    ]
+    for function in functions:
+        length = (function.end_lineno or 0) - function.lineno + 1
+        documentation = len((ast.get_docstring(function) or "").splitlines())
+        assert length - documentation <= 80, function.name
+
+
+def test_the_project_file_says_what_each_dependency_is_for() -> None:
+    text = (SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    lists = re.findall(r"^(?:dependencies|dev) = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in lists for line in block.splitlines()]
+    assert len(lines) > 10
+    assert all(re.fullmatch(r' +"[^"]+", +# .+', line) for line in lines)

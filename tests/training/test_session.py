@@ -1,0 +1,169 @@
+import csv
+import hashlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mge
+from mge.config import ModelConfig
+from mge.errors import ConfigError, DivergedError, Interrupted, ModelFolderError
+from mge.training import loop
+from mge.training.session import choose_precision, plain_networks
+from tests.photos import write_class_folders
+
+TINY: dict[str, Any] = {
+    "backbone": "test_resnet", "pretrained": False, "size": 64, "experts": 2, "part_filters": 2, "epochs": 2,
+    "batch_size": 4, "accelerator": "cpu", "optimizer": "adamw", "backbone_lr": 1e-3, "head_lr": 1e-3, "jitter": 0.2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_class_folders(tmp_path_factory.mktemp("photos"), per_class=8)
+
+
+def digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int = signal.SIGTERM) -> None:
+    """Sends this process a signal during the given step, as a scheduler would."""
+    real, count = loop.train_step, iter(range(1, 1000))
+
+    def step(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+        if next(count) == steps:
+            os.kill(os.getpid(), number)
+        return real(*args, **options)
+
+    monkeypatch.setattr(loop, "train_step", step)
+
+
+def test_a_run_leaves_everything_that_the_design_promises(photos: Path, tmp_path: Path) -> None:
+    run = mge.train(photos, out=tmp_path / "run", baseline="both", **TINY)
+    names = {path.name for path in run.folder.iterdir()}
+    assert names >= {
+        "config.yaml",
+        "environment.json",
+        "metrics.csv",
+        "summary.json",
+        "best",
+        "last",
+        "checkpoints",
+        "report",
+    }
+    summary = json.loads((run.folder / "summary.json").read_text())
+    assert summary["split"] == "test"
+    assert len(summary["experts_top1"]) == 2
+    assert {"plain_top1", "plain_equal_compute_top1", "mixture_top1", "mean_top1", "oracle_top1"} <= set(summary)
+    assert summary["oracle_top1"] >= max(summary["experts_top1"])
+    with (run.folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert {"train_loss_expert1", "train_top1_mixture", "diversity_expert1", "val_top1_mixture"} <= set(rows[0])
+    assert (run.report / "what_each_expert_saw.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_stops_between_steps_and_the_resumed_run_ends_in_the_same_bits(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    whole = mge.train(photos, out=tmp_path / "whole", ema=0.9, **TINY)
+    with monkeypatch.context() as patch:
+        stop_after(patch, steps=6, number=number)
+        with pytest.raises(Interrupted, match="--resume") as stopped:
+            mge.train(photos, out=tmp_path / "stopped", ema=0.9, **TINY)
+    assert stopped.value.exit_code == 128 + number
+    resumed = mge.train(resume=tmp_path / "stopped")
+    assert digest(resumed.last) == digest(whole.last)
+    assert resumed.summary() == whole.summary()
+    drop = {"seconds", "data_wait_percent"}
+    strip = [[{k: v for k, v in row.items() if k not in drop} for row in run.metrics()] for run in (resumed, whole)]
+    assert strip[0] == strip[1]
+
+
+def test_the_result_does_not_depend_on_workers_or_cache(photos: Path, tmp_path: Path) -> None:
+    runs = [
+        mge.train(photos, out=tmp_path / name, workers=workers, cache=cache, **TINY)
+        for name, workers, cache in (("a", 0, "yes"), ("b", 2, "no"))
+    ]
+    assert digest(runs[0].last) == digest(runs[1].last)
+
+
+def test_another_seed_gives_another_model(photos: Path, tmp_path: Path) -> None:
+    first, second = (mge.train(photos, out=tmp_path / str(seed), **{**TINY, "epochs": 1}, seed=seed) for seed in (0, 1))
+    assert digest(first.last) != digest(second.last)
+
+
+@pytest.mark.parametrize("freeze_former", [True, False])
+def test_the_progressive_schedule_adds_experts_and_keeps_former_ones_if_told_to(
+    photos: Path, tmp_path: Path, freeze_former: bool
+) -> None:
+    options = {**TINY, "epochs": 1, "schedule": "progressive", "start": "former", "freeze_former": freeze_former}
+    run = mge.train(photos, out=tmp_path / "run", **options)
+    assert [(row["stage"], row["epoch"]) for row in run.metrics()] == [("0", "0"), ("1", "0")]
+    assert run.metrics()[0]["train_loss_expert1"] == ""
+    one = mge.train(photos, out=tmp_path / "one", **{**options, "experts": 1})
+    first, alone = mge.load(run.last).model.experts[0], mge.load(one.last).model.experts[0]
+    same = all(a.equal(b) for a, b in zip(first.state_dict().values(), alone.state_dict().values(), strict=True))
+    assert same is freeze_former
+
+
+def test_a_progressive_run_resumes_in_its_stage(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {**TINY, "epochs": 1, "schedule": "progressive"}
+    whole = mge.train(photos, out=tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        stop_after(patch, steps=6)
+        with pytest.raises(Interrupted):
+            mge.train(photos, out=tmp_path / "stopped", **options)
+    assert digest(mge.train(resume=tmp_path / "stopped").last) == digest(whole.last)
+
+
+def test_a_diverging_run_stops_and_says_what_to_change(photos: Path, tmp_path: Path) -> None:
+    options = {**TINY, "optimizer": "sgd", "backbone_lr": 1e30, "head_lr": 1e30}
+    with pytest.raises(DivergedError, match="--clip-norm") as stopped:
+        mge.train(photos, out=tmp_path / "run", **options)
+    assert stopped.value.exit_code == 3
+
+
+def test_a_finished_run_is_not_trained_again(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = mge.train(photos, out=tmp_path / "run", **{**TINY, "epochs": 1})
+    monkeypatch.setattr(loop, "train_step", None)
+    assert mge.train(resume=run.folder).summary() == run.summary()
+
+
+def test_wrong_requests_say_what_to_do(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--resume"):
+        mge.train()
+    with pytest.raises(ConfigError, match="did you mean 'experts'"):
+        mge.train(photos, expert=2)
+    with pytest.raises(ModelFolderError, match="no run folder"):
+        mge.train(resume=tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thing").write_text("")
+    with pytest.raises(ConfigError, match="not empty"):
+        mge.train(photos, out=tmp_path / "full", **TINY)
+    with pytest.raises(ConfigError, match="too small"):
+        mge.train(photos, out=tmp_path / "small", **{**TINY, "size": 32})
+    with pytest.raises(ConfigError, match="did you mean"):
+        mge.train(photos, out=tmp_path / "unknown", **{**TINY, "backbone": "resnet51"})
+
+
+def test_plain_networks_cost_as_much_as_the_mixture_or_see_the_same() -> None:
+    mixture = ModelConfig(experts=3, size=64, detail=4, gate="own")
+    networks = plain_networks(mixture, baseline="both")
+    assert list(networks) == ["plain", "plain_equal_compute"]
+    assert (networks["plain"].size, networks["plain"].experts, networks["plain"].part_filters) == (64, 1, 0)
+    larger = networks["plain_equal_compute"]
+    assert larger.size == 128  # four backbones of 64 px have the pixels of one of 128
+    assert round(larger.size * larger.detail) == 256
+    assert plain_networks(mixture, baseline="none") == {}
+
+
+def test_the_precision_has_a_name_in_fabric() -> None:
+    assert choose_precision("bfloat16") == "bf16-mixed"
+    assert choose_precision("float32") == "32-true"
+    assert choose_precision("auto") in ("bf16-mixed", "32-true")

@@ -1,0 +1,88 @@
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch.nn import functional
+
+from mge.config import TrainConfig
+from mge.core.losses import diversity_paper
+from mge.data.batches import Batch
+from mge.models.mixture import MixtureOfExperts
+from mge.training.step import train_step, wrap
+from mge.training.tally import Tally
+
+
+@pytest.fixture
+def fabric() -> Fabric:
+    return Fabric(accelerator="cpu", devices=1)
+
+
+def make_batch(count: int = 4, side: int = 64) -> Batch:
+    images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
+    return Batch(images, torch.arange(count) % 3, torch.arange(count))
+
+
+def make_model(**options: object) -> MixtureOfExperts:
+    torch.manual_seed(1)
+    return MixtureOfExperts("test_resnet", num_classes=3, num_experts=3, pretrained=False, **options)  # type: ignore[arg-type]
+
+
+def test_gradients_equal_those_of_one_backward_on_the_sum_of_all_terms(fabric: Fabric) -> None:
+    batch, config = make_batch(), TrainConfig(label_smoothing=0.1, diversity_weight=0.5)
+    model, twin = make_model(), make_model()
+    measured = train_step(fabric, wrap(fabric, model), batch, config=config)
+
+    output = twin(batch.images, batch.labels)
+    total = functional.cross_entropy(output.logits, batch.labels)
+    for logits in (output.large_logits, output.part_logits, output.joint_logits):
+        for expert in range(3):
+            total = total + functional.cross_entropy(logits[:, expert], batch.labels, label_smoothing=0.1)
+    joint = output.joint_logits
+    for expert in (1, 2):
+        total = total + 0.5 * diversity_paper(joint[:, expert], joint[:, expert - 1].detach(), batch.labels)
+    # The mixture's loss trains the gate alone.
+    mixture = (output.gate_probs.unsqueeze(2) * joint.detach()).sum(1)
+    total = (
+        total - functional.cross_entropy(output.logits, batch.labels) + functional.cross_entropy(mixture, batch.labels)
+    )
+    total.backward()
+
+    assert measured.losses.sum().item() == pytest.approx(total.item(), rel=1e-5)
+    for (name, parameter), other in zip(model.named_parameters(), twin.parameters(), strict=True):
+        assert parameter.grad is not None, name
+        assert other.grad is not None, name
+        assert torch.allclose(parameter.grad, other.grad, rtol=1e-4, atol=1e-5), name
+
+
+def test_accumulated_steps_add_up_to_their_mean(fabric: Fabric) -> None:
+    batch = make_batch()
+    once, twice = make_model().eval(), make_model().eval()
+    train_step(fabric, wrap(fabric, once), batch, config=TrainConfig())
+    for _ in range(2):
+        train_step(fabric, wrap(fabric, twice), batch, config=TrainConfig(accumulate=2))
+    for parameter, other in zip(once.parameters(), twice.parameters(), strict=True):
+        assert parameter.grad is not None
+        assert other.grad is not None
+        assert torch.allclose(parameter.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_a_plain_network_has_one_term(fabric: Fabric) -> None:
+    torch.manual_seed(1)
+    model = MixtureOfExperts("test_resnet", num_classes=3, num_experts=1, part_filters=0, pretrained=False)
+    batch = make_batch()
+    measured = train_step(fabric, wrap(fabric, model), batch, config=TrainConfig())
+    expected = functional.cross_entropy(model(batch.images).logits, batch.labels)
+    assert measured.losses[0].item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_the_tally_is_exact_for_uneven_batches(fabric: Fabric) -> None:
+    model, tally = make_model().eval(), Tally()
+    network = wrap(fabric, model)
+    whole = make_batch(5)
+    expected = train_step(fabric, network, whole, config=TrainConfig())
+    for part in (slice(0, 4), slice(4, 5)):
+        batch = Batch(*(column[part] for column in whole))
+        tally.add(train_step(fabric, network, batch, config=TrainConfig()), num_photos=len(batch.labels))
+    figures = tally.figures()
+    assert figures["train_loss_expert0"] == pytest.approx(expected.losses[0].item(), abs=1e-4)
+    assert figures["train_top1_mixture"] == pytest.approx(100 * expected.hits[3].item() / 5, abs=0.01)
+    assert figures["diversity_expert1"] == pytest.approx(expected.diversity[1].item(), abs=1e-4)
