@@ -23,6 +23,7 @@ ZoomFrom = Literal["photo", "previous"]
 Resize = Literal["short", "squash"]
 
 Decay = Literal["cosine", "step"]
+Follow = Literal["true", "predicted"]
 Baseline = Literal["none", "same_view", "equal_compute", "both"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -161,6 +162,8 @@ class TrainConfig(_Options):
         freeze_former: Whether the progressive schedule leaves former experts as they are.
         start: What an expert's backbone starts from under the progressive schedule: its own first `weights`, or a copy
             of the `former` expert.
+        follow: Whose attention leads the next expert in training: that for the `true` class, as in the paper, or for the
+            class that each expert has `predicted`, as it is when the mixture is used.
         pretrained: Whether backbones start from timm's ImageNet weights (downloaded once).
         weights: File with backbone weights (.safetensors or .pth) to use instead of a download.
         optimizer: `sgd` with momentum 0.9, or `adamw`.
@@ -194,6 +197,7 @@ class TrainConfig(_Options):
     schedule: Schedule = "joint"
     freeze_former: bool = True
     start: Start = "weights"
+    follow: Follow = "true"
     pretrained: bool = True
     weights: str | None = None
     optimizer: Optimizer = "sgd"
@@ -253,6 +257,7 @@ _PUBLISHED: dict[str, Any] = {
     "epochs": 100,
     "batch_size": 10,
     "start": "weights",
+    "follow": "true",
     "pretrained": True,
     "optimizer": "sgd",
     "backbone_lr": 0.001,

@@ -131,14 +131,14 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> Non
     (tmp_path / "no.pth").write_bytes(content)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ModelFolderError, match="is no PyTorch checkpoint, or a damaged one|without tensors"):
+        with pytest.raises(ModelFolderError, match=r"is no PyTorch checkpoint, or a damaged one"):
             convert(tmp_path / "no.pth", tmp_path / "out")
 
 
 def test_half_a_checkpoint_is_refused(blank: Path, tmp_path: Path) -> None:
     content = blank.read_bytes()
     blank.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelFolderError, match="is no PyTorch checkpoint, or a damaged one"):
+    with pytest.raises(ModelFolderError, match="damaged"):
         convert(blank, tmp_path / "out")
 
 
@@ -155,7 +155,7 @@ def test_a_tensor_alone_is_refused(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_network_leaves_no_folder(tmp_path: Path) -> None:
     torch.save({"fc.weight": torch.zeros(3, 4)}, tmp_path / "other.pth")
-    with pytest.raises(ModelFolderError, match="has no 'classifier.fc.weight'"):
+    with pytest.raises(ModelFolderError, match=r"has no 'classifier\.fc\.weight'"):
         convert(tmp_path / "other.pth", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

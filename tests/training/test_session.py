@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 import mge
-from mge.config import ModelConfig
 from mge.errors import ConfigError, DivergedError, Interrupted, ModelFolderError
 from mge.training import loop
-from mge.training.session import choose_precision, plain_networks
+from mge.training.session import choose_precision
 from tests.photos import write_class_folders
 
 TINY: dict[str, Any] = {
@@ -150,17 +149,6 @@ def test_wrong_requests_say_what_to_do(photos: Path, tmp_path: Path) -> None:
         mge.train(photos, out=tmp_path / "small", **{**TINY, "size": 32})
     with pytest.raises(ConfigError, match="did you mean"):
         mge.train(photos, out=tmp_path / "unknown", **{**TINY, "backbone": "resnet51"})
-
-
-def test_plain_networks_cost_as_much_as_the_mixture_or_see_the_same() -> None:
-    mixture = ModelConfig(experts=3, size=64, detail=4, gate="own")
-    networks = plain_networks(mixture, baseline="both")
-    assert list(networks) == ["plain", "plain_equal_compute"]
-    assert (networks["plain"].size, networks["plain"].experts, networks["plain"].part_filters) == (64, 1, 0)
-    larger = networks["plain_equal_compute"]
-    assert larger.size == 128  # four backbones of 64 px have the pixels of one of 128
-    assert round(larger.size * larger.detail) == 256
-    assert plain_networks(mixture, baseline="none") == {}
 
 
 def test_the_precision_has_a_name_in_fabric() -> None:

@@ -1,7 +1,7 @@
 """Where an expert looked: class activation maps in closed form, without autograd.
 
-An expert's large-part head is a mean pool followed by a linear layer, so the gradient of a class's logit with respect to
-channel k of the last feature map is `weight[c, k] / (h * w)` in every cell. Grad-CAM needs nothing more.
+An expert's large-part head is a mean pool followed by a linear layer, so the gradient of a class's logit with respect
+to channel k of the last feature map is `weight[c, k] / (h * w)` in every cell. Grad-CAM needs nothing more.
 """
 
 import torch
@@ -48,7 +48,7 @@ def attention_map(features: Float[Tensor, "B D h w"], weights: Float[Tensor, "B 
     with torch.autocast(features.device.type, enabled=False):
         cells = features.float().flatten(2)
         summed = torch.bmm(weights.float().unsqueeze(1), cells).squeeze(1)
-        return summed.relu().unflatten(1, features.shape[2:])
+        return summed.relu().view(features.shape[0], *features.shape[2:])
 
 
 def scale_to_unit(maps: Float[Tensor, "B h w"]) -> Float[Tensor, "B h w"]:
@@ -77,13 +77,14 @@ def attention_boxes(
     corners = geometry == "authors"
     enlarged = functional.interpolate(maps.unsqueeze(1), size=size, mode="bilinear", align_corners=corners).squeeze(1)
     mask = scale_to_unit(enlarged) >= threshold
-    mask = mask | ~mask.flatten(1).any(1)[:, None, None]
+    is_blank = ~mask.flatten(1).any(1)
+    mask = mask | is_blank[:, None, None]
     x1, x2 = _extent(mask.any(1))
     y1, y2 = _extent(mask.any(2))
     boxes = torch.stack((x1, y1, x2, y2), dim=1).to(maps.dtype)
     whole = torch.tensor([0, 0, size[1], size[0]], dtype=maps.dtype, device=maps.device)
     if corners:
-        is_empty = (x1 == x2) | (y1 == y2)
+        is_empty = (x1 == x2) | (y1 == y2) | is_blank
         return torch.where(is_empty.unsqueeze(1), whole, boxes)
     return boxes + torch.tensor([0, 0, 1, 1], dtype=maps.dtype, device=maps.device)
 

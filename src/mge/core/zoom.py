@@ -47,10 +47,10 @@ def zoom(
         images: Pictures, all of one size.
         boxes_xyxy: One box a picture, in its pixels, end-exclusive.
         size: Height and width of the result in pixels.
-        geometry: `pixels`: a pixel is an area, so the box's edges become the view's edges. `authors`: the centres of the
-            box's corner pixels become the centres of the view's corner pixels (`align_corners=True`).
-        supersample: Points taken along each axis for a pixel of the result, and averaged. At least the largest factor by
-            which a box is reduced, so that nothing between the points is lost; 1 where boxes are only enlarged.
+        geometry: `pixels`: a pixel is an area, so the box's edges become the view's edges. `authors`: the centres of
+            the box's corner pixels become the centres of the view's corner pixels (`align_corners=True`).
+        supersample: Points taken along each axis for a pixel of the result, and averaged. At least the largest factor
+            by which a box is reduced, so that nothing between the points is lost; 1 where boxes are only enlarged.
 
     Returns:
         The views in float32, whatever autocast says: bfloat16 coordinates are not fine enough.

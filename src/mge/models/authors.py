@@ -148,8 +148,8 @@ def _check_fit(
     unexpected = [key for key in given if key not in expected and not key.startswith(UNUSED)]
     if unexpected:
         raise ModelFolderError(
-            f"the checkpoint holds unexpected tensors: {len(unexpected)}, the first is {unexpected[0]!r}; expected what "
-            "the authors' program saves and nothing else"
+            f"the checkpoint holds unexpected tensors: {len(unexpected)}, the first is {unexpected[0]!r}; expected "
+            "what the authors' program saves and nothing else"
         )
     for key, (shape, is_float) in expected.items():
         tensor = given.get(key)

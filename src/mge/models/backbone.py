@@ -1,7 +1,10 @@
-"""The only file that knows timm: a backbone gives feature maps at two depths, and says how wide and how coarse they are."""
+"""The only file that knows timm: a backbone gives feature maps at two depths, says how wide and how coarse they are."""
 
 import difflib
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple, cast
 
 import timm
@@ -39,7 +42,8 @@ class Backbone(nn.Module):
         weights: File with weights in timm's names (.safetensors or .pth) to start from instead.
 
     Raises:
-        ConfigError: no such model, one without feature maps, an unsuitable size or stride, or weights that cannot be had.
+        ConfigError: no such model, one without feature maps, an unsuitable size or stride, or weights that cannot be
+            had.
     """
 
     def __init__(
@@ -48,7 +52,8 @@ class Backbone(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.name = name
-        self.net = _create(name, size=size, output_stride=output_stride)
+        options = _options(name, size=size, output_stride=output_stride)
+        self.net = _create(name, options)
         stages = _stages(self.net, name)
         last = len(stages) - 1
         is_flat = stages[0]["reduction"] == stages[last]["reduction"]
@@ -60,10 +65,16 @@ class Backbone(nn.Module):
                 f"size is {size} px, too small for {name}, which sees {self.stride} px in one cell of its last map; "
                 f"use at least {MIN_CELLS * self.stride}"
             )
+        if "img_size" in options and options["img_size"] % stages[0]["reduction"]:
+            patch = int(stages[0]["reduction"])
+            raise ConfigError(
+                f"size is {size} px, which {name} cannot cut into patches of {patch} px; use a multiple of {patch}, such "
+                f"as {max(MIN_CELLS * self.stride, round(options['img_size'] / patch) * patch)}"
+            )
         if weights is not None:
             load_weights(self.net, Path(weights), name=name)
         elif pretrained:
-            _load_pretrained(self.net, name)
+            self.net = _create_pretrained(name, options)
         # What lies behind the last map (pooling, classifier) is not used: it must not be stored or waited for.
         self.net.prune_intermediate_layers(list(self.depths), prune_norm=False, prune_head=True)
 
@@ -81,45 +92,73 @@ def load_weights(net: nn.Module, file: Path, *, name: str) -> None:
     Raises:
         ConfigError: the file is missing, unreadable, or holds the weights of another network.
     """
+    state = _read(file, name=name)
+    own = net.state_dict()
+    classifier = getattr(net, "default_cfg", {}).get("classifier") or ()
+    heads = tuple(f"{head}." for head in ((classifier,) if isinstance(classifier, str) else classifier))
+    wanted = {key: tensor for key, tensor in own.items() if not (heads and key.startswith(heads))}
+    adapt = getattr(inspect.getmodule(type(net)), "checkpoint_filter_fn", None)
+    if adapt is not None and all(key in state for key in wanted):
+        state = adapt(dict(state), net)  # position embeddings of another picture size are resampled
+    wrong = [key for key, tensor in wanted.items() if key not in state or state[key].shape != tensor.shape]
+    if wrong:
+        raise ConfigError(
+            f"weights file {str(file)!r} does not fit {name}: {len(wrong)} of {len(wanted)} tensors are missing or "
+            f"have another shape, the first is {wrong[0]!r}; give the weights of timm's {name}"
+        )
+    net.load_state_dict({**own, **{key: state[key] for key in wanted}})
+
+
+def _read(file: Path, *, name: str) -> Mapping[str, Tensor]:
+    """The tensors of a weights file by their names; nothing else is unpickled."""
     if not file.is_file():
         raise ConfigError(f"weights file {str(file)!r} does not exist; give a .safetensors or .pth file of {name}")
     try:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise ConfigError(f"weights file {str(file)!r} cannot be read: {str(error).splitlines()[0]}") from error
-    except Exception as error:
-        raise ConfigError(f"weights file {str(file)!r} holds more than weights, and is refused") from error
+        raise ConfigError(
+            f"weights file {str(file)!r} cannot be read: {_first_line(error)}; give a .safetensors or .pth file of {name}"
+        ) from error
+    except UnpicklingError as error:
+        raise ConfigError(
+            f"weights file {str(file)!r} is damaged or holds more than weights, and is refused; give a .safetensors or "
+            f".pth file of {name}"
+        ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    own = net.state_dict()
-    classifier = getattr(net, "default_cfg", {}).get("classifier") or ()
-    heads = tuple(f"{head}." for head in ((classifier,) if isinstance(classifier, str) else classifier))
-    wanted = {key: tensor for key, tensor in own.items() if not key.startswith(heads)} if heads else own
-    wrong = [key for key, tensor in wanted.items() if key not in state or state[key].shape != tensor.shape]
-    if wrong:
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ConfigError(
-            f"weights file {str(file)!r} does not fit {name}: {len(wrong)} of {len(wanted)} tensors are missing or have "
-            f"another shape, the first is {wrong[0]!r}; give the weights of timm's {name}"
+            f"weights file {str(file)!r} holds something else than tensors by their names; give the state dict of timm's "
+            f"{name}"
         )
-    net.load_state_dict({**own, **{key: state[key] for key in wanted}})
+    return state
 
 
-def _create(name: str, *, size: int | None, output_stride: int) -> Any:  # noqa: ANN401  (timm's models share no type)
+def _options(name: str, *, size: int | None, output_stride: int) -> dict[str, Any]:
+    """What timm is told besides the name."""
     if not timm.is_model(name.split(".")[0]):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "`timm.list_models()` has them all"
         raise ConfigError(f"backbone {name!r} is not a timm model; {hint}")
+    try:
+        has_fixed_size = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
+    except RuntimeError as error:
+        known = ", ".join(timm.list_pretrained(name.split(".")[0])) or "none"
+        raise ConfigError(f"backbone {name!r} names weights that timm does not have; it has {known}") from error
     options: dict[str, Any] = {}
-    if size is not None and getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False):
+    if size is not None and has_fixed_size:
         options["img_size"] = size
     if output_stride:
         options["output_stride"] = output_stride
+    return options
+
+
+def _create(name: str, options: dict[str, Any]) -> Any:  # noqa: ANN401  (timm's models share no type)
     try:
-        net = timm.create_model(name, pretrained=False, **options)
+        return timm.create_model(name, pretrained=False, **options)
     except (TypeError, AssertionError, NotImplementedError, ValueError) as error:
-        given = ", ".join(f"{key}={value}" for key, value in options.items())
-        raise ConfigError(f"backbone {name} does not take {given}: {error}") from error
-    return net
+        given = ", ".join(f"{key}={value}" for key, value in options.items()) or "its own defaults"
+        raise ConfigError(f"backbone {name} does not take {given}: {_first_line(error)}") from error
 
 
 def _stages(net: Any, name: str) -> list[dict[str, Any]]:  # noqa: ANN401
@@ -129,12 +168,17 @@ def _stages(net: Any, name: str) -> list[dict[str, Any]]:  # noqa: ANN401
     return cast(list[dict[str, Any]], list(info))
 
 
-def _load_pretrained(net: nn.Module, name: str) -> None:
+def _create_pretrained(name: str, options: dict[str, Any]) -> Any:  # noqa: ANN401
+    """The network anew, filled by timm itself: it knows how to fit weights to another picture size."""
     try:
-        timm.models.load_pretrained(net, num_classes=getattr(net, "num_classes", 1000))
+        return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
-            f"the pretrained weights of {name} cannot be had ({reason}); download them elsewhere and give --weights "
-            "FILE, or train from scratch with --no-pretrained"
+            f"the pretrained weights of {name} cannot be had ({_first_line(error)}); download them elsewhere and give "
+            "--weights FILE, or train from scratch with --no-pretrained"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -23,7 +23,8 @@ class Expert(nn.Module):
         part_filters: Number of part filters for each class. 0: no part and no joint head; their logits are those of the
             large-part head, and the expert is a plain network.
         part_padding: Zero cells around the feature map before the part filters.
-        part_head: `dense`: each class reads the part features of all classes, as in the paper. `classwise`: its own only.
+        part_head: `dense`: each class reads the part features of all classes, as in the paper. `classwise`: its own
+            only.
         part_gradient: Whether the part and joint heads train the backbone.
     """
 

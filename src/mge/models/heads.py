@@ -25,7 +25,8 @@ class PartFilters(nn.Module):
 
     def forward(self, features: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P"]:
         """How strongly each part is there: its filter's largest response."""
-        return self.filters(features).relu().amax((2, 3))
+        responses: Tensor = self.filters(features)
+        return responses.relu().amax((2, 3))
 
 
 class ClasswiseLinear(nn.Module):
@@ -44,7 +45,8 @@ class ClasswiseLinear(nn.Module):
 
     def forward(self, features: Float[Tensor, "B P"]) -> Float[Tensor, "B C"]:
         """Logits of part features that are grouped by class."""
-        return (features.unflatten(1, self.weight.shape) * self.weight).sum(2) + self.bias
+        by_class = features.reshape(features.shape[0], *self.weight.shape)
+        return (by_class * self.weight).sum(2) + self.bias
 
 
 class JointHead(nn.Module):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, cast
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -40,7 +40,8 @@ class Look(NamedTuple):
 class MixtureOfExperts(nn.Module):
     """A mixture of granularity-specific experts.
 
-    Source: Zhang et al., "Learning a Mixture of Granularity-Specific Experts for Fine-Grained Categorization", ICCV 2019.
+    Source: Zhang et al., "Learning a Mixture of Granularity-Specific Experts for Fine-Grained Categorization", ICCV
+    2019.
 
     Args:
         backbone: Name of a timm model.
@@ -107,7 +108,7 @@ class MixtureOfExperts(nn.Module):
         self.gate: Gate | None = None
         if num_experts > 1:
             gate_backbone = build_backbone() if gate == "own" else None
-            self.gate = Gate(self.experts[0].backbone.width, num_experts, backbone=gate_backbone)
+            self.gate = Gate(cast(Expert, self.experts[0]).backbone.width, num_experts, backbone=gate_backbone)
         mean, std = MEAN_AND_STD[normalisation]
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
@@ -123,9 +124,7 @@ class MixtureOfExperts(nn.Module):
             pretrained=pretrained, weights=weights, **options,
         )  # fmt: skip
 
-    def forward(
-        self, images: Shaped[Tensor, "B 3 H W"], labels: Int[Tensor, " B"] | None = None
-    ) -> MixtureOutput:
+    def forward(self, images: Shaped[Tensor, "B 3 H W"], labels: Int[Tensor, " B"] | None = None) -> MixtureOutput:
         """Classifies a batch.
 
         Args:
@@ -179,8 +178,9 @@ class MixtureOfExperts(nn.Module):
             view, boxes = self._next_view(pictures, view, boxes, found)
 
     def weigh(
-        self, first_view: Float[Tensor, "B 3 h w"], first_features: Float[Tensor, "B D"], *, gate: nn.Module | None = None
-    ) -> Float[Tensor, "B E"]:
+        self, first_view: Float[Tensor, "B 3 h w"], first_features: Float[Tensor, "B D"], *,
+        gate: nn.Module | None = None,
+    ) -> Float[Tensor, "B E"]:  # fmt: skip
         """How much each active expert counts; the experts receive no gradient.
 
         Args:
@@ -200,7 +200,7 @@ class MixtureOfExperts(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The box that an expert found in its view, and its map scaled to [0, 1]."""
         first = self.config.attention == "first"
-        head = self.experts[0].large_head if first else expert.large_head
+        head = cast(nn.Linear, (self.experts[0] if first else expert).large_head)
         if labels is None:
             scores = head(output.large_features) if first else output.joint_logits
             labels = scores.argmax(1)

@@ -6,11 +6,24 @@ Beside a checkpoint lies its SHA-256, because torch reads a file with a flipped 
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 
 from mge.errors import ModelFolderError
 from mge.storage.files import sha256, write_atomically, write_text_atomically
+
+# What torch raises over a file that somebody has made up.
+UNREADABLE = (
+    RuntimeError,
+    UnpicklingError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -47,9 +60,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     known = _checksum_file(path).read_text(encoding="utf-8", errors="replace").split()
     if sha256(path) not in known:
         raise ModelFolderError(f"{path} is damaged: its SHA-256 is not the one beside it; copy it again or train anew")
+    if not is_zipfile(path):  # torch writes zip files; what is none would be read as a bare pickle
+        raise ModelFolderError(f"{path} is no checkpoint of MGE: it is no zip file; train anew")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as error:
+    except UNREADABLE as error:
         reason = str(error).partition("\n")[0]
         raise ModelFolderError(f"{path} is no checkpoint of MGE: {reason}; train anew") from error
     return state

@@ -1,5 +1,6 @@
 """Writing files and folders so that a crash leaves the former one, or none."""
 
+import contextlib
 import ctypes
 import errno
 import hashlib
@@ -41,7 +42,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     except OSError as error:
         raise _as_storage_error(error, path) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -112,7 +114,7 @@ def _put_into_place(new: Path, folder: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swaps two names in one step, so that there is no moment without either; False where the system has no such step."""
+    """Swaps two names in one step, so that neither is ever missing; False where the system has no such step."""
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "renameat2"):
         return False

@@ -103,7 +103,7 @@ def _read_description(file: Path) -> dict[str, Any]:
     version = description.pop("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise ModelFolderError(
-            f"{file} has format version {version}, and this MGE reads up to {FORMAT_VERSION}; update it: pip install -U mge"
+            f"{file} has format version {version}, and this MGE reads up to {FORMAT_VERSION}; install a newer mge"
         )
     checksum = description.pop("checksum")
     if version != FORMAT_VERSION or _checksum(raw, said=checksum) != checksum:
@@ -152,15 +152,15 @@ def _load_weights(file: Path, *, digest: str, num_bytes: int) -> dict[str, Tenso
 def _model_card(model: StoredModel) -> str:
     provenance = model.metadata.get("provenance", {})
     lines = [f"- {name}: {value}" for name, value in provenance.items()]
-    classes = ", ".join(model.class_names)
+    config = model.config
     return "\n".join(
         [
             "# A mixture of granularity-specific experts",
             "",
-            f"{model.config.experts} experts, backbone {model.config.backbone}, views of {model.config.size} px, "
-            "trained with MGE. Load it with `mge.load(FOLDER)`, or use `mge predict FOLDER photo.jpg`.",
+            f"Trained with MGE: {config.experts} experts, backbone {config.backbone}, views of {config.size} px.",
+            "Load it with `mge.load(FOLDER)`, or use `mge predict FOLDER photo.jpg`.",
             "",
-            f"{len(model.class_names)} classes: {classes}",
+            f"{len(model.class_names)} classes: {', '.join(model.class_names)}",
             "",
             "Where it comes from:",
             *lines,

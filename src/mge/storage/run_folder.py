@@ -1,13 +1,8 @@
 """A run on disk: its configuration, environment, metrics, models and summary."""
 
 import csv
-import datetime
-import importlib.metadata
 import io
 import json
-import os
-import platform
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -15,9 +10,10 @@ from typing import Any, Self
 import yaml
 
 from mge.errors import ConfigError, ModelFolderError
-from mge.storage.files import write_atomically
+from mge.storage.environment import describe_environment
+from mge.storage.files import write_text_atomically
 
-PACKAGES = ("mge", "torch", "torchvision", "timm", "lightning-fabric", "pillow", "numpy", "safetensors")
+CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
 
 
 class Run:
@@ -29,44 +25,83 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.best, self.last, self.report = folder / "best", folder / "last", folder / "report"
-        self.checkpoint_path = folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """Model folder of the epoch that was best on validation."""
+        return self.folder / "best"
+
+    @property
+    def last(self) -> Path:
+        """Model folder of the last epoch."""
+        return self.folder / "last"
+
+    @property
+    def report(self) -> Path:
+        """Folder of pictures and the report."""
+        return self.folder / "report"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """What the run goes on from."""
+        return self.folder / "checkpoints" / "last.ckpt"
 
     @classmethod
     def create(cls, folder: Path, *, config: Mapping[str, Any]) -> Self:
         """Makes a run folder with its configuration and environment.
 
+        Args:
+            folder: A folder that does not exist, or is empty.
+            config: The resolved options, as `mge train --config` reads them.
+
         Raises:
             ConfigError: there is something at this place already.
+            StorageError: it cannot be written.
         """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(
-                f"{folder} exists and is not empty; give another --out, or go on with it: --resume {folder}"
-            )
+            raise ConfigError(f"{folder} exists and is not empty; give another --out, or go on: --resume {folder}")
         run = cls(folder)
-        run._write("config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-        run._write("environment.json", json.dumps(_environment(), indent=1) + "\n")
+        run._write(ENVIRONMENT, json.dumps(describe_environment(), indent=1) + "\n")
+        run._write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         return run
 
     def config(self) -> dict[str, Any]:
-        """The resolved options that the run was started with."""
-        settings: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        """The resolved options that the run was started with.
+
+        Raises:
+            ModelFolderError: the file is missing or damaged.
+        """
+        file = self.folder / CONFIG
+        try:
+            settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ModelFolderError(f"{file} cannot be read: {error}; copy it again or train anew") from error
+        if not isinstance(settings, dict):
+            raise ModelFolderError(f"{file} is damaged: it has no settings; copy it again or train anew")
         return settings
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Adds an epoch to metrics.csv; a row of the same stage and epoch is replaced."""
+        """Adds an epoch to metrics.csv.
+
+        A run that goes on from a checkpoint may come by an epoch again: its row, and what came after it, are replaced.
+
+        Args:
+            row: Figures by their names; `stage` and `epoch` among them.
+        """
+        rows = self.metrics()
+        keys = [(old["stage"], old["epoch"]) for old in rows]
         key = (str(row["stage"]), str(row["epoch"]))
-        rows = [old for old in self.metrics() if (old["stage"], old["epoch"]) != key] + [dict(row)]
+        rows = [*rows[: keys.index(key) if key in keys else None], dict(row)]
         columns = list(dict.fromkeys(name for entry in rows for name in entry))
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=columns)
+        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        self._write("metrics.csv", text.getvalue())
+        self._write(METRICS, text.getvalue())
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The epochs so far, as text."""
-        file = self.folder / "metrics.csv"
+    def metrics(self) -> list[dict[str, str]]:
+        """The epochs so far, each figure as text."""
+        file = self.folder / METRICS
         if not file.exists():
             return []
         with file.open(newline="", encoding="utf-8") as opened:
@@ -74,15 +109,25 @@ class Run:
 
     def write_summary(self, figures: Mapping[str, Any]) -> None:
         """Writes the final figures."""
-        self._write("summary.json", json.dumps(dict(figures), indent=1) + "\n")
+        self._write(SUMMARY, json.dumps(dict(figures), indent=1) + "\n")
 
     def summary(self) -> dict[str, Any]:
-        """The final figures; empty while the run is not done."""
-        file = self.folder / "summary.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        """The final figures; empty while the run is not done.
+
+        Raises:
+            ModelFolderError: the file is damaged.
+        """
+        file = self.folder / SUMMARY
+        if not file.exists():
+            return {}
+        try:
+            figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelFolderError(f"{file} is damaged: {error}; remove it and resume the run") from error
+        return figures
 
     def _write(self, name: str, text: str) -> None:
-        write_atomically(self.folder / name, lambda file: file.write_text(text, encoding="utf-8"))
+        write_text_atomically(self.folder / name, text)
 
 
 def open_run(folder: str | Path) -> Run:
@@ -92,10 +137,8 @@ def open_run(folder: str | Path) -> Run:
         ModelFolderError: there is none at this place.
     """
     run = Run(Path(folder))
-    if not (run.folder / "config.yaml").is_file():
-        raise ModelFolderError(
-            f"{str(folder)!r} is no run folder: it has no config.yaml; give a folder that mge train wrote"
-        )
+    if not (run.folder / CONFIG).is_file():
+        raise ModelFolderError(f"{str(folder)!r} is no run folder: it has no {CONFIG}; give one that mge train wrote")
     return run
 
 
@@ -107,29 +150,9 @@ def find_model_folder(path: str | Path) -> Path:
     """
     folder = Path(path)
     if not folder.exists():
-        raise ModelFolderError(
-            f"{str(path)!r} does not exist; give a run folder or a model folder that mge train wrote"
-        )
-    if (folder / "config.yaml").is_file():
+        raise ModelFolderError(f"{str(path)!r} does not exist; give the folder of a run or a model")
+    if (folder / CONFIG).is_file():
         if not (folder / "best").is_dir():
             raise ModelFolderError(f"run {str(path)!r} has no model yet; go on with it: mge train --resume {path}")
         return folder / "best"
     return folder
-
-
-def _environment() -> dict[str, Any]:
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.processor(),
-        "cores": os.cpu_count(),
-        "packages": versions,
-    }

@@ -77,7 +77,7 @@ def _load(file: Path) -> dict[str, Any]:
             "network's state_dict() alone, and convert that"
         ) from error
     except OSError as error:
-        raise ModelFolderError(f"{name} cannot be read: {error.strerror or error}") from error
+        raise ModelFolderError(f"{name} is damaged, or cannot be read: {error.strerror or error}") from error
     except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise ModelFolderError(f"{name} is no PyTorch checkpoint, or a damaged one") from error
     if not isinstance(loaded, dict):

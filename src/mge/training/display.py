@@ -48,10 +48,10 @@ class Display:
 
     def step(self, figures: Mapping[str, float] | None = None) -> None:
         """One step is done; `figures` replaces the text beside the bar where it is given."""
-        text = (
-            {} if figures is None else {"figures": "  ".join(f"{name} {value:.3g}" for name, value in figures.items())}
-        )
-        self._progress.update(self._task, advance=1, **text)
+        self._progress.update(self._task, advance=1)
+        if figures is not None:
+            text = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
+            self._progress.update(self._task, figures=text)
 
     def epoch(self, row: Mapping[str, Any], *, num_epochs: int) -> None:
         """Writes one line about an epoch."""

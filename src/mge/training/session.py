@@ -1,7 +1,6 @@
 """A whole run: photos in, a folder with a trained and measured mixture out."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from mge.report.figures import draw_experts
 from mge.report.tables import PICTURE
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from mge.storage.run_folder import Run, open_run
+from mge.training.baselines import Plan, plan_baselines
 from mge.training.display import Display
 from mge.training.explanation import explain_photos
 from mge.training.loop import Training
@@ -77,6 +77,17 @@ class Session:
             run.write_summary(summary)
         return summary
 
+    def baseline(self, name: str, plan: Plan, *, run: Run) -> float:
+        """The accuracy of a plain network, which is a run of its own inside the mixture's."""
+        model_config, config = plan
+        folder = run.folder / name
+        options = {**run.config(), **model_config.to_dict(), **config.to_dict()}
+        plain_run = open_run(folder) if folder.exists() else Run.create(folder, config=options)
+        session = dataclasses.replace(self, config=config)
+        summary = session.train(model_config, run=plain_run, title=f"plain network, {model_config.size} px")
+        top1: float = summary["mixture_top1"]
+        return top1
+
     def evaluate(self, run: Run, model_config: ModelConfig) -> dict[str, Any]:
         """Measures a run's best model on the test split, or on validation where there is none."""
         split: Split = "test" if self.photos.split("test") else "val" if self.photos.split("val") else "train"
@@ -118,37 +129,14 @@ def train_run(run: Run) -> None:
     model_config, data_config, config = split_options(settings, preset=settings.pop("preset"))
     photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
     session = Session(build_fabric(config), photos, data_config, config)
-    plain: dict[str, Any] = {}
-    for name, plain_config in plain_networks(model_config, baseline=config.baseline).items():
-        folder = run.folder / name
-        plain_run = (
-            open_run(folder)
-            if folder.exists()
-            else Run.create(folder, config={**run.config(), **plain_config.to_dict()})
-        )
-        plain[f"{name}_top1"] = session.train(plain_config, run=plain_run, title=f"plain {plain_config.size} px")[
-            "mixture_top1"
-        ]
+    plain = {
+        f"{name}_top1": session.baseline(name, plan, run=run)
+        for name, plan in plan_baselines(model_config, config).items()
+    }
     summary = session.train(model_config, run=run, title=f"{model_config.experts} experts")
     if session.fabric.is_global_zero:
         run.write_summary({**summary, **plain})
         session.draw(run, model_config=model_config, split=summary["split"])
-
-
-def plain_networks(model: ModelConfig, *, baseline: str) -> dict[str, ModelConfig]:
-    """The plain networks to compare a mixture with, by the name of their folder.
-
-    `plain` sees the same view. `plain_equal_compute` sees as many pixels, out of the same photo, as all the mixture's
-    backbones together, so a forward costs about the same.
-    """
-    single = dataclasses.replace(model, experts=1, part_filters=0, gate="shared")
-    num_passes = model.experts + (model.gate == "own" and model.experts > 1)
-    step = max(model.output_stride, 16)
-    side = round(model.size * math.sqrt(num_passes) / step) * step
-    larger = dataclasses.replace(single, size=side, detail=max(1.0, model.size * model.detail / side))
-    chosen = {"none": [], "same_view": ["plain"], "equal_compute": ["plain_equal_compute"]}
-    names = chosen.get(baseline, ["plain", "plain_equal_compute"])
-    return {name: {"plain": single, "plain_equal_compute": larger}[name] for name in names}
 
 
 def choose_precision(precision: str) -> str:

@@ -53,7 +53,8 @@ def train_step(fabric: Fabric, network: Network, batch: Batch, *, config: TrainC
     answers: list[Tensor] = []
     first_view = first_features = torch.empty(0)
     pictures = network.model.normalise(batch.images)
-    for look in network.model.look(pictures, batch.labels, experts=network.experts):
+    followed = batch.labels if config.follow == "true" else None
+    for look in network.model.look(pictures, followed, experts=network.experts):
         terms = expert_loss(
             look.output, answers[-1] if answers else None, batch.labels, diversity=config.diversity,
             label_smoothing=config.label_smoothing, has_parts=network.model.config.part_filters > 0,

@@ -1,0 +1,42 @@
+"""Plain networks that a mixture has to beat to be worth its price."""
+
+import dataclasses
+import math
+
+from mge.config import ModelConfig, TrainConfig
+
+Plan = tuple[ModelConfig, TrainConfig]
+
+
+def plan_baselines(model: ModelConfig, config: TrainConfig) -> dict[str, Plan]:
+    """The plain networks that `config.baseline` asks for, by the name of their folder.
+
+    `plain` sees the same view and goes through the photos as often as the mixture does, all stages together.
+    `plain_equal_compute` sees as many pixels, out of the same photo, as all the mixture's backbones together, so one
+    answer costs about the same; it goes through the photos so often that its training costs the same, too.
+    """
+    num_stages = model.experts if config.schedule == "progressive" else 1
+    single = dataclasses.replace(model, experts=1, part_filters=0, gate="shared")
+    simple = dataclasses.replace(config, schedule="joint", baseline="none")
+    num_passes = model.experts + (model.gate == "own" and model.experts > 1)
+    step = max(model.output_stride, 16)
+    side = round(model.size * math.sqrt(num_passes) / step) * step
+    larger = dataclasses.replace(single, size=side, detail=max(1.0, model.size * model.detail / side))
+    same_cost = max(1, round(config.epochs * training_cost(model, config) / num_passes))
+    plans = {
+        "same_view": ("plain", (single, dataclasses.replace(simple, epochs=num_stages * config.epochs))),
+        "equal_compute": ("plain_equal_compute", (larger, dataclasses.replace(simple, epochs=same_cost))),
+    }
+    return {name: plan for kind, (name, plan) in plans.items() if config.baseline in (kind, "both")}
+
+
+def training_cost(model: ModelConfig, config: TrainConfig) -> float:
+    """What training on each photo `epochs` times costs, in passes of one network of the same view.
+
+    A backward is taken for twice a forward. A gate of its own costs as much as an expert, from the second stage on.
+    """
+    own_gate = int(model.gate == "own" and model.experts > 1)
+    if config.schedule == "joint":
+        return model.experts + own_gate
+    former = 1 / 3 if config.freeze_former else 1.0
+    return sum(1 + former * stage + own_gate * (stage > 0) for stage in range(model.experts))

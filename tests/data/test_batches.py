@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from mge.config import DataConfig
+from mge.data.batches import epoch_batches, load_batches
+from mge.data.dataset import PhotoDataset
+from mge.data.sources import read_photos
+from tests.photos import write_class_folders
+
+
+def flat(batches: list[list[int]]) -> list[int]:
+    return [number for batch in batches for number in batch]
+
+
+@pytest.mark.parametrize("count", range(97, 105))
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_evaluation_counts_every_photo_once_over_all_processes(count: int, world: int) -> None:
+    shares = [
+        flat(epoch_batches(count, batch_size=16, seed=0, epoch=0, shuffle=False, drop_last=False, rank=r, world=world))
+        for r in range(world)
+    ]
+    assert sorted(flat(shares)) == list(range(count))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_share_out_the_batches_of_one(world: int) -> None:
+    options = {"batch_size": 8, "seed": 3, "epoch": 2, "shuffle": True, "drop_last": True}
+    whole = epoch_batches(50, **options)  # type: ignore[arg-type]
+    shares = [epoch_batches(50, **options, rank=rank, world=world) for rank in range(world)]  # type: ignore[arg-type]
+    for number, batch in enumerate(whole):
+        assert sorted(batch) == sorted(flat([share[number] for share in shares]))
+
+
+def test_each_epoch_and_seed_has_an_order_of_its_own() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        return flat(epoch_batches(30, batch_size=10, seed=seed, epoch=epoch, shuffle=True, drop_last=True))
+
+    assert order(0, 0) == order(0, 0)
+    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+    assert sorted(order(0, 1)) == list(range(30))
+
+
+def test_training_drops_what_does_not_fill_a_batch_but_never_everything() -> None:
+    def sizes(count: int) -> list[int]:
+        return [len(b) for b in epoch_batches(count, batch_size=8, seed=0, epoch=0, shuffle=True, drop_last=True)]
+
+    assert sizes(17) == [8, 8]
+    assert sizes(5) == [5]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> PhotoDataset:
+    config = DataConfig(jitter=0.3, cache="no")
+    photos = read_photos(write_class_folders(tmp_path, per_class=4), config=config)
+    return PhotoDataset(photos.split("train"), photos.class_names, side=32, config=config, train=True, seed=1)
+
+
+def test_batches_are_the_same_for_any_number_of_workers_and_from_any_start(dataset: PhotoDataset) -> None:
+    batches = epoch_batches(len(dataset), batch_size=2, seed=0, epoch=1, shuffle=True, drop_last=True)
+    alone = list(load_batches(dataset, batches, epoch=1, workers=0))
+    helped = list(load_batches(dataset, batches, epoch=1, workers=2))
+    rest = list(load_batches(dataset, batches[2:], epoch=1, workers=0))
+    for one, other in zip(alone, helped, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert all(torch.equal(a.images, b.images) for a, b in zip(alone[2:], rest, strict=True))
+    assert alone[0].images.dtype == torch.uint8
+    assert [dataset.labels[int(index)] for index in alone[0].indices] == alone[0].labels.tolist()
+
+
+def test_another_epoch_changes_the_pictures_of_training_and_not_those_of_evaluation(dataset: PhotoDataset) -> None:
+    assert not torch.equal(dataset[0, 0].image, dataset[1, 0].image)
+    fixed = PhotoDataset(dataset.records, ("apple", "lime", "plum"), side=32, config=dataset.config, train=False)
+    assert torch.equal(fixed[0, 0].image, fixed[1, 0].image)

@@ -1,0 +1,67 @@
+import csv
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mge.data import beetles
+from mge.data.beetles import BEETLE_CLASSES, draw_beetle, draw_beetles
+
+
+def test_a_drawing_is_a_pure_function_of_label_and_seed() -> None:
+    first, again, other = draw_beetle(3, seed=7), draw_beetle(3, seed=7), draw_beetle(3, seed=8)
+    assert np.array_equal(first.image, again.image)
+    assert first.box_xyxy == again.box_xyxy
+    assert not np.array_equal(first.image, other.image)
+
+
+@pytest.mark.parametrize("label", range(len(BEETLE_CLASSES)))
+def test_boxes_lie_in_the_picture_and_tips_have_their_colour(label: int) -> None:
+    beetle = draw_beetle(label, seed=label)
+    assert beetle.image.size == (256, 256)
+    x1, y1, x2, y2 = beetle.box_xyxy
+    assert 0 <= x1 < x2 <= 256
+    assert 0 <= y1 < y2 <= 256
+    is_red = BEETLE_CLASSES[label].endswith("red")
+    for tx1, ty1, tx2, ty2 in beetle.tip_boxes_xyxy:
+        red, _, blue = np.asarray(beetle.image)[int((ty1 + ty2) / 2), int((tx1 + tx2) / 2)].astype(int)
+        assert (red > blue + 60) if is_red else (blue > red + 60)
+
+
+def test_the_box_is_tight_around_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn by the body's shell and head changes pixels up to the box's edges, and none beyond legs' reach."""
+    whole = draw_beetle(0, seed=4)
+    monkeypatch.setattr(beetles._Body, "_draw_legs", lambda self, colour: None)
+    monkeypatch.setattr(beetles._Body, "_draw_marks", lambda self, *args, **options: None)
+    bare = draw_beetle(0, seed=4)
+    x1, y1, x2, y2 = whole.box_xyxy
+    assert (x2 - x1) * (y2 - y1) < 0.2 * 256**2
+    inside = np.asarray(bare.image)[int(y1) : int(y2), int(x1) : int(x2)]
+    assert inside.shape[0] > 20
+    assert inside.shape[1] > 20
+
+
+def test_the_set_is_balanced_and_its_manifest_complete(tmp_path: Path) -> None:
+    manifest = draw_beetles(tmp_path / "set", train=24, val=12, test=12, side=64)
+    with manifest.open() as file:
+        rows = list(csv.DictReader(file))
+    counts = Counter((row["split"], row["label"]) for row in rows)
+    assert len(rows) == 48
+    assert {counts["train", label] for label in BEETLE_CLASSES} == {2}
+    assert all((manifest.parent / row["path"]).is_file() for row in rows)
+    assert all(float(row["x1"]) < float(row["x2"]) and float(row["tip1_x1"]) < float(row["tip1_x2"]) for row in rows)
+    assert len({(manifest.parent / row["path"]).read_bytes() for row in rows}) == 48
+
+
+def test_a_set_is_drawn_once_and_anew_for_other_parameters(tmp_path: Path) -> None:
+    options = {"train": 12, "val": 12, "test": 12, "side": 64}
+    manifest = draw_beetles(tmp_path / "set", **options)
+    photo = next((tmp_path / "set" / "train").rglob("*.jpg"))
+    stamp = photo.stat().st_mtime_ns
+    draw_beetles(tmp_path / "set", **options)
+    assert photo.stat().st_mtime_ns == stamp
+    draw_beetles(tmp_path / "set", **options, seed=1)
+    assert not photo.exists()
+    assert manifest.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]

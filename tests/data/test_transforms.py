@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mge.config import DataConfig
+from mge.data.transforms import eval_view, resize, to_tensor, train_view
+
+
+def make_photo(width: int, height: int) -> Image.Image:
+    noise = np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8)
+    return Image.fromarray(noise)
+
+
+@pytest.mark.parametrize(("width", "height"), [(100, 60), (60, 100), (64, 64), (300, 20)])
+def test_the_view_is_square_and_its_corners_lie_inside_the_photo(width: int, height: int) -> None:
+    image, geometry = eval_view(make_photo(width, height), side=56, config=DataConfig())
+    assert image.shape == (3, 56, 56)
+    corners = geometry.to_photo(torch.tensor([[0.0, 0, 56, 56]]))[0]
+    assert (corners >= -0.01).all()
+    assert corners[2] <= width + 0.01
+    assert corners[3] <= height + 0.01
+
+
+def test_boxes_go_to_the_photo_and_back() -> None:
+    _, geometry = eval_view(make_photo(120, 80), side=56, config=DataConfig())
+    boxes = torch.tensor([[3.0, 5, 20, 41], [0, 0, 56, 56]])
+    assert torch.allclose(geometry.to_crop(geometry.to_photo(boxes)), boxes, atol=1e-4)
+
+
+def test_a_box_in_the_view_shows_the_same_thing_in_the_photo() -> None:
+    photo = Image.new("RGB", (200, 100))
+    photo.paste((255, 255, 255), (90, 30, 130, 60))
+    image, geometry = eval_view(photo, side=56, config=DataConfig())
+    rows, columns = torch.nonzero(image[0] > 128, as_tuple=True)
+    edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    found = geometry.to_photo(torch.tensor([[float(edge) for edge in edges]]))[0]
+    assert torch.allclose(found, torch.tensor([90.0, 30, 130, 60]), atol=2)
+
+
+def test_the_paper_crops_448_out_of_512() -> None:
+    resized = resize(make_photo(640, 480), side=448, config=DataConfig())
+    assert min(resized.size) == 512
+    assert resize(make_photo(640, 480), side=448, config=DataConfig(resize="squash")).size == (512, 512)
+
+
+def test_the_random_view_depends_on_its_seed_alone() -> None:
+    resized = to_tensor(make_photo(80, 70))
+    config = DataConfig(jitter=0.4)
+    torch.manual_seed(1)
+    first = train_view(resized, side=48, config=config, seed=5)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    assert torch.equal(first, train_view(resized, side=48, config=config, seed=5))
+    assert torch.equal(state, torch.get_rng_state())
+    assert any(not torch.equal(first, train_view(resized, side=48, config=config, seed=seed)) for seed in range(5))
+
+
+def test_half_of_the_views_are_mirrored_and_all_are_crops() -> None:
+    resized = to_tensor(make_photo(40, 40))
+    views = [train_view(resized, side=40, config=DataConfig(), seed=seed) for seed in range(200)]
+    mirrored = sum(torch.equal(view, resized.flip(2)) for view in views)
+    assert all(torch.equal(view, resized) or torch.equal(view, resized.flip(2)) for view in views)
+    assert 70 <= mirrored <= 130
+    plain = train_view(resized, side=40, config=DataConfig(flip=False), seed=3)
+    assert torch.equal(plain, resized)

@@ -1,0 +1,103 @@
+"""A run folder says what was done, on what, and what came of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mge.errors import ConfigError, ModelFolderError
+from mge.storage import environment
+from mge.storage.environment import describe_environment
+from mge.storage.run_folder import Run, find_model_folder, open_run
+
+CONFIG = {"data": "beetles", "experts": 3, "weights": None, "cache": "no", "backbone_lr": 5e-4}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path / "runs" / "beetles", config=CONFIG)
+
+
+def test_a_run_holds_its_configuration_and_environment(run: Run) -> None:
+    assert open_run(str(run.folder)).config() == CONFIG
+    ran_on = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    assert ran_on.keys() == describe_environment().keys()
+    assert ran_on["packages"]["torch"]
+
+
+def test_a_folder_with_something_in_it_becomes_no_run(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(ConfigError, match="exists and is not empty; give another --out"):
+        Run.create(tmp_path, config=CONFIG)
+    with pytest.raises(ConfigError, match="exists and is not empty"):
+        Run.create(tmp_path / "photo.jpg", config=CONFIG)
+
+
+def test_an_empty_folder_becomes_a_run(tmp_path: Path) -> None:
+    assert Run.create(tmp_path, config=CONFIG).config() == CONFIG
+
+
+def test_metrics_are_rows_by_epoch(run: Run) -> None:
+    assert run.metrics() == []
+    run.append_metrics({"stage": 0, "epoch": 0, "loss": 2.5})
+    run.append_metrics({"stage": 0, "epoch": 1, "loss": 1.5, "val_top1": 40.0})
+    assert run.metrics() == [
+        {"stage": "0", "epoch": "0", "loss": "2.5", "val_top1": ""},
+        {"stage": "0", "epoch": "1", "loss": "1.5", "val_top1": "40.0"},
+    ]
+
+
+def test_an_epoch_that_is_trained_again_replaces_its_row_and_what_came_after(run: Run) -> None:
+    for stage, epoch in [(0, 0), (0, 1), (1, 0), (1, 1)]:
+        run.append_metrics({"stage": stage, "epoch": epoch, "loss": 1})
+    run.append_metrics({"stage": 0, "epoch": 1, "loss": 2})
+    run.append_metrics({"stage": 1, "epoch": 0, "loss": 2})
+    assert [(row["stage"], row["epoch"], row["loss"]) for row in run.metrics()] == [
+        ("0", "0", "1"), ("0", "1", "2"), ("1", "0", "2")
+    ]  # fmt: skip
+
+
+def test_the_summary_is_empty_until_it_is_written(run: Run) -> None:
+    assert run.summary() == {}
+    run.write_summary({"mixture_top1": 61.5, "experts_top1": [50.0, 60.0]})
+    assert run.summary() == {"mixture_top1": 61.5, "experts_top1": [50.0, 60.0]}
+
+
+def test_damaged_files_are_one_line_for_the_user(run: Run) -> None:
+    (run.folder / "summary.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ModelFolderError, match=r"summary\.json is damaged"):
+        run.summary()
+    for content, message in [("a: [", r"config\.yaml cannot be read"), ("- 1", "it has no settings")]:
+        (run.folder / "config.yaml").write_text(content, encoding="utf-8")
+        with pytest.raises(ModelFolderError, match=message):
+            run.config()
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(ModelFolderError, match=r"is no run folder: it has no config\.yaml"):
+            open_run(folder)
+
+
+def test_a_run_stands_for_its_best_model_and_a_model_for_itself(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match="has no model yet; go on with it: mge train --resume"):
+        find_model_folder(run.folder)
+    run.best.mkdir()
+    assert find_model_folder(run.folder) == run.best
+    assert find_model_folder(str(run.best)) == run.best
+    with pytest.raises(ModelFolderError, match="does not exist"):
+        find_model_folder(tmp_path / "none")
+
+
+def test_outside_its_repository_mge_has_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(environment, "PACKAGES", ("mge", "no-such-package"))
+    described = describe_environment()
+    assert described["commit"] is None
+    assert described["packages"]["no-such-package"] is None
+
+
+def test_a_broken_repository_has_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(environment, "CHECKOUT", tmp_path)
+    assert describe_environment()["commit"] is None
