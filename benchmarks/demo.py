@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from trainings import RESULTS, spread, train_once
+from trainings import RESULTS, spread, train_once, write_table
 
 SEEDS = (0, 1, 2)
 RECIPE = Path(__file__).parent.parent / "recipes" / "demo.yaml"
@@ -17,11 +17,14 @@ def main() -> None:
     data = options.pop("data")
     summaries = [train_once(f"demo-seed{seed}", data, {**options, "seed": seed}) for seed in SEEDS]
     figures: dict[str, Any] = {"command": "python benchmarks/demo.py", "recipe": "recipes/demo.yaml", "seeds": SEEDS}
-    rows = {key: [summary[key] for summary in summaries] for key in summaries[0] if key.endswith("_top1")}
-    (RESULTS / "demo.json").write_text(json.dumps({**figures, "test_top1": rows}, indent=1) + "\n", encoding="utf-8")
-    for name, values in rows.items():
-        columns = zip(*values, strict=True) if isinstance(values[0], list) else [values]
-        print(name, "; ".join(spread(column) for column in columns))  # noqa: T201
+    top1 = {key: [summary[key] for summary in summaries] for key in summaries[0] if key.endswith("_top1")}
+    (RESULTS / "demo.json").write_text(json.dumps({**figures, "test_top1": top1}, indent=1) + "\n", encoding="utf-8")
+    rows = [["what answers", "test accuracy in %, mean ± standard deviation of 3 seeds"]]
+    for key, values in top1.items():
+        name = key.removesuffix("_top1").replace("_", " ")
+        columns = list(zip(*values, strict=True)) if isinstance(values[0], list) else [values]
+        rows.append([name, " / ".join(spread(column) for column in columns)])
+    write_table("demo", rows)
 
 
 if __name__ == "__main__":

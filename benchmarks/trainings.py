@@ -10,6 +10,7 @@ from mge.storage.run_folder import Run
 
 RUNS = Path(__file__).parent.parent / "runs" / "benchmarks"
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 
 
 def train_once(name: str, data: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,3 +34,13 @@ def spread(values: Iterable[float]) -> str:
     if len(numbers) == 1:
         return f"{numbers[0]:.1f}"
     return f"{statistics.mean(numbers):.1f} ± {statistics.stdev(numbers):.1f}"
+
+
+def write_table(name: str, rows: list[list[str]]) -> None:
+    """Puts a table between the marks of its name in docs/results.md; the first row is the head."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "| --- " + "| ---: " * (len(rows[0]) - 1) + "|")
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(start)
+    _, _, after = rest.partition(end)
+    PAGE.write_text("\n".join([before + start, *lines, end + after]), encoding="utf-8")

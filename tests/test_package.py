@@ -40,6 +40,10 @@ def test_every_public_name_exists(name: str) -> None:
     assert getattr(mge, name) is not None
 
 
+def test_the_authors_checkpoints_are_read_through_the_package() -> None:
+    run_python("import mge\nassert mge.models.authors.from_authors")
+
+
 def test_every_error_is_public() -> None:
     for name, value in vars(mge.errors).items():
         if isinstance(value, type) and issubclass(value, mge.MgeError):

@@ -22,6 +22,7 @@ __all__ = [
     "Prediction",
     "Run",
     "StorageError",
+    "convert",
     "evaluate",
     "load",
     "models",
@@ -44,12 +45,12 @@ _HOMES = {
     "Prediction": "mge.classifier",
     "Run": "mge.storage.run_folder",
     "StorageError": "mge.errors",
+    "convert": "mge.tasks.convert",
     "evaluate": "mge.tasks.evaluate",
     "load": "mge.classifier",
     "predict": "mge.tasks.predict",
     "train": "mge.tasks.train",
 }
-_SUBMODULES = ("models",)
 
 if TYPE_CHECKING:
     from mge import models
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     )
     from mge.models.mixture import MixtureOfExperts
     from mge.storage.run_folder import Run
+    from mge.tasks.convert import convert
     from mge.tasks.evaluate import evaluate
     from mge.tasks.predict import predict
     from mge.tasks.train import train
@@ -74,8 +76,9 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> object:
     """Imports a public name when it is first asked for."""
-    if name in _SUBMODULES:
-        return importlib.import_module(f"mge.{name}")
+    if name == "models":
+        importlib.import_module("mge.models.authors")
+        return importlib.import_module("mge.models")
     if name not in _HOMES:
         raise AttributeError(f"module 'mge' has no attribute {name!r}")
     value: object = getattr(importlib.import_module(_HOMES[name]), name)

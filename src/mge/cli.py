@@ -25,6 +25,7 @@ VERBS = {
     "train": "mge.tasks.train:train",
     "evaluate": "mge.tasks.evaluate:evaluate",
     "predict": "mge.tasks.predict:predict",
+    "convert": "mge.tasks.convert:convert",
 }
 
 

@@ -162,8 +162,8 @@ class TrainConfig(_Options):
         freeze_former: Whether the progressive schedule leaves former experts as they are.
         start: What an expert's backbone starts from under the progressive schedule: its own first `weights`, or a copy
             of the `former` expert.
-        follow: Whose attention leads the next expert in training: that for the `true` class, as in the paper, or for the
-            class that each expert has `predicted`, as it is when the mixture is used.
+        follow: Whose attention leads the next expert in training: that for the `true` class, as in the paper, or for
+            the class that each expert has `predicted`, as it is when the mixture is used.
         pretrained: Whether backbones start from timm's ImageNet weights (downloaded once).
         weights: File with backbone weights (.safetensors or .pth) to use instead of a download.
         optimizer: `sgd` with momentum 0.9, or `adamw`.
@@ -238,7 +238,7 @@ class TrainConfig(_Options):
 # What paper and program share, or the program alone says: its defaults and its configs/cub_resnet50.yml.
 _PUBLISHED: dict[str, Any] = {
     # The network
-    "backbone": "resnet50",
+    "backbone": "resnet50.tv_in1k",  # with torchvision's first ImageNet weights, not timm's own
     "experts": 3,
     "size": 448,
     "detail": 1.0,

@@ -359,11 +359,11 @@ def test_a_checkpoint_without_tensors_is_refused() -> None:
 def test_the_preset_authors_is_what_their_program_does() -> None:
     """Read in models/local_cam.py, pretrain.py, utils/config.py, dataset/get_loader.py and configs/cub_resnet50.yml."""
     model, data, train = split_options({}, preset="authors")
-    assert model == authors_config("resnet50")
+    assert dataclasses.replace(model, backbone="resnet50") == authors_config("resnet50")
     assert model == ModelConfig(
-        backbone="resnet50", experts=3, size=448, detail=1.0, output_stride=0, zoom_from="previous", geometry="authors",
-        attention="first", positive_weights=True, attention_threshold=0.2, part_filters=10, part_padding=1,
-        part_head="dense", part_gradient=False, gate="own", mix="logits", normalisation="half",
+        backbone="resnet50.tv_in1k", experts=3, size=448, detail=1.0, output_stride=0, zoom_from="previous",
+        geometry="authors", attention="first", positive_weights=True, attention_threshold=0.2, part_filters=10,
+        part_padding=1, part_head="dense", part_gradient=False, gate="own", mix="logits", normalisation="half",
     )  # fmt: skip
     assert (data.resize, round(model.size / data.crop_fraction), data.flip, data.jitter) == ("short", 512, True, 0.0)
     assert (train.epochs, train.batch_size, train.schedule, train.pretrained) == (100, 10, "joint", True)
@@ -376,3 +376,23 @@ def test_the_preset_authors_is_what_their_program_does() -> None:
 @pytest.mark.parametrize("preset", ["paper", "authors"])
 def test_a_preset_of_a_publication_leaves_no_switch_of_the_network_to_our_defaults(preset: Preset) -> None:
     assert {field.name for field in dataclasses.fields(ModelConfig)} <= set(PRESETS[preset])
+
+
+@pytest.mark.parametrize("preset", ["paper", "authors"])
+def test_a_preset_of_a_publication_builds_the_network_of_the_program(
+    preset: Preset, shapes: dict[str, list[int]]
+) -> None:
+    with torch.device("meta"):
+        network = MixtureOfExperts.from_config(split_options({}, preset=preset)[0], num_classes=20)
+    assert {authors_key(key) for key in network.state_dict()} == {key for key in shapes if "cls_cat_a" not in key}
+
+
+def test_every_option_in_which_the_presets_and_the_defaults_differ_is_explained() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "deviations.md").read_text(encoding="utf-8")
+    resolved = [
+        {name: value for config in split_options({}, preset=preset) for name, value in config.to_dict().items()}
+        for preset in ("default", "paper", "authors")
+    ]
+    differing = [name for name in resolved[0] if len({str(options[name]) for options in resolved}) > 1]
+    assert "attention" in differing
+    assert [name for name in differing if f"`{name}`" not in text] == []

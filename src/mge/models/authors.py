@@ -56,7 +56,7 @@ def from_authors(state_dict: Mapping[str, Any]) -> MixtureOfExperts:
 
 
 def authors_config(backbone: str = "resnet50") -> ModelConfig:
-    """The architecture of the authors' program: what the preset `authors` says."""
+    """The architecture of the authors' program: what the preset `authors` says, without the tag of first weights."""
     fixed = {"backbone": backbone, "experts": EXPERTS, "part_filters": PART_FILTERS}
     return split_options(fixed, preset="authors")[0]
 

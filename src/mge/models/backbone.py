@@ -65,11 +65,10 @@ class Backbone(nn.Module):
                 f"size is {size} px, too small for {name}, which sees {self.stride} px in one cell of its last map; "
                 f"use at least {MIN_CELLS * self.stride}"
             )
-        if "img_size" in options and options["img_size"] % stages[0]["reduction"]:
-            patch = int(stages[0]["reduction"])
+        if size is not None and is_flat and size % self.stride:
             raise ConfigError(
-                f"size is {size} px, which {name} cannot cut into patches of {patch} px; use a multiple of {patch}, such "
-                f"as {max(MIN_CELLS * self.stride, round(options['img_size'] / patch) * patch)}"
+                f"size is {size} px, which {name} cannot cut into patches of {self.stride} px; use a multiple of "
+                f"{self.stride}, such as {round(size / self.stride) * self.stride}"
             )
         if weights is not None:
             load_weights(self.net, Path(weights), name=name)
@@ -117,7 +116,8 @@ def _read(file: Path, *, name: str) -> Mapping[str, Tensor]:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
         raise ConfigError(
-            f"weights file {str(file)!r} cannot be read: {_first_line(error)}; give a .safetensors or .pth file of {name}"
+            f"weights file {str(file)!r} cannot be read: {_first_line(error)}; give a .safetensors or .pth file of "
+            f"{name}"
         ) from error
     except UnpicklingError as error:
         raise ConfigError(
@@ -128,8 +128,8 @@ def _read(file: Path, *, name: str) -> Mapping[str, Tensor]:
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ConfigError(
-            f"weights file {str(file)!r} holds something else than tensors by their names; give the state dict of timm's "
-            f"{name}"
+            f"weights file {str(file)!r} holds something else than tensors by their names; give the state dict of "
+            f"timm's {name}"
         )
     return state
 

@@ -8,13 +8,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args
 
+from rich.console import Console
 from rich.progress import track
 
 from mge.config import check_choice
 from mge.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mge.classifier import Prediction
+
+    Result = Prediction | DataError
 
 Form = Literal["text", "csv", "json"]
 
@@ -55,7 +60,7 @@ def predict(
     classifier = load(run, device=device)
     predictions: list[Prediction] = []
     broken: list[DataError] = []
-    for result in track(classifier.stream(files, batch_size=batch_size), total=len(files)):
+    for result in _progress(classifier.stream(files, batch_size=batch_size), total=len(files)):
         if isinstance(result, DataError):
             broken.append(result)
         else:
@@ -72,6 +77,12 @@ def predict(
             f"{len(broken)} of {len(files)} photos could not be read, the others were classified: {reasons}"
         )
     return predictions
+
+
+def _progress(results: Iterable[Result], *, total: int) -> Iterable[Result]:
+    """A bar with the time left, beside the predictions and not among them; only where a person watches."""
+    console = Console(stderr=True)
+    return track(results, "classifying", total=total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def as_row(prediction: Prediction, *, top: int) -> dict[str, Any]:

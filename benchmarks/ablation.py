@@ -1,0 +1,85 @@
+"""What each switch is worth: the demo's mixture with one thing changed at a time, on three seeds.
+
+`python benchmarks/ablation.py` trains what is missing, two runs at a time on one core each, and writes
+benchmarks/results/ablation.json and the table in docs/results.md. It may be stopped and goes on where it was.
+"""
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import yaml
+from trainings import RESULTS, spread, train_once, write_table
+
+SEEDS = (0, 1, 2)
+RECIPE = Path(__file__).parent.parent / "recipes" / "demo.yaml"
+COMMON: dict[str, Any] = {"baseline": "none", "epochs": 6}
+
+# The name of a variant → what it changes. The first is what the others are compared with.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "diversity authors": {"diversity": "authors"},
+    "diversity none": {"diversity": "none"},
+    "joint schedule": {"schedule": "joint", "epochs": 8},
+    "progressive, own first weights": {"start": "weights"},
+    "progressive, former experts go on learning": {"freeze_former": False, "epochs": 4},
+    "part gradient off": {"part_gradient": False},
+    "attention of the first classifier": {"attention": "first"},
+    "zoom from the previous view": {"zoom_from": "previous"},
+    "gate of its own": {"gate": "own"},
+    "mixing probabilities": {"mix": "probs"},
+    "following the predicted class": {"follow": "predicted"},
+    "1 expert": {"experts": 1},
+    "2 experts": {"experts": 2},
+    "4 experts": {"experts": 4},
+    "attention threshold 0.3": {"attention_threshold": 0.3},
+    "detail 1": {"detail": 1.0},
+    "positive channel weights": {"positive_weights": True},
+    "authors' geometry": {"geometry": "authors"},
+    "part padding 1": {"part_padding": 1},
+    "input scaled to 0.5 and 0.5": {"normalisation": "half"},
+}
+
+
+def main() -> None:
+    """Trains what is missing, seed by seed, and writes the table after each run."""
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    data = recipe.pop("data")
+    jobs = [(seed, name) for seed in SEEDS for name in VARIANTS]
+    found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in VARIANTS}
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(max_workers=os.cpu_count(), max_tasks_per_child=1) as pool:
+        waiting = {}
+        for seed, name in jobs:
+            options = {**recipe, **COMMON, **VARIANTS[name], "seed": seed}
+            waiting[pool.submit(train_once, f"ablation/{name}, seed {seed}", data, options)] = (seed, name)
+        for done in as_completed(waiting):
+            seed, name = waiting[done]
+            found[name][seed] = done.result()
+            write(found)
+
+
+def write(found: dict[str, dict[int, dict[str, Any]]]) -> None:
+    """Writes the figures so far as JSON, and as a table into docs/results.md."""
+    kept = ("mixture_top1", "experts_top1", "mean_top1", "oracle_top1")
+    figures = {
+        name: {"changes": VARIANTS[name], "seeds": sorted(runs)}
+        | {key: [runs[seed][key] for seed in sorted(runs)] for key in kept}
+        for name, runs in found.items()
+    }
+    head = {"command": "python benchmarks/ablation.py", "recipe": "recipes/demo.yaml", "common": COMMON}
+    text = json.dumps({**head, "variants": figures}, indent=1) + "\n"
+    (RESULTS / "ablation.json").write_text(text, encoding="utf-8")
+    rows = [["variant", "seeds", "mixture", "experts", "plain mean", "oracle"]]
+    for name, row in figures.items():
+        if row["seeds"]:
+            experts = " / ".join(spread(column) for column in zip(*row["experts_top1"], strict=True))
+            parts = [spread(row[key]) for key in ("mixture_top1", "mean_top1", "oracle_top1")]
+            rows.append([name, str(len(row["seeds"])), f"**{parts[0]}**", experts, *parts[1:]])
+    write_table("ablation", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import mge
+from mge.classifier import Classifier
+from mge.cli import main
+from mge.data.photo import open_photo
+from tests.photos import COLOURS, write_class_folders
+
+TINY: dict[str, Any] = {
+    "backbone": "test_resnet", "pretrained": False, "size": 64, "detail": 2, "experts": 3, "part_filters": 2,
+    "epochs": 4, "batch_size": 4, "accelerator": "cpu", "optimizer": "adamw", "backbone_lr": 2e-3, "head_lr": 2e-3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_class_folders(tmp_path_factory.mktemp("photos"), per_class=8)
+
+
+@pytest.fixture(scope="module")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "run", **TINY).folder
+
+
+@pytest.fixture(scope="module")
+def classifier(run: Path) -> Classifier:
+    return mge.load(run)
+
+
+def test_a_tiny_mixture_learns_three_colours(run: Path) -> None:
+    assert json.loads((run / "summary.json").read_text())["mixture_top1"] > 60
+
+
+def test_a_prediction_holds_what_a_user_needs(classifier: Classifier, photos: Path) -> None:
+    prediction = classifier.predict(photos / "lime" / "0.png")
+    assert prediction.label in COLOURS
+    assert sum(prediction.probabilities) == pytest.approx(1, abs=1e-5)
+    assert prediction.top(1) == [(prediction.label, prediction.probability)]
+    assert [round(share, 4) for _, share in prediction.top(3)] == sorted(
+        (round(share, 4) for share in prediction.probabilities), reverse=True
+    )
+    assert len(prediction.gate_probs) == len(prediction.boxes_xyxy) == len(prediction.expert_labels) == 3
+    assert sum(prediction.gate_probs) == pytest.approx(1, abs=1e-5)
+
+
+def test_boxes_are_in_the_photos_own_pixels(classifier: Classifier, tmp_path: Path) -> None:
+    file = tmp_path / "wide.png"
+    Image.new("RGB", (300, 200), (40, 180, 60)).save(file)
+    whole = classifier.predict(file).boxes_xyxy[0]
+    # The photo's middle square, of which 7/8 are seen.
+    assert whole == pytest.approx((62.5, 12.5, 237.5, 187.5), abs=2)
+    for x1, y1, x2, y2 in classifier.predict(file).boxes_xyxy:
+        assert 0 <= x1 < x2 <= 300
+        assert 0 <= y1 < y2 <= 200
+
+
+def test_paths_bytes_pictures_and_lists_give_the_same_answer(classifier: Classifier, photos: Path) -> None:
+    file = photos / "plum" / "1.png"
+    answers = [
+        classifier.predict(photo).probabilities for photo in (file, str(file), file.read_bytes(), open_photo(file))
+    ]
+    answers += [prediction.probabilities for prediction in classifier.predict([file, file, file], batch_size=2)]
+    for other in answers[1:]:
+        assert other == pytest.approx(answers[0], abs=1e-5)
+
+
+def test_an_unreadable_photo_raises_for_one_and_is_passed_by_in_a_stream(
+    classifier: Classifier, photos: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    with pytest.raises(mge.DataError, match="broken"):
+        classifier.predict(broken)
+    good = photos / "lime" / "0.png"
+    results = list(classifier.stream([good, broken, good], batch_size=2))
+    assert isinstance(results[1], mge.DataError)
+    assert [result.label for result in (results[0], results[2]) if isinstance(result, mge.Prediction)] == [
+        classifier.predict(good).label
+    ] * 2
+
+
+def test_the_loaded_model_gives_the_same_bits_as_the_stored_one(run: Path) -> None:
+    first, second = mge.load(run), mge.load(run / "best")
+    images = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8)
+    with torch.inference_mode():
+        for one, other in zip(first.model(images), second.model(images), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_text_csv_and_json_say_the_same(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(photos / "apple")
+    predictions = mge.predict(run, [folder], output=tmp_path / "p.csv")
+    mge.predict(run, [folder], output=tmp_path / "p.json", top=2)
+    with (tmp_path / "p.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    objects = json.loads((tmp_path / "p.json").read_text())
+    assert len(rows) == len(objects) == len(predictions) == 8
+    assert [row["label"] for row in rows] == [entry["label"] for entry in objects] == [p.label for p in predictions]
+    assert float(rows[0]["box_1_x2"]) == pytest.approx(predictions[0].boxes_xyxy[1][2])
+    assert len(objects[0]["top"]) == 2
+    capsys.readouterr()
+    mge.predict(run, [str(photos / "apple" / "*.png")])
+    printed = capsys.readouterr().out.strip().splitlines()
+    assert [line.split(": ")[1].split(" ")[0] for line in printed] == [p.label for p in predictions]
+
+
+def test_the_command_line_classifies_and_reports_what_it_could_not_read(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run), str(photos / "lime" / "0.png")]) == 0
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    capsys.readouterr()
+    assert main(["predict", str(run), str(broken), str(photos / "lime" / "0.png")]) == 2
+    streams = capsys.readouterr()
+    assert "lime" in streams.out
+    assert streams.err.splitlines()[-1].startswith("mge: error: 1 of 2 photos could not be read")
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"format": "xml"}, "format is 'xml'"),
+        ({"output": "predictions.xls"}, r"\.csv or \.json"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_read(run: Path, options: dict[str, Any], match: str) -> None:
+    with pytest.raises(mge.ConfigError, match=match):
+        mge.predict(run, ["nothing.jpg"], **options)
+
+
+def test_no_model_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(mge.ModelFolderError, match="does not exist"):
+        mge.load(tmp_path / "nowhere")
+    with pytest.raises(mge.ModelFolderError, match="no model folder"):
+        mge.load(tmp_path)
+
+
+def test_evaluate_repeats_the_figures_of_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    figures = mge.evaluate(run)
+    assert {key: figures[key] for key in summary if key in figures} == {
+        key: summary[key] for key in summary if key in figures
+    }
+    assert json.loads((run / "evaluation-test.json").read_text()) == figures
+    assert "Next: mge predict" in capsys.readouterr().out
+
+
+def test_classes_are_matched_by_name(run: Path, tmp_path: Path) -> None:
+    renamed = write_class_folders(tmp_path / "test-only", per_class=3)
+    (renamed / "apple").rename(renamed / "zz-apple")
+    with pytest.raises(mge.DataError, match="'zz-apple'"):
+        mge.evaluate(run, renamed)
+    (renamed / "zz-apple").rename(renamed / "apple")
+    whole = mge.evaluate(run, renamed, split="test", out=tmp_path / "whole.json")
+    # Without its first class the others keep their numbers of training.
+    few = write_class_folders(tmp_path / "few", per_class=8)
+    for file in (few / "apple").iterdir():
+        file.unlink()
+    (few / "apple").rmdir()
+    assert mge.evaluate(run, few, split="train", out=tmp_path / "few.json")["mixture_top1"] > 60
+    assert whole["num_photos"] == 3
+
+
+def test_evaluating_a_model_without_its_run_asks_for_data(run: Path) -> None:
+    with pytest.raises(mge.ConfigError, match="which data to evaluate on"):
+        mge.evaluate(run / "best")
