@@ -1,5 +1,6 @@
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from mge.data.photo import MAX_PIXELS, open_photo
 from mge.errors import DataError
 
 
-def save(image: Image.Image, file: Path, **options: object) -> Path:
+def save(image: Image.Image, file: Path, **options: Any) -> Path:  # noqa: ANN401
     image.save(file, **options)
     return file
 

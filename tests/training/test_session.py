@@ -12,6 +12,7 @@ import mge
 from mge.errors import ConfigError, DivergedError, Interrupted, ModelFolderError
 from mge.training import loop
 from mge.training.session import choose_precision
+from mge.training.step import train_step
 from tests.photos import write_class_folders
 
 TINY: dict[str, Any] = {
@@ -31,7 +32,7 @@ def digest(folder: Path) -> str:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int = signal.SIGTERM) -> None:
     """Sends this process a signal during the given step, as a scheduler would."""
-    real, count = loop.train_step, iter(range(1, 1000))
+    real, count = train_step, iter(range(1, 1000))
 
     def step(*args: Any, **options: Any) -> Any:  # noqa: ANN401
         if next(count) == steps:

@@ -51,7 +51,7 @@ def train(
         run = open_run(resume)
     else:
         assert data is not None
-        run = _create_run(data, out=out, format=format, preset=preset, options=options)
+        run = _create_run(data, out=out, source_format=format, preset=preset, options=options)
     train_run(run)
     print_summary(run)
     return run
@@ -61,7 +61,7 @@ def _create_run(
     data: str | Path,
     *,
     out: str | Path | None,
-    format: str,
+    source_format: str,
     preset: Preset,
     options: dict[str, Any],
 ) -> Run:
@@ -73,7 +73,7 @@ def _create_run(
         resolved |= config.to_dict()
     source = str(data) if data == "beetles" else str(Path(data).resolve())
     folder = Path(out) if out is not None else _free_folder(Path("runs"), Path(source).stem)
-    return Run.create(folder, config={"data": source, "format": format, "preset": preset, **resolved})
+    return Run.create(folder, config={"data": source, "format": source_format, "preset": preset, **resolved})
 
 
 def _free_folder(parent: Path, name: str) -> Path:
