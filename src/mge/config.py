@@ -93,7 +93,7 @@ class ModelConfig(_Options):
     geometry: Geometry = "pixels"
     attention: Attention = "own"
     positive_weights: bool = False
-    attention_threshold: float = 0.3
+    attention_threshold: float = 0.5
     part_filters: int = 10
     part_padding: int = 0
     part_head: PartHead = "auto"
@@ -191,13 +191,13 @@ class TrainConfig(_Options):
         checkpoint_minutes: Minutes between checkpoints inside an epoch. One is written after each epoch anyway.
     """
 
-    epochs: int = 100
+    epochs: int = 30
     batch_size: int = 16
     seed: int = 0
-    schedule: Schedule = "joint"
+    schedule: Schedule = "progressive"
     freeze_former: bool = True
-    start: Start = "weights"
-    follow: Follow = "true"
+    start: Start = "former"
+    follow: Follow = "predicted"
     pretrained: bool = True
     weights: str | None = None
     optimizer: Optimizer = "sgd"

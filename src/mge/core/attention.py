@@ -75,7 +75,8 @@ def attention_boxes(
     Source: section 3.1 of the paper; its threshold and enlargement are those of the authors' program.
     """
     corners = geometry == "authors"
-    enlarged = functional.interpolate(maps.unsqueeze(1), size=size, mode="bilinear", align_corners=corners).squeeze(1)
+    cells = scale_to_unit(maps).unsqueeze(1)  # before the enlargement too: its rounding is contrast to a map without any
+    enlarged = functional.interpolate(cells, size=size, mode="bilinear", align_corners=corners).squeeze(1)
     mask = scale_to_unit(enlarged) >= threshold
     is_blank = ~mask.flatten(1).any(1)
     mask = mask | is_blank[:, None, None]

@@ -77,7 +77,7 @@ class MixtureOfExperts(nn.Module):
         self, backbone: str, *, num_classes: int, num_experts: int = 3, pretrained: bool = True,
         weights: str | Path | None = None, size: int | None = None, detail: float = 1.0, output_stride: int = 0,
         zoom_from: ZoomFrom = "photo", geometry: Geometry = "pixels", attention: Attention = "own",
-        positive_weights: bool = False, attention_threshold: float = 0.3, part_filters: int = 10,
+        positive_weights: bool = False, attention_threshold: float = 0.5, part_filters: int = 10,
         part_padding: int = 0, part_head: Literal["auto", "dense", "classwise"] = "auto", part_gradient: bool = True,
         gate: GateChoice = "shared", mix: Mix = "logits", normalisation: Normalisation = "imagenet",
     ) -> None:  # fmt: skip
