@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 Size = tuple[int, int]
 
 
-# ----------------------------------------------------------------------------------------------------------- attention
+# ------------------------------------------------------------------------------------------------------------ attention
 def grad_cam(features: Tensor, head: nn.Linear, labels: Sequence[int], *, positive: bool = False) -> Array:
     """Grad-CAM by autograd, photo by photo: gradient of the class's logit behind mean pool and linear layer."""
     maps = []
@@ -90,7 +90,7 @@ def enlarge(cells: Array, *, size: Size, aligned: bool = False) -> Array:
     return np.asarray(enlarged)
 
 
-# ---------------------------------------------------------------------------------------------------------------- zoom
+# ----------------------------------------------------------------------------------------------------------------- zoom
 def bilinear(channel: Array, x: float, y: float) -> float:
     """The brightness at a point, between the centres of four pixels; outside, that of the nearest pixel inside."""
     height, width = channel.shape
@@ -135,7 +135,7 @@ def compose_box(outer: Sequence[float], inner: Sequence[float], *, size: Size) -
     return to_picture(inner[0], inner[1]) + to_picture(inner[2], inner[3])
 
 
-# -------------------------------------------------------------------------------------------------------------- losses
+# --------------------------------------------------------------------------------------------------------------- losses
 def softmax(logits: Sequence[float]) -> list[float]:
     top = max(logits)
     powers = [math.exp(logit - top) for logit in logits]
@@ -190,7 +190,7 @@ def mix_experts(joint_logits: Array, gate_probs: Array, *, mix: str) -> Array:
     return mixed if mix == "logits" else np.log(mixed)
 
 
-# -------------------------------------------------------------------------------------------------------- localisation
+# --------------------------------------------------------------------------------------------------------- localisation
 def box_iou(box: Sequence[int], true_box: Sequence[int]) -> float:
     """By counting pixels, for boxes with whole numbers."""
     pixels, true_pixels = _pixels(box), _pixels(true_box)
@@ -222,7 +222,7 @@ def map_peak(cells: Array, box: Sequence[float]) -> tuple[float, float]:
     return peak
 
 
-# --------------------------------------------------------------------------------------------------------------- heads
+# ---------------------------------------------------------------------------------------------------------------- heads
 def part_features(features: Array, weight: Array, bias: Array, *, padding: int = 0) -> Array:
     """The largest response of each 1x1 filter over one photo's map, at least 0; padding is a border of zero cells."""
     padded = np.pad(features, ((0, 0), (padding, padding), (padding, padding)))
@@ -240,7 +240,7 @@ def unit(features: Sequence[float], *, length: float = 10.0) -> list[float]:
     return [length * value / norm for value in features]
 
 
-# ------------------------------------------------------------------------------------------------------------ calculus
+# ------------------------------------------------------------------------------------------------------------- calculus
 def slopes(function: Callable[[Array], float], point: Array, *, step: float = 1e-5) -> Array:
     """The gradient of a function of an array by central differences, one entry at a time."""
     gradient = np.zeros_like(point)

@@ -22,6 +22,7 @@ __all__ = [
     "Prediction",
     "Run",
     "StorageError",
+    "bench",
     "convert",
     "evaluate",
     "load",
@@ -46,6 +47,7 @@ _HOMES = {
     "Run": "mge.storage.run_folder",
     "StorageError": "mge.errors",
     "convert": "mge.tasks.convert",
+    "bench": "mge.tasks.bench",
     "evaluate": "mge.tasks.evaluate",
     "load": "mge.classifier",
     "predict": "mge.tasks.predict",
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     )
     from mge.models.mixture import MixtureOfExperts
     from mge.storage.run_folder import Run
+    from mge.tasks.bench import bench
     from mge.tasks.convert import convert
     from mge.tasks.evaluate import evaluate
     from mge.tasks.predict import predict

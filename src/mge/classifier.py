@@ -12,7 +12,7 @@ from PIL import Image
 from mge.config import DataConfig
 from mge.data.photo import open_photo
 from mge.data.transforms import CropGeometry, eval_view
-from mge.errors import DataError
+from mge.errors import DataError, ModelFolderError
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
@@ -76,7 +76,11 @@ class Classifier:
     def from_stored(cls, stored: StoredModel) -> "Classifier":
         """Builds the network of a model folder and fills it with its weights."""
         model = MixtureOfExperts.from_config(stored.config, num_classes=len(stored.class_names))
-        model.load_state_dict(stored.state)
+        try:
+            model.load_state_dict(stored.state)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise ModelFolderError(f"the weights do not fit the architecture in model.json: {reason}") from error
         preprocessing = stored.metadata.get("preprocessing", {})
         return cls(model, class_names=stored.class_names, data=DataConfig.from_dict(preprocessing))
 

@@ -26,6 +26,7 @@ VERBS = {
     "evaluate": "mge.tasks.evaluate:evaluate",
     "predict": "mge.tasks.predict:predict",
     "convert": "mge.tasks.convert:convert",
+    "bench": "mge.tasks.bench:bench",
 }
 
 

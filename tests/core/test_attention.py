@@ -20,7 +20,7 @@ def peak_at(row: int, column: int, *, height: int = 4, width: int = 4) -> Tensor
     return cells
 
 
-# ------------------------------------------------------------------------------------------------------------- weights
+# -------------------------------------------------------------------------------------------------------------- weights
 def test_channel_weights_are_the_row_of_the_class_divided_by_the_number_of_cells() -> None:
     classifier = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
     weights = channel_weights(classifier, torch.tensor([1, 0]), num_cells=4)
@@ -33,7 +33,7 @@ def test_positive_channel_weights_leave_negative_ones_out() -> None:
     assert weights.tolist() == [[0.75, 1.0], [0.25, 0.0]]
 
 
-# ---------------------------------------------------------------------------------------------------------------- maps
+# ----------------------------------------------------------------------------------------------------------------- maps
 def test_an_attention_map_sums_the_channels_and_cuts_off_negative_evidence() -> None:
     features = torch.tensor([[[[1.0, 2.0]], [[3.0, 1.0]]]])
     maps = attention_map(features, torch.tensor([[2.0, -1.0]]))
@@ -73,7 +73,7 @@ def test_the_memory_layout_of_features_does_not_matter() -> None:
     torch.testing.assert_close(attention_map(turned, weights), attention_map(features, weights))
 
 
-# ------------------------------------------------------------------------------------------------------------- scaling
+# -------------------------------------------------------------------------------------------------------------- scaling
 def test_scaling_runs_from_0_to_1() -> None:
     assert scale_to_unit(torch.tensor([[[3.0, 5.0, 7.0]]])).tolist() == [[[0.0, 0.5, 1.0]]]
 
@@ -95,7 +95,7 @@ def test_each_map_is_scaled_by_itself() -> None:
     assert scale_to_unit(maps).tolist() == [[[0.0, 1.0]], [[0.0, 1.0]], [[0.0, 0.0]]]
 
 
-# --------------------------------------------------------------------------------------------------------------- boxes
+#  boxes
 @pytest.mark.parametrize(
     ("threshold", "expected"),
     # One lit corner of 2 x 2 cells, enlarged to 4 x 4: 1, 0.75, 0.25, 0 along each axis, multiplied with each other.

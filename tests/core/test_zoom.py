@@ -25,7 +25,7 @@ def ramp(*, height: int, width: int) -> Tensor:
     return torch.stack((x.expand(height, width), y[:, None].expand(height, width)))[None]
 
 
-# --------------------------------------------------------------------------------------------------------------- boxes
+# ---------------------------------------------------------------------------------------------------------------- boxes
 def test_a_whole_box_ends_at_width_and_height() -> None:
     boxes = whole_boxes(torch.zeros(2, 3, 20, 30))
     assert boxes.tolist() == [[0, 0, 30, 20]] * 2
@@ -58,7 +58,7 @@ def test_boxes_compose_in_any_grouping() -> None:
     torch.testing.assert_close(left, right)
 
 
-# ---------------------------------------------------------------------------------------------------------------- zoom
+#  zoom
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (1, 1, 7, 13), (3, 2, 448, 5)])
 def test_a_full_box_gives_the_picture_back(shape: tuple[int, int, int, int], geometry: Geometry) -> None:
@@ -140,7 +140,7 @@ def test_each_picture_is_zoomed_into_its_own_box() -> None:
     assert torch.equal(torch.cat(alone), views)
 
 
-# --------------------------------------------------------------------------------------------------------- supersample
+# ---------------------------------------------------------------------------------------------------------- supersample
 def test_a_fine_checkerboard_reduced_by_4_is_gray() -> None:
     board = torch.arange(32)[:, None].add(torch.arange(32)).remainder(2).float()[None, None]
     views = zoom(board, whole_boxes(board), size=(8, 8), supersample=4)
@@ -170,7 +170,7 @@ def test_supersampling_keeps_the_brightness_of_any_reduction() -> None:
     assert float(views.std()) < 0.6 * float(images.std())
 
 
-# ----------------------------------------------------------------------------------------------------------- precision
+# ------------------------------------------------------------ precision
 @pytest.mark.parametrize("supersample", [1, 2])
 def test_zoom_is_float32_and_the_same_under_autocast(supersample: int) -> None:
     images, boxes = torch.rand(2, 3, 40, 40), random_boxes(2, height=40, width=40)

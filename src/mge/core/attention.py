@@ -75,7 +75,8 @@ def attention_boxes(
     Source: section 3.1 of the paper; its threshold and enlargement are those of the authors' program.
     """
     corners = geometry == "authors"
-    cells = scale_to_unit(maps).unsqueeze(1)  # before the enlargement too: its rounding is contrast to a map without any
+    # Scaled before the enlargement too, whose rounding would be contrast to a map that has none.
+    cells = scale_to_unit(maps).unsqueeze(1)
     enlarged = functional.interpolate(cells, size=size, mode="bilinear", align_corners=corners).squeeze(1)
     mask = scale_to_unit(enlarged) >= threshold
     is_blank = ~mask.flatten(1).any(1)

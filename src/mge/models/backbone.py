@@ -70,12 +70,12 @@ class Backbone(nn.Module):
                 f"size is {size} px, which {name} cannot cut into patches of {self.stride} px; use a multiple of "
                 f"{self.stride}, such as {round(size / self.stride) * self.stride}"
             )
-        if weights is not None:
-            load_weights(self.net, Path(weights), name=name)
-        elif pretrained:
+        if pretrained and weights is None:
             self.net = _create_pretrained(name, options)
         # What lies behind the last map (pooling, classifier) is not used: it must not be stored or waited for.
         self.net.prune_intermediate_layers(list(self.depths), prune_norm=False, prune_head=True)
+        if weights is not None:
+            load_weights(self.net, Path(weights), name=name)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
         """The feature maps of normalised pictures."""
@@ -86,26 +86,28 @@ class Backbone(nn.Module):
 
 
 def load_weights(net: nn.Module, file: Path, *, name: str) -> None:
-    """Fills a whole timm network from a local file, its classifier excepted.
+    """Fills a timm network from a local file, which may hold more than the network: a classifier, say.
 
     Raises:
         ConfigError: the file is missing, unreadable, or holds the weights of another network.
     """
     state = _read(file, name=name)
-    own = net.state_dict()
-    classifier = getattr(net, "default_cfg", {}).get("classifier") or ()
-    heads = tuple(f"{head}." for head in ((classifier,) if isinstance(classifier, str) else classifier))
-    wanted = {key: tensor for key, tensor in own.items() if not (heads and key.startswith(heads))}
+    wanted = net.state_dict()
+    wrong = _misfits(state, wanted)
     adapt = getattr(inspect.getmodule(type(net)), "checkpoint_filter_fn", None)
-    if adapt is not None and all(key in state for key in wanted):
-        state = adapt(dict(state), net)  # position embeddings of another picture size are resampled
-    wrong = [key for key, tensor in wanted.items() if key not in state or state[key].shape != tensor.shape]
+    if wrong and adapt is not None and all(key in state for key in wanted):
+        state = adapt(dict(state), net)  # timm resamples the position embeddings of another picture size
+        wrong = _misfits(state, wanted)
     if wrong:
         raise ConfigError(
             f"weights file {str(file)!r} does not fit {name}: {len(wrong)} of {len(wanted)} tensors are missing or "
             f"have another shape, the first is {wrong[0]!r}; give the weights of timm's {name}"
         )
-    net.load_state_dict({**own, **{key: state[key] for key in wanted}})
+    net.load_state_dict({key: state[key] for key in wanted})
+
+
+def _misfits(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    return [key for key, tensor in wanted.items() if key not in state or state[key].shape != tensor.shape]
 
 
 def _read(file: Path, *, name: str) -> Mapping[str, Tensor]:

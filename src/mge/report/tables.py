@@ -48,3 +48,23 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     table.add_row("plain mean of the experts", f"{summary['mean_top1']:.1f}")
     table.add_row("oracle that picks the right expert", f"{summary['oracle_top1']:.1f}")
     return table
+
+
+def print_bench(figures: Mapping[str, Any], *, console: Console | None = None) -> None:
+    """Writes what a mixture costs beside its floor."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    title = "{experts} x {backbone}, {size} px, gate {gate}, batch {batch_size}, {precision}".format(**figures)
+    table = Table("", "mixture / floor", "lowest to highest", "photos a second", title=title)
+    for name in ("inference", "training"):
+        row = figures[name]
+        spread = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
+        table.add_row(name, f"{row['ratio']:.3f}", spread, f"{row['photos_per_second']:.2f}")
+    console.print(table)
+    share = figures["inference"]["attention_boxes_zooms_percent"]
+    activations, sizes = figures["training"], figures["sizes"]
+    console.print(f"Attention, boxes and zooms take {share:.1f} % of a forward.")
+    console.print(
+        f"Activations of a training step: {activations['activation_bytes'] / 2**20:.0f} MiB, "
+        f"{activations['activation_ratio']:.2f} times those of one plain network."
+    )
+    console.print(f"Parameters: {sizes['parameters'] / 1e6:.1f} M, floor {sizes['floor_parameters'] / 1e6:.1f} M.")

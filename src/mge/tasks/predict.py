@@ -67,10 +67,11 @@ def predict(
             predictions.append(result)
     if output is None:
         _write(predictions, sys.stdout, form=form, top=top)
+        sys.stderr.write(f"Next: mge predict {run} FOLDER --output predictions.csv\n")
     else:
         with Path(output).open("w", newline="", encoding="utf-8") as file:
             _write(predictions, file, form=form, top=top)
-        sys.stderr.write(f"{len(predictions)} predictions written to {output}\n")
+        sys.stderr.write(f"{len(predictions)} predictions written to {output}\nNext: mge evaluate {run}\n")
     if broken:
         reasons = "; ".join(str(error) for error in broken)
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,12 @@ def train(
     else:
         assert data is not None
         run = _create_run(data, out=out, source_format=format, preset=preset, options=options)
-    train_run(run)
+    try:
+        train_run(run)
+    except BaseException:
+        if not run.checkpoint_path.exists() and not run.best.exists():
+            shutil.rmtree(run.folder, ignore_errors=True)  # nothing was trained: nothing to go on with
+        raise
     print_summary(run)
     return run
 

@@ -1,0 +1,321 @@
+"""Backbones: feature maps at two depths of any timm network, and where their weights come from."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.models import _builder
+from torch import Tensor, nn
+
+from mge.errors import ConfigError
+from mge.models.backbone import Backbone
+from tests.models.networks import BACKBONES, SIZE, SWIN, build, draw
+
+ALL = [*BACKBONES, pytest.param(SWIN, marks=pytest.mark.slow)]
+
+
+# --------------------------------------------------------------------------- maps
+@pytest.mark.parametrize("name", ALL)
+def test_maps_have_the_widths_and_cells_that_the_backbone_says(name: str) -> None:
+    backbone = Backbone(name, size=SIZE, pretrained=False)
+    part, large = backbone(draw(2))
+    cells = SIZE // backbone.stride
+    assert large.shape == (2, backbone.width, cells, cells)
+    assert part.shape[:2] == (2, backbone.part_width)
+    assert part.shape[2] >= cells
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext"])
+def test_networks_with_stages_give_their_last_two(name: str) -> None:
+    backbone = Backbone(name, pretrained=False).eval()
+    expected = timm.create_model(name, pretrained=False, features_only=True, out_indices=backbone.depths).eval()
+    # timm's feature networks name their layers `stages_0.…` where the whole network says `stages.0.…`.
+    own = {key.replace(".", "_"): tensor for key, tensor in backbone.net.state_dict().items()}
+    expected.load_state_dict({key: own[key.replace(".", "_")] for key in expected.state_dict()})
+    for found, wanted in zip(backbone(draw(2)), expected(draw(2)), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_a_transformer_of_one_resolution_gives_the_block_at_three_quarters_and_the_last() -> None:
+    backbone = Backbone("test_vit", size=SIZE, pretrained=False).eval()
+    blocks: list[Tensor] = []
+    for block in backbone.net.blocks:
+        block.register_forward_hook(lambda _module, _given, tokens: blocks.append(tokens))
+    part, large = backbone(draw(2))
+    assert len(blocks) == 6
+    for found, tokens in ((part, blocks[3]), (large, blocks[5])):
+        expected = backbone.net.norm(tokens[:, -16:])  # without the class token
+        torch.testing.assert_close(found.flatten(2).mT, expected)
+
+
+@pytest.mark.slow
+def test_a_network_that_computes_with_channels_last_gives_its_maps_with_channels_first() -> None:
+    backbone = Backbone(SWIN, size=SIZE, pretrained=False).eval()
+    stages: list[Tensor] = []
+    for layer in backbone.net.layers:
+        layer.register_forward_hook(lambda _module, _given, maps: stages.append(maps))
+    part, large = backbone(draw(2))
+    torch.testing.assert_close(part, stages[-2].permute(0, 3, 1, 2))
+    torch.testing.assert_close(large, backbone.net.norm(stages[-1]).permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_is_kept_that_no_gradient_reaches(name: str) -> None:
+    backbone = Backbone(name, size=SIZE, pretrained=False)
+    part, large = backbone(draw(2))
+    (part.square().mean() + large.square().mean()).backward()
+    assert [key for key, parameter in backbone.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext"])
+def test_a_smaller_output_stride_gives_finer_maps(name: str, stride: int) -> None:
+    backbone = Backbone(name, size=SIZE, output_stride=stride, pretrained=False)
+    assert backbone.stride == stride
+    assert backbone(draw(1)).large.shape[2:] == (SIZE // stride, SIZE // stride)
+
+
+def test_without_a_size_pictures_of_any_size_and_shape_are_taken() -> None:
+    backbone = Backbone("test_resnet", pretrained=False)
+    assert backbone(draw(1, height=96, width=160)).large.shape[2:] == (3, 5)
+    assert backbone(draw(1, height=64, width=64)).large.shape[2:] == (2, 2)
+
+
+def test_a_transformer_is_built_for_the_size_asked_for() -> None:
+    assert Backbone("test_vit", size=96, pretrained=False)(draw(1, height=96, width=96)).large.shape[2:] == (6, 6)
+
+
+#  errors
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnett50", {}, r"backbone 'resnett50' is not a timm model; did you mean .*resnet50"),
+        ("", {}, r"backbone '' is not a timm model; `timm.list_models\(\)` has them all"),
+        ("hf-hub:someone/something", {}, "is not a timm model"),
+        (
+            "test_resnet.nonsense",
+            {},
+            r"'test_resnet.nonsense' names weights .* does not have; it has test_resnet\.r160",
+        ),
+        ("test_resnet", {"size": 63}, "size is 63 px, too small for test_resnet, .* 32 px .*; use at least 64"),
+        ("test_resnet", {"size": 0}, "size is 0 px, too small for test_resnet"),
+        ("test_vit", {"size": 16}, "size is 16 px, too small for test_vit, .* use at least 32"),
+        ("test_vit", {"size": 70}, "size is 70 px, .* patches of 16 px; use a multiple of 16, such as 64"),
+        ("test_vit", {"size": 64, "output_stride": 16}, "test_vit does not take img_size=64, output_stride=16"),
+        ("test_vit", {"output_stride": 8}, "test_vit does not take output_stride=8"),
+    ],
+)
+def test_a_backbone_that_cannot_be_is_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Backbone(name, pretrained=False, **options)
+
+
+def test_the_smallest_size_that_an_error_names_is_taken() -> None:
+    assert Backbone("test_resnet", size=64, pretrained=False)(draw(1)).large.shape[2:] == (2, 2)
+
+
+def test_a_network_without_feature_maps_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm, "create_model", lambda *_names, **_options: nn.Identity())
+    with pytest.raises(ConfigError, match="backbone test_resnet has no feature maps to attend to; take a ResNet"):
+        Backbone("test_resnet", pretrained=False)
+
+
+# ---------------------------------------------------------------------------------------------------- weights in a file
+def write(file: Path, state: dict[str, Tensor]) -> Path:
+    if file.suffix == ".safetensors":
+        save_file({key: tensor.contiguous() for key, tensor in state.items()}, file)
+    else:
+        torch.save(state, file)
+    return file
+
+
+def donor(name: str = "test_resnet", **options: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    """The weights of another network of the name, each entry different from a new network's."""
+    torch.manual_seed(77)
+    state = timm.create_model(name, pretrained=False, **options).state_dict()
+    return {key: tensor + torch.rand(tensor.shape).to(tensor.dtype) + 1 for key, tensor in state.items()}
+
+
+def without_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in state.items() if not key.startswith(("fc.", "head.", "classifier."))}
+
+
+def assert_filled(net: nn.Module, state: dict[str, Tensor]) -> None:
+    own = net.state_dict()
+    assert len(own) > 20
+    for key, tensor in own.items():
+        assert torch.equal(tensor, state[key]), key
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+def test_weights_of_a_file_fill_every_backbone(tmp_path: Path, ending: str) -> None:
+    state = donor()
+    net = build(num_experts=3, gate="own", weights=write(tmp_path / f"weights{ending}", state))
+    assert net.gate is not None
+    for owner in (*net.experts, net.gate):
+        assert_filled(owner.get_submodule("backbone.net"), state)
+
+
+def test_weights_are_taken_out_of_a_training_checkpoint(tmp_path: Path) -> None:
+    state = donor()
+    torch.save({"state_dict": state, "epoch": 7}, tmp_path / "last.pth")
+    assert_filled(Backbone("test_resnet", weights=tmp_path / "last.pth").net, state)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_weights_need_no_classifier(tmp_path: Path, name: str) -> None:
+    state = without_classifier(donor(name, **({} if name != SWIN else {"img_size": SIZE})))
+    backbone = Backbone(
+        name, size=None if name != SWIN else SIZE, weights=write(tmp_path / "weights.safetensors", state)
+    )
+    assert_filled(backbone.net, state)
+
+
+def test_a_classifier_for_other_classes_is_left_alone(tmp_path: Path) -> None:
+    state = donor(num_classes=17)
+    assert_filled(Backbone("test_resnet", weights=str(write(tmp_path / "weights.pth", state))).net, state)
+
+
+def test_weights_of_a_transformer_for_another_picture_size_are_resampled(tmp_path: Path) -> None:
+    state = donor("test_vit", img_size=160)
+    net = Backbone("test_vit", size=SIZE, weights=write(tmp_path / "weights.safetensors", state)).net
+    assert torch.equal(net.get_parameter("blocks.3.mlp.fc1.weight"), state["blocks.3.mlp.fc1.weight"])
+    embedding = net.get_parameter("pos_embed")
+    assert embedding.shape[1] == 17
+    assert float(embedding.mean()) == pytest.approx(float(state["pos_embed"].mean()), abs=0.05)
+
+
+def refused(file: Path, name: str = "test_resnet") -> str:
+    with pytest.raises(ConfigError) as caught:
+        Backbone(name, weights=file)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert repr(str(file)) in message
+    assert name in message
+    return message
+
+
+def test_a_missing_weights_file_is_refused(tmp_path: Path) -> None:
+    message = refused(tmp_path / "none.pth")
+    assert message.endswith("does not exist; give a .safetensors or .pth file of test_resnet")
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>" * 100])
+def test_a_damaged_weights_file_is_refused(tmp_path: Path, ending: str, content: bytes) -> None:
+    file = tmp_path / f"weights{ending}"
+    file.write_bytes(content)
+    assert "cannot be read" in (message := refused(file)) or "is damaged" in message
+
+
+def test_half_a_weights_file_is_refused(tmp_path: Path) -> None:
+    for ending in (".safetensors", ".pth"):
+        file = write(tmp_path / f"weights{ending}", donor())
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        assert "cannot be read" in refused(file)
+
+
+def test_the_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    message = refused(write(tmp_path / "weights.safetensors", donor("test_convnext")))
+    assert re.search("does not fit test_resnet: (8.) of \\1 tensors are missing .*, the first is 'conv1", message)
+
+
+def test_weights_of_another_shape_or_with_one_missing_are_refused(tmp_path: Path) -> None:
+    state = donor()
+    short = {key: tensor for key, tensor in state.items() if key != "layer3.0.conv2.weight"}
+    assert ": 1 of 8" in refused(write(tmp_path / "short.pth", short))
+    wide = {**state, "layer3.0.conv2.weight": torch.zeros(3, 3)}
+    assert "the first is 'layer3.0.conv2.weight'" in refused(write(tmp_path / "wide.pth", wide))
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.ones(3), {"conv1.0.weight": 3}, {"state_dict": {"conv1": "x"}}, 5])
+def test_a_file_with_something_else_than_named_tensors_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "weights.pth")
+    assert "something else than tensors by their names" in refused(tmp_path / "weights.pth")
+
+
+class Bomb:
+    """What is pickled calls a function as soon as it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.target),)
+
+
+def test_a_file_that_runs_code_when_unpickled_is_refused_and_its_code_is_not_run(tmp_path: Path) -> None:
+    torch.save({**donor(), "extra": Bomb(tmp_path / "exploded")}, tmp_path / "weights.pth")
+    assert "holds more than weights, and is refused" in refused(tmp_path / "weights.pth")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "weights.pth")
+    assert "holds more than weights, and is refused" in refused(tmp_path / "weights.pth")
+
+
+# --------------------------------------------------------------------------------------------------- pretrained weights
+UNREACHABLE = r"the pretrained weights of test_resnet cannot be had \(.*\); .* --weights FILE, .* --no-pretrained"
+
+
+def test_without_a_network_the_error_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_names: object, **_options: object) -> None:
+        raise OSError("Network is unreachable\nand much more")
+
+    monkeypatch.setattr(_builder, "load_state_dict_from_hf", fail)
+    with pytest.raises(ConfigError, match=UNREACHABLE) as caught:
+        Backbone("test_resnet", pretrained=True)
+    assert "(Network is unreachable)" in str(caught.value)
+
+
+def test_hugging_face_offline_gives_the_same_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match=UNREACHABLE):
+        Backbone("test_resnet", pretrained=True)
+
+
+def test_a_network_that_nobody_pretrained_is_not_silently_left_random() -> None:
+    with pytest.raises(ConfigError, match=r"mobilenetv2_035 cannot be had \(No pretrained weights exist"):
+        Backbone("mobilenetv2_035", pretrained=True)
+
+
+def test_a_wrong_size_is_noticed_before_a_download() -> None:
+    with pytest.raises(ConfigError, match="size is 32 px, too small for test_resnet"):
+        Backbone("test_resnet", size=32, pretrained=True)
+
+
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
+    """What Hugging Face would send."""
+    state: dict[str, Tensor] = {}
+    monkeypatch.setattr(_builder, "load_state_dict_from_hf", lambda *_names, **_options: dict(state))
+    return state
+
+
+def test_pretrained_weights_fill_every_backbone(downloads: dict[str, Tensor]) -> None:
+    downloads.update(donor())
+    net = build(num_experts=2, gate="own", pretrained=True)
+    assert net.gate is not None
+    for owner in (*net.experts, net.gate):
+        assert_filled(owner.get_submodule("backbone.net"), downloads)
+
+
+def test_a_pretrained_transformer_is_fitted_to_the_picture_size(downloads: dict[str, Tensor]) -> None:
+    downloads.update(donor("test_vit", img_size=160))
+    net = Backbone("test_vit", size=SIZE, pretrained=True).net
+    assert torch.equal(net.get_parameter("blocks.3.mlp.fc1.weight"), downloads["blocks.3.mlp.fc1.weight"])
+    assert net.get_parameter("pos_embed").shape[1] == 17
+
+
+def test_weights_of_a_file_are_taken_instead_of_a_download(tmp_path: Path) -> None:
+    state = donor()
+    backbone = Backbone("test_resnet", pretrained=True, weights=write(tmp_path / "weights.pth", state))
+    assert_filled(backbone.net, state)
