@@ -10,20 +10,28 @@ import pytest
 
 import mge
 from mge.errors import ConfigError, DivergedError, Interrupted, ModelFolderError
+from mge.storage.run_folder import Run
 from mge.training import loop
 from mge.training.session import choose_precision
 from mge.training.step import train_step
 from tests.photos import write_class_folders
 
 TINY: dict[str, Any] = {
-    "backbone": "test_resnet", "pretrained": False, "size": 64, "experts": 2, "part_filters": 2, "epochs": 2,
-    "batch_size": 4, "accelerator": "cpu", "optimizer": "adamw", "backbone_lr": 1e-3, "head_lr": 1e-3, "jitter": 0.2,
+    "backbone": "test_resnet", "pretrained": False, "size": 64, "experts": 2, "part_filters": 2, "schedule": "joint",
+    "epochs": 2, "batch_size": 4, "accelerator": "cpu", "optimizer": "adamw", "backbone_lr": 1e-3, "head_lr": 1e-3,
+    "jitter": 0.2,
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_class_folders(tmp_path_factory.mktemp("photos"), per_class=8)
+
+
+@pytest.fixture(scope="module")
+def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that nobody stopped."""
+    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "whole", ema=0.9, **TINY)
 
 
 def digest(folder: Path) -> str:
@@ -69,9 +77,8 @@ def test_a_run_leaves_everything_that_the_design_promises(photos: Path, tmp_path
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_stops_between_steps_and_the_resumed_run_ends_in_the_same_bits(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    photos: Path, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    whole = mge.train(photos, out=tmp_path / "whole", ema=0.9, **TINY)
     with monkeypatch.context() as patch:
         stop_after(patch, steps=6, number=number)
         with pytest.raises(Interrupted, match="--resume") as stopped:

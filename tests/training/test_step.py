@@ -27,7 +27,7 @@ def make_model(**options: object) -> MixtureOfExperts:
 
 
 def test_gradients_equal_those_of_one_backward_on_the_sum_of_all_terms(fabric: Fabric) -> None:
-    batch, config = make_batch(), TrainConfig(label_smoothing=0.1, diversity_weight=0.5)
+    batch, config = make_batch(), TrainConfig(label_smoothing=0.1, diversity_weight=0.5, follow="true")
     model, twin = make_model(), make_model()
     measured = train_step(fabric, wrap(fabric, model), batch, config=config)
 

@@ -27,8 +27,8 @@ def bench(
     """Times a forward and a training step of a mixture beside its floor, in turns.
 
     The floor is the same timm backbones, as many as the mixture has, called one after the other on pictures of the
-    size of a view, in the same precision, layout and batch. Times depend on the machine and on what else it does; the ratio of
-    two neighbours does not.
+    size of a view, in the same precision, layout and batch. Times depend on the machine and on what else it does; the
+    ratio of two neighbours hardly does.
 
     Args:
         run: A run folder or a model folder whose mixture is timed. By default one of the options that follow.
@@ -69,7 +69,8 @@ def bench(
     figures = {
         "backbone": config.backbone, "experts": config.experts, "size": config.size, "gate": config.gate,
         "num_classes": num_classes, "batch_size": batch_size, "precision": case.precision,
-        "channels_last": channels_last, "rounds": rounds, "inference": timed.inference(), "training": timed.training(), "sizes": timed.sizes(),
+        "channels_last": channels_last, "rounds": rounds, "inference": timed.inference(),
+        "training": timed.training(), "sizes": timed.sizes(),
     }  # fmt: skip
     if out is not None:
         text = json.dumps(figures, indent=1) + "\n"

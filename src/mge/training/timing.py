@@ -116,11 +116,8 @@ class Bench:
 
     def sizes(self) -> dict[str, int]:
         """Numbers of parameters."""
-        floor = sum(parameter.numel() for net in self.floors for parameter in net.parameters())
-        return {
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "floor_parameters": floor,
-        }
+        nets = nn.ModuleList(self.floors)
+        return {"parameters": _count(self.model), "floor_parameters": _count(nets)}
 
     def _floor_forward(self) -> None:
         for net in self.floors:
@@ -165,6 +162,10 @@ class Bench:
     def _pictures(self, side: int) -> Tensor:
         pictures = torch.randn(self.case.batch_size, 3, side, side, device=self.fabric.device)
         return pictures.to(memory_format=torch.channels_last) if self.case.channels_last else pictures
+
+
+def _count(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
 
 
 class _Stopwatch:
