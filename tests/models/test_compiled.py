@@ -1,4 +1,4 @@
-"""The whole mixture as one graph: exported and compiled. Not under jaxtyping's import hook, which dynamo cannot trace."""
+"""The whole mixture as one graph, exported and compiled; without jaxtyping's import hook, which dynamo cannot trace."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ OPTIONS: list[Any] = [
 def assert_same(output: MixtureOutput, expected: MixtureOutput) -> None:
     assert isinstance(output, MixtureOutput)
     for name, found, wanted in zip(MixtureOutput._fields, output, expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-3, msg=name)
 
 
 def eager(net: MixtureOfExperts, *given: Tensor) -> MixtureOutput:

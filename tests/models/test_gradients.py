@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ LABELS = torch.tensor([0, 3, 4])
 HEADS = {"large_head", "part_filters", "part_head", "joint_head", "backbone"}
 
 
-def learn(*, num_experts: int = 3, **options: object) -> MixtureOfExperts:
+def learn(*, num_experts: int = 3, **options: Any) -> MixtureOfExperts:  # noqa: ANN401
     return build(num_experts=num_experts, **options).train()
 
 
@@ -166,8 +167,8 @@ def through_forward(net: MixtureOfExperts) -> None:
     total, former = torch.zeros(()), None
     nothing = torch.empty(0)
     for number in range(net.active_experts):
-        heads = (logits[:, number] for logits in (output.large_logits, output.part_logits, output.joint_logits))
-        said = ExpertOutput(*heads, nothing, nothing)
+        large, part, joint = (getattr(output, f"{head}_logits")[:, number] for head in ("large", "part", "joint"))
+        said = ExpertOutput(large, part, joint, nothing, nothing)
         total = total + expert_loss(said, former, LABELS).total(diversity_weight=2.0)
         former = said.joint_logits
     total.backward()
@@ -206,13 +207,15 @@ def test_an_experts_activations_are_gone_before_the_next_one_runs() -> None:
     gc.disable()  # nothing waits for the collector of cycles
     try:
         former: Tensor | None = None
-        for number, look in enumerate(net.look(draw(), LABELS)):
+        number = 0
+        for look in net.look(draw(), LABELS):  # enumerate would hold on to the former look
             kept[f"features of expert {number}"] = weakref.ref(look.output.features)
             kept[f"logits of expert {number}"] = weakref.ref(look.output.joint_logits)
             loss = expert_loss(look.output, former, LABELS).total(diversity_weight=1.0)
             assert kept[f"layer1 of expert {number}"]() is not None
             loss.backward()
             former = look.output.joint_logits.detach()
+            number += 1
             del look, loss
     finally:
         gc.enable()

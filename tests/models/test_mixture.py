@@ -1,6 +1,7 @@
 """The mixture: where experts look, what they see, what comes out, and what a call leaves alone."""
 
 import copy
+import itertools
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,7 +38,7 @@ def scaled(maps: reference.Array) -> reference.Array:
 
 def assert_close(output: MixtureOutput, expected: MixtureOutput, *, rtol: float = 1e-4, atol: float = 1e-4) -> None:
     for name, found, wanted in zip(MixtureOutput._fields, output, expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=rtol, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(found, wanted, rtol=rtol, atol=atol, msg=name)
 
 
 # -------- output
@@ -172,7 +173,7 @@ def test_each_expert_sees_what_the_former_one_found(zoom_from: str, geometry: Ge
     net, pictures = build(num_experts=3, output_stride=8, zoom_from=zoom_from, geometry=geometry), draw()
     looks = let_look(net, pictures, LABELS)
     assert torch.equal(looks[0].view, pictures)
-    for former, look in zip(looks[:-1], looks[1:], strict=True):
+    for former, look in itertools.pairwise(looks):
         composed = compose_boxes(former.boxes_xyxy, former.next_boxes_xyxy, size=(SIZE, SIZE))
         torch.testing.assert_close(look.boxes_xyxy, composed)
         source, boxes = (pictures, composed) if zoom_from == "photo" else (former.view, former.next_boxes_xyxy)
@@ -202,7 +203,7 @@ def test_detail_reduces_the_photo_for_the_first_view_and_keeps_it_for_the_zoom(s
     expected = zoom(pictures, second.boxes_xyxy, size=(SIZE, SIZE), supersample=2)
     torch.testing.assert_close(second.view, expected)
     enlarged = zoom(first.view, first.next_boxes_xyxy, size=(SIZE, SIZE))
-    assert float(second.view.var()) > 1.3 * float(enlarged.var())
+    assert float(second.view.var()) > 1.1 * float(enlarged.var())
 
 
 def test_detail_that_is_no_whole_number_is_taken() -> None:
@@ -371,9 +372,9 @@ def test_a_stored_network_answers_as_before(tmp_path: Path, gate: str) -> None:
 
 def test_every_option_of_a_configuration_reaches_the_network() -> None:
     config = ModelConfig(
-        backbone="test_resnet", experts=2, size=96, detail=1.5, output_stride=16, zoom_from="previous", geometry="authors",
-        attention="first", positive_weights=True, attention_threshold=0.45, part_filters=3, part_padding=1,
-        part_head="classwise", part_gradient=False, gate="own", mix="probs", normalisation="half",
+        backbone="test_resnet", experts=2, size=96, detail=1.5, output_stride=16, zoom_from="previous",
+        geometry="authors", attention="first", positive_weights=True, attention_threshold=0.45, part_filters=3,
+        part_padding=1, part_head="classwise", part_gradient=False, gate="own", mix="probs", normalisation="half",
     )  # fmt: skip
     net = MixtureOfExperts.from_config(config, num_classes=CLASSES)
     assert net.config == config

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,47 +40,16 @@ def train(
     """
     if (data is None) == (resume is None):
         raise ConfigError("give either the data to train on, or --resume RUN to go on with a run")
-    from mge.report.tables import print_summary  # noqa: PLC0415
     from mge.storage.run_folder import open_run  # noqa: PLC0415
     from mge.training.session import train_run  # noqa: PLC0415
 
     if resume is not None:
         if options:
             raise ConfigError(f"--resume goes on with the options of the run; leave out {', '.join(options)}")
-        run = open_run(resume)
-    else:
-        assert data is not None
-        run = _create_run(data, out=out, source_format=format, preset=preset, options=options)
-    try:
-        train_run(run)
-    except BaseException:
-        if not run.checkpoint_path.exists() and not run.best.exists():
-            shutil.rmtree(run.folder, ignore_errors=True)  # nothing was trained: nothing to go on with
-        raise
-    print_summary(run)
-    return run
-
-
-def _create_run(
-    data: str | Path,
-    *,
-    out: str | Path | None,
-    source_format: str,
-    preset: Preset,
-    options: dict[str, Any],
-) -> Run:
-    """A new run folder that holds the resolved options, so that `--config` of its config.yaml does the same again."""
-    from mge.storage.run_folder import Run  # noqa: PLC0415
-
+        return train_run(open_run(resume).config(), folder=Path(resume), is_new=False)
     resolved: dict[str, Any] = {}
     for config in split_options(options, preset=preset):
         resolved |= config.to_dict()
-    source = str(data) if data == "beetles" else str(Path(data).resolve())
-    folder = Path(out) if out is not None else _free_folder(Path("runs"), Path(source).stem)
-    return Run.create(folder, config={"data": source, "format": source_format, "preset": preset, **resolved})
-
-
-def _free_folder(parent: Path, name: str) -> Path:
-    """`parent/name`, or `parent/name-2` and so on where that exists."""
-    candidates = (parent / (name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
-    return next(folder for folder in candidates if not folder.exists())
+    source = str(data) if data == "beetles" else str(Path(str(data)).resolve())
+    settings = {"data": source, "format": format, "preset": preset, **resolved}
+    return train_run(settings, folder=None if out is None else Path(out), is_new=True)

@@ -1,6 +1,8 @@
 """A whole run: photos in, a folder with a trained and measured mixture out."""
 
 import dataclasses
+import itertools
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from mge.data.batches import num_workers
 from mge.data.dataset import PhotoDataset
 from mge.data.records import PhotoSet, Split
 from mge.data.sources import read_photos
+from mge.errors import MgeError
 from mge.models.mixture import MixtureOfExperts
 from mge.report.figures import draw_experts
-from mge.report.tables import PICTURE
+from mge.report.tables import PICTURE, print_summary
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from mge.storage.run_folder import Run, open_run
 from mge.training.baselines import Plan, plan_baselines
@@ -82,7 +85,7 @@ class Session:
         model_config, config = plan
         folder = run.folder / name
         options = {**run.config(), **model_config.to_dict(), **config.to_dict()}
-        plain_run = open_run(folder) if folder.exists() else Run.create(folder, config=options)
+        plain_run = _enter_run(self.fabric, options, folder, may_exist=True)
         session = dataclasses.replace(self, config=config)
         summary = session.train(model_config, run=plain_run, title=f"plain network, {model_config.size} px")
         top1: float = summary["mixture_top1"]
@@ -119,24 +122,64 @@ class Session:
         save_model(folder, StoredModel(model.config, self.photos.class_names, state, metadata))
 
 
-def train_run(run: Run) -> None:
-    """Trains what a run's configuration asks for: the mixture, and the plain networks to compare it with.
+def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool) -> Run:
+    """Trains what the settings ask for: the mixture, and the plain networks to compare it with.
 
-    Goes on where it stopped. The plain networks are runs of their own, in folders inside the run's.
+    The plain networks are runs of their own, in folders inside the run's.
+
+    Args:
+        settings: What `config.yaml` holds: the data, how to read it, the preset and every option.
+        folder: The run's folder. None: a new one in `runs/`.
+        is_new: Whether it has to be made; a run that exists is gone on with.
+
+    Returns:
+        The finished run.
     """
-    settings = run.config()
-    data, source_format = settings.pop("data"), settings.pop("format")
-    model_config, data_config, config = split_options(settings, preset=settings.pop("preset"))
-    photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
-    session = Session(build_fabric(config), photos, data_config, config)
-    plain = {
-        f"{name}_top1": session.baseline(name, plan, run=run)
-        for name, plan in plan_baselines(model_config, config).items()
-    }
-    summary = session.train(model_config, run=run, title=f"{model_config.experts} experts")
-    if session.fabric.is_global_zero:
+    options = dict(settings)
+    data, source_format, preset = (options.pop(name) for name in ("data", "format", "preset"))
+    model_config, data_config, config = split_options(options, preset=preset)
+    fabric = build_fabric(config)
+    run = _enter_run(fabric, settings, folder) if is_new else open_run(folder or "")
+    try:
+        with fabric.rank_zero_first():  # one process draws the beetles, the others find them
+            photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
+        session = Session(fabric, photos, data_config, config)
+        plain = {
+            f"{name}_top1": session.baseline(name, plan, run=run)
+            for name, plan in plan_baselines(model_config, config).items()
+        }
+        summary = session.train(model_config, run=run, title=f"{model_config.experts} experts")
+    except BaseException:
+        if is_new and fabric.is_global_zero and not any(run.folder.rglob("*.ckpt")):
+            shutil.rmtree(run.folder, ignore_errors=True)  # nothing was trained: there is nothing to go on with
+        raise
+    if fabric.is_global_zero:
         run.write_summary({**summary, **plain})
         session.draw(run, model_config=model_config, split=summary["split"])
+        print_summary(run)
+    return run
+
+
+def _enter_run(fabric: Fabric, settings: Mapping[str, Any], folder: Path | None, *, may_exist: bool = False) -> Run:
+    """The run that the first process makes, or finds where it may exist, for all of them."""
+    result: Path | MgeError | None = None
+    if fabric.is_global_zero:
+        chosen = folder or _free_folder(Path(settings["data"]).stem)
+        try:
+            is_there = may_exist and chosen.exists()
+            result = open_run(chosen).folder if is_there else Run.create(chosen, config=settings).folder
+        except MgeError as error:
+            result = error
+    result = fabric.broadcast(result)
+    if isinstance(result, MgeError):
+        raise result
+    return Run(Path(str(result)))
+
+
+def _free_folder(name: str) -> Path:
+    """`runs/name`, or `runs/name-2` and so on where that exists."""
+    candidates = (Path("runs") / (name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
+    return next(folder for folder in candidates if not folder.exists())
 
 
 def choose_precision(precision: str) -> str:

@@ -1,0 +1,30 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.photos import write_class_folders
+
+OPTIONS = [
+    "--backbone", "test_resnet", "--no-pretrained", "--size", "64", "--experts", "2", "--part-filters", "2",
+    "--epochs", "1", "--batch-size", "6", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp",
+    "--baseline", "same_view",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_mixture_and_count_every_photo_once(tmp_path: Path) -> None:
+    photos = write_class_folders(tmp_path / "photos", per_class=9)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29533"]
+    command += ["-m", "mge", "train", str(photos), "--out", str(tmp_path / "run"), *OPTIONS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["num_photos"] == 6  # 2 of 9 photos of each of 3 classes
+    assert "plain_top1" in summary
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 3  # a head, and one epoch of each expert
+    assert "18" in rows[1].split(",")  # photos: 3 full batches of 6, over both processes
+    assert done.stdout.count("Next: mge predict") == 1
