@@ -1,6 +1,5 @@
 """The whole mixture as one graph, exported and compiled; without jaxtyping's import hook, which dynamo cannot trace."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,12 @@ pytestmark = pytest.mark.compiled
 LABELS = torch.tensor([0, 3, 4])
 OPTIONS: list[Any] = [
     pytest.param({"gate": "own"}, id="gate-own"),
-    pytest.param({"zoom_from": "previous", "geometry": "authors", "attention": "first", "mix": "probs"}, id="authors"),
-    pytest.param({"size": None, "detail": 2.0, "num_experts": 3}, id="detail"),
+    pytest.param(
+        {"zoom_from": "previous", "geometry": "authors", "attention": "first", "mix": "probs"},
+        id="authors",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param({"size": None, "detail": 2.0}, id="detail"),
     pytest.param({"num_experts": 1, "part_filters": 0}, id="plain"),
 ]
 
@@ -42,7 +45,7 @@ def pictures_for(options: dict[str, Any], *, count: int = 3) -> Tensor:
 def test_an_exported_mixture_gives_the_answers_of_the_eager_one(options: dict[str, Any]) -> None:
     net, pictures = build(**{"num_experts": 2, **options}), pictures_for(options)
     batch = torch.export.Dim("batch", min=1, max=64)
-    exported = torch.export.export(net, (pictures,), dynamic_shapes={"images": {0: batch}, "labels": None}).module()
+    exported = torch.export.export(net, (pictures,), dynamic_shapes={"images": {0: batch}}).module()
     assert_same(exported(pictures), eager(net, pictures))
     for count in (1, 5):
         assert_same(exported(pictures_for(options, count=count)), eager(net, pictures_for(options, count=count)))
@@ -61,20 +64,12 @@ def test_bytes_and_labels_export_too() -> None:
     assert_same(exported(images, LABELS.flip(0)), eager(net, images, LABELS.flip(0)))
 
 
-def test_an_exported_mixture_survives_a_file(tmp_path: Path) -> None:
-    net = build(num_experts=2)
-    torch.export.save(torch.export.export(net, (draw(),)), tmp_path / "mixture.pt2")
-    assert_same(torch.export.load(tmp_path / "mixture.pt2").module()(draw()), eager(net, draw()))
-
-
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_mixture_compiles_without_a_graph_break(options: dict[str, Any]) -> None:
     torch.compiler.reset()
     net, pictures = build(**{"num_experts": 2, **options}), pictures_for(options)
-    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
-        assert_same(compiled(pictures), eager(net, pictures))
-        assert_same(compiled(pictures, LABELS), eager(net, pictures, LABELS))
+        assert_same(torch.compile(net, fullgraph=True, backend="eager")(pictures), eager(net, pictures))
 
 
 def test_a_compiled_mixture_learns_as_the_eager_one() -> None:
@@ -86,7 +81,8 @@ def test_a_compiled_mixture_learns_as_the_eager_one() -> None:
         net.load_state_dict(state)
         net.zero_grad(set_to_none=True)
         output = model(draw(), LABELS)
-        (output.large_logits.square().mean() + output.joint_logits.square().mean()).backward()
+        heads = (output.large_logits, output.part_logits, output.joint_logits, output.logits)
+        torch.stack([logits.square().mean() for logits in heads]).sum().backward()
         found.append({name: p.grad for name, p in net.named_parameters() if p.grad is not None})
     assert found[0].keys() == found[1].keys()
     for name, gradient in found[0].items():

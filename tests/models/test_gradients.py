@@ -207,15 +207,14 @@ def test_an_experts_activations_are_gone_before_the_next_one_runs() -> None:
     gc.disable()  # nothing waits for the collector of cycles
     try:
         former: Tensor | None = None
-        number = 0
         for look in net.look(draw(), LABELS):  # enumerate would hold on to the former look
+            number = len(alive) - 1
             kept[f"features of expert {number}"] = weakref.ref(look.output.features)
             kept[f"logits of expert {number}"] = weakref.ref(look.output.joint_logits)
             loss = expert_loss(look.output, former, LABELS).total(diversity_weight=1.0)
             assert kept[f"layer1 of expert {number}"]() is not None
             loss.backward()
             former = look.output.joint_logits.detach()
-            number += 1
             del look, loss
     finally:
         gc.enable()

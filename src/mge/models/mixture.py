@@ -161,7 +161,8 @@ class MixtureOfExperts(nn.Module):
         """Lets the active experts look, one after the other.
 
         Nothing that one expert hands to the next carries a gradient, so the caller may call backward on each expert's
-        loss, and drop its output, before the next one runs: one expert's activations are in memory at a time.
+        loss, and drop its output, before the next one runs: one expert's activations are in memory at a time. (Python's
+        `enumerate` and `zip` hold on to what they gave last.)
 
         Args:
             pictures: Normalised pictures.

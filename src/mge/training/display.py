@@ -23,7 +23,7 @@ class Display:
         self.console = console or Console(quiet=is_quiet, highlight=False, soft_wrap=True)
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
+            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[figures]}", style="dim"),
             console=self.console, disable=is_quiet or not self.console.is_terminal, transient=True,
         )  # fmt: skip
         self._task = self._progress.add_task(title, total=None, figures="")
@@ -46,19 +46,25 @@ class Display:
         """Sets the number of steps done and to do."""
         self._progress.update(self._task, completed=done, total=total)
 
-    def step(self, figures: Mapping[str, float] | None = None) -> None:
-        """One step is done; `figures` replaces the text beside the bar where it is given."""
+    def step(self, figures: Mapping[str, Any] | None = None) -> None:
+        """One step is done; `figures` (of a tally) are shown beside the bar where they are given."""
         self._progress.update(self._task, advance=1)
         if figures is not None:
-            text = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
-            self._progress.update(self._task, figures=text)
+            self._progress.update(self._task, figures=_loss_and_accuracy(figures))
 
-    def epoch(self, row: Mapping[str, Any], *, num_epochs: int) -> None:
+    def epoch(self, row: Mapping[str, Any], *, num_epochs: int, num_stages: int) -> None:
         """Writes one line about an epoch."""
-        experts = sorted(name for name in row if name.startswith("train_loss_expert"))
-        parts = [f"{row[name]:.3f}/{row[name.replace('loss', 'top1')]:.1f} %" for name in experts]
-        line = f"epoch {row['epoch'] + 1:>3}/{num_epochs}  experts (loss/accuracy) {'  '.join(parts)}"
-        line += f"  mixture {row['train_loss_mixture']:.3f}/{row['train_top1_mixture']:.1f} %"
+        stage = f"stage {row['stage'] + 1}/{num_stages}  " if num_stages > 1 else ""
+        line = f"{stage}epoch {row['epoch'] + 1:>{len(str(num_epochs))}}/{num_epochs}  {_loss_and_accuracy(row)}"
         if "val_top1_mixture" in row:
             line += f"  validation {row['val_top1_mixture']:.1f} %"
         self.console.print(f"{line}  {row['seconds']:.0f} s, {row['data_wait_percent']:.0f} % waiting for data")
+
+
+def _loss_and_accuracy(row: Mapping[str, Any]) -> str:
+    """Training loss and accuracy of each expert and of the mixture, in few words."""
+    names = [name.removeprefix("train_loss_") for name in row if name.startswith("train_loss_")]
+    return "  ".join(
+        f"{name.replace('expert', 'expert ')} {row[f'train_loss_{name}']:.2f}/{row[f'train_top1_{name}']:.0f} %"
+        for name in names
+    )

@@ -132,7 +132,8 @@ class Training:
     def _train_epoch(self, stop: StopRequest) -> None:
         """Trains on the batches of this epoch that are left."""
         position, batches = self.position, self._batches()
-        self.display.start(done=position.epoch * len(batches) + position.batch, total=self.config.epochs * len(batches))
+        num_epochs = self.num_stages * self.config.epochs
+        self.display.start(done=self._data_epoch * len(batches) + position.batch, total=num_epochs * len(batches))
         self._set_modes()
         workers = num_workers(self.data, self.photos)
         asked = time.monotonic()
@@ -194,7 +195,7 @@ class Training:
         is_last = is_last_stage and position.epoch + 1 == self.config.epochs
         if self.fabric.is_global_zero:
             self.run.append_metrics(row)
-            self.display.epoch(row, num_epochs=self.config.epochs)
+            self.display.epoch(row, num_epochs=self.config.epochs, num_stages=self.num_stages)
             for wanted, folder in ((is_best, self.run.best), (is_last, self.run.last)):
                 if wanted:
                     self.save_model(folder, self.evaluated, row)
