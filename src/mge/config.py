@@ -74,6 +74,8 @@ class ModelConfig(_Options):
         attention: Whether each expert's `own` classifier weights its map, or the `first` expert's weights all of them.
         positive_weights: Whether negative channel weights are set to 0 before the map is summed.
         attention_threshold: Fraction of the map's range above which a point lies inside the box, between 0 and 1.
+        attention_offset: Pixels of a view by which what a cell of the last map sees lies right of and below the cell;
+            boxes are moved by it. Training measures it where `measure_offset` says so.
         part_filters: Number of part filters for each class. 0 leaves the part and joint heads out: a plain network.
         part_padding: Zero cells put around the feature map before the part filters. The authors' program has 1.
         part_head: `dense`: each class reads the part features of all classes, as in the paper; `classwise`: its own
@@ -94,6 +96,7 @@ class ModelConfig(_Options):
     attention: Attention = "own"
     positive_weights: bool = False
     attention_threshold: float = 0.5
+    attention_offset: float = 0.0
     part_filters: int = 10
     part_padding: int = 0
     part_head: PartHead = "auto"
@@ -108,6 +111,7 @@ class ModelConfig(_Options):
         check_range("detail", self.detail, at_least=1, at_most=16)
         check_choice("output_stride", self.output_stride, (0, 8, 16, 32))
         check_range("attention_threshold", self.attention_threshold, at_least=0, at_most=1)
+        check_range("attention_offset", self.attention_offset, at_least=-256, at_most=256)
         check_range("part_filters", self.part_filters, at_least=0)
         check_range("part_padding", self.part_padding, at_least=0)
         if self.part_filters == 0 and self.experts > 1:
@@ -164,6 +168,7 @@ class TrainConfig(_Options):
             of the `former` expert.
         follow: Whose attention leads the next expert in training: that for the `true` class, as in the paper, or for
             the class that each expert has `predicted`, as it is when the mixture is used.
+        measure_offset: Whether `attention_offset` is measured on the backbone before training, and set.
         pretrained: Whether backbones start from timm's ImageNet weights (downloaded once).
         weights: File with backbone weights (.safetensors or .pth) to use instead of a download.
         optimizer: `sgd` with momentum 0.9, or `adamw`.
@@ -198,6 +203,7 @@ class TrainConfig(_Options):
     freeze_former: bool = True
     start: Start = "former"
     follow: Follow = "predicted"
+    measure_offset: bool = True
     pretrained: bool = True
     weights: str | None = None
     optimizer: Optimizer = "sgd"
@@ -258,6 +264,7 @@ _PUBLISHED: dict[str, Any] = {
     "batch_size": 10,
     "start": "weights",
     "follow": "true",
+    "measure_offset": False,
     "pretrained": True,
     "optimizer": "sgd",
     "backbone_lr": 0.001,

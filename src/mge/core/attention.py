@@ -58,7 +58,12 @@ def scale_to_unit(maps: Float[Tensor, "B h w"]) -> Float[Tensor, "B h w"]:
 
 
 def attention_boxes(
-    maps: Float[Tensor, "B h w"], *, size: tuple[int, int], threshold: float, geometry: Geometry = "pixels"
+    maps: Float[Tensor, "B h w"],
+    *,
+    size: tuple[int, int],
+    threshold: float,
+    geometry: Geometry = "pixels",
+    offset: float = 0.0,
 ) -> Float[Tensor, "B 4"]:
     """The smallest box around everything that the map, enlarged to the view, holds for important.
 
@@ -68,6 +73,7 @@ def attention_boxes(
         threshold: Fraction of the enlarged map's range, between 0 and 1, from which a pixel counts.
         geometry: `pixels`: the box is end-exclusive and holds every pixel that counts. `authors`: the map is enlarged
             with aligned corners, the last row and column are left out, an empty box becomes the whole view.
+        offset: How many pixels right of and below its place in the map what a cell sees lies; see `Backbone.offset`.
 
     Returns:
         Boxes as x1, y1, x2, y2 in pixels of the view. A map without contrast gives the whole view.
@@ -88,7 +94,16 @@ def attention_boxes(
     if corners:
         is_empty = (x1 == x2) | (y1 == y2) | is_blank
         return torch.where(is_empty.unsqueeze(1), whole, boxes)
-    return boxes + torch.tensor([0, 0, 1, 1], dtype=maps.dtype, device=maps.device)
+    return _shift(boxes + torch.tensor([0, 0, 1, 1], dtype=maps.dtype, device=maps.device), offset, size=size)
+
+
+def _shift(boxes: Tensor, offset: float, *, size: tuple[int, int]) -> Tensor:
+    """Moves the edges that lie inside the view; what reaches its border goes on doing so."""
+    limit = torch.tensor([size[1], size[0]], dtype=boxes.dtype, device=boxes.device)
+    start, end = boxes[:, :2], boxes[:, 2:]
+    start = torch.where(start > 0, start + offset, start).clamp_min(0).minimum(limit - 1)
+    end = torch.where(end < limit, end + offset, end).minimum(limit).clamp_min(1)
+    return torch.cat((start, end), dim=1)
 
 
 def _extent(marked: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from mge.errors import ConfigError
 
+OFFSET_PICTURES = 4  # noise pictures that the offset is measured on
+OFFSET_CELLS = 8  # their side in cells, where the network takes any size
 MIN_CELLS = 2  # a coarser map than 2 x 2 cannot say where
 
 
@@ -54,6 +56,7 @@ class Backbone(nn.Module):
         self.name = name
         options = _options(name, size=size, output_stride=output_stride)
         self.net = _create(name, options)
+        self.fixed_size = _fixed_size(name, size=size)
         stages = _stages(self.net, name)
         last = len(stages) - 1
         is_flat = stages[0]["reduction"] == stages[last]["reduction"]
@@ -76,6 +79,35 @@ class Backbone(nn.Module):
         self.net.prune_intermediate_layers(list(self.depths), prune_norm=False, prune_head=True)
         if weights is not None:
             load_weights(self.net, Path(weights), name=name)
+
+    def measure_offset(self) -> float:
+        """How far right of and below a cell of the last map, as drawn over the view, lies what the cell sees.
+
+        A strided convolution with padding sees around the first pixel of its step, not around the middle of it. Over
+        a whole network this adds up: to -15 of the 32 px of a ResNet-50's cell. It is 0 for ViT, Swin and ConvNeXt,
+        whose patches do not overlap.
+
+        Returns:
+            Pixels of the view: the centre of mass of the squared gradient of the middle of the map with respect to
+            noise, seen from the middle of the view, on average over both axes.
+        """
+        dice = torch.Generator().manual_seed(0)
+        side = self.fixed_size or OFFSET_CELLS * self.stride
+        noise = torch.randn(OFFSET_PICTURES, 3, side, side, generator=dice).to(next(self.parameters()).device)
+        was_training = self.training
+        self.eval()
+        with torch.enable_grad():
+            features = self(noise.requires_grad_()).large
+            rows, columns = (slice((cells - 1) // 2, cells // 2 + 1) for cells in features.shape[2:])
+            middle = features[:, :, rows, columns]
+            (gradient,) = torch.autograd.grad(
+                (middle * torch.randn(middle.shape, generator=dice).to(middle)).sum(), noise
+            )
+        self.train(was_training)
+        mass = gradient.square().sum((0, 1))
+        centres = torch.arange(side, device=mass.device) + 0.5
+        found = ((mass.sum(0) + mass.sum(1)) * centres).sum() / (2 * mass.sum())
+        return round(found.item() - side / 2, 2)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
         """The feature maps of normalised pictures."""
@@ -134,6 +166,12 @@ def _read(file: Path, *, name: str) -> Mapping[str, Tensor]:
             f"timm's {name}"
         )
     return state
+
+
+def _fixed_size(name: str, *, size: int | None) -> int | None:
+    """The only size that a network of a fixed one takes; None where any will do."""
+    settings = timm.get_pretrained_cfg(name)
+    return (size or settings.input_size[-1]) if getattr(settings, "fixed_input_size", False) else None
 
 
 def _options(name: str, *, size: int | None, output_stride: int) -> dict[str, Any]:

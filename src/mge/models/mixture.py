@@ -1,5 +1,6 @@
 """The mixture: experts one after the other, each looking where the former one found something, and a gate."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,6 +59,7 @@ class MixtureOfExperts(nn.Module):
         attention: Whether each expert's `own` classifier weights its map, or the `first` expert's all of them.
         positive_weights: Whether negative channel weights become 0.
         attention_threshold: Fraction of a map's range from which a point lies inside the box.
+        attention_offset: Pixels of a view by which what a cell sees lies right of and below the cell.
         part_filters: Part filters for each class. 0 (one expert only) is a plain network.
         part_padding: Zero cells around the map that the part filters read.
         part_head: `dense` as in the paper, `classwise`, or `auto`: dense for up to 500 classes.
@@ -77,16 +79,18 @@ class MixtureOfExperts(nn.Module):
         self, backbone: str, *, num_classes: int, num_experts: int = 3, pretrained: bool = True,
         weights: str | Path | None = None, size: int | None = None, detail: float = 1.0, output_stride: int = 0,
         zoom_from: ZoomFrom = "photo", geometry: Geometry = "pixels", attention: Attention = "own",
-        positive_weights: bool = False, attention_threshold: float = 0.5, part_filters: int = 10,
-        part_padding: int = 0, part_head: Literal["auto", "dense", "classwise"] = "auto", part_gradient: bool = True,
-        gate: GateChoice = "shared", mix: Mix = "logits", normalisation: Normalisation = "imagenet",
+        positive_weights: bool = False, attention_threshold: float = 0.5, attention_offset: float = 0.0,
+        part_filters: int = 10, part_padding: int = 0, part_head: Literal["auto", "dense", "classwise"] = "auto",
+        part_gradient: bool = True, gate: GateChoice = "shared", mix: Mix = "logits",
+        normalisation: Normalisation = "imagenet",
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = ModelConfig(
             backbone=backbone, experts=num_experts, size=size or 448, detail=detail, output_stride=output_stride,
             zoom_from=zoom_from, geometry=geometry, attention=attention, positive_weights=positive_weights,
-            attention_threshold=attention_threshold, part_filters=part_filters, part_padding=part_padding,
-            part_head=part_head, part_gradient=part_gradient, gate=gate, mix=mix, normalisation=normalisation,
+            attention_threshold=attention_threshold, attention_offset=attention_offset, part_filters=part_filters,
+            part_padding=part_padding, part_head=part_head, part_gradient=part_gradient, gate=gate, mix=mix,
+            normalisation=normalisation,
         )  # fmt: skip
         if num_classes < 2:
             raise ConfigError(f"num_classes is {num_classes}; accepted: at least 2")
@@ -147,6 +151,12 @@ class MixtureOfExperts(nn.Module):
             attention=torch.stack([look.attention for look in looks], dim=1),
             boxes_xyxy=torch.stack([look.boxes_xyxy for look in looks], dim=1),
         )
+
+    def measure_offset(self) -> None:
+        """Sets `attention_offset` to what the first backbone's maps are off by; the authors' geometry knows none."""
+        if self.config.geometry == "pixels":
+            backbone = next(module for module in self.modules() if isinstance(module, Backbone))
+            self.config = dataclasses.replace(self.config, attention_offset=backbone.measure_offset())
 
     def normalise(self, images: Shaped[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """Pictures as the backbones expect them; float pictures are returned as they are."""
@@ -209,7 +219,11 @@ class MixtureOfExperts(nn.Module):
         weights = channel_weights(head.weight, labels, num_cells=cells, positive=self.config.positive_weights)
         maps = attention_map(output.features, weights)
         boxes = attention_boxes(
-            maps, size=size, threshold=self.config.attention_threshold, geometry=self.config.geometry
+            maps,
+            size=size,
+            threshold=self.config.attention_threshold,
+            geometry=self.config.geometry,
+            offset=self.config.attention_offset,
         )
         return boxes, scale_to_unit(maps)
 

@@ -65,6 +65,8 @@ class Session:
         )  # fmt: skip
         if self.config.channels_last:
             model = model.to(memory_format=torch.channels_last)
+        if self.config.measure_offset and model_config.experts > 1:
+            model.measure_offset()
         photos = self.dataset("train", model=model_config, is_training=True)
         assert photos is not None, "read_photos refuses data without training photos"
         training = Training(
