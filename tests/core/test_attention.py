@@ -117,6 +117,13 @@ def test_the_authors_box_leaves_the_last_row_and_column_out(threshold: float, ex
     assert boxes.tolist() == [expected]
 
 
+def test_the_authors_box_without_height_or_without_width_is_the_whole_view() -> None:
+    row = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    maps = torch.stack((row, row.T, row + row.T))
+    boxes = attention_boxes(maps, size=(3, 3), threshold=0.4, geometry="authors")
+    assert boxes.tolist() == [[0, 0, 3, 3], [0, 0, 3, 3], [0, 0, 2, 2]]
+
+
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("threshold", [0.05, 0.2, 0.5, 0.9])
 def test_boxes_equal_a_loop_over_pixels(threshold: float, geometry: Geometry) -> None:
@@ -208,3 +215,19 @@ def test_autocast_does_not_change_boxes() -> None:
         boxes = attention_boxes(maps, size=SIZE, threshold=0.5)
     assert boxes.dtype == torch.float32
     assert torch.equal(boxes, expected)
+
+
+def test_an_offset_moves_the_edges_inside_the_view_and_leaves_those_on_its_border() -> None:
+    maps = torch.zeros(3, 4, 4)
+    maps[0, 1:3, 1:3] = 1  # in the middle
+    maps[1, 0, 0] = 1  # in the corner
+    maps[2, 3, 3] = 1  # in the other corner
+    still = attention_boxes(maps, size=(64, 64), threshold=0.99)
+    moved = attention_boxes(maps, size=(64, 64), threshold=0.99, offset=5.0)
+    assert torch.equal(moved[0], still[0] + 5)
+    assert moved[1].tolist() == [0, 0, *(still[1, 2:] + 5).tolist()]
+    assert moved[2].tolist() == [*(still[2, :2] + 5).tolist(), 64, 64]
+    for offset in (-100.0, 100.0):
+        far = attention_boxes(maps, size=(64, 64), threshold=0.99, offset=offset)
+        assert ((far[:, 2:] - far[:, :2]) >= 1).all()
+        assert ((far >= 0) & (far <= 64)).all()

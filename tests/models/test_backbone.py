@@ -319,3 +319,33 @@ def test_weights_of_a_file_are_taken_instead_of_a_download(tmp_path: Path) -> No
     state = donor()
     backbone = Backbone("test_resnet", pretrained=True, weights=write(tmp_path / "weights.pth", state))
     assert_filled(backbone.net, state)
+
+
+@pytest.mark.parametrize(
+    ("name", "output_stride", "expected"),
+    [
+        ("resnet18", 0, -15.5),  # five strided layers see around the first of 32 pixels: 0.5 - 16
+        ("test_convnext", 0, 0.0),  # patches that do not overlap
+        ("test_vit", 0, 0.0),
+    ],
+)
+def test_the_offset_is_what_the_layers_strides_add_up_to(name: str, output_stride: int, expected: float) -> None:
+    backbone = Backbone(name, size=128, output_stride=output_stride, pretrained=False)
+    assert backbone.measure_offset() == pytest.approx(expected, abs=1.5)
+    assert all(parameter.grad is None for parameter in backbone.parameters())
+    assert backbone.training
+
+
+def test_the_offset_says_where_a_dot_is_seen() -> None:
+    """A dot that moves over the view moves the map's answer with it, off by the offset."""
+    backbone = Backbone("resnet10t", size=256, output_stride=16, pretrained=False).eval()
+    errors = []
+    with torch.inference_mode():
+        blank = backbone(torch.zeros(1, 3, 256, 256)).large
+        for place in range(96, 160, 8):
+            picture = torch.zeros(1, 3, 256, 256)
+            picture[..., place - 4 : place + 4, place - 4 : place + 4] = torch.randn(3, 8, 8)
+            change = (backbone(picture).large - blank).square().sum((0, 1))
+            centres = 16 * (torch.arange(16) + 0.5)
+            errors.append(place - float((change.sum(0) * centres).sum() / change.sum()))
+    assert sum(errors) / len(errors) == pytest.approx(backbone.measure_offset(), abs=2)

@@ -171,7 +171,7 @@ def _read(file: Path, *, name: str) -> Mapping[str, Tensor]:
 def _fixed_size(name: str, *, size: int | None) -> int | None:
     """The only size that a network of a fixed one takes; None where any will do."""
     settings = timm.get_pretrained_cfg(name)
-    return (size or settings.input_size[-1]) if getattr(settings, "fixed_input_size", False) else None
+    return (size or settings.input_size[-1]) if settings is not None and settings.fixed_input_size else None
 
 
 def _options(name: str, *, size: int | None, output_stride: int) -> dict[str, Any]:
