@@ -250,6 +250,7 @@ _PUBLISHED: dict[str, Any] = {
     "detail": 1.0,
     "output_stride": 0,
     "attention_threshold": 0.2,
+    "attention_offset": 0.0,
     "part_filters": 10,
     "part_head": "dense",
     "gate": "own",
