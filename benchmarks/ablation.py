@@ -33,6 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 # Further ones, trained when those above are done.
 MORE: dict[str, dict[str, Any]] = {
+    "maps taken where they are drawn": {"measure_offset": False},
     "progressive, own first weights": {"start": "weights"},
     "following the true class": {"follow": "true"},
     "attention threshold 0.3": {"attention_threshold": 0.3},
