@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Self, cast
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mge.config import Attention, Geometry, Mix, ModelConfig, Normalisation, ZoomFrom
 from mge.config import Gate as GateChoice
@@ -162,7 +163,7 @@ class MixtureOfExperts(nn.Module):
         """Pictures as the backbones expect them; float pictures are returned as they are."""
         if images.dtype != torch.uint8:
             return images
-        return (images.float() / 255 - self.mean) / self.std
+        return images.float().sub_(255 * self.mean).div_(255 * self.std)
 
     def look(
         self, pictures: Float[Tensor, "B 3 H W"], labels: Int[Tensor, " B"] | None = None, *,
@@ -231,9 +232,10 @@ class MixtureOfExperts(nn.Module):
     def _first_view(self, pictures: Tensor, boxes: Tensor) -> Tensor:
         """The whole picture at the size of a view."""
         size = self._size_of_view(pictures)
-        if size == tuple(pictures.shape[2:]):
-            return pictures
-        return zoom(pictures, boxes, size=size, supersample=_reduction(pictures, size))
+        supersample = _reduction(pictures, size)
+        if (size[0] * supersample, size[1] * supersample) == tuple(pictures.shape[2:]):
+            return pictures if supersample == 1 else functional.avg_pool2d(pictures, supersample)
+        return zoom(pictures, boxes, size=size, supersample=supersample)
 
     @torch.no_grad()
     def _next_view(self, pictures: Tensor, view: Tensor, boxes: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
