@@ -59,7 +59,7 @@ class PhotoDataset(Dataset[Sample]):
 
     def geometry(self, index: int) -> CropGeometry:
         """How evaluation's crop lies in the photo."""
-        photo = open_photo(self.records[index].path)
+        photo = open_photo(self.records[index].content)
         resized = resize(photo, side=self.side, config=self.config)
         _, left, top = centre_crop(to_tensor(resized), side=self.side)
         return CropGeometry(photo.width / resized.width, photo.height / resized.height, left, top)
@@ -70,7 +70,7 @@ class PhotoDataset(Dataset[Sample]):
         return self._cache is not None
 
     def _resized(self, index: int) -> Tensor:
-        return to_tensor(resize(open_photo(self.records[index].path), side=self.side, config=self.config))
+        return to_tensor(resize(open_photo(self.records[index].content), side=self.side, config=self.config))
 
     def _is_worth_caching(self) -> bool:
         if self.config.cache != "auto":

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,16 +18,25 @@ class Record:
     """One photo.
 
     Args:
-        path: Where it lies.
+        path: Where it lies; for a photo that is no file of its own, what people find it by.
         label: Name of its class.
         split: What it is used for; None until `assign_splits` has decided.
         box_xyxy: Where the thing is, in the photo's pixels as it is shown, end-exclusive; None where nobody said.
+        group: What it shares with other photos of the same object, which then stay in one split; empty for none.
+        read: Gives the bytes of a photo that is no file of its own: a row of a table, say. It must be picklable.
     """
 
     path: Path
     label: str
     split: Split | None = None
     box_xyxy: tuple[float, float, float, float] | None = None
+    group: str = ""
+    read: Callable[[], bytes] | None = None
+
+    @property
+    def content(self) -> Path | bytes:
+        """What `open_photo` is given."""
+        return self.path if self.read is None else self.read()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +48,14 @@ class PhotoSet:
         source: Which reader took it.
         class_names: The classes, in the order of the logits.
         records: The photos.
+        parents: The coarser class of each class, where the data has a hierarchy; a coarser class may have a parent too.
     """
 
     name: str
     source: str
     class_names: tuple[str, ...]
     records: tuple[Record, ...]
+    parents: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def split(self, name: Split) -> tuple[Record, ...]:
         """The photos of one split."""

@@ -2,17 +2,33 @@
 
 import glob
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from mge.config import DataConfig
 from mge.data.records import PhotoSet, assign_splits, check_photos
-from mge.data.sources.beetles import read_beetles
+from mge.data.sources.beetles import is_beetles, read_beetles
 from mge.data.sources.folder import SUFFIXES, is_junk, read_folder, walk
 from mge.data.sources.lists import has_lists, read_lists
-from mge.data.sources.manifest import MANIFEST_SUFFIXES, read_manifest
+from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manifest
 from mge.errors import ConfigError, DataError
 
-READERS = ("folder", "manifest", "lists", "beetles")
+
+class Source(NamedTuple):
+    """A layout that data come in."""
+
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path], PhotoSet]
+
+
+# By name, in the order in which they are asked: the first that recognises the data reads it.
+SOURCES: dict[str, Source] = {
+    "beetles": Source(is_beetles, read_beetles),
+    "manifest": Source(is_manifest, read_manifest),
+    "lists": Source(has_lists, read_lists),
+    "folder": Source(Path.is_dir, read_folder),
+}
 
 
 def read_photos(data: str | Path, *, config: DataConfig, seed: int = 0, format: str = "auto") -> PhotoSet:  # noqa: A002
@@ -22,27 +38,19 @@ def read_photos(data: str | Path, *, config: DataConfig, seed: int = 0, format: 
         data: `beetles`, a folder, or a manifest file.
         config: Fractions to hold out.
         seed: Decides which photos are held out.
-        format: `auto`, or the name of a reader.
+        format: `auto`, or the name of a source.
 
     Raises:
         DataError: there is nothing there, or nothing that can be learned from.
-        ConfigError: there is no such reader.
+        ConfigError: there is no such source.
     """
     path = Path(data)
-    chosen = _recognise(path) if format == "auto" else format
-    if chosen == "beetles":
-        photos = read_beetles()
-    elif not path.exists():
-        raise DataError(f"data {str(data)!r} does not exist; give a folder of class folders, a manifest, or `beetles`")
-    elif chosen == "folder":
-        photos = read_folder(path)
-    elif chosen == "manifest":
-        photos = read_manifest(path)
-    elif chosen == "lists":
-        photos = read_lists(path)
-    else:
-        raise ConfigError(f"format is {format!r}; accepted: auto, {', '.join(READERS)}")
-    photos = assign_splits(photos, config=config, seed=seed)
+    name = _recognise(path) if format == "auto" else format
+    if name not in SOURCES:
+        raise ConfigError(f"format is {format!r}; accepted: auto, {', '.join(SOURCES)}")
+    if name != "beetles" and not path.exists():
+        raise _nothing_there(path)
+    photos = assign_splits(SOURCES[name].read(path), config=config, seed=seed)
     check_photos(photos)
     return photos
 
@@ -70,12 +78,13 @@ def find_photos(wanted: list[str]) -> list[str]:
 
 
 def _recognise(path: Path) -> str:
-    if str(path) == "beetles" and not path.exists():
-        return "beetles"
-    if path.is_file():
-        if path.suffix.lower() not in MANIFEST_SUFFIXES:
-            raise DataError(
-                f"data {str(path)!r} is a file; accepted: a folder, or a manifest ({', '.join(MANIFEST_SUFFIXES)})"
-            )
-        return "manifest"
-    return "lists" if has_lists(path) else "folder"
+    for name, source in SOURCES.items():
+        if source.recognises(path):
+            return name
+    if not path.exists():
+        raise _nothing_there(path)
+    raise DataError(f"data {str(path)!r} is a file; accepted: a folder, or a manifest ({', '.join(MANIFEST_SUFFIXES)})")
+
+
+def _nothing_there(path: Path) -> DataError:
+    return DataError(f"data {str(path)!r} does not exist; give a folder of class folders, a manifest, or `beetles`")

@@ -14,6 +14,11 @@ MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl")
 BOX = ("x1", "y1", "x2", "y2")
 
 
+def is_manifest(path: Path) -> bool:
+    """Whether this is a file with a manifest's suffix."""
+    return path.is_file() and path.suffix.lower() in MANIFEST_SUFFIXES
+
+
 def read_manifest(file: Path) -> PhotoSet:
     """Reads a CSV, TSV or JSONL manifest; its paths are relative to the folder it lies in.
 
