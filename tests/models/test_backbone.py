@@ -2,6 +2,8 @@
 
 import os
 import re
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +282,20 @@ def test_hugging_face_offline_gives_the_same_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ConfigError, match=UNREACHABLE):
         Backbone("test_resnet", pretrained=True)
+
+
+def test_where_no_name_resolves_the_cache_is_asked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_such_name(*_where: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=UNREACHABLE):
+        Backbone("test_resnet", pretrained=True)
+    assert time.monotonic() - started < 5, "Hugging Face tries again for 46 seconds"
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
 def test_a_network_that_nobody_pretrained_is_not_silently_left_random() -> None:
