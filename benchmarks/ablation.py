@@ -81,13 +81,28 @@ def write(found: dict[str, dict[int, dict[str, Any]]]) -> None:
     head = {"command": "python benchmarks/ablation.py", "recipe": "recipes/demo.yaml", "common": COMMON}
     text = json.dumps({**head, "variants": figures}, indent=1) + "\n"
     (RESULTS / "ablation.json").write_text(text, encoding="utf-8")
-    rows = [["variant", "seeds", "mixture", "experts", "plain mean", "oracle"]]
+    rows = [["variant", "seeds", "mixture", "minus the default's", "experts", "plain mean", "oracle"]]
     for name, row in figures.items():
         if row["seeds"]:
             experts = " / ".join(spread(column) for column in zip(*row["experts_top1"], strict=True))
             parts = [spread(row[key]) for key in ("mixture_top1", "mean_top1", "oracle_top1")]
-            rows.append([name, str(len(row["seeds"])), f"**{parts[0]}**", experts, *parts[1:]])
+            rows.append(
+                [
+                    name,
+                    str(len(row["seeds"])),
+                    f"**{parts[0]}**",
+                    _beside(runs=found[name], default=found["default"]),
+                    experts,
+                    *parts[1:],
+                ]
+            )
     write_table("ablation", rows)
+
+
+def _beside(runs: dict[int, dict[str, Any]], default: dict[int, dict[str, Any]]) -> str:
+    """How far a variant is from the default, seed by seed: mean and standard deviation of the differences."""
+    both = sorted(runs.keys() & default.keys())
+    return spread(runs[seed]["mixture_top1"] - default[seed]["mixture_top1"] for seed in both) if both else ""
 
 
 if __name__ == "__main__":
