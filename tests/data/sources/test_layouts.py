@@ -10,7 +10,7 @@ import pytest
 
 from mge.config import DataConfig
 from mge.data.records import PhotoSet
-from mge.data.sources import SOURCES, read_photos
+from mge.data.sources import read_photos
 from mge.errors import DataError
 from tests import archives
 
@@ -27,11 +27,11 @@ class Case(NamedTuple):
     photo: str  # of which the next two lines speak
     label: str
     box: tuple[float, float, float, float] | None
-    needed: tuple[str, ...]  # below the folder that the test writes to
+    needed: tuple[str, ...]  # without any of these it cannot be read
+    home: str = "."  # where those lie, below the folder that the test writes to
 
 
 CUB_FILES = ("images.txt", "image_class_labels.txt", "classes.txt", "train_test_split.txt", "bounding_boxes.txt")
-BIRD_FILES = tuple(f"CUB_200_2011/{name}" for name in (*CUB_FILES, "images"))
 CAR_NAMES = ("AM General Hummer SUV 2000", "Ram C/V Cargo Van Minivan 2012")
 DATA = "fgvc-aircraft-2013b/data"
 
@@ -39,13 +39,14 @@ CASES = {
     "cub": Case(
         archives.write_cub, "CUB-200-2011, text files of the archive", (4, 0, 2),
         ("001.Black_footed_Albatross", "002.Laysan_Albatross"),
-        "images/002.Laysan_Albatross/Laysan_Albatross_0002_2.jpg", "002.Laysan_Albatross", (5, 2, 10, 6), BIRD_FILES,
+        "images/002.Laysan_Albatross/Laysan_Albatross_0002_2.jpg", "002.Laysan_Albatross", (5, 2, 10, 6),
+        (*CUB_FILES, "images"), "CUB_200_2011",
     ),
     "nabirds": Case(
         archives.write_nabirds, "NABirds, text files of the archive", (6, 0, 3),
         ("Osprey", "Common Eider (Adult male)", "Common Eider (Female/juvenile)"),
         "images/0314/0000000421dc4d0cbfe14cae3c85c829.jpg", "Common Eider (Adult male)", (4, 1, 7, 6),
-        tuple(f"nabirds/{name}" for name in (*CUB_FILES, "hierarchy.txt", "images")),
+        (*CUB_FILES, "hierarchy.txt", "images"), "nabirds",
     ),
     "cars with a devkit": Case(
         archives.write_cars_devkit, "Stanford Cars, cars_train, cars_test, devkit", (3, 0, 2), CAR_NAMES,
@@ -60,12 +61,8 @@ CASES = {
     "aircraft": Case(
         archives.write_aircraft, "FGVC-Aircraft, by variant", (3, 3, 3), ("737-200", "737-300", "A310"),
         "images/0000012.jpg", "737-300", (2, 0, 12, 8),
-        tuple(
-            f"{DATA}/{name}" for name in (
-                "images", "variants.txt", "images_box.txt", "images_variant_train.txt", "images_variant_val.txt",
-                "images_variant_test.txt", "images_family_val.txt", "images_manufacturer_test.txt",
-            )
-        ),
+        ("images", "variants.txt", "images_box.txt", "images_variant_train.txt", "images_variant_val.txt",
+         "images_variant_test.txt", "images_family_val.txt", "images_manufacturer_test.txt"), DATA,
     ),
     "dogs": Case(
         archives.write_dogs, "Stanford Dogs, Images, lists, Annotation", (4, 0, 2),
@@ -86,7 +83,7 @@ CASES = {
     "food": Case(
         archives.write_food, "Food-101, images, meta", (4, 0, 2), ("apple_pie", "baby_back_ribs"),
         "images/baby_back_ribs/1014775.jpg", "baby_back_ribs", None,
-        tuple(f"food-101/{name}" for name in ("images", "meta/train.txt", "meta/test.txt", "meta/classes.txt")),
+        ("images", "meta/train.txt", "meta/test.txt", "meta/classes.txt"), "food-101",
     ),
     "inaturalist": Case(
         archives.write_inaturalist, "inat, COCO-like JSON, val*.json for testing", (4, 0, 2),
@@ -125,18 +122,14 @@ MISSING = [(name, needed) for name, case in CASES.items() for needed in case.nee
 @pytest.mark.parametrize(("name", "needed"), MISSING)
 def test_a_half_unpacked_archive_names_what_is_missing_and_what_to_do(name: str, needed: str, tmp_path: Path) -> None:
     home = write(CASES[name], tmp_path)
-    if (home / needed).is_dir():
-        shutil.rmtree(home / needed)
+    place = home / CASES[name].home / needed
+    if place.is_dir():
+        shutil.rmtree(place)
     else:
-        (home / needed).unlink()
-    said = {"train.json": "train*.json", "val.json": "val*.json"}.get(needed, needed.split("/", maxsplit=1)[-1])
-    if said == "data/images" or name == "aircraft":
-        said = needed.removeprefix(f"{DATA}/")
-    with pytest.raises(DataError, match=re.escape(said.removeprefix("devkit/"))) as error:
+        place.unlink()
+    said = {"train.json": "train*.json", "val.json": "val*.json"}.get(needed, needed)
+    with pytest.raises(DataError, match=f"^.* lacks the (file|folder) {re.escape(said)}.*; .*unpack .*$"):
         read_photos(home, config=OFFICIAL)
-    assert "lacks the" in str(error.value)
-    assert "unpack" in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -174,11 +167,11 @@ def test_archives_without_a_folder_of_their_own_are_found_in_the_one_that_torchv
     assert len(read_photos(tmp_path, config=OFFICIAL).records) == sum(case.counts)
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name not in ("beetles", "manifest", "lists", "folder")])
+@pytest.mark.parametrize(
+    "name", [*dict.fromkeys(name.split()[0] for name in CASES), "aircraft-family", "aircraft-manufacturer"]
+)
 def test_a_named_format_says_what_it_misses_where_it_finds_nothing(name: str, tmp_path: Path) -> None:
-    if name in ("lists", "tables"):
-        return
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=r"lacks the (file|folder)"):
         read_photos(tmp_path, config=OFFICIAL, format=name)
 
 
@@ -251,18 +244,6 @@ def test_pets_have_their_species_above_them_and_heads_only_where_somebody_drew_t
     assert all(record.box_xyxy is None for record in photos.split("test"))
 
 
-def test_inaturalist_has_its_taxonomy_and_no_name_twice(tmp_path: Path) -> None:
-    archives.write_inaturalist(tmp_path)
-    parents = read_photos(tmp_path, config=OFFICIAL).parents
-    birds = ["Prunella collaris", "Prunella", "Prunellidae", "Passeriformes", "Aves", "Chordata", "Animalia"]
-    plants = ["Prunella vulgaris", "Prunella (Lamiaceae)", "Lamiaceae", "Lamiales", "Magnoliopsida"]
-    if parents["Prunella vulgaris"] == "Prunella":
-        birds[1], plants[1] = "Prunella (Prunellidae)", "Prunella"
-    for chain in (birds, [*plants, "Tracheophyta", "Plantae"]):
-        assert [parents[name] for name in chain[:-1]] == chain[1:]
-    assert len(parents) == 12
-
-
 def test_lists_of_dogs_may_lie_beside_the_photos(tmp_path: Path) -> None:
     archives.write_dogs(tmp_path)
     for file in (tmp_path / "lists").iterdir():
@@ -276,3 +257,44 @@ def test_labels_of_test_cars_may_lie_in_the_devkit(tmp_path: Path) -> None:
     name = "cars_test_annos_withlabels.mat"
     (tmp_path / name).rename(tmp_path / "devkit" / name)
     assert len(read_photos(tmp_path, config=OFFICIAL).split("test")) == 2
+
+
+WRONG = [
+    ("cub", "CUB_200_2011/images.txt", "1 ../../x.jpg", r"image 1 names '\.\./\.\./x\.jpg', which is no file below"),
+    ("cub", "CUB_200_2011/images.txt", "1 /etc/passwd", "image 1 names '/etc/passwd', which is no file below"),
+    ("cub", "CUB_200_2011/images.txt", "1", "line 1 is '1'; expected: image id, path"),
+    ("cub", "CUB_200_2011/image_class_labels.txt", "2 1", r"image_class_labels\.txt has no line for '1'"),
+    ("cub", "CUB_200_2011/image_class_labels.txt", "1 7\n2 1", "gives 1 the class 7, which classes.txt does not name"),
+    ("cub", "CUB_200_2011/train_test_split.txt", "1 yes\n2 1", "has 'yes' for 1; accepted: 1"),
+    ("cub", "CUB_200_2011/bounding_boxes.txt", "1 5 5 0 4\n2 1 1 1 1", "image 1 has the box .* which is empty"),
+    ("nabirds", "nabirds/hierarchy.txt", "295 77", r"hierarchy\.txt names the class 77"),
+    ("aircraft", f"{DATA}/images_variant_val.txt", "0000001 Concorde", "the variant 'Concorde'"),
+    ("pets", "annotations/test.txt", "Abyssinian_3 2 1 1\namerican_bulldog_3 2 2 1", "has the class id 2"),
+    ("pets", "annotations/test.txt", "Abyssinian_3 1 2 1", "has the species 2"),
+    ("food", "food-101/meta/test.txt", "gruel/1", "line 1 has the dish 'gruel'"),
+    ("dogs", "Annotation/n02085620-Chihuahua/n02085620_7", "<!DOCTYPE a><a/>", "declares a document type"),
+]
+
+
+@pytest.mark.parametrize(("name", "place", "content", "match"), WRONG)
+def test_files_that_make_no_sense_are_refused_with_the_place(
+    name: str, place: str, content: str, match: str, tmp_path: Path
+) -> None:
+    home = write(CASES[name], tmp_path)
+    (home / place).write_text(content)
+    with pytest.raises(DataError, match=match):
+        read_photos(home, config=OFFICIAL)
+
+
+def test_a_car_or_flower_of_a_class_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    archives.write_cars_devkit(tmp_path / "cars")
+    archives.write_mat(tmp_path / "cars" / "devkit" / "cars_meta.mat", {"class_names": archives.cells(["a Hummer"])})
+    with pytest.raises(DataError, match=r"photo 00002\.jpg has the class 2; accepted: 1 to 1"):
+        read_photos(tmp_path / "cars", config=OFFICIAL)
+    archives.write_flowers(tmp_path / "flowers")
+    archives.write_mat(tmp_path / "flowers" / "imagelabels.mat", {"labels": [[103, 1, 1]]})
+    with pytest.raises(DataError, match="gives photo 1 the class 103; accepted: 1 to 102"):
+        read_photos(tmp_path / "flowers", config=OFFICIAL)
+    archives.write_mat(tmp_path / "flowers" / "imagelabels.mat", {"labels": [[1]]})
+    with pytest.raises(DataError, match="trnid has photo 2; accepted: 1 to 1"):
+        read_photos(tmp_path / "flowers", config=OFFICIAL)

@@ -58,11 +58,11 @@ def read_manufacturers(data: Path) -> PhotoSet:
 def _read_level(data: Path, level: Level) -> PhotoSet:
     archive = AIRCRAFT.open(data)
     names = [line for _, line in archive.lines(NAMES[level])]
-    boxes = archive.table("images_box.txt", columns="image, x1, y1, x2, y2")
+    boxes = archive.table("images_box.txt", columns=("image", "x1", "y1", "x2", "y2"))
     photos = archive.files_in("images")
     records = []
     for split in SPLITS:
-        labels = archive.table(f"images_{level}_{split}.txt", columns=f"image, {level}")
+        labels = archive.table(f"images_{level}_{split}.txt", columns=("image", level))
         for image, (label,) in labels.rows.items():
             where = f"{labels.file}, image {image}"
             if label not in names:
@@ -97,5 +97,5 @@ def _parents(archive: Archive, level: Level) -> dict[str, str]:
 
 def _labels(archive: Archive, level: Level) -> Mapping[str, str]:
     """The label of each photo at a level."""
-    tables = [archive.table(f"images_{level}_{split}.txt", columns=f"image, {level}") for split in SPLITS]
+    tables = [archive.table(f"images_{level}_{split}.txt", columns=("image", level)) for split in SPLITS]
     return {image: label for table in tables for image, (label,) in table.rows.items()}

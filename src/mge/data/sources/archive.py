@@ -122,22 +122,21 @@ class Archive:
             if line.strip():
                 yield f"{file}, line {number}", line.strip()
 
-    def table(self, place: str, *, columns: str) -> Table:
+    def table(self, place: str, *, columns: Sequence[str]) -> Table:
         """A text file with one row a thing, its values between spaces; the last one may have spaces in it.
 
         Args:
             place: The file.
-            columns: What stands in it, between commas, for the error message; the first is the id.
+            columns: What stands in it, for the error message; the first is the id.
 
         Raises:
             DataError: there is no such file, a line has other columns, or an id comes twice.
         """
-        width = columns.count(",") + 1
         rows: dict[str, tuple[str, ...]] = {}
         for where, line in self.lines(place):
-            key, *values = line.split(maxsplit=width - 1)
-            if len(values) != width - 1:
-                raise DataError(f"{where} is {line!r}; expected: {columns}")
+            key, *values = line.split(maxsplit=len(columns) - 1)
+            if len(values) != len(columns) - 1:
+                raise DataError(f"{where} is {line!r}; expected: {', '.join(columns)}")
             if key in rows:
                 raise DataError(f"{where} speaks of {key!r} a second time; expected one line for each")
             rows[key] = tuple(values)

@@ -29,7 +29,7 @@ def read_cub(data: Path) -> PhotoSet:
         DataError: a file is missing, or two files contradict each other.
     """
     archive = CUB.open(data)
-    names = {key: name for key, (name,) in archive.table("classes.txt", columns="class id, name").rows.items()}
+    names = {key: name for key, (name,) in archive.table("classes.txt", columns=("class id", "name")).rows.items()}
     return archive.photo_set("text files of the archive", names.values(), _read_records(archive, names))
 
 
@@ -42,12 +42,12 @@ def read_nabirds(data: Path) -> PhotoSet:
         DataError: a file is missing, two files contradict each other, or the hierarchy runs in circles.
     """
     archive = NABIRDS.open(data)
-    names = {key: name for key, (name,) in archive.table("classes.txt", columns="class id, name").rows.items()}
-    labels = archive.table("image_class_labels.txt", columns="image id, class id")
+    names = {key: name for key, (name,) in archive.table("classes.txt", columns=("class id", "name")).rows.items()}
+    labels = archive.table("image_class_labels.txt", columns=("image id", "class id"))
     used = {label for (label,) in labels.rows.values()}
     finest_first = sorted(names.items(), key=lambda item: item[0] not in used)
     names = distinct_names((key, name, f"class {key}") for key, name in finest_first)
-    hierarchy = archive.table("hierarchy.txt", columns="class id, id of the coarser class")
+    hierarchy = archive.table("hierarchy.txt", columns=("class id", "id of the coarser class"))
     parents = _ancestors(used, {child: parent for child, (parent,) in hierarchy.rows.items()}, file=hierarchy.file)
     unnamed = [key for key in (*parents, *parents.values()) if key not in names]
     if unnamed:
@@ -61,10 +61,10 @@ def read_nabirds(data: Path) -> PhotoSet:
 
 def _read_records(archive: Archive, names: Mapping[str, str]) -> list[Record]:
     """The photos of images.txt in its order, with what the files beside it say of each."""
-    images = archive.table("images.txt", columns="image id, path")
-    labels = archive.table("image_class_labels.txt", columns="image id, class id")
-    splits = archive.table("train_test_split.txt", columns="image id, 1 for training or 0 for testing")
-    boxes = archive.table("bounding_boxes.txt", columns="image id, x, y, width, height")
+    images = archive.table("images.txt", columns=("image id", "path"))
+    labels = archive.table("image_class_labels.txt", columns=("image id", "class id"))
+    splits = archive.table("train_test_split.txt", columns=("image id", "1 for training or 0 for testing"))
+    boxes = archive.table("bounding_boxes.txt", columns=("image id", "x", "y", "width", "height"))
     photos = archive.files_in("images")
     records = []
     for image, (name,) in images.rows.items():

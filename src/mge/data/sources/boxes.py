@@ -83,8 +83,8 @@ class _PlainTree(ElementTree.TreeBuilder):
 def _four_numbers(values: Sequence[object], *, where: str) -> Box:
     try:
         x1, y1, x2, y2 = (float(str(value)) for value in values)
-    except ValueError as error:
-        raise DataError(f"{where} has the box {list(values)}; expected four numbers") from error
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where} has the box {values!r}; expected four numbers") from error
     return x1, y1, x2, y2
 
 
@@ -92,5 +92,5 @@ def _checked(box: Box, *, values: Sequence[object], where: str) -> Box:
     """The box without what sticks out of the photo on the left and at the top."""
     x1, y1, x2, y2 = max(box[0], 0.0), max(box[1], 0.0), box[2], box[3]
     if not (x1 < x2 < math.inf and y1 < y2 < math.inf):
-        raise DataError(f"{where} has the box {list(values)}, which is empty; expected one with an area, in pixels")
+        raise DataError(f"{where} has the box {values!r}, which is empty; expected one with an area, in pixels")
     return x1, y1, x2, y2

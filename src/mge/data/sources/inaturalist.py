@@ -26,9 +26,7 @@ Row = Mapping[str, Any]
 
 def is_inaturalist(folder: Path) -> bool:
     """Whether a folder holds such JSON files, or one of the two."""
-    return folder.is_dir() and any(
-        file.is_file() and _is_coco(file) for pattern in PATTERNS.values() for file in folder.glob(pattern)
-    )
+    return folder.is_dir() and any(_coco_files(folder, pattern) for pattern in PATTERNS.values())
 
 
 def read_inaturalist(folder: Path) -> PhotoSet:
@@ -64,17 +62,21 @@ def read_inaturalist(folder: Path) -> PhotoSet:
                     tuple(records), parents)  # fmt: skip
 
 
-def _is_coco(file: Path) -> bool:
+def _coco_files(folder: Path, pattern: str) -> list[Path]:
+    """The files of a name that hold such JSON: train2018_locations.json, which may lie beside them, does not."""
+    return sorted(file for file in folder.glob(pattern) if file.is_file() and _begins_as_coco(file))
+
+
+def _begins_as_coco(file: Path) -> bool:
     """Whether a file begins as such a file does; reading a gigabyte of it to be sure would take too long."""
     with file.open("rb") as stream:
         return FIRST_KEY.match(stream.read(1000)) is not None
 
 
 def _only_file(folder: Path, pattern: str) -> Path:
-    matching = sorted(file for file in folder.glob(pattern) if file.is_file())
-    files = [file for file in matching if _is_coco(file)] or matching  # beside them may lie train2018_locations.json
+    files = _coco_files(folder, pattern)
     if not files:
-        raise DataError(f"{str(folder)!r} lacks the file {pattern}; {ADVICE}")
+        raise DataError(f"{str(folder)!r} lacks the file {pattern} with images, annotations, categories; {ADVICE}")
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise DataError(f"{str(folder)!r} has {names}; keep one {pattern} in it, and put the others elsewhere")

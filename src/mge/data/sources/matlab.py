@@ -1,6 +1,5 @@
 """MATLAB's .mat files: cell arrays of text, arrays of numbers, arrays of structures."""
 
-import io
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -69,7 +68,7 @@ def _read(file: Path, variable: str) -> list[Any]:
     if not content or _inflated_bytes(content) > MAX_BYTES:
         raise DataError(f"{file} is empty, or unfolds into more than {MAX_BYTES:,} bytes; expected an annotation file")
     try:
-        variables = scipy.io.loadmat(io.BytesIO(content), simplify_cells=True, variable_names=[variable])
+        variables = scipy.io.loadmat(file, simplify_cells=True, variable_names=[variable])
     except DAMAGES as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"{file} cannot be read as a .mat file: {reason}; download it again") from error

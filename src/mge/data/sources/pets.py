@@ -31,7 +31,7 @@ def read_pets(data: Path) -> PhotoSet:
     parents: dict[str, str] = {}
     records = []
     for split, place in LISTS.items():
-        table = archive.table(place, columns="image, class id, species (1 cat, 2 dog), number of the breed")
+        table = archive.table(place, columns=("image", "class id", "species (1 cat, 2 dog)", "number of the breed"))
         for image, (number, species, _) in table.rows.items():
             where = f"{table.file}, image {image}"
             label = image.rsplit("_", 1)[0]
