@@ -267,6 +267,7 @@ WRONG = [
     ("cub", "CUB_200_2011/image_class_labels.txt", "1 7\n2 1", "gives 1 the class 7, which classes.txt does not name"),
     ("cub", "CUB_200_2011/train_test_split.txt", "1 yes\n2 1", "has 'yes' for 1; accepted: 1"),
     ("cub", "CUB_200_2011/bounding_boxes.txt", "1 5 5 0 4\n2 1 1 1 1", "image 1 has the box .* which is empty"),
+    ("cub", "CUB_200_2011/classes.txt", "1 wren\n2 wren", "has two classes called 'wren'"),
     ("nabirds", "nabirds/hierarchy.txt", "295 77", r"hierarchy\.txt names the class 77"),
     ("aircraft", f"{DATA}/images_variant_val.txt", "0000001 Concorde", "the variant 'Concorde'"),
     ("pets", "annotations/test.txt", "Abyssinian_3 2 1 1\namerican_bulldog_3 2 2 1", "has the class id 2"),

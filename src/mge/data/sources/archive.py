@@ -146,9 +146,18 @@ class Archive:
         self, source: str, class_names: Iterable[str], records: Sequence[Record], *,
         parents: Mapping[str, str] | None = None,
     ) -> PhotoSet:  # fmt: skip
-        """The photos, with those of the classes, in the archive's order, that have any."""
+        """The photos, with those of the classes, in the archive's order, that have any.
+
+        Raises:
+            DataError: two classes have the same name.
+        """
         used = {record.label for record in records}
         names = tuple(name for name in class_names if name in used)
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise DataError(
+                f"{self.name} in {str(self.folder)!r} has two classes called {twice[0]!r}; rename one of them"
+            )
         return PhotoSet(self.name, source, names, tuple(records), parents or {})
 
     def _first(self, places: Sequence[str], *, is_there: Callable[[Path], bool], kind: str) -> Path:
