@@ -49,6 +49,7 @@ class PhotoSet:
         class_names: The classes, in the order of the logits.
         records: The photos.
         parents: The coarser class of each class, where the data has a hierarchy; a coarser class may have a parent too.
+        held_out: The splits that the data left open, so that `assign_splits` chose their photos.
     """
 
     name: str
@@ -56,6 +57,7 @@ class PhotoSet:
     class_names: tuple[str, ...]
     records: tuple[Record, ...]
     parents: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    held_out: tuple[Split, ...] = ()
 
     def split(self, name: Split) -> tuple[Record, ...]:
         """The photos of one split."""
@@ -70,12 +72,14 @@ def assign_splits(photos: PhotoSet, *, config: DataConfig, seed: int) -> PhotoSe
     """
     has_splits = any(record.split for record in photos.records)
     records = list(photos.records)
+    held_out: tuple[Split, ...] = () if has_splits else ("test",)
     if not has_splits:
         records = _hold_out(records, source=None, target="test", fraction=config.test_fraction, seed=seed)
     records = [dataclasses.replace(record, split=record.split or "train") for record in records]
     if not any(record.split == "val" for record in records):
+        held_out = ("val", *held_out)
         records = _hold_out(records, source="train", target="val", fraction=config.val_fraction, seed=seed + 1)
-    return dataclasses.replace(photos, records=tuple(records))
+    return dataclasses.replace(photos, records=tuple(records), held_out=held_out)
 
 
 def check_photos(photos: PhotoSet) -> None:

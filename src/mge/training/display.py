@@ -7,6 +7,10 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mge.data.records import PhotoSet, Split
+
+SPLIT_NAMES: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
+
 
 class Display:
     """A progress bar with each expert's loss and accuracy, and one line for each epoch that is done.
@@ -59,6 +63,16 @@ class Display:
         if "val_top1_mixture" in row:
             line += f"  validation {row['val_top1_mixture']:.1f} %"
         self.console.print(f"{line}  {row['seconds']:.0f} s, {row['data_wait_percent']:.0f} % waiting for data")
+
+
+def announce(photos: PhotoSet, *, console: Console | None = None) -> None:
+    """Writes which layout the photos were read from, and how many there are of what."""
+    console = console or Console(highlight=False, markup=False, soft_wrap=True)
+    parts = []
+    for split, name in SPLIT_NAMES.items():
+        count = len(photos.split(split))
+        parts.append(f"{count:,} {name}" + (" (held out)" if count and split in photos.held_out else ""))
+    console.print(f"{photos.name}, {photos.source}: {', '.join(parts)} photos of {len(photos.class_names):,} classes")
 
 
 def _loss_and_accuracy(row: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from mge.report.tables import PICTURE, print_summary
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from mge.storage.run_folder import Run, open_run
 from mge.training.baselines import Plan, plan_baselines
-from mge.training.display import Display
+from mge.training.display import Display, announce
 from mge.training.explanation import explain_photos
 from mge.training.loop import Training
 from mge.training.measure import answer_photos, measure
@@ -145,6 +145,8 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool)
     try:
         with fabric.rank_zero_first():  # one process draws the beetles, the others find them
             photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
+        if fabric.is_global_zero:
+            announce(photos)
         session = Session(fabric, photos, data_config, config)
         plain = {
             f"{name}_top1": session.baseline(name, plan, run=run)

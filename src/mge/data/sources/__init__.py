@@ -8,10 +8,18 @@ from typing import NamedTuple
 
 from mge.config import DataConfig
 from mge.data.records import PhotoSet, assign_splits, check_photos
+from mge.data.sources.aircraft import AIRCRAFT, read_families, read_manufacturers, read_variants
 from mge.data.sources.beetles import is_beetles, read_beetles
+from mge.data.sources.birds import CUB, is_nabirds, read_cub, read_nabirds
+from mge.data.sources.cars import CARS, read_cars
+from mge.data.sources.dogs import DOGS, read_dogs
+from mge.data.sources.flowers import FLOWERS, read_flowers
 from mge.data.sources.folder import SUFFIXES, is_junk, read_folder, walk
+from mge.data.sources.food import FOOD, read_food
+from mge.data.sources.inaturalist import is_inaturalist, read_inaturalist
 from mge.data.sources.lists import has_lists, read_lists
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manifest
+from mge.data.sources.pets import PETS, read_pets
 from mge.errors import ConfigError, DataError
 
 
@@ -26,6 +34,17 @@ class Source(NamedTuple):
 SOURCES: dict[str, Source] = {
     "beetles": Source(is_beetles, read_beetles),
     "manifest": Source(is_manifest, read_manifest),
+    "nabirds": Source(is_nabirds, read_nabirds),  # before cub, whose files it has and more
+    "cub": Source(CUB.is_in, read_cub),
+    "cars": Source(CARS.is_in, read_cars),
+    "aircraft": Source(AIRCRAFT.is_in, read_variants),
+    "aircraft-family": Source(AIRCRAFT.is_in, read_families),  # by its name only, as the next: aircraft comes first
+    "aircraft-manufacturer": Source(AIRCRAFT.is_in, read_manufacturers),
+    "dogs": Source(DOGS.is_in, read_dogs),
+    "flowers": Source(FLOWERS.is_in, read_flowers),
+    "pets": Source(PETS.is_in, read_pets),
+    "food": Source(FOOD.is_in, read_food),
+    "inaturalist": Source(is_inaturalist, read_inaturalist),
     "lists": Source(has_lists, read_lists),
     "folder": Source(Path.is_dir, read_folder),
 }

@@ -1,0 +1,101 @@
+"""FGVC-Aircraft, at its three levels: variant, family, manufacturer.
+
+The photos are taken as they are, with the banner of 20 pixels at the bottom that names the photographer: so does
+torchvision, and with it most of what is published. Who wants it gone cuts it off the files.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from mge.data.records import PhotoSet, Record, Split
+from mge.data.sources.archive import Archive, Layout, distinct_names
+from mge.data.sources.boxes import box_from_edges
+from mge.errors import DataError
+
+Level = Literal["variant", "family", "manufacturer"]
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+NAMES: dict[Level, str] = {"variant": "variants.txt", "family": "families.txt", "manufacturer": "manufacturers.txt"}
+LEVELS = tuple(NAMES)
+AIRCRAFT = Layout(
+    "FGVC-Aircraft",
+    ("data", "fgvc-aircraft-2013b/data"),
+    ("images_box.txt", "images_variant_train.txt"),
+    "unpack fgvc-aircraft-2013b.tar.gz again",
+)
+
+
+def read_variants(data: Path) -> PhotoSet:
+    """Reads FGVC-Aircraft with the variants as classes, as most publications do; above them lie families and makers.
+
+    Raises:
+        DataError: a file is missing, or two files contradict each other.
+    """
+    return _read_level(data, "variant")
+
+
+def read_families(data: Path) -> PhotoSet:
+    """Reads FGVC-Aircraft with the families as classes.
+
+    Raises:
+        DataError: a file is missing, or two files contradict each other.
+    """
+    return _read_level(data, "family")
+
+
+def read_manufacturers(data: Path) -> PhotoSet:
+    """Reads FGVC-Aircraft with the manufacturers as classes.
+
+    Raises:
+        DataError: a file is missing, or two files contradict each other.
+    """
+    return _read_level(data, "manufacturer")
+
+
+def _read_level(data: Path, level: Level) -> PhotoSet:
+    archive = AIRCRAFT.open(data)
+    names = [line for _, line in archive.lines(NAMES[level])]
+    boxes = archive.table("images_box.txt", columns=("image", "x1", "y1", "x2", "y2"))
+    photos = archive.files_in("images")
+    records = []
+    for split in SPLITS:
+        labels = archive.table(f"images_{level}_{split}.txt", columns=("image", level))
+        for image, (label,) in labels.rows.items():
+            where = f"{labels.file}, image {image}"
+            if label not in names:
+                raise DataError(f"{where} has the {level} {label!r}, which {NAMES[level]} does not name")
+            box = box_from_edges(boxes.row(image), first_pixel=1, where=f"{boxes.file}, image {image}")
+            records.append(Record(photos.find(f"{image}.jpg", where=where), label, split, box))
+    return archive.photo_set(f"by {level}", names, records, parents=_parents(archive, level))
+
+
+def _parents(archive: Archive, level: Level) -> dict[str, str]:
+    """Who lies above whom, from the labels that a photo has at each level.
+
+    A coarser class that is called the same as a finer one (the family `A310` of the variant `A310`) gets its level
+    behind the name. A class whose photos have several classes above them has no parent.
+    """
+    levels = LEVELS[LEVELS.index(level) :]
+    labels = {each: _labels(archive, each) for each in levels}
+    names = distinct_names(
+        ((each, name), name, each) for each in levels for name in dict.fromkeys(labels[each].values())
+    )
+    parents: dict[str, str] = {}
+    for finer, coarser in pairwise(levels):
+        above = defaultdict(set)
+        for image, name in labels[finer].items():
+            above[name].add(labels[coarser].get(image))
+        for name, candidates in above.items():
+            parent = next(iter(candidates))
+            if len(candidates) == 1 and parent is not None:
+                parents[names[finer, name]] = names[coarser, parent]
+    return parents
+
+
+def _labels(archive: Archive, level: Level) -> Mapping[str, str]:
+    """The label of each photo at a level."""
+    tables = [archive.table(f"images_{level}_{split}.txt", columns=("image", level)) for split in SPLITS]
+    return {image: label for table in tables for image, (label,) in table.rows.items()}

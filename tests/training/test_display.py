@@ -1,0 +1,28 @@
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from mge.data.records import PhotoSet, Record, Split
+from mge.training.display import announce
+
+
+def line(train: int, val: int = 0, test: int = 0) -> str:
+    counts: dict[Split, int] = {"train": train, "val": val, "test": test}
+    records = tuple(
+        Record(Path(f"{split}{number}.jpg"), "a[b]", split)
+        for split, count in counts.items()
+        for number in range(count)
+    )
+    held_out: tuple[Split, ...] = ("val",)
+    output = io.StringIO()
+    photos = PhotoSet("CUB-200-2011", "text files [of it]", ("a[b]",) * 200, records, held_out=held_out)
+    announce(photos, console=Console(file=output, markup=False, highlight=False, soft_wrap=True))
+    return output.getvalue()
+
+
+def test_a_run_says_what_it_reads_in_one_line() -> None:
+    assert line(train=1394, val=60, test=5) == (
+        "CUB-200-2011, text files [of it]: 1,394 training, 60 validation (held out), 5 test photos of 200 classes\n"
+    )
+    assert line(train=3) == "CUB-200-2011, text files [of it]: 3 training, 0 validation, 0 test photos of 200 classes\n"
