@@ -49,12 +49,15 @@ def resize_quickly(photo: Image.Image, *, side: int, config: DataConfig) -> Tens
 
     A value in some hundreds is off by 1 out of 255, where torch rounds otherwise than Pillow. Evaluation and answers
     keep to Pillow, which computes the same on every machine.
+
+    Returns:
+        uint8 (3, height, width), with channels last in memory, as Pillow has them and as resizing is quickest.
     """
     width, height = _resized_size(photo.size, side=side, config=config)
     pixels = torch.from_numpy(np.array(photo, dtype=np.uint8)).permute(2, 0, 1)
     if (width, height) != photo.size:
         pixels = functional.interpolate(pixels[None], (height, width), mode="bilinear", antialias=True)[0]
-    return pixels.contiguous()
+    return pixels
 
 
 def shorter_side(side: int, *, config: DataConfig) -> int:
@@ -109,6 +112,7 @@ def train_view(resized: Tensor, *, side: int, config: DataConfig, seed: int) -> 
     else:
         top, left = dice.randint(0, resized.shape[1] - side), dice.randint(0, resized.shape[2] - side)
         view = resized[:, top : top + side, left : left + side]
+    view = view.contiguous()  # what follows is quickest with channels first
     if config.flip and dice.random() < 0.5:
         view = view.flip(2)
     if config.randaugment:
