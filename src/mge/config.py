@@ -22,6 +22,7 @@ ZoomFrom = Literal["photo", "previous"]
 
 Resize = Literal["short", "squash"]
 
+Balance = Literal["none", "sampler", "loss"]
 Decay = Literal["cosine", "step"]
 Follow = Literal["true", "predicted"]
 Baseline = Literal["none", "same_view", "equal_compute", "both"]
@@ -133,6 +134,13 @@ class DataConfig(_Options):
         crop_fraction: Side of the square crop as a fraction of the resized photo. The paper crops 448 out of 512.
         flip: Whether training mirrors half of the photos.
         jitter: Strength of the random change of brightness, contrast and saturation in training, from 0 (none) to 1.
+        resized_crop: Smallest fraction of the photo's area that training may crop and enlarge to a view: a random
+            resized crop. 0 crops at one scale, as the paper does.
+        randaugment: Magnitude, up to 30, of two random changes of colour or shape in training (RandAugment). 0: none.
+        erasing: Probability that training overwrites a rectangle of a photo with noise.
+        mixup: Strength, often 0.2, with which training lays another photo of the batch over each. 0: not at all.
+        cutmix: Strength, often 1, with which training pastes a rectangle of another photo of the batch into each.
+            0: not at all. Where mixup is set too, each batch has one of the two.
         workers: Number of processes that decode photos. -1 chooses by the machine.
         cache: Whether resized photos are kept in memory: `auto` does where they fit well.
     """
@@ -143,6 +151,11 @@ class DataConfig(_Options):
     crop_fraction: float = 0.875
     flip: bool = True
     jitter: float = 0.0
+    resized_crop: float = 0.0
+    randaugment: int = 0
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     workers: int = -1
     cache: Literal["auto", "yes", "no"] = "auto"
 
@@ -151,6 +164,11 @@ class DataConfig(_Options):
         check_range("test_fraction", self.test_fraction, at_least=0, at_most=0.9)
         check_range("crop_fraction", self.crop_fraction, at_least=0.1, at_most=1)
         check_range("jitter", self.jitter, at_least=0, at_most=1)
+        check_range("resized_crop", self.resized_crop, at_least=0, at_most=1)
+        check_range("randaugment", self.randaugment, at_least=0, at_most=30)
+        check_range("erasing", self.erasing, at_least=0, at_most=1)
+        check_range("mixup", self.mixup, at_least=0, at_most=100)
+        check_range("cutmix", self.cutmix, at_least=0, at_most=100)
         check_range("workers", self.workers, at_least=-1)
 
 
@@ -179,6 +197,8 @@ class TrainConfig(_Options):
         decay: `cosine` to 0, or `step`: a tenth after each `decay_epochs`.
         decay_epochs: Length in epochs of a step of the `step` decay.
         label_smoothing: Probability mass given to the wrong classes by the classification terms.
+        balance: What makes up for rare classes: `sampler` shows every class equally often; `loss` weighs each photo in
+            the classification terms by how rare its class is; `none`: nothing.
         diversity: Which diversity term is added between consecutive experts.
         diversity_weight: Its weight.
         clip_norm: Largest gradient norm of an expert. 0 does not clip.
@@ -214,6 +234,7 @@ class TrainConfig(_Options):
     decay: Decay = "cosine"
     decay_epochs: int = 30
     label_smoothing: float = 0.0
+    balance: Balance = "none"
     diversity: Diversity = "paper"
     diversity_weight: float = 1.0
     clip_norm: float = 0.0
@@ -260,6 +281,11 @@ _PUBLISHED: dict[str, Any] = {
     "crop_fraction": 0.875,  # 448 out of 512
     "flip": True,
     "jitter": 0.0,
+    "resized_crop": 0.0,
+    "randaugment": 0,
+    "erasing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
     # The training
     "epochs": 100,
     "batch_size": 10,
@@ -275,6 +301,7 @@ _PUBLISHED: dict[str, Any] = {
     "decay": "step",
     "decay_epochs": 30,
     "label_smoothing": 0.0,
+    "balance": "none",
     "diversity_weight": 1.0,
     "clip_norm": 0.0,
     "accumulate": 1,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mge.core.losses import (
+    Blend,
     ExpertLoss,
     classification_loss,
     diversity_authors,
@@ -314,3 +315,53 @@ def test_a_mixture_is_float32_under_autocast(mix: Literal["logits", "probs"]) ->
         mixed = mix_experts(joint_logits, gate_probs, mix=mix)
     assert mixed.dtype == torch.float32
     torch.testing.assert_close(mixed, expected)
+
+
+# ---------------------------------------------------------------------------------------- blended photos, class weights
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5])
+def test_the_loss_of_a_blend_is_that_of_soft_labels(label_smoothing: float, share: float) -> None:
+    logits, _, labels = random_answers()
+    others = labels.roll(1)
+    soft = (1 - share) * torch.eye(5)[labels] + share * torch.eye(5)[others]
+    soft = (1 - label_smoothing) * soft + label_smoothing / 5
+    expected = -(soft.double() * logits.double().log_softmax(1)).sum(1).mean()
+    loss = classification_loss(logits, labels, label_smoothing=label_smoothing, blend=Blend(others, share))
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_a_photo_counts_by_the_weight_of_its_class_whatever_else_is_in_the_batch(label_smoothing: float) -> None:
+    logits, _, labels = random_answers(photos=6)
+    weights = torch.tensor([0.5, 3.0, 1.0, 0.25, 2.0])
+    naive = 0.0
+    for row, label in zip(logits.double().numpy(), labels.tolist(), strict=True):
+        one = reference.cross_entropy(row[None], [label], label_smoothing=label_smoothing)
+        naive += weights[label].item() * one / 6
+    loss = classification_loss(logits, labels, label_smoothing=label_smoothing, class_weights=weights)
+    assert float(loss) == pytest.approx(naive, rel=1e-5)
+    even = classification_loss(logits, labels, label_smoothing=label_smoothing, class_weights=torch.ones(5))
+    assert float(even) == pytest.approx(float(classification_loss(logits, labels, label_smoothing=label_smoothing)))
+
+
+def test_both_classes_of_a_blend_count_by_their_weights() -> None:
+    logits, _, labels = random_answers()
+    weights = torch.tensor([0.5, 3.0, 1.0, 0.25, 2.0])
+    blend = Blend(labels.roll(1), 0.4)
+    # With soft labels PyTorch weighs each class's part, and takes the mean over the photos.
+    soft = 0.6 * torch.eye(5)[labels] + 0.4 * torch.eye(5)[blend.labels]
+    expected = torch.nn.functional.cross_entropy(logits, soft, weight=weights)
+    assert float(classification_loss(logits, labels, blend=blend, class_weights=weights)) == pytest.approx(
+        float(expected), rel=1e-5
+    )
+
+
+def test_blend_and_weights_reach_the_classification_terms_and_not_the_diversity_term() -> None:
+    logits, former, labels = random_answers()
+    weights, blend = torch.tensor([0.5, 3.0, 1.0, 0.25, 2.0]), Blend(labels.roll(1), 0.4)
+    plain = expert_loss(answer(logits, logits, logits), former, labels)
+    terms = expert_loss(answer(logits, logits, logits), former, labels, blend=blend, class_weights=weights)
+    expected = classification_loss(logits, labels, blend=blend, class_weights=weights)
+    assert terms.large == terms.part == terms.joint == expected
+    assert terms.large != plain.large
+    assert terms.diversity == plain.diversity

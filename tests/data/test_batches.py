@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from mge.config import DataConfig
-from mge.data.batches import epoch_batches, load_batches
+from mge.data import batches as batches_module
+from mge.data.batches import epoch_batches, load_batches, num_workers
 from mge.data.dataset import PhotoDataset
 from mge.data.sources import read_photos
 from tests.photos import write_class_folders
@@ -52,7 +54,7 @@ def test_training_drops_what_does_not_fill_a_batch_but_never_everything() -> Non
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> PhotoDataset:
-    config = DataConfig(jitter=0.3, cache="no")
+    config = DataConfig(jitter=0.3, resized_crop=0.3, randaugment=9, erasing=0.5, cache="no")
     photos = read_photos(write_class_folders(tmp_path, per_class=4), config=config)
     return PhotoDataset(photos.split("train"), photos.class_names, side=32, config=config, train=True, seed=1)
 
@@ -73,3 +75,30 @@ def test_another_epoch_changes_the_pictures_of_training_and_not_those_of_evaluat
     assert not torch.equal(dataset[0, 0].image, dataset[1, 0].image)
     fixed = PhotoDataset(dataset.records, ("apple", "lime", "plum"), side=32, config=dataset.config, train=False)
     assert torch.equal(fixed[0, 0].image, fixed[1, 0].image)
+
+
+def test_workers_suit_the_machine_and_what_there_is_to_do(
+    dataset: PhotoDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chosen(config: DataConfig, *, train: bool = True) -> int:
+        photos = PhotoDataset(dataset.records, ("apple", "lime", "plum"), side=32, config=config, train=train)
+        return num_workers(config, photos)
+
+    monkeypatch.setattr(batches_module, "num_cores", lambda: 5)
+    assert chosen(DataConfig(cache="no")) == 5
+    assert chosen(DataConfig(cache="no", workers=3)) == 3
+    assert chosen(DataConfig(cache="yes")) == 0
+    assert chosen(DataConfig(cache="yes", randaugment=9)) == 5  # there is work left beside the decoding
+    assert chosen(DataConfig(cache="yes", randaugment=9), train=False) == 0
+    monkeypatch.setattr(batches_module, "num_cores", lambda: 64)
+    assert chosen(DataConfig(cache="no")) == 8
+
+
+@pytest.mark.parametrize(("batches_that_fit", "ahead"), [(1000, 4), (12, 3), (4, 1), (0, 1)])
+def test_workers_prepare_no_more_than_half_of_the_shared_memory_holds(
+    dataset: PhotoDataset, monkeypatch: pytest.MonkeyPatch, batches_that_fit: int, ahead: int
+) -> None:
+    monkeypatch.setattr(batches_module, "free_shared_memory", lambda: batches_that_fit * 3 * 32 * 32 * 2)
+    loader = load_batches(dataset, [[0, 1], [2]], epoch=0, workers=2)
+    assert isinstance(loader, DataLoader)
+    assert loader.prefetch_factor == ahead

@@ -103,3 +103,40 @@ def test_pictures_that_would_fill_the_memory_are_refused_before_they_are_decoded
     bomb = save(Image.new("1", (side, side)), tmp_path / "bomb.png")
     with pytest.raises(DataError, match="million"):
         open_photo(bomb)
+
+
+def smooth_jpeg(file: Path, width: int, height: int, *, orientation: int = 1, mode: str = "RGB") -> Path:
+    noise = np.random.default_rng(0).integers(0, 255, (height // 40, width // 40, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    large = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
+    return save(large, file, quality=92, exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("at_least", "expected"),
+    [(None, (640, 480)), (480, (640, 480)), (241, (640, 480)), (240, (320, 240)), (100, (160, 120)), (9, (80, 60))],
+)
+def test_a_jpeg_is_read_at_a_fraction_of_its_size_where_that_is_enough(
+    tmp_path: Path, at_least: int | None, expected: tuple[int, int]
+) -> None:
+    file = smooth_jpeg(tmp_path / "photo.jpg", 640, 480)
+    assert open_photo(file, at_least=at_least).size == expected
+
+
+def test_reading_at_a_fraction_keeps_photos_upright_and_in_colour(tmp_path: Path) -> None:
+    for mode in ("RGB", "L", "CMYK"):
+        photo = open_photo(smooth_jpeg(tmp_path / "photo.jpg", 640, 480, orientation=6, mode=mode), at_least=240)
+        assert (photo.size, photo.mode) == ((240, 320), "RGB")
+    png = save(gradient(), tmp_path / "photo.png")
+    assert np.array_equal(np.asarray(open_photo(png, at_least=4)), np.asarray(gradient()))
+
+
+def test_half_a_jpeg_twice_as_large_as_needed_looks_the_same_when_resized(tmp_path: Path) -> None:
+    file = smooth_jpeg(tmp_path / "photo.jpg", 1280, 960)
+    whole, half = (
+        np.asarray(open_photo(file, at_least=enough).resize((320, 240), Image.Resampling.BILINEAR), dtype=float)
+        for enough in (None, 480)
+    )
+    assert np.percentile(np.abs(whole - half), 99) <= 4
+    assert np.abs(whole - half).mean() < 1

@@ -1,10 +1,12 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mge.config import DataConfig
-from mge.data.transforms import eval_view, resize, to_tensor, train_view
+from mge.config import PRESETS, DataConfig
+from mge.data.transforms import eval_view, resize, resize_quickly, to_tensor, train_view
 
 
 def make_photo(width: int, height: int) -> Image.Image:
@@ -64,3 +66,55 @@ def test_half_of_the_views_are_mirrored_and_all_are_crops() -> None:
     assert 70 <= mirrored <= 130
     plain = train_view(resized, side=40, config=DataConfig(flip=False), seed=3)
     assert torch.equal(plain, resized)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (70, 100), (512, 512), (300, 20), (1500, 900)])
+@pytest.mark.parametrize("kind", ["short", "squash"])
+def test_training_resizes_like_evaluation_but_for_rounding(
+    size: tuple[int, int], kind: Literal["short", "squash"]
+) -> None:
+    photo, config = make_photo(*size), DataConfig(resize=kind)
+    exact = to_tensor(resize(photo, side=112, config=config))
+    quick = resize_quickly(photo, side=112, config=config)
+    assert quick.shape == exact.shape
+    difference = (quick.int() - exact.int()).abs()
+    assert difference.max() <= 1
+    assert difference.float().mean() < 0.01
+
+
+def test_every_switch_changes_views_by_their_seed_alone() -> None:
+    resized = to_tensor(make_photo(80, 70))
+    plain = train_view(resized, side=48, config=DataConfig(), seed=5)
+    for switch in ({"resized_crop": 0.3}, {"randaugment": 20}, {"erasing": 1.0}):
+        config = DataConfig(**switch)
+        torch.manual_seed(1)
+        views = [train_view(resized, side=48, config=config, seed=seed) for seed in range(8)]
+        torch.manual_seed(2)
+        state = torch.get_rng_state()
+        assert all(torch.equal(train_view(resized, side=48, config=config, seed=n), views[n]) for n in range(8))
+        assert torch.equal(state, torch.get_rng_state())
+        assert all(view.shape == (3, 48, 48) and view.dtype == torch.uint8 for view in views)
+        assert not torch.equal(views[5], plain)
+
+
+def test_erasing_happens_as_often_as_told() -> None:
+    resized = torch.full((3, 40, 40), 77, dtype=torch.uint8)
+    views = [train_view(resized, side=40, config=DataConfig(erasing=0.3), seed=seed) for seed in range(300)]
+    assert 60 <= sum(not torch.equal(view, resized) for view in views) <= 120
+
+
+@pytest.mark.parametrize("preset", ["paper", "authors"])
+def test_a_preset_of_a_publication_says_of_every_change_that_it_is_off(preset: Literal["paper", "authors"]) -> None:
+    off = {"jitter": 0, "resized_crop": 0, "randaugment": 0, "erasing": 0, "mixup": 0, "cutmix": 0, "balance": "none"}
+    assert {name: PRESETS[preset][name] for name in off} == off
+
+
+def test_views_do_not_depend_on_how_a_photo_lies_in_memory() -> None:
+    first = to_tensor(make_photo(90, 70))
+    last = first.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    assert not last.is_contiguous()
+    for config in (DataConfig(), DataConfig(resized_crop=0.1, randaugment=9, erasing=0.5, jitter=0.2)):
+        for seed in range(10):
+            view = train_view(last, side=48, config=config, seed=seed)
+            assert torch.equal(view, train_view(first, side=48, config=config, seed=seed))
+            assert view.is_contiguous()

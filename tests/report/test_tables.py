@@ -1,6 +1,9 @@
+from pathlib import Path
+
 from rich.console import Console
 
-from mge.report.tables import summary_table
+from mge.report.tables import print_summary, summary_table
+from mge.storage.run_folder import Run
 
 SUMMARY: dict[str, object] = {
     "split": "test",
@@ -31,3 +34,15 @@ def test_every_network_has_its_row() -> None:
 
 def test_baselines_that_were_not_trained_have_none() -> None:
     assert "plain network" not in show({key: value for key, value in SUMMARY.items() if not key.startswith("plain")})
+
+
+def test_the_end_of_a_run_says_how_long_training_waited_for_photos(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.append_metrics({"stage": 0, "epoch": 0, "seconds": 30.0, "data_wait_percent": 10.0})
+    run.append_metrics({"stage": 0, "epoch": 1, "seconds": 10.0, "data_wait_percent": 2.0})
+    run.write_summary(SUMMARY)
+    console = Console(width=100)
+    with console.capture() as capture:
+        print_summary(run, console=console)
+    assert "Training waited for photos 8.0 % of its time." in capture.get()
+    assert Run(tmp_path / "other").waiting_percent() == 0

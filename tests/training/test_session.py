@@ -2,13 +2,16 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 import mge
+from mge.core.losses import Blend
 from mge.errors import ConfigError, DivergedError, Interrupted, ModelFolderError
 from mge.storage.run_folder import Run
 from mge.training import loop
@@ -98,6 +101,47 @@ def test_the_result_does_not_depend_on_workers_or_cache(photos: Path, tmp_path: 
         for name, workers, cache in (("a", 0, "yes"), ("b", 2, "no"))
     ]
     assert digest(runs[0].last) == digest(runs[1].last)
+
+
+@pytest.mark.parametrize(("balance", "schedule"), [("sampler", "joint"), ("loss", "progressive")])
+def test_with_every_change_of_photos_a_run_resumes_in_the_same_bits_for_any_number_of_workers(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, balance: str, schedule: str
+) -> None:
+    options = {
+        **TINY, "resized_crop": 0.3, "randaugment": 9, "erasing": 0.5, "mixup": 0.4, "cutmix": 1.0, "balance": balance,
+        "schedule": schedule, "epochs": 1,
+    }  # fmt: skip
+    skewed = tmp_path / "photos"
+    shutil.copytree(photos, skewed)
+    for number in range(4):
+        (skewed / "plum" / f"{number}.png").unlink()
+    whole = mge.train(skewed, out=tmp_path / "whole", workers=2, cache="no", **options)
+    with monkeypatch.context() as patch:
+        stop_after(patch, steps=2)
+        with pytest.raises(Interrupted):
+            mge.train(skewed, out=tmp_path / "stopped", workers=0, cache="yes", **options)
+    assert digest(mge.train(resume=tmp_path / "stopped").last) == digest(whole.last)
+
+
+@pytest.mark.parametrize(("balance", "weighs"), [("none", False), ("sampler", False), ("loss", True)])
+def test_the_step_is_given_blended_photos_and_class_weights_where_the_options_ask_for_them(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, balance: str, weighs: bool
+) -> None:
+    seen: list[Any] = []
+
+    def step(*args: Any, blend: Blend | None, class_weights: Tensor | None, **options: Any) -> Any:  # noqa: ANN401
+        seen.append((blend, class_weights))
+        return train_step(*args, blend=blend, class_weights=class_weights, **options)
+
+    monkeypatch.setattr(loop, "train_step", step)
+    options = {**TINY, "experts": 1, "part_filters": 0, "epochs": 1, "balance": balance}
+    mge.train(photos, out=tmp_path / "run", **options, cutmix=1.0 if weighs else 0.0)
+    for blend, class_weights in seen:
+        assert (blend is not None) is weighs
+        assert (class_weights is not None) is weighs
+        if class_weights is not None:
+            assert class_weights.tolist() == [1.0, 1.0, 1.0]  # as many photos of each class
+    assert len({blend.share for blend, _ in seen if blend is not None}) == (len(seen) if weighs else 0)
 
 
 def test_another_seed_gives_another_model(photos: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from lightning_fabric import Fabric
 from torch.nn import functional
 
 from mge.config import TrainConfig
-from mge.core.losses import diversity_paper
+from mge.core.losses import Blend, diversity_paper
 from mge.data.batches import Batch
 from mge.models.mixture import MixtureOfExperts
 from mge.training.step import train_step, wrap
@@ -86,3 +86,37 @@ def test_the_tally_is_exact_for_uneven_batches(fabric: Fabric) -> None:
     assert figures["train_loss_expert0"] == pytest.approx(expected.losses[0].item(), abs=1e-4)
     assert figures["train_top1_mixture"] == pytest.approx(100 * expected.hits[3].item() / 5, abs=0.01)
     assert figures["diversity_expert1"] == pytest.approx(expected.diversity[1].item(), abs=1e-4)
+
+
+def test_blended_photos_and_class_weights_count_in_every_classification_term(fabric: Fabric) -> None:
+    batch, config = make_batch(), TrainConfig(label_smoothing=0.1, diversity_weight=0.5, follow="true")
+    blend, weights = Blend(batch.labels.roll(1), 0.3), torch.tensor([0.5, 2.0, 1.5])
+    model, twin = make_model(), make_model()
+    measured = train_step(fabric, wrap(fabric, model), batch, config=config, blend=blend, class_weights=weights)
+
+    def naive(logits: torch.Tensor, *, smoothing: float) -> torch.Tensor:
+        total = torch.zeros(())
+        for row, own, other in zip(logits, batch.labels, blend.labels, strict=True):
+            log_probs = row.log_softmax(0)
+            for label, share in ((own, 0.7), (other, 0.3)):
+                smoothed = (1 - smoothing) * log_probs[label] + smoothing * log_probs.mean()
+                total = total - share * weights[label] * smoothed / len(logits)
+        return total
+
+    output = twin(batch.images, batch.labels)
+    joint = output.joint_logits
+    total = naive((output.gate_probs.unsqueeze(2) * joint.detach()).sum(1), smoothing=0)
+    for expert in range(3):
+        for logits in (output.large_logits, output.part_logits, joint):
+            total = total + naive(logits[:, expert], smoothing=0.1)
+        if expert:
+            term = diversity_paper(joint[:, expert], joint[:, expert - 1].detach(), batch.labels)
+            total = total + 0.5 * term  # the photo's own class is the true one
+    total.backward()
+
+    assert measured.losses.sum().item() == pytest.approx(total.item(), rel=1e-5)
+    assert measured.hits[3] == (output.logits.argmax(1) == batch.labels).sum()
+    for (name, parameter), other in zip(model.named_parameters(), twin.parameters(), strict=True):
+        assert parameter.grad is not None, name
+        assert other.grad is not None, name
+        assert torch.allclose(parameter.grad, other.grad, rtol=1e-4, atol=1e-5), name

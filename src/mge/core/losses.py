@@ -1,5 +1,6 @@
 """What the experts and the gate learn from: classification terms, diversity terms, their sum."""
 
+import functools
 from typing import Literal, NamedTuple
 
 import torch
@@ -25,14 +26,33 @@ class ExpertLoss(NamedTuple):
         return self.large + self.part + self.joint + diversity_weight * self.diversity
 
 
+class Blend(NamedTuple):
+    """A second photo in each picture of a batch, which mixup and cutmix put there."""
+
+    labels: Tensor  # (B,) its class
+    share: float  # how much of the picture is its: at most 0.5, so that the photo's own class stays the true one
+
+
 def classification_loss(
-    logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *, label_smoothing: float = 0.0
-) -> Float[Tensor, ""]:
+    logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *, label_smoothing: float = 0.0,
+    blend: Blend | None = None, class_weights: Float[Tensor, " C"] | None = None,
+) -> Float[Tensor, ""]:  # fmt: skip
     """Cross-entropy, the mean over the photos.
+
+    Args:
+        logits: What a head, or the mixture, said.
+        labels: True classes.
+        label_smoothing: Probability mass given to the wrong classes.
+        blend: The second photo in each picture: its class takes its share of the loss. None: there is none.
+        class_weights: By how much a photo of each class counts. None: all count alike.
 
     Source: section 3.3 of the paper, for each head and for the mixture.
     """
-    return functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    own = _cross_entropy(logits, labels, label_smoothing=label_smoothing, class_weights=class_weights)
+    if blend is None:
+        return own
+    other = _cross_entropy(logits, blend.labels, label_smoothing=label_smoothing, class_weights=class_weights)
+    return (1 - blend.share) * own + blend.share * other
 
 
 def diversity_paper(
@@ -93,27 +113,31 @@ def expert_loss(
     diversity: Diversity = "paper",
     label_smoothing: float = 0.0,
     has_parts: bool = True,
+    blend: Blend | None = None,
+    class_weights: Float[Tensor, " C"] | None = None,
 ) -> ExpertLoss:
     """The terms of one expert's loss. An expert without part filters (a plain network) has one head, and one term.
 
     Args:
         output: What the expert said.
         former_logits: Joint logits of the expert before it, or None for the first expert, which has no diversity term.
-        labels: True classes.
+        labels: True classes. The diversity term knows no others, whatever is blended in.
         diversity: Which diversity term, or none.
         label_smoothing: Probability mass given to the wrong classes by the classification terms.
         has_parts: Whether the expert has a part and a joint head.
+        blend: The second photo in each picture, for the classification terms.
+        class_weights: By how much a photo of each class counts in the classification terms.
 
     Source: section 3.3 of the paper.
     """
-    large = classification_loss(output.large_logits, labels, label_smoothing=label_smoothing)
+    classify = functools.partial(
+        classification_loss, labels=labels, label_smoothing=label_smoothing, blend=blend, class_weights=class_weights
+    )
+    large = classify(output.large_logits)
     if not has_parts:
         nothing = torch.zeros_like(large)
         return ExpertLoss(large, nothing, nothing, nothing)
-    part, joint = (
-        classification_loss(logits, labels, label_smoothing=label_smoothing)
-        for logits in (output.part_logits, output.joint_logits)
-    )
+    part, joint = classify(output.part_logits), classify(output.joint_logits)
     if former_logits is None or diversity == "none":
         return ExpertLoss(large, part, joint, torch.zeros_like(large))
     term = {"paper": diversity_paper, "authors": diversity_authors}[diversity]
@@ -137,6 +161,14 @@ def mix_experts(
         return (weights * logits).sum(1)
     log_weights = weights.clamp_min(torch.finfo(torch.float32).tiny).log()
     return torch.logsumexp(log_weights + functional.log_softmax(logits, dim=2), dim=1)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float, class_weights: Tensor | None) -> Tensor:
+    """The mean over the photos, not over their weights: so a photo counts the same in whatever batch it comes."""
+    if class_weights is None:
+        return functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    losses = functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing, reduction="none")
+    return (class_weights[labels] * losses).mean()
 
 
 def _is_true_class(logits: Tensor, labels: Tensor) -> Bool[Tensor, "B C"]:

@@ -1,6 +1,5 @@
 """The order of photos, as a pure function of the seed and the epoch, and their way into batches."""
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -9,7 +8,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mge.config import DataConfig
+from mge.data.balance import balanced_order
 from mge.data.dataset import PhotoDataset, Sample
+from mge.data.machine import free_shared_memory, num_cores
 
 
 class Batch(NamedTuple):
@@ -30,7 +31,7 @@ class Batches(Protocol):
 
 def epoch_batches(
     num_photos: int, *, batch_size: int, seed: int, epoch: int, shuffle: bool, drop_last: bool, rank: int = 0,
-    world: int = 1,
+    world: int = 1, balance: Sequence[int] | None = None,
 ) -> list[list[int]]:  # fmt: skip
     """The photos of each batch of an epoch.
 
@@ -43,9 +44,13 @@ def epoch_batches(
         drop_last: Whether an incomplete last batch is left out (batch norm cannot learn from one photo). A data set
             smaller than a batch is one batch all the same.
         rank: Number of this process.
-        world: Number of processes; each global batch is dealt out over them, without any photo twice.
+        world: Number of processes; each global batch is dealt out over them, no place of it twice.
+        balance: The class of each photo, to show every class equally often, at random. The number of batches stays.
+            None: every photo comes once.
     """
-    if shuffle:
+    if balance is not None:
+        order = balanced_order(balance, seed=seed, epoch=epoch)
+    elif shuffle:
         generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch + 1) % 2**63)
         order = torch.randperm(num_photos, generator=generator).tolist()
     else:
@@ -69,15 +74,22 @@ def load_batches(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epo
     keys = [[(epoch, index) for index in batch] for batch in batches]
     return DataLoader(
         dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate, pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=_batches_ahead(dataset, batches, workers=workers) if workers else None,
     )  # fmt: skip
 
 
 def num_workers(config: DataConfig, dataset: PhotoDataset) -> int:
-    """The configured number of decoding processes, or one that suits the machine."""
+    """The configured number of decoding processes, or one that suits the machine and what there is to do."""
     if config.workers >= 0:
         return config.workers
-    return 0 if dataset.is_cached else min(8, len(os.sched_getaffinity(0)))
+    is_quick = dataset.is_cached and not (dataset.train and config.randaugment)
+    return 0 if is_quick else min(8, num_cores())
+
+
+def _batches_ahead(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, workers: int) -> int:
+    """How many batches each worker prepares in advance; they lie in shared memory, of which containers have little."""
+    largest = 3 * dataset.side**2 * max([1, *map(len, batches)])
+    return max(1, min(4, free_shared_memory() // (2 * largest * workers)))
 
 
 def _collate(samples: Sequence[Sample]) -> Batch:

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 from torchvision.transforms.v2.functional import adjust_brightness, adjust_contrast, adjust_saturation
 
 from mge.config import DataConfig
+from mge.data.augmentation import erase, randaugment, resized_crop
 
 
 class CropGeometry(NamedTuple):
@@ -38,14 +40,39 @@ def resize(photo: Image.Image, *, side: int, config: DataConfig) -> Image.Image:
 
     Source: section 4.1 of the paper: resized to 512, cropped to 448.
     """
-    target = max(side, round(side / config.crop_fraction))
-    width, height = photo.size
-    if config.resize == "squash":
-        size = (target, target)
-    else:
-        factor = target / min(width, height)
-        size = (max(target, round(width * factor)), max(target, round(height * factor)))
+    size = _resized_size(photo.size, side=side, config=config)
     return photo if size == photo.size else photo.resize(size, Image.Resampling.BILINEAR)
+
+
+def resize_quickly(photo: Image.Image, *, side: int, config: DataConfig) -> Tensor:
+    """What `resize` and `to_tensor` give, in half the time, for training.
+
+    A value in some hundreds is off by 1 out of 255, where torch rounds otherwise than Pillow. Evaluation and answers
+    keep to Pillow, which computes the same on every machine.
+
+    Returns:
+        uint8 (3, height, width), with channels last in memory, as Pillow has them and as resizing is quickest.
+    """
+    width, height = _resized_size(photo.size, side=side, config=config)
+    pixels = torch.from_numpy(np.array(photo, dtype=np.uint8)).permute(2, 0, 1)
+    if (width, height) != photo.size:
+        pixels = functional.interpolate(pixels[None], (height, width), mode="bilinear", antialias=True)[0]
+    return pixels
+
+
+def shorter_side(side: int, *, config: DataConfig) -> int:
+    """The shorter side in pixels of a resized photo whose crop has `side`."""
+    return max(side, round(side / config.crop_fraction))
+
+
+def _resized_size(size: tuple[int, int], *, side: int, config: DataConfig) -> tuple[int, int]:
+    """Width and height of a resized photo."""
+    target = shorter_side(side, config=config)
+    if config.resize == "squash":
+        return target, target
+    width, height = size
+    factor = target / min(width, height)
+    return max(target, round(width * factor)), max(target, round(height * factor))
 
 
 def to_tensor(photo: Image.Image) -> Tensor:
@@ -71,20 +98,28 @@ def eval_view(photo: Image.Image, *, side: int, config: DataConfig) -> tuple[Ten
 
 
 def train_view(resized: Tensor, *, side: int, config: DataConfig, seed: int) -> Tensor:
-    """A random crop, flip and change of colours: a pure function of its arguments.
+    """A random crop, flip and whatever other changes the options ask for: a pure function of its arguments.
 
     Args:
-        resized: uint8 (3, height, width), from `resize`.
-        side: Side of the crop in pixels.
+        resized: uint8 (3, height, width), from `resize_quickly`.
+        side: Side of the view in pixels.
         config: Which changes.
         seed: Decides them; the global random state is neither read nor changed.
     """
     dice = random.Random(seed)
-    top, left = dice.randint(0, resized.shape[1] - side), dice.randint(0, resized.shape[2] - side)
-    view = resized[:, top : top + side, left : left + side]
+    if config.resized_crop:
+        view = resized_crop(resized, side=side, smallest=config.resized_crop, dice=dice)
+    else:
+        top, left = dice.randint(0, resized.shape[1] - side), dice.randint(0, resized.shape[2] - side)
+        view = resized[:, top : top + side, left : left + side]
+    view = view.contiguous()  # what follows is quickest with channels first
     if config.flip and dice.random() < 0.5:
         view = view.flip(2)
+    if config.randaugment:
+        view = randaugment(view, magnitude=config.randaugment, dice=dice)
     if config.jitter:
         for change in (adjust_brightness, adjust_contrast, adjust_saturation):
             view = change(view, dice.uniform(1 - config.jitter, 1 + config.jitter))
+    if config.erasing and dice.random() < config.erasing:
+        view = erase(view, dice=dice)
     return view

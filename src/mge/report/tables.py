@@ -20,6 +20,7 @@ def print_summary(run: Run, *, console: Console | None = None) -> None:
     """Writes the table of a finished run, and what to do next."""
     console = console or Console(highlight=False, soft_wrap=True)
     console.print(summary_table(run.summary()))
+    console.print(f"Training waited for photos {run.waiting_percent():.1f} % of its time.")
     picture = run.report / PICTURE
     if picture.exists():
         console.print(f"What each expert saw: {picture}")

@@ -107,6 +107,11 @@ class Run:
         with file.open(newline="", encoding="utf-8") as opened:
             return list(csv.DictReader(opened))
 
+    def waiting_percent(self) -> float:
+        """The percentage of the time of training, all epochs together, that was spent waiting for photos."""
+        times = [(float(row["seconds"]), float(row["data_wait_percent"])) for row in self.metrics()]
+        return sum(seconds * percent for seconds, percent in times) / max(sum(seconds for seconds, _ in times), 1e-9)
+
     def write_summary(self, figures: Mapping[str, Any]) -> None:
         """Writes the final figures."""
         self._write(SUMMARY, json.dumps(dict(figures), indent=1) + "\n")

@@ -17,7 +17,9 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mge.config import DataConfig, TrainConfig
+from mge.data.balance import balanced_class_weights
 from mge.data.batches import Batch, epoch_batches, load_batches, num_workers
+from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
 from mge.errors import DivergedError, Interrupted
 from mge.models.mixture import MixtureOfExperts
@@ -72,6 +74,8 @@ class Training:
         self.photos, self.val_photos, self.display, self.save_model = photos, val_photos, display, save_model
         self.position = Position()
         self.num_stages = len(model.experts) if config.schedule == "progressive" else 1
+        weights = balanced_class_weights(photos.labels) if config.balance == "loss" else None
+        self.class_weights = None if weights is None else weights.to(fabric.device)
         self.network: Network
         self.optimizer: Optimizer
         self.averaged: AveragedModel | None = None
@@ -160,7 +164,10 @@ class Training:
         set_learning_rate(self.optimizer, epoch=position.epoch + position.batch / num_batches, config=config)
         torch.manual_seed(_mix(config.seed, self._data_epoch, position.batch, self.fabric.global_rank))  # dropout
         moved = Batch(*(tensor.to(self.fabric.device, non_blocking=True) for tensor in batch))
-        measured = train_step(self.fabric, self.network, moved, config=config)
+        blended, blend = blend_batch(moved, config=self.data, seed=_mix(config.seed, self._data_epoch, position.batch))
+        measured = train_step(
+            self.fabric, self.network, blended, config=config, blend=blend, class_weights=self.class_weights
+        )
         position.tally.add(measured, num_photos=len(batch.labels))
         if not all(map(math.isfinite, position.tally.losses)):
             raise DivergedError(
@@ -232,6 +239,7 @@ class Training:
         return epoch_batches(
             len(self.photos), batch_size=self.config.batch_size, seed=self.config.seed, epoch=self._data_epoch,
             shuffle=True, drop_last=True, rank=self.fabric.global_rank, world=self.fabric.world_size,
+            balance=self.photos.labels if self.config.balance == "sampler" else None,
         )  # fmt: skip
 
     @property

@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mge.config import TrainConfig
-from mge.core.losses import classification_loss, expert_loss, mix_experts
+from mge.core.losses import Blend, classification_loss, expert_loss, mix_experts
 from mge.data.batches import Batch
 from mge.models.mixture import MixtureOfExperts
 
@@ -40,11 +40,23 @@ def wrap(fabric: Fabric, model: MixtureOfExperts) -> Network:
     return Network(model, [wrapped(expert) for expert in list(model.experts)[: model.active_experts]], gate)
 
 
-def train_step(fabric: Fabric, network: Network, batch: Batch, *, config: TrainConfig) -> StepFigures:
+def train_step(
+    fabric: Fabric, network: Network, batch: Batch, *, config: TrainConfig, blend: Blend | None = None,
+    class_weights: Tensor | None = None,
+) -> StepFigures:  # fmt: skip
     """Adds one batch's gradients, holding the activations of one expert at a time.
 
     Every expert's loss is followed by its backward before the next expert runs. No gradient flows between experts, so
     this gives the gradients of a single backward on the sum.
+
+    Args:
+        fabric: Lightning Fabric, launched.
+        network: The mixture and its wrapped parts.
+        batch: Photos on the device.
+        config: How the mixture learns.
+        blend: The second photo in each picture, if there is one. `batch.labels` stay the true classes: those that the
+            diversity term takes out, that attention follows, and that a hit is counted against.
+        class_weights: By how much a photo of each class counts in the classification terms.
     """
     share = 1 / config.accumulate
     losses: list[Tensor] = []
@@ -57,7 +69,8 @@ def train_step(fabric: Fabric, network: Network, batch: Batch, *, config: TrainC
     for look in network.model.look(pictures, followed, experts=network.experts):
         terms = expert_loss(
             look.output, answers[-1] if answers else None, batch.labels, diversity=config.diversity,
-            label_smoothing=config.label_smoothing, has_parts=network.model.config.part_filters > 0,
+            label_smoothing=config.label_smoothing, has_parts=network.model.config.part_filters > 0, blend=blend,
+            class_weights=class_weights,
         )  # fmt: skip
         total = terms.total(diversity_weight=config.diversity_weight)
         if total.requires_grad:
@@ -71,7 +84,7 @@ def train_step(fabric: Fabric, network: Network, batch: Batch, *, config: TrainC
         del look, terms, total
     gate_probs = network.model.weigh(first_view, first_features, gate=network.gate)
     mixture = mix_experts(torch.stack(answers, dim=1), gate_probs, mix=network.model.config.mix)
-    loss = classification_loss(mixture, batch.labels)
+    loss = classification_loss(mixture, batch.labels, blend=blend, class_weights=class_weights)
     if loss.requires_grad:
         fabric.backward(loss * share)
     losses.append(loss.detach())

@@ -1,0 +1,45 @@
+"""What this process may use of its machine, where several train on one and containers have limits of their own."""
+
+import os
+import shutil
+from pathlib import Path
+
+import psutil
+
+CGROUP = Path("/sys/fs/cgroup")  # the limits of a container, as Linux shows them
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def num_processes() -> int:
+    """Number of processes that train on this machine, as torchrun or Lightning Fabric's own launcher says."""
+    # With Fabric's launcher on several machines this counts all of them: too few workers are better than too many.
+    said = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or ""
+    return max(1, int(said)) if said.isdecimal() else 1
+
+
+def num_cores(cgroup: Path = CGROUP) -> int:
+    """This process's share of the cores: at least one."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _read(cgroup / "cpu.max").partition(" ")
+    if quota.isdecimal() and period.isdecimal():
+        allowed = min(allowed, round(int(quota) / int(period)))
+    return max(1, allowed // num_processes())
+
+
+def free_memory(cgroup: Path = CGROUP) -> int:
+    """This process's share of the memory that is free, in bytes."""
+    free: int = psutil.virtual_memory().available
+    limit = _read(cgroup / "memory.max")
+    if limit.isdecimal():
+        free = min(free, int(limit))
+    return free // num_processes()
+
+
+def free_shared_memory(folder: Path = SHARED_MEMORY) -> int:
+    """This process's share of the memory through which processes hand each other photos, in bytes."""
+    free = shutil.disk_usage(folder).free if folder.is_dir() else psutil.virtual_memory().available
+    return int(free) // num_processes()
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="ascii").strip() if file.is_file() else ""
