@@ -69,9 +69,10 @@ class PhotoSet:
 def assign_splits(photos: PhotoSet, *, config: DataConfig, seed: int) -> PhotoSet:
     """Holds out photos of each class for testing and validation where the data does not.
 
-    Photos of one group go into one split: groups are held out whole, and a fraction is one of each class's groups. A
-    photo without a group is a group by itself. At least one group of each class stays for training. A group with photos
-    of several classes is one of each of them, so that a class may have somewhat more held out than was asked for.
+    Photos of one group go into one split: groups are held out whole, and the fractions are fractions of each class's
+    groups. A photo without a group is a group by itself. At least one group of each class stays for training. A group
+    with photos of several classes is one of each of them, and is held out only where none of them has its fraction
+    already: such a class may have less held out than was asked for, never more.
 
     The choice depends on the seed, the groups and the photos' paths, not on the order in which a disk lists them.
     """
@@ -131,7 +132,7 @@ def _unit(record: Record) -> Unit:
 
 
 def _choose_units(labels: Mapping[Unit, set[str]], *, fraction: float, seed: int) -> set[Unit]:
-    """A fraction of each class's units, where at least one of each class is left.
+    """A fraction of each class's units, rounded, such that at least one of each class is left.
 
     Args:
         labels: The classes of the photos of each unit.
@@ -142,16 +143,13 @@ def _choose_units(labels: Mapping[Unit, set[str]], *, fraction: float, seed: int
     for unit in sorted(labels):
         for label in labels[unit]:
             by_label[label].append(unit)
-    num_left = {label: len(units) for label, units in by_label.items()}
+    num_wanted = {label: min(round(fraction * len(units)), len(units) - 1) for label, units in by_label.items()}
     chosen: set[Unit] = set()
-    for label, units in sorted(by_label.items()):
+    for label, units in sorted(by_label.items(), key=lambda item: (len(item[1]), item[0])):  # rare classes choose first
         random.Random(f"{seed} {label}").shuffle(units)
-        num_wanted = round(fraction * len(units)) - len(chosen.intersection(units))
         for unit in units:
-            is_spare = unit not in chosen and all(num_left[each] > 1 for each in labels[unit])
-            if num_wanted > 0 and is_spare:
+            if unit not in chosen and all(num_wanted[each] > 0 for each in labels[unit]):
                 chosen.add(unit)
-                num_wanted -= 1
                 for each in labels[unit]:
-                    num_left[each] -= 1
+                    num_wanted[each] -= 1
     return chosen
