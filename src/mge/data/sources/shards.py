@@ -96,10 +96,8 @@ def _split_of_each(files: list[Path], *, data: Path) -> dict[Path, str]:
     """The split that each file's name or folder begins with: `train-00000-of-00002.parquet`, `test/0.parquet`."""
     splits: dict[Path, str] = {}
     for file in files:
-        words = [
-            re.split(r"[^a-z]", name.lower())[0]
-            for name in (file.name, file.parent.name if file.parent != data else "")
-        ]
+        names = file.relative_to(data).parts[::-1] if file != data else (file.name,)
+        words = [re.split("[^a-z]", name.lower())[0] for name in names]
         splits[file] = next((word for word in words if word in SPLIT_FOLDERS), "")
     without = [file for file, split in splits.items() if not split]
     if without and len(without) < len(files):

@@ -73,6 +73,7 @@ def read_tables(tables: list[Table], *, name: str, source: str, folder: Path | N
     """
     splits, notes = _choose_splits(list(dict.fromkeys(table.split for table in tables)), name=name)
     tables = [table for table in tables if table.split in splits and len(table.dataset)]
+    tables.sort(key=lambda table: splits[table.split] == "train", reverse=True)  # their ClassLabel says the order
     labels = [_read_names(table.dataset, label_column(table.dataset.features, name=name)) for table in tables]
     has_labels = {table.split for table, column in zip(tables, labels, strict=True) if any(column)}
     records: list[Record] = []
