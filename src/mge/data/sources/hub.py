@@ -49,7 +49,7 @@ def parse_hub_name(text: str) -> HubName:
     Raises:
         DataError: it is none.
     """
-    match = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?::([^:@/]+))?(?:@(.+))?", text)
+    match = re.fullmatch(r"hf:(\w[\w.-]*/\w[\w.-]*)(?::([^:@/]+))?(?:@(.+))?", text)
     if match is None:
         raise DataError(
             f"data {text!r} is no name of a data set on the Hugging Face Hub; accepted: hf:owner/name, "
