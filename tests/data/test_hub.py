@@ -114,8 +114,9 @@ def test_a_config_is_chosen_by_name(cache: Path) -> None:
 
 def test_a_revision_is_that_one_or_refused(cache: Path) -> None:
     fill(cache, "nobody/birds", {"train": as_dataset(rows(2))}, commit=NEW)
-    assert len(read_photos(f"hf:nobody/birds@{NEW}", config=CONFIG).records) == 6
-    assert read_photos(f"hf:nobody/birds@{NEW[:7]}", config=CONFIG).notes == ()
+    photos = read_photos(f"hf:nobody/birds@{NEW}", config=CONFIG)
+    assert len(photos.records) == 6
+    assert photos.notes == ()
     for revision in (OLD, "v1.0"):
         with pytest.raises(DataError, match=f"was not found.*accepted without the Hub: hf:nobody/birds@{NEW}"):
             read_photos(f"hf:nobody/birds@{revision}", config=CONFIG)
@@ -144,7 +145,7 @@ def test_a_data_set_that_is_not_there_is_said_to_be_missing(monkeypatch: pytest.
 
 
 def test_a_run_is_named_after_the_data_set_and_its_configuration_keeps_the_name(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert _short_name("hf:nobody/birds:fine@v1.0") == _short_name("/photos/birds.csv") == "birds"
     monkeypatch.chdir(tmp_path)
@@ -154,5 +155,7 @@ def test_a_run_is_named_after_the_data_set_and_its_configuration_keeps_the_name(
         batch_size=4, accelerator="cpu",
     )  # fmt: skip
     assert run.folder == Path("runs/birds")
+    assert "Note: the Hugging Face Hub did not answer" in capsys.readouterr().out
+    assert OLD in (run.best / "model.json").read_text()
     assert run.config()["data"] == "hf:nobody/birds"
     assert mge.evaluate(run.folder)["mixture_top1"] == run.summary()["mixture_top1"]

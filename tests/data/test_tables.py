@@ -1,6 +1,8 @@
 import json
 import pickle
 import re
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,6 +272,17 @@ def test_records_are_pickled_without_their_photos(tmp_path: Path) -> None:
     assert [record.content for record in pickle.loads(pickled)] == [photo["bytes"] for photo in columns["image"]]
 
 
+def test_tables_on_disk_ask_no_network(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_dataset(rows(2)).save_to_disk(tmp_path / "saved")
+    asked: list[object] = []
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: asked.append(address))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_, **__: asked.append(host))
+    for data in (shards, tmp_path / "saved"):
+        assert read_photos(data, config=CONFIG).records[0].content
+    assert asked == []
+
+
 def test_without_the_extra_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_parquet(tmp_path / "a.parquet", rows(2))
     monkeypatch.setitem(sys.modules, "datasets", None)  # as if it were not installed
@@ -279,8 +292,6 @@ def test_without_the_extra_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch:
 
 
 def test_no_other_data_import_the_extra(tmp_path: Path) -> None:
-    import subprocess
-
     write_photo(tmp_path / "apple" / "a.png", (9, 9, 9))
     write_photo(tmp_path / "lime" / "a.png", (9, 9, 9))
     script = (

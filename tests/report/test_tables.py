@@ -1,6 +1,6 @@
 from rich.console import Console
 
-from mge.report.tables import summary_table
+from mge.report.tables import print_notes, summary_table
 
 SUMMARY: dict[str, object] = {
     "split": "test",
@@ -31,3 +31,11 @@ def test_every_network_has_its_row() -> None:
 
 def test_baselines_that_were_not_trained_have_none() -> None:
     assert "plain network" not in show({key: value for key, value in SUMMARY.items() if not key.startswith("plain")})
+
+
+def test_each_note_is_a_line_and_none_is_none() -> None:
+    console = Console(width=20, soft_wrap=True, markup=False)
+    with console.capture() as capture:
+        print_notes(["two [groups] are cut by the splits", "a split is left out"], console=console)
+        print_notes([], console=console)
+    assert capture.get() == "Note: two [groups] are cut by the splits\nNote: a split is left out\n"

@@ -81,7 +81,7 @@ def _read(path: Path, *, data: str | Path | None, source_format: str, classifier
         )
         photos = read_photos(data, config=config, seed=seed, format=source_format)
     else:
-        photos = read_photos(data, config=classifier.data, format=source_format, trains=False)
+        photos = read_photos(data, config=classifier.data, format=source_format, is_for_training=False)
     unknown = sorted(set(photos.class_names) - set(classifier.class_names))
     if unknown:
         known = ", ".join(classifier.class_names[:5])

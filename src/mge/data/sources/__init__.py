@@ -38,7 +38,8 @@ NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
 
 
 def read_photos(
-    data: str | Path, *, config: DataConfig, seed: int = 0, format: str = "auto", trains: bool = True,  # noqa: A002
+    data: str | Path, *, config: DataConfig, seed: int = 0, format: str = "auto",  # noqa: A002
+    is_for_training: bool = True,
 ) -> PhotoSet:  # fmt: skip
     """Reads what a person calls their data, and assigns the splits that it leaves open.
 
@@ -47,7 +48,7 @@ def read_photos(
         config: Fractions to hold out.
         seed: Decides which photos are held out.
         format: `auto`, or the name of a source.
-        trains: Whether something shall be learned from them, which takes photos of two classes in the train split.
+        is_for_training: Whether data that nothing can be learned from are refused.
 
     Raises:
         DataError: there is nothing there, or nothing that can be learned from.
@@ -60,7 +61,7 @@ def read_photos(
     if name not in NOT_ON_DISK and not path.exists():
         raise _nothing_there(path)
     photos = assign_splits(SOURCES[name].read(path), config=config, seed=seed)
-    if trains:
+    if is_for_training:
         check_photos(photos)
     return _note_cut_groups(photos)
 

@@ -106,7 +106,7 @@ def _check_revision(commit: str, wanted: HubName, *, name: str) -> tuple[str, ..
     """
     if wanted.revision is None:
         return (f"the Hugging Face Hub did not answer: {name} is read from the cache, which holds commit {commit}",)
-    if len(wanted.revision) >= 7 and commit.startswith(wanted.revision):
+    if commit == wanted.revision:
         return ()
     raise DataError(
         f"the revision {wanted.revision!r} of {name} was not found: the Hub has none of that name or did not answer, "
