@@ -99,6 +99,67 @@ def test_a_wrong_manifest_names_its_line(tmp_path: Path, content: str, match: st
         read_photos(tmp_path / "list.csv", config=CONFIG)
 
 
+def test_a_manifest_gives_groups_and_coarser_classes(tmp_path: Path) -> None:
+    lines = ["path,label,group,parent"]
+    for number in range(8):
+        write_photo(tmp_path / f"{number}.png", RED)
+        label = ("granny", "golden", "leek", "kiwi")[number % 4]
+        parent = {"granny": "apple", "golden": "apple", "kiwi": "kiwi"}.get(label, "")
+        lines.append(f"{number}.png,{label},{'' if number == 2 else f'bird {number % 4}'},{parent}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    photos = read_photos(tmp_path / "list.csv", config=DataConfig(test_fraction=0.5))
+    assert photos.parents == {"granny": "apple", "golden": "apple"}
+    assert [record.group for record in photos.records[:4]] == ["bird 0", "bird 1", "", "bird 3"]
+    assert photos.notes == ()
+    (tmp_path / "list.csv").write_text("\n".join([*lines, "0.png,granny,,pear"]))
+    with pytest.raises(DataError, match="'granny' into two coarser classes"):
+        read_photos(tmp_path / "list.csv", config=CONFIG)
+
+
+def test_splits_that_cut_a_group_are_noted_with_their_number(tmp_path: Path) -> None:
+    lines = ["path,label,split,group"]
+    for number in range(8):
+        write_photo(tmp_path / f"{number}.png", RED)
+        lines.append(f"{number}.png,{'ab'[number % 2]},{'train' if number < 4 else 'test'},bird {number % 4}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    (note,) = read_photos(tmp_path / "list.csv", config=CONFIG).notes
+    assert note.startswith("4 groups of ")
+    assert "'bird 0'" in note
+
+
+def test_a_manifests_paths_may_be_absolute_or_lead_out_of_its_folder(tmp_path: Path) -> None:
+    inside = write_photo(tmp_path / "lists" / "a.png", RED)
+    outside = write_photo(tmp_path / "photos" / "b.png", RED)
+    manifest = tmp_path / "lists" / "list.csv"
+    manifest.write_text(f"path,label\na.png,a\n../photos/b.png,b\n{outside},b\n")
+    photos = read_photos(manifest, config=DataConfig(test_fraction=0, val_fraction=0))
+    assert [record.path.resolve() for record in photos.records] == [inside, outside, outside]
+
+
+def test_a_class_may_be_called_by_the_number_0(tmp_path: Path) -> None:
+    rows = []
+    for number in range(4):
+        write_photo(tmp_path / f"{number}.png", RED)
+        rows.append(json.dumps({"path": f"{number}.png", "label": number % 2}))
+    (tmp_path / "list.jsonl").write_text("\n".join(rows))
+    assert read_photos(tmp_path / "list.jsonl", config=CONFIG).class_names == ("0", "1")
+
+
+@pytest.mark.parametrize("has_names", [True, False])
+def test_the_third_column_of_lists_is_the_coarser_class(tmp_path: Path, has_names: bool) -> None:
+    lines = []
+    for number, coarse in enumerate((0, 0, 1)):
+        write_photo(tmp_path / f"{number}.jpg", RED)
+        lines.append(f"{number}.jpg, {number}, {coarse}")
+    (tmp_path / "train.txt").write_text("\n".join(lines))
+    if has_names:
+        header = "Class Name (str),Class ID (int),Coarse Class Name (str),Coarse Class ID (int)\n"
+        (tmp_path / "classes.csv").write_text(header + "Golden,0,Apple,0\nGranny,1,Apple,0\nKiwi,2,Kiwi,1\n")
+    photos = read_photos(tmp_path, config=DataConfig(val_fraction=0))
+    named, numbered = {"Golden": "Apple", "Granny": "Apple"}, {"0": "coarse 0", "1": "coarse 0", "2": "coarse 1"}
+    assert photos.parents == (named if has_names else numbered)
+
+
 def test_lists_with_two_or_three_columns_are_read_and_named(tmp_path: Path) -> None:
     for split, count in (("train", 4), ("test", 2)):
         lines = []

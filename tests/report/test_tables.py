@@ -2,7 +2,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mge.report.tables import print_summary, summary_table
+from mge.report.tables import print_notes, print_summary, summary_table
 from mge.storage.run_folder import Run
 
 SUMMARY: dict[str, object] = {
@@ -46,3 +46,11 @@ def test_the_end_of_a_run_says_how_long_training_waited_for_photos(tmp_path: Pat
         print_summary(run, console=console)
     assert "Training waited for photos 8.0 % of its time." in capture.get()
     assert Run(tmp_path / "other").waiting_percent() == 0
+
+
+def test_each_note_is_a_line_and_none_is_none() -> None:
+    console = Console(width=20, soft_wrap=True, markup=False)
+    with console.capture() as capture:
+        print_notes(["two [groups] are cut by the splits", "a split is left out"], console=console)
+        print_notes([], console=console)
+    assert capture.get() == "Note: two [groups] are cut by the splits\nNote: a split is left out\n"

@@ -1,8 +1,10 @@
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +14,7 @@ from mge.classifier import Classifier
 from mge.cli import main
 from mge.data.photo import open_photo
 from tests.photos import COLOURS, write_class_folders
+from tests.tables import as_dataset
 
 TINY: dict[str, Any] = {
     "backbone": "test_resnet", "pretrained": False, "size": 64, "detail": 2, "experts": 3, "part_filters": 2,
@@ -169,6 +172,43 @@ def test_classes_are_matched_by_name(run: Path, tmp_path: Path) -> None:
     (few / "apple").rmdir()
     assert mge.evaluate(run, few, split="train", out=tmp_path / "few.json")["mixture_top1"] > 60
     assert whole["num_photos"] == 3
+
+
+def list_photos(photos: Path, labels: list[str]) -> tuple[list[Path], list[str]]:
+    files = [file for label in labels for file in sorted((photos / label).iterdir())]
+    return files, [file.parent.name for file in files]
+
+
+def test_the_order_of_classes_and_photos_in_later_data_changes_nothing(run: Path, photos: Path, tmp_path: Path) -> None:
+    files, labels = list_photos(photos, ["apple", "lime", "plum"])
+    backwards = list(zip(files, labels, strict=True))[::-1]
+    lines = [f"{file},{label},test" for file, label in backwards]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *lines]))
+    # The same photos with their classes numbered backwards, and one that none of them shows.
+    names = ["plum", "unused", "lime", "apple"]
+    columns: dict[str, list[Any]] = {
+        "image": [{"bytes": file.read_bytes(), "path": None} for file in files],
+        "label": labels,
+    }
+    datasets.disable_progress_bars()
+    datasets.DatasetDict({"test": as_dataset(columns, names=names)}).save_to_disk(tmp_path / "saved")
+    answers = Counter(mge.load(run).predict(file).label == label for file, label in backwards)
+    for data in (tmp_path / "list.csv", tmp_path / "saved"):
+        figures = mge.evaluate(run, data, out=tmp_path / "figures.json")
+        assert figures["num_photos"] == 24
+        assert figures["mixture_top1"] == pytest.approx(100 * answers[True] / 24)
+
+
+def test_later_data_may_have_few_classes_and_no_training_photos(run: Path, photos: Path, tmp_path: Path) -> None:
+    files, labels = list_photos(photos, ["plum"])
+    lines = [f"{file},{label},test" for file, label in zip(files, labels, strict=True)]
+    (tmp_path / "plums.csv").write_text("\n".join(["path,label,split", *lines]))
+    expected = sum(mge.load(run).predict(file).label == "plum" for file in files) / len(files)
+    figures = mge.evaluate(run, tmp_path / "plums.csv", out=tmp_path / "figures.json")
+    assert figures["mixture_top1"] == pytest.approx(100 * expected)
+    (tmp_path / "plums.csv").write_text("\n".join(["path,label,split", *lines, f"{files[0]},Plum,test"]))
+    with pytest.raises(mge.DataError, match="1 classes that the model was not trained on, the first is 'Plum'"):
+        mge.evaluate(run, tmp_path / "plums.csv")
 
 
 def test_evaluating_a_model_without_its_run_asks_for_data(run: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -69,7 +70,7 @@ class PhotoDataset(Dataset[Sample]):
 
     def geometry(self, index: int) -> CropGeometry:
         """How evaluation's crop lies in the photo."""
-        photo = open_photo(self.records[index].content)
+        photo = self._open(index)
         resized = resize(photo, side=self.side, config=self.config)
         _, left, top = centre_crop(to_tensor(resized), side=self.side)
         return CropGeometry(photo.width / resized.width, photo.height / resized.height, left, top)
@@ -80,12 +81,15 @@ class PhotoDataset(Dataset[Sample]):
         return self._cache is not None
 
     def _resized(self, index: int) -> Tensor:
-        content = self.records[index].content
         if not self.train:
-            return to_tensor(resize(open_photo(content), side=self.side, config=self.config))
+            return to_tensor(resize(self._open(index), side=self.side, config=self.config))
         # Twice the size is averaged away by the resizing that follows: values change by less than 1 of 255 in the mean.
         enough = DRAFT_RESERVE * shorter_side(self.side, config=self.config)
-        return resize_quickly(open_photo(content, at_least=enough), side=self.side, config=self.config)
+        return resize_quickly(self._open(index, at_least=enough), side=self.side, config=self.config)
+
+    def _open(self, index: int, *, at_least: int | None = None) -> Image.Image:
+        record = self.records[index]
+        return open_photo(record.content, name=str(record.path), at_least=at_least)
 
     def _is_worth_caching(self) -> bool:
         if self.config.cache != "auto":

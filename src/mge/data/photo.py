@@ -14,18 +14,19 @@ MAX_PIXELS = 50_000_000
 MAX_ASPECT = 50  # a 20,000 x 1 photo would be resized to gigabytes
 
 
-def open_photo(photo: str | Path | bytes, *, at_least: int | None = None) -> Image.Image:
+def open_photo(photo: str | Path | bytes, *, name: str = "", at_least: int | None = None) -> Image.Image:
     """A photo as it is shown: upright, RGB, transparency on white, the first frame of several.
 
     Args:
         photo: A file, or the content of one.
+        name: What an error calls it. By default the file, or an uploaded photo.
         at_least: Shorter side in pixels that is enough. A JPEG of twice, four or eight times that is decoded at a
             fraction of its size, which is quicker. None: every pixel.
 
     Raises:
         DataError: it cannot be read whole, or is larger or thinner than any photo.
     """
-    name = "the uploaded photo" if isinstance(photo, bytes) else str(photo)
+    name = name or ("the uploaded photo" if isinstance(photo, bytes) else str(photo))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -11,6 +11,7 @@ from mge.config import DataConfig
 from mge.errors import DataError
 
 Split = Literal["train", "val", "test"]
+Unit = tuple[str, str]  # a group, or the path of a photo without one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,9 @@ class PhotoSet:
         class_names: The classes, in the order of the logits.
         records: The photos.
         parents: The coarser class of each class, where the data has a hierarchy; a coarser class may have a parent too.
+            A class that is a coarser class itself, as `Banana` is among groceries, has no entry.
         held_out: The splits that the data left open, so that `assign_splits` chose their photos.
+        notes: What a person should know about them before training: one sentence each.
     """
 
     name: str
@@ -58,6 +61,7 @@ class PhotoSet:
     records: tuple[Record, ...]
     parents: Mapping[str, str] = dataclasses.field(default_factory=dict)
     held_out: tuple[Split, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def split(self, name: Split) -> tuple[Record, ...]:
         """The photos of one split."""
@@ -67,8 +71,12 @@ class PhotoSet:
 def assign_splits(photos: PhotoSet, *, config: DataConfig, seed: int) -> PhotoSet:
     """Holds out photos of each class for testing and validation where the data does not.
 
-    The choice depends on the seed and on the photos' paths, not on the order in which a disk lists them. At least one
-    photo of each class stays for training.
+    Photos of one group go into one split: groups are held out whole, and the fractions are fractions of each class's
+    groups. A photo without a group is a group by itself. At least one group of each class stays for training. A group
+    with photos of several classes is one of each of them, and is held out only where none of them has its fraction
+    already: such a class may have less held out than was asked for, never more.
+
+    The choice depends on the seed, the groups and the photos' paths, not on the order in which a disk lists them.
     """
     has_splits = any(record.split for record in photos.records)
     records = list(photos.records)
@@ -100,20 +108,52 @@ def check_photos(photos: PhotoSet) -> None:
         )
 
 
+def cut_groups(photos: PhotoSet) -> tuple[str, ...]:
+    """The groups with photos in more than one split, in order: the data's own splits can cut a group."""
+    splits: dict[str, set[Split | None]] = defaultdict(set)
+    for record in photos.records:
+        splits[record.group].add(record.split)
+    return tuple(sorted(group for group, names in splits.items() if group and len(names) > 1))
+
+
 def _hold_out(
     records: list[Record], *, source: Split | None, target: Split, fraction: float, seed: int
 ) -> list[Record]:
-    by_label: dict[str, list[Record]] = defaultdict(list)
+    labels: dict[Unit, set[str]] = defaultdict(set)
     for record in records:
         if record.split == source:
-            by_label[record.label].append(record)
-    chosen: set[Path] = set()
-    for label, candidates in by_label.items():
-        shuffled = sorted(candidates, key=lambda record: record.path.as_posix())
-        random.Random(f"{seed} {label}").shuffle(shuffled)
-        count = min(round(fraction * len(shuffled)), len(shuffled) - 1)
-        chosen |= {record.path for record in shuffled[:count]}
+            labels[_unit(record)].add(record.label)
+    chosen = _choose_units(labels, fraction=fraction, seed=seed)
     return [
-        dataclasses.replace(record, split=target) if record.path in chosen and record.split == source else record
+        dataclasses.replace(record, split=target) if record.split == source and _unit(record) in chosen else record
         for record in records
     ]
+
+
+def _unit(record: Record) -> Unit:
+    """What is held out whole: a record's group, or the photo itself."""
+    return (record.group, "" if record.group else record.path.as_posix())
+
+
+def _choose_units(labels: Mapping[Unit, set[str]], *, fraction: float, seed: int) -> set[Unit]:
+    """A fraction of each class's units, rounded, such that at least one of each class is left.
+
+    Args:
+        labels: The classes of the photos of each unit.
+        fraction: Of the units of each class.
+        seed: Decides which.
+    """
+    by_label: dict[str, list[Unit]] = defaultdict(list)
+    for unit in sorted(labels):
+        for label in labels[unit]:
+            by_label[label].append(unit)
+    num_wanted = {label: min(round(fraction * len(units)), len(units) - 1) for label, units in by_label.items()}
+    chosen: set[Unit] = set()
+    for label, units in sorted(by_label.items(), key=lambda item: (len(item[1]), item[0])):  # rare classes choose first
+        random.Random(f"{seed} {label}").shuffle(units)
+        for unit in units:
+            if unit not in chosen and all(num_wanted[each] > 0 for each in labels[unit]):
+                chosen.add(unit)
+                for each in labels[unit]:
+                    num_wanted[each] -= 1
+    return chosen

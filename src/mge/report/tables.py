@@ -1,6 +1,6 @@
 """Figures as tables that a person reads in a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,13 @@ PLAIN_NAMES = {
     "plain_top1": "plain network, same view",
     "plain_equal_compute_top1": "plain network, equal compute (larger view)",
 }
+
+
+def print_notes(notes: Sequence[str], *, console: Console | None = None) -> None:
+    """Writes what a person should know about the photos, a line each."""
+    console = console or Console(highlight=False, soft_wrap=True, markup=False)
+    for note in notes:
+        console.print(f"Note: {note}")
 
 
 def print_summary(run: Run, *, console: Console | None = None) -> None:

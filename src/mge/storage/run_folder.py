@@ -42,17 +42,23 @@ class Run:
         return self.folder / "report"
 
     @property
+    def manifest_path(self) -> Path:
+        """The photos of a run whose data were no file: a data frame."""
+        return self.folder / "photos.jsonl"
+
+    @property
     def checkpoint_path(self) -> Path:
         """What the run goes on from."""
         return self.folder / "checkpoints" / "last.ckpt"
 
     @classmethod
-    def create(cls, folder: Path, *, config: Mapping[str, Any]) -> Self:
+    def create(cls, folder: Path, *, config: Mapping[str, Any], manifest: str | None = None) -> Self:
         """Makes a run folder with its configuration and environment.
 
         Args:
             folder: A folder that does not exist, or is empty.
             config: The resolved options, as `mge train --config` reads them.
+            manifest: The text of a manifest that the run keeps and that is its data, in place of what `config` says.
 
         Raises:
             ConfigError: there is something at this place already.
@@ -61,6 +67,9 @@ class Run:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"{folder} exists and is not empty; give another --out, or go on: --resume {folder}")
         run = cls(folder)
+        if manifest is not None:
+            run._write(run.manifest_path.name, manifest)
+            config = {**config, "data": str(run.manifest_path.resolve())}
         run._write(ENVIRONMENT, json.dumps(describe_environment(), indent=1) + "\n")
         run._write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         return run

@@ -39,12 +39,13 @@ def evaluate(
         DataError: the photos cannot be read, or have classes that the model does not know.
     """
     check_choice("split", split, get_args(SplitName))
-    from mge.report.tables import print_evaluation  # noqa: PLC0415
+    from mge.report.tables import print_evaluation, print_notes  # noqa: PLC0415
     from mge.training.evaluation import evaluate_model  # noqa: PLC0415
 
     evaluation = evaluate_model(
         Path(run), data=data, split=split, source_format=format, out=None if out is None else Path(out),
         batch_size=batch_size, accelerator=accelerator,
     )  # fmt: skip
+    print_notes(evaluation.notes)
     print_evaluation(evaluation.figures, file=evaluation.file, model=Path(run))
     return evaluation.figures

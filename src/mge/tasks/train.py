@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mge.config import Preset, split_options
 from mge.errors import ConfigError
@@ -12,8 +14,20 @@ if TYPE_CHECKING:
     from mge.storage.run_folder import Run
 
 
+class DataFrame(Protocol):
+    """A pandas data frame, as far as a type checker has to know it without pandas."""
+
+    @property
+    def columns(self) -> Iterable[Any]:
+        """The names of its columns."""
+
+    @property
+    def iloc(self) -> Any:  # noqa: ANN401  (pandas' own)
+        """Its cells by their numbers."""
+
+
 def train(
-    data: str | Path | None = None,
+    data: str | Path | DataFrame | None = None,
     *,
     preset: Preset = "default",
     out: str | Path | None = None,
@@ -24,7 +38,8 @@ def train(
     """Trains a mixture of experts on photos, and measures it.
 
     Args:
-        data: Folder of class folders, manifest, benchmark folder, or `beetles`, the drawn demo data set.
+        data: Folder of class folders, manifest, benchmark folder, Parquet or Arrow files, `hf:owner/name`, or
+            `beetles`, the drawn demo data set. In Python also a pandas data frame with a manifest's columns.
         preset: Whose values hold where no option says otherwise: `default`, `paper` or `authors`.
         out: Folder of the run. By default a new one in `runs/`.
         resume: A run folder to go on with; everything else is read from it.
@@ -47,9 +62,24 @@ def train(
         if options:
             raise ConfigError(f"--resume goes on with the options of the run; leave out {', '.join(options)}")
         return train_run(open_run(resume).config(), folder=Path(resume), is_new=False)
+    source, manifest = _name_data(data)
     resolved: dict[str, Any] = {}
     for config in split_options(options, preset=preset):
         resolved |= config.to_dict()
-    source = str(data) if data == "beetles" else str(Path(str(data)).resolve())
     settings = {"data": source, "format": format, "preset": preset, **resolved}
-    return train_run(settings, folder=None if out is None else Path(out), is_new=True)
+    return train_run(settings, folder=None if out is None else Path(out), is_new=True, manifest=manifest)
+
+
+def _name_data(data: object) -> tuple[str, str | None]:
+    """What the run's configuration calls the data, and the manifest that has to be written where they are a frame."""
+    from mge.data.sources.frame import frame_to_manifest, is_frame  # noqa: PLC0415
+
+    if is_frame(data):
+        return "frame", frame_to_manifest(data, folder=Path.cwd())
+    if not isinstance(data, str | os.PathLike):
+        raise ConfigError(
+            f"data is a {type(data).__module__}.{type(data).__name__}; accepted: a path, hf:owner/name, or a pandas "
+            "data frame"
+        )
+    is_name = str(data) == "beetles" or str(data).startswith("hf:")
+    return str(data) if is_name else str(Path(data).resolve()), None

@@ -28,6 +28,7 @@ class Evaluation:
     answers: Answers
     figures: dict[str, Any]
     file: Path
+    notes: tuple[str, ...] = ()  # about the photos
 
 
 def evaluate_model(
@@ -63,7 +64,7 @@ def evaluate_model(
     figures = {"data": photos.name, "split": split, **measure(answers)}
     file = out or path / f"evaluation-{split}.json"
     write_atomically(file, lambda target: target.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8"))
-    return Evaluation(classifier, dataset, answers, figures, file)
+    return Evaluation(classifier, dataset, answers, figures, file, photos.notes)
 
 
 def _read(path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier) -> PhotoSet:
@@ -80,7 +81,7 @@ def _read(path: Path, *, data: str | Path | None, source_format: str, classifier
         )
         photos = read_photos(data, config=config, seed=seed, format=source_format)
     else:
-        photos = read_photos(data, config=classifier.data, format=source_format)
+        photos = read_photos(data, config=classifier.data, format=source_format, is_for_training=False)
     unknown = sorted(set(photos.class_names) - set(classifier.class_names))
     if unknown:
         known = ", ".join(classifier.class_names[:5])

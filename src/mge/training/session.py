@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from mge.data.sources import read_photos
 from mge.errors import MgeError
 from mge.models.mixture import MixtureOfExperts
 from mge.report.figures import draw_experts
-from mge.report.tables import PICTURE, print_summary
+from mge.report.tables import PICTURE, print_notes, print_summary
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from mge.storage.run_folder import Run, open_run
 from mge.training.baselines import Plan, plan_baselines
@@ -124,7 +125,7 @@ class Session:
         save_model(folder, StoredModel(model.config, self.photos.class_names, state, metadata))
 
 
-def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool) -> Run:
+def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool, manifest: str | None = None) -> Run:
     """Trains what the settings ask for: the mixture, and the plain networks to compare it with.
 
     The plain networks are runs of their own, in folders inside the run's.
@@ -133,6 +134,7 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool)
         settings: What `config.yaml` holds: the data, how to read it, the preset and every option.
         folder: The run's folder. None: a new one in `runs/`.
         is_new: Whether it has to be made; a run that exists is gone on with.
+        manifest: The text of a manifest that a new run keeps as its data, in place of what the settings say.
 
     Returns:
         The finished run.
@@ -141,12 +143,14 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool)
     data, source_format, preset = (options.pop(name) for name in ("data", "format", "preset"))
     model_config, data_config, config = split_options(options, preset=preset)
     fabric = build_fabric(config)
-    run = _enter_run(fabric, settings, folder) if is_new else open_run(folder or "")
+    run = _enter_run(fabric, settings, folder, manifest=manifest) if is_new else open_run(folder or "")
+    data = data if manifest is None else run.manifest_path
     try:
         with fabric.rank_zero_first():  # one process draws the beetles, the others find them
             photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
         if fabric.is_global_zero:
             announce(photos)
+            print_notes(photos.notes)
         session = Session(fabric, photos, data_config, config)
         plain = {
             f"{name}_top1": session.baseline(name, plan, run=run)
@@ -164,20 +168,31 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool)
     return run
 
 
-def _enter_run(fabric: Fabric, settings: Mapping[str, Any], folder: Path | None, *, may_exist: bool = False) -> Run:
+def _enter_run(
+    fabric: Fabric, settings: Mapping[str, Any], folder: Path | None, *, may_exist: bool = False,
+    manifest: str | None = None,
+) -> Run:  # fmt: skip
     """The run that the first process makes, or finds where it may exist, for all of them."""
     result: Path | MgeError | None = None
     if fabric.is_global_zero:
-        chosen = folder or _free_folder(Path(settings["data"]).stem)
+        chosen = folder or _free_folder(_short_name(settings["data"]))
         try:
             is_there = may_exist and chosen.exists()
-            result = open_run(chosen).folder if is_there else Run.create(chosen, config=settings).folder
+            entered = open_run(chosen) if is_there else Run.create(chosen, config=settings, manifest=manifest)
+            result = entered.folder
         except MgeError as error:
             result = error
     result = fabric.broadcast(result)
     if isinstance(result, MgeError):
         raise result
     return Run(Path(str(result)))
+
+
+def _short_name(data: str) -> str:
+    """`birds` of `/photos/birds`, of `birds.csv` and of `hf:owner/birds:config@v1.0`."""
+    if data.startswith("hf:"):
+        return re.split("[:@]", data.removeprefix("hf:"))[0].rpartition("/")[2]
+    return Path(data).stem
 
 
 def _free_folder(name: str) -> Path:

@@ -1,5 +1,6 @@
 """Files on disk into records: one reader a layout."""
 
+import dataclasses
 import glob
 import os
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mge.config import DataConfig
-from mge.data.records import PhotoSet, assign_splits, check_photos
+from mge.data.records import PhotoSet, assign_splits, check_photos, cut_groups
 from mge.data.sources.aircraft import AIRCRAFT, read_families, read_manufacturers, read_variants
 from mge.data.sources.beetles import is_beetles, read_beetles
 from mge.data.sources.birds import CUB, is_nabirds, read_cub, read_nabirds
@@ -16,10 +17,12 @@ from mge.data.sources.dogs import DOGS, read_dogs
 from mge.data.sources.flowers import FLOWERS, read_flowers
 from mge.data.sources.folder import SUFFIXES, is_junk, read_folder, walk
 from mge.data.sources.food import FOOD, read_food
+from mge.data.sources.hub import is_hub, read_hub
 from mge.data.sources.inaturalist import is_inaturalist, read_inaturalist
 from mge.data.sources.lists import has_lists, read_lists
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manifest
 from mge.data.sources.pets import PETS, read_pets
+from mge.data.sources.shards import TABLE_SUFFIXES, is_shards, read_shards
 from mge.errors import ConfigError, DataError
 
 
@@ -33,6 +36,7 @@ class Source(NamedTuple):
 # By name, in the order in which they are asked: the first that recognises the data reads it.
 SOURCES: dict[str, Source] = {
     "beetles": Source(is_beetles, read_beetles),
+    "hub": Source(is_hub, read_hub),
     "manifest": Source(is_manifest, read_manifest),
     "nabirds": Source(is_nabirds, read_nabirds),  # before cub, whose files it has and more
     "cub": Source(CUB.is_in, read_cub),
@@ -45,19 +49,25 @@ SOURCES: dict[str, Source] = {
     "pets": Source(PETS.is_in, read_pets),
     "food": Source(FOOD.is_in, read_food),
     "inaturalist": Source(is_inaturalist, read_inaturalist),
+    "tables": Source(is_shards, read_shards),
     "lists": Source(has_lists, read_lists),
     "folder": Source(Path.is_dir, read_folder),
 }
+NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
 
 
-def read_photos(data: str | Path, *, config: DataConfig, seed: int = 0, format: str = "auto") -> PhotoSet:  # noqa: A002
+def read_photos(
+    data: str | Path, *, config: DataConfig, seed: int = 0, format: str = "auto",  # noqa: A002
+    is_for_training: bool = True,
+) -> PhotoSet:  # fmt: skip
     """Reads what a person calls their data, and assigns the splits that it leaves open.
 
     Args:
-        data: `beetles`, a folder, or a manifest file.
+        data: `beetles`, a folder, a manifest, Parquet or Arrow, or `hf:owner/name[:config][@revision]`.
         config: Fractions to hold out.
         seed: Decides which photos are held out.
         format: `auto`, or the name of a source.
+        is_for_training: Whether data that nothing can be learned from are refused.
 
     Raises:
         DataError: there is nothing there, or nothing that can be learned from.
@@ -67,11 +77,24 @@ def read_photos(data: str | Path, *, config: DataConfig, seed: int = 0, format: 
     name = _recognise(path) if format == "auto" else format
     if name not in SOURCES:
         raise ConfigError(f"format is {format!r}; accepted: auto, {', '.join(SOURCES)}")
-    if name != "beetles" and not path.exists():
+    if name not in NOT_ON_DISK and not path.exists():
         raise _nothing_there(path)
     photos = assign_splits(SOURCES[name].read(path), config=config, seed=seed)
-    check_photos(photos)
-    return photos
+    if is_for_training:
+        check_photos(photos)
+    return _note_cut_groups(photos)
+
+
+def _note_cut_groups(photos: PhotoSet) -> PhotoSet:
+    """Says where the data's own splits have photos of one group on both sides."""
+    cut = cut_groups(photos)
+    if not cut:
+        return photos
+    note = (
+        f"{len(cut)} groups of {photos.name} have photos in more than one split, the first is {cut[0]!r}: figures on "
+        "held-out photos will be better than they should be; leave the splits out, and groups are held out whole"
+    )
+    return dataclasses.replace(photos, notes=(*photos.notes, note))
 
 
 def find_photos(wanted: list[str]) -> list[str]:
@@ -102,8 +125,13 @@ def _recognise(path: Path) -> str:
             return name
     if not path.exists():
         raise _nothing_there(path)
-    raise DataError(f"data {str(path)!r} is a file; accepted: a folder, or a manifest ({', '.join(MANIFEST_SUFFIXES)})")
+    manifests, tables = ", ".join(MANIFEST_SUFFIXES), ", ".join(TABLE_SUFFIXES)
+    raise DataError(
+        f"data {str(path)!r} is a file; accepted: a folder, a manifest ({manifests}), or a table ({tables})"
+    )
 
 
 def _nothing_there(path: Path) -> DataError:
-    return DataError(f"data {str(path)!r} does not exist; give a folder of class folders, a manifest, or `beetles`")
+    return DataError(
+        f"data {str(path)!r} does not exist; give a folder of class folders, a manifest, hf:owner/name, or `beetles`"
+    )

@@ -1,8 +1,10 @@
 """Lists train.txt, val.txt, test.txt with `path, label[, coarse label]` a line, as the Grocery Store Dataset has."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
+from mge.data.hierarchy import collect_parents
 from mge.data.records import PhotoSet, Record, Split
 from mge.errors import DataError
 
@@ -15,13 +17,13 @@ def has_lists(folder: Path) -> bool:
 
 
 def read_lists(folder: Path) -> PhotoSet:
-    """Reads the lists of a folder; classes.csv beside them names the labels.
+    """Reads the lists of a folder; classes.csv beside them names the labels, and the coarse labels.
 
     Raises:
-        DataError: a line has not two or three columns, or a photo does not exist.
+        DataError: a line has not two or three columns, a photo does not exist, or a class has two coarse labels.
     """
-    names = _class_names(folder / "classes.csv")
-    records, labels = [], set()
+    names, coarse_names = _class_names(folder / "classes.csv")
+    records, labels, pairs = [], set(), []
     for split in SPLITS:
         file = folder / f"{split}.txt"
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines() if file.is_file() else (), start=1):
@@ -35,19 +37,30 @@ def read_lists(folder: Path) -> PhotoSet:
             path = folder / columns[0]
             if not path.is_file():
                 raise DataError(f"{file}, line {number} names {columns[0]!r}, which does not exist below {folder}")
-            records.append(Record(path, names.get(columns[1], columns[1]), split))
+            record = Record(path, names.get(columns[1], columns[1]), split)
+            records.append(record)
             labels.add(columns[1])
+            pairs.append((record.label, _coarse_name(columns[2], coarse_names) if len(columns) > 2 else ""))
     ordered = sorted(labels, key=lambda label: (len(label), label) if label.isdigit() else (0, label))
     class_names = tuple(names.get(label, label) for label in ordered)
-    return PhotoSet(folder.resolve().name, "text lists train.txt, val.txt, test.txt", class_names, tuple(records))
+    name, parents = folder.resolve().name, collect_parents(pairs, name=str(folder))
+    return PhotoSet(name, "text lists train.txt, val.txt, test.txt", class_names, tuple(records), parents)
 
 
-def _class_names(file: Path) -> dict[str, str]:
-    """Names by label, out of the columns of a classes.csv that speak of a name and an id."""
-    if not file.is_file():
+def _coarse_name(label: str, names: Mapping[str, str]) -> str:
+    """The name of a coarse label. A number without a name would be taken for the number of a class."""
+    return names.get(label, f"coarse {label}" if label.isdigit() else label)
+
+
+def _class_names(file: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Names by label and by coarse label, out of the columns of a classes.csv that speak of a name and an id."""
+    rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
+    header = [column.lower() for column in rows[0]] if rows else []
+    return _names_by_id(rows, header, first=0), _names_by_id(rows, header, first=2)
+
+
+def _names_by_id(rows: list[list[str]], header: list[str], *, first: int) -> dict[str, str]:
+    """The names in column `first` by the ids in the next, where the header says that they are such."""
+    if len(header) < first + 2 or "name" not in header[first] or "id" not in header[first + 1]:
         return {}
-    rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines()))
-    header = [column.lower() for column in rows[0]]
-    if len(header) < 2 or "name" not in header[0] or "id" not in header[1]:
-        return {}
-    return {row[1].strip(): row[0].strip() for row in rows[1:] if len(row) > 1}
+    return {row[first + 1].strip(): row[first].strip() for row in rows[1:] if len(row) > first + 1}

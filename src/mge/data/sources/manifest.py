@@ -1,4 +1,4 @@
-"""Manifests: one photo a row, `path,label[,split][,x1,y1,x2,y2]`."""
+"""Manifests: one photo a row, `path,label[,split][,x1,y1,x2,y2][,group][,parent]`."""
 
 import csv
 import json
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mge.data.hierarchy import collect_parents
 from mge.data.records import PhotoSet, Record, Split
 from mge.data.sources.folder import SPLIT_FOLDERS
 from mge.errors import DataError
@@ -20,27 +21,48 @@ def is_manifest(path: Path) -> bool:
 
 
 def read_manifest(file: Path) -> PhotoSet:
-    """Reads a CSV, TSV or JSONL manifest; its paths are relative to the folder it lies in.
+    """Reads a CSV, TSV or JSONL manifest.
+
+    Its paths are relative to the folder it lies in. It is its owner's own file, so a path may also be absolute, or lead
+    out of the folder with `..`.
 
     Raises:
         DataError: a column is missing, a value makes no sense, or a file does not exist.
     """
-    records = []
+    records, pairs = [], []
     for number, row in _rows(file):
-        where = f"{file}, line {number}"
-        for column in ("path", "label"):
-            if not str(row.get(column) or "").strip():
-                raise DataError(
-                    f"{where} has no {column}; expected the columns path, label, and if you like split, x1, y1, x2, y2"
-                )
-        path = file.parent / str(row["path"]).strip()
-        if not path.is_file():
-            raise DataError(f"{where} names {row['path']!r}, which does not exist below {file.parent}")
-        records.append(Record(path, str(row["label"]).strip(), _split(row, where=where), _box(row, where=where)))
+        record = read_row(row, folder=file.parent, where=f"{file}, line {number}")
+        records.append(record)
+        pairs.append((record.label, _text(row, "parent")))
     if not records:
         raise DataError(f"{file} lists no photos; expected a header with path, label, and a row for each photo")
     names = tuple(sorted({record.label for record in records}))
-    return PhotoSet(file.resolve().parent.name, f"manifest {file.name}", names, tuple(records))
+    parents = collect_parents(pairs, name=str(file))
+    return PhotoSet(file.resolve().parent.name, f"manifest {file.name}", names, tuple(records), parents)
+
+
+def read_row(row: Mapping[str, Any], *, folder: Path, where: str) -> Record:
+    """The photo of a manifest's row.
+
+    Args:
+        row: Values by the names of the columns, in lower case.
+        folder: Where relative paths start.
+        where: What an error calls the row.
+
+    Raises:
+        DataError: a column is missing, a value makes no sense, or the file does not exist.
+    """
+    for column in ("path", "label"):
+        if not _text(row, column):
+            raise DataError(
+                f"{where} has no {column}; expected the columns path, label, and if you like split, x1, y1, x2, y2, "
+                "group, parent"
+            )
+    path = folder / _text(row, "path")
+    if not path.is_file():
+        raise DataError(f"{where} names {str(row['path'])!r}, which does not exist; relative paths start at {folder}")
+    split, box = _split(row, where=where), _box(row, where=where)
+    return Record(path, _text(row, "label"), split, box, group=_text(row, "group"))
 
 
 def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -68,8 +90,14 @@ def _json_row(line: str, *, where: str) -> Mapping[str, Any]:
     return row
 
 
+def _text(row: Mapping[str, Any], column: str) -> str:
+    """A value as text, empty where there is none. A number is a value: a class may be called 0."""
+    value = row.get(column)
+    return "" if value is None else str(value).strip()
+
+
 def _split(row: Mapping[str, Any], *, where: str) -> Split | None:
-    value = str(row.get("split") or "").strip().lower()
+    value = _text(row, "split").lower()
     if not value:
         return None
     if value not in SPLIT_FOLDERS:

@@ -1,0 +1,44 @@
+"""Coarser classes: which class belongs to which."""
+
+from collections.abc import Iterable
+
+from mge.errors import DataError
+
+
+def collect_parents(pairs: Iterable[tuple[str, str]], *, name: str) -> dict[str, str]:
+    """The coarser class of each class, out of what each photo says about its own.
+
+    A class that is its own coarser class, as `Banana` among groceries, gets none: whoever walks up arrives at an end.
+
+    Args:
+        pairs: A class and its coarser class, which is empty where a photo says nothing.
+        name: What an error calls the data.
+
+    Raises:
+        DataError: a class has two coarser classes, or classes lie inside each other.
+    """
+    parents: dict[str, str] = {}
+    for label, parent in pairs:
+        if parent and parents.setdefault(label, parent) != parent:
+            raise DataError(
+                f"{name} puts the class {label!r} into two coarser classes, {parents[label]!r} and {parent!r}; a class "
+                "has one: correct the column `parent`, or give the class two names"
+            )
+    parents = {label: parent for label, parent in parents.items() if label != parent}
+    for label in parents:
+        _check_end(label, parents, name=name)
+    return parents
+
+
+def _check_end(label: str, parents: dict[str, str], *, name: str) -> None:
+    """Raises DataError where the way up from a class comes back to it."""
+    above = parents[label]
+    for _ in range(len(parents)):
+        if above == label:
+            raise DataError(
+                f"{name} puts the class {label!r} into {parents[label]!r}, which lies in {label!r} itself; correct the "
+                "column `parent`"
+            )
+        if above not in parents:
+            return
+        above = parents[above]
