@@ -5,13 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import psutil
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from mge.config import DataConfig
 from mge.data.photo import open_photo
 from mge.data.records import Record
-from mge.data.transforms import CropGeometry, centre_crop, resize, to_tensor, train_view
+from mge.data.transforms import CropGeometry, centre_crop, crop_geometry, resize, to_tensor, train_view
 
 
 class Sample(NamedTuple):
@@ -59,10 +60,7 @@ class PhotoDataset(Dataset[Sample]):
 
     def geometry(self, index: int) -> CropGeometry:
         """How evaluation's crop lies in the photo."""
-        photo = open_photo(self.records[index].content)
-        resized = resize(photo, side=self.side, config=self.config)
-        _, left, top = centre_crop(to_tensor(resized), side=self.side)
-        return CropGeometry(photo.width / resized.width, photo.height / resized.height, left, top)
+        return crop_geometry(self._open(index).size, side=self.side, config=self.config)
 
     @property
     def is_cached(self) -> bool:
@@ -70,7 +68,11 @@ class PhotoDataset(Dataset[Sample]):
         return self._cache is not None
 
     def _resized(self, index: int) -> Tensor:
-        return to_tensor(resize(open_photo(self.records[index].content), side=self.side, config=self.config))
+        return to_tensor(resize(self._open(index), side=self.side, config=self.config))
+
+    def _open(self, index: int) -> Image.Image:
+        record = self.records[index]
+        return open_photo(record.content, name=str(record.path))
 
     def _is_worth_caching(self) -> bool:
         if self.config.cache != "auto":

@@ -1,17 +1,18 @@
 """Files on disk into records: one reader a layout."""
 
 import glob
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from mge.config import DataConfig
-from mge.data.records import PhotoSet, assign_splits, check_photos
+from mge.data.records import PhotoSet, assign_splits, check_photos, clean_labels
+from mge.data.signatures import SUFFIXES
 from mge.data.sources.beetles import is_beetles, read_beetles
-from mge.data.sources.folder import SUFFIXES, is_junk, read_folder, walk
+from mge.data.sources.folder import read_folder
 from mge.data.sources.lists import has_lists, read_lists
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manifest
+from mge.data.sources.walking import is_junk, search
 from mge.errors import ConfigError, DataError
 
 
@@ -50,7 +51,7 @@ def read_photos(data: str | Path, *, config: DataConfig, seed: int = 0, format: 
         raise ConfigError(f"format is {format!r}; accepted: auto, {', '.join(SOURCES)}")
     if name != "beetles" and not path.exists():
         raise _nothing_there(path)
-    photos = assign_splits(SOURCES[name].read(path), config=config, seed=seed)
+    photos = assign_splits(clean_labels(SOURCES[name].read(path)), config=config, seed=seed)
     check_photos(photos)
     return photos
 
@@ -63,18 +64,26 @@ def find_photos(wanted: list[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for name in wanted:
-        path = Path(name)
-        if path.is_dir():
-            files = [str(file) for file in walk(path) if file.suffix.lower() in SUFFIXES]
-        else:
-            files = [name] if path.exists() else sorted(glob.glob(name, recursive=True))  # noqa: PTH207
-        files = [file for file in files if not is_junk(Path(file).name) and not os.path.isdir(file)]  # noqa: PTH112
+        files = _files(name)
         if not files:
             raise DataError(
                 f"{name!r} stands for no photo; give files, folders with photos, or patterns such as 'shelf/*.jpg'"
             )
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def _files(name: str) -> list[str]:
+    """What a name stands for. Who names a file means it, whatever it is; a pattern and a folder leave out junk."""
+    path = Path(name)
+    if path.is_dir():
+        findings = search(path)
+        lost = [link for link in findings.broken_links if link.suffix.lower() in SUFFIXES]  # to be told of each
+        return [str(file) for file in findings.photos + lost]
+    if path.exists():
+        return [name]
+    matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
+    return [str(match) for match in matches if not is_junk(match.name) and not match.is_dir()]
 
 
 def _recognise(path: Path) -> str:
