@@ -4,7 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -65,8 +65,8 @@ def png(
 
 
 def tiff(
-    values: Values, *, photometric: int, bits: int | None = None, alpha: int | None = None, order: str = "<",
-    is_circle: bool = False,
+    values: Values, *, photometric: int, bits: int | None = None, alpha: int | None = None,
+    order: Literal["<", ">"] = "<", is_circle: bool = False,
 ) -> bytes:  # fmt: skip
     """An uncompressed TIFF, written by hand.
 

@@ -168,7 +168,8 @@ def ycbcr_photo() -> OddPhoto:
 
 def deep_grey(highest: int) -> Values:
     """The grey picture in more bits."""
-    return np.rint(grey() * (highest / 255)).astype(np.uint16)
+    values: Values = np.rint(grey() * (highest / 255)).astype(np.uint16)
+    return values
 
 
 def deep_colours() -> Values:
@@ -225,7 +226,7 @@ def animated_gif() -> OddPhoto:
     """A GIF of three flat pictures: red, green, blue."""
     images = [Image.new("RGB", (64, 48), colour) for colour in ("red", "lime", "blue")]
     content = encode(images[0], "GIF", save_all=True, append_images=images[1:])
-    return OddPhoto("film.gif", content, np.broadcast_to(np.uint8([255, 0, 0]), (48, 64, 3)).copy())
+    return OddPhoto("film.gif", content, np.full((48, 64, 3), (255, 0, 0), np.uint8))
 
 
 def bits_png() -> OddPhoto:

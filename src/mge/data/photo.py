@@ -129,7 +129,7 @@ def _heif_reader(name: str) -> Callable[[BinaryIO], Image.Image]:
         raise DataError(
             f"{name} is a HEIC photo, which pillow-heif is needed for; install it: pip install 'mge[heif]'"
         ) from error
-    return HeifImageFile  # type: ignore[no-any-return]
+    return HeifImageFile
 
 
 def _check_scans(file: BinaryIO, size: tuple[int, int], *, name: str) -> None:
