@@ -90,8 +90,7 @@ class Classifier:
         Raises:
             DataError: it cannot be read.
         """
-        opened = photo if isinstance(photo, Image.Image) else open_photo(photo)
-        return Prepared(*eval_view(opened.convert("RGB"), side=self.side, config=self.data))
+        return Prepared(*eval_view(open_photo(photo), side=self.side, config=self.data))
 
     @overload
     def predict(self, photos: Photo, *, batch_size: int = 16) -> Prediction: ...

@@ -46,6 +46,28 @@ def test_the_paper_crops_448_out_of_512() -> None:
     assert resize(make_photo(640, 480), side=448, config=DataConfig(resize="squash")).size == (512, 512)
 
 
+@pytest.mark.parametrize(("width", "height"), [(5, 250), (500, 10), (501, 11), (333, 64), (50, 1), (1, 1)])
+def test_a_thin_photo_stays_small_and_its_middle_is_what_it_would_be_whole(width: int, height: int) -> None:
+    photo, config = make_photo(width, height), DataConfig()
+    resized = resize(photo, side=56, config=config)
+    assert min(resized.size) == 64
+    assert max(resized.size) <= 4 * 64
+    whole = [max(64, round(length * 64 / min(photo.size))) for length in photo.size]
+    left, top = (whole[0] - 56) // 2, (whole[1] - 56) // 2
+    pixels = np.asarray(photo.resize(tuple(whole), Image.Resampling.BILINEAR)).astype(int)  # type: ignore[arg-type]
+    image, geometry = eval_view(photo, side=56, config=config)
+    seen = image.permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(seen - pixels[top : top + 56, left : left + 56]).max() <= 1
+    assert geometry == (width / whole[0], height / whole[1], left, top)
+
+
+def test_a_photo_of_50_to_1_takes_3_megabytes_at_448_pixels() -> None:
+    resized = resize(Image.new("RGB", (20, 1000)), side=448, config=DataConfig())
+    assert resized.size == (512, 2048)
+    view = train_view(to_tensor(resized), side=448, config=DataConfig(), seed=0)
+    assert view.shape == (3, 448, 448)
+
+
 def test_the_random_view_depends_on_its_seed_alone() -> None:
     resized = to_tensor(make_photo(80, 70))
     config = DataConfig(jitter=0.4)

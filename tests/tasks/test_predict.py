@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import mge
 from mge.classifier import Classifier
 from mge.cli import main
 from mge.data.photo import open_photo
+from tests.odd_photos import READABLE, write_odd_photos
 from tests.photos import COLOURS, write_class_folders
 from tests.tables import as_dataset
 
@@ -89,6 +91,51 @@ def test_an_unreadable_photo_raises_for_one_and_is_passed_by_in_a_stream(
     ] * 2
 
 
+def test_a_stream_of_odd_photos_names_each_that_cannot_be_read_and_classifies_the_others(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    written = write_odd_photos(tmp_path)
+    results = dict(zip(written, classifier.stream(list(written)), strict=True))
+    for file, result in results.items():
+        if written[file].shown is None:
+            assert isinstance(result, mge.DataError)
+            assert str(result).startswith(f"{file} ")
+        else:
+            assert isinstance(result, mge.Prediction)
+            assert result.path == str(file)
+
+
+def test_the_way_a_camera_was_held_changes_nothing(classifier: Classifier) -> None:
+    upright, *others = [READABLE[f"EXIF orientation {number}"]().content for number in range(1, 9)]
+    expected = classifier.predict(upright)
+    for content in others:
+        found = classifier.predict(content)
+        assert found.label == expected.label
+        assert found.probabilities == pytest.approx(expected.probabilities, abs=0.02)
+
+
+def test_eight_and_sixteen_bits_are_classified_alike(classifier: Classifier) -> None:
+    shown = READABLE["16-bit colours in a PNG"]()
+    assert shown.shown is not None
+    expected = classifier.predict(Image.fromarray(shown.shown)).probabilities
+    for name in ("16-bit colours in a PNG", "16-bit colours in a TIFF"):
+        assert classifier.predict(READABLE[name]().content).probabilities == pytest.approx(expected, abs=0.02)
+
+
+def test_a_picture_in_memory_is_shown_as_its_file_is(classifier: Classifier, tmp_path: Path) -> None:
+    for name in ("EXIF orientation 6", "16-bit grey in a PNG", "a PNG with alpha"):
+        file = tmp_path / "photo"
+        file.write_bytes(READABLE[name]().content)
+        assert classifier.predict(Image.open(file)).boxes_xyxy == classifier.predict(file).boxes_xyxy
+
+
+def test_a_very_thin_photo_is_classified_with_boxes_in_its_own_pixels(classifier: Classifier) -> None:
+    photo = Image.new("RGB", (1500, 30), (40, 180, 60))
+    whole = classifier.predict(photo).boxes_xyxy[0]
+    # The middle square of 30 x 30, of which 7/8 are seen.
+    assert whole == pytest.approx((736.9, 1.9, 763.1, 28.1), abs=0.5)
+
+
 def test_the_loaded_model_gives_the_same_bits_as_the_stored_one(run: Path) -> None:
     first, second = mge.load(run), mge.load(run / "best")
     images = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8)
@@ -127,6 +174,32 @@ def test_the_command_line_classifies_and_reports_what_it_could_not_read(
     streams = capsys.readouterr()
     assert "lime" in streams.out
     assert streams.err.splitlines()[-1].startswith("mge: error: 1 of 2 photos could not be read")
+
+
+def test_a_folder_of_odd_photos_is_classified_but_for_those_that_are_reported(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["a HEIC", "a PDF", "an animated GIF", "half a JPEG", "zero bytes"]
+    written = write_odd_photos(tmp_path / "photos", names=names)
+    assert main(["predict", str(run), str(tmp_path / "photos"), "--output", str(tmp_path / "p.csv")]) == 2
+    with (tmp_path / "p.csv").open() as file:
+        assert {row["path"] for row in csv.DictReader(file)} == {
+            str(p) for p, photo in written.items() if not photo.refusal
+        }
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("mge: error: 3 of 5 photos could not be read")
+    assert all(str(path) in last for path, photo in written.items() if photo.refusal)
+
+
+def test_a_name_in_another_encoding_is_written_with_marks(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = os.fsdecode(os.fsencode(tmp_path) + b"/cr\xe8me.png")
+    Path(file).write_bytes((photos / "lime" / "0.png").read_bytes())
+    mge.predict(run, [file])
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/cr\ufffdme.png: lime")
+    mge.predict(run, [file], output=tmp_path / "p.csv")
+    assert f"{tmp_path}/cr\ufffdme.png,lime" in (tmp_path / "p.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from mge.data.records import Record
 from mge.data.transforms import (
     CropGeometry,
     centre_crop,
+    crop_geometry,
     resize,
     resize_quickly,
     shorter_side,
@@ -70,10 +71,7 @@ class PhotoDataset(Dataset[Sample]):
 
     def geometry(self, index: int) -> CropGeometry:
         """How evaluation's crop lies in the photo."""
-        photo = self._open(index)
-        resized = resize(photo, side=self.side, config=self.config)
-        _, left, top = centre_crop(to_tensor(resized), side=self.side)
-        return CropGeometry(photo.width / resized.width, photo.height / resized.height, left, top)
+        return crop_geometry(self._open(index).size, side=self.side, config=self.config)
 
     @property
     def is_cached(self) -> bool:

@@ -1,76 +1,177 @@
 """Opening a photo: one guarded function, so that no file can crash, hang or silently mislead a run."""
 
 import io
+import struct
+import threading
 import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from mge.data.colours import to_rgb
+from mge.data.signatures import HEAD, describe, kind_of
 from mge.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000")
-MAX_PIXELS = 50_000_000
-MAX_ASPECT = 50  # a 20,000 x 1 photo would be resized to gigabytes
+MAX_PIXELS = 70_000_000
+MAX_ASPECT = 50  # no photo is thinner, and what is thinner still is a trap for whoever resizes it
+MAX_SCANNED_PIXELS = 1_000_000_000  # a progressive JPEG of 100 kB may ask to paint all its pixels a thousand times over
+
+ORIENTATION = 0x0112
+# What turns a photo upright that was stored with an EXIF orientation.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What readers of damaged files may raise. On 31,000 mutated files that was OSError, ValueError, SyntaxError, EOFError,
+# RuntimeError and DecompressionBombError; the others are those that Pillow's own code reckons with. Calls of Pillow
+# alone are guarded with it, so that it hides no mistake of ours.
+DAMAGE = (
+    OSError, ValueError, SyntaxError, EOFError, MemoryError, ArithmeticError, LookupError, TypeError, AttributeError,
+    RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
 
 
-def open_photo(photo: str | Path | bytes, *, name: str = "", at_least: int | None = None) -> Image.Image:
+def open_photo(photo: str | Path | bytes | Image.Image, *, name: str = "", at_least: int | None = None) -> Image.Image:
     """A photo as it is shown: upright, RGB, transparency on white, the first frame of several.
 
     Args:
-        photo: A file, or the content of one.
-        name: What an error calls it. By default the file, or an uploaded photo.
+        photo: A file, the content of one, or a picture that Pillow has opened.
+        name: What an error calls it. By default the file's path.
         at_least: Shorter side in pixels that is enough. A JPEG of twice, four or eight times that is decoded at a
             fraction of its size, which is quicker. None: every pixel.
 
     Raises:
         DataError: it cannot be read whole, or is larger or thinner than any photo.
     """
-    name = name or ("the uploaded photo" if isinstance(photo, bytes) else str(photo))
+    name = name or (str(photo) if isinstance(photo, str | Path) else "the uploaded photo")
+    if isinstance(photo, Image.Image):
+        return _as_shown(photo, name=name, at_least=at_least)
+    if isinstance(photo, bytes):
+        return _read(io.BytesIO(photo), name=name, at_least=at_least)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            opened = Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=FORMATS)
-            with opened:
-                _check_size(opened.size, name=name)
-                if at_least is not None:
-                    opened.draft(None, (at_least, at_least))
-                opened.load()
-                ImageOps.exif_transpose(opened, in_place=True)  # a copy of a large photo takes as long as decoding it
-                return _to_rgb(opened)
+        path = Path(photo)
+        if not path.is_file() and path.exists():
+            raise DataError(f"{name} cannot be read: it is no file")  # a pipe, say, would be waited for without end
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
+    with file:
+        return _read(file, name=name, at_least=at_least)
+
+
+def _read(file: BinaryIO, *, name: str, at_least: int | None) -> Image.Image:
+    head = file.read(HEAD)
+    file.seek(0)
+    read = _heif_reader(name) if kind_of(head) == "HEIF" else _pillow
+    try:
+        with _quiet():
+            opened = read(file)
     except UnidentifiedImageError as error:
-        raise DataError(f"{name} is not a photo that can be read; accepted: {', '.join(FORMATS)}") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{name} cannot be read: {reason}") from error
+        what = describe(head)
+        raise DataError(
+            f"{name} is not a photo that can be read{what and f': it is {what}'}; accepted: {', '.join(FORMATS)}, HEIC"
+        ) from error
+    except DAMAGE as error:
+        raise _unreadable(error, name=name) from error
+    with opened:
+        if opened.info.get("progressive"):
+            _check_scans(file, opened.size, name=name)
+        return _as_shown(opened, name=name, at_least=at_least)
 
 
-def _check_size(size: tuple[int, int], *, name: str) -> None:
-    width, height = size
+def _as_shown(opened: Image.Image, *, name: str, at_least: int | None) -> Image.Image:
+    width, height = opened.size
     if width * height > MAX_PIXELS:
         raise DataError(f"{name} has {width} x {height} pixels; accepted: up to {MAX_PIXELS // 1_000_000} million")
-    if max(size) > MAX_ASPECT * min(size):
+    if max(opened.size) > MAX_ASPECT * min(opened.size):
         raise DataError(f"{name} is {width} x {height} pixels; accepted: sides of at most {MAX_ASPECT} to 1")
+    try:
+        with _quiet():
+            if at_least is not None:
+                opened.draft(None, (at_least, at_least))
+            opened.load()
+            turn = UPRIGHT.get(_orientation(opened))
+    except DAMAGE as error:
+        raise _unreadable(error, name=name) from error
+    try:
+        shown = to_rgb(opened)
+    except (OSError, ValueError, MemoryError) as error:
+        raise _unreadable(error, name=name) from error
+    if turn is not None:
+        shown = shown.transpose(turn)
+        shown.info = {}  # it says how the photo was stored: who opens this one again must not turn it again
+    return shown
 
 
-def _to_rgb(photo: Image.Image) -> Image.Image:
-    if photo.mode.startswith("I") or photo.mode == "F":
-        return _from_deep_grey(photo)
-    if photo.mode in ("RGBA", "LA", "PA") or "transparency" in photo.info:
-        layer = photo.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return photo if photo.mode == "RGB" else photo.convert("RGB")
+def _orientation(opened: Image.Image) -> int:
+    """The EXIF orientation; 1, upright, where nobody can tell."""
+    try:
+        value = opened.getexif().get(ORIENTATION)
+    except DAMAGE:  # damaged notes about a photo leave the photo as it is
+        return 1
+    return value if isinstance(value, int) else 1
 
 
-def _from_deep_grey(photo: Image.Image) -> Image.Image:
-    """16-bit and floating-point grey, which Pillow's own conversion would cut off."""
-    values = np.asarray(photo, dtype=np.float64)
-    if photo.mode == "F":
-        highest = 1.0 if np.nanmax(values) <= 1 else 255.0 if np.nanmax(values) <= 255 else 65535.0
-    else:
-        highest = 65535.0
-    scaled = np.nan_to_num(values / highest).clip(0, 1) * 255
-    return Image.fromarray(scaled.round().astype(np.uint8)).convert("RGB")
+def _pillow(file: BinaryIO) -> Image.Image:
+    return Image.open(file, formats=FORMATS)
+
+
+def _heif_reader(name: str) -> Callable[[BinaryIO], Image.Image]:
+    try:
+        from pillow_heif.as_plugin import HeifImageFile  # noqa: PLC0415  (an extra)
+    except ImportError as error:
+        raise DataError(
+            f"{name} is a HEIC photo, which pillow-heif is needed for; install it: pip install 'mge[heif]'"
+        ) from error
+    return HeifImageFile
+
+
+def _check_scans(file: BinaryIO, size: tuple[int, int], *, name: str) -> None:
+    position = file.tell()
+    file.seek(0)
+    scans = sum(block.count(b"\xff\xda") for block in iter(lambda: file.read(1 << 20), b""))
+    file.seek(position)
+    if scans * size[0] * size[1] > MAX_SCANNED_PIXELS:
+        raise DataError(f"{name} is a JPEG of {scans} scans, which would take minutes to read; save it anew")
+
+
+def _unreadable(error: BaseException, *, name: str) -> DataError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return DataError(f"{name} cannot be read: {reason}")
+
+
+class _Quiet:
+    """Warnings of Pillow about odd files, switched off while any thread reads one.
+
+    `warnings.catch_warnings` changes the whole process: of two threads that overlap, the second would put back what
+    the first had set, and every warning of the process would stay off.
+    """
+
+    lock, readers, catcher = threading.Lock(), 0, warnings.catch_warnings()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with _Quiet.lock:
+        if _Quiet.readers == 0:
+            _Quiet.catcher = warnings.catch_warnings()
+            _Quiet.catcher.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.|pillow_heif|mge\.data\.")
+        _Quiet.readers += 1
+    try:
+        yield
+    finally:
+        with _Quiet.lock:
+            _Quiet.readers -= 1
+            if _Quiet.readers == 0:
+                _Quiet.catcher.__exit__(None, None, None)

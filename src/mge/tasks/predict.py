@@ -88,12 +88,18 @@ def _progress(results: Iterable[Result], *, total: int) -> Iterable[Result]:
 
 def as_row(prediction: Prediction, *, top: int) -> dict[str, Any]:
     """A prediction as plain values: what a CSV row and a JSON object hold."""
-    row: dict[str, Any] = {"path": prediction.path, "label": prediction.label, "probability": prediction.probability}
+    path, label = as_text(prediction.path), prediction.label
+    row: dict[str, Any] = {"path": path, "label": label, "probability": prediction.probability}
     row["top"] = [{"label": label, "probability": probability} for label, probability in prediction.top(top)]
     row["expert_labels"] = list(prediction.expert_labels)
     row["gate_probs"] = list(prediction.gate_probs)
     row["boxes_xyxy"] = [list(box) for box in prediction.boxes_xyxy]
     return row
+
+
+def as_text(path: str) -> str:
+    """A path that any file and terminal can hold: a name in another encoding than UTF-8 gets marks for odd letters."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _choose_form(form: Form | None, output: str | Path | None) -> Form:
@@ -116,7 +122,7 @@ def _write(predictions: list[Prediction], file: TextIO, *, form: Form, top: int)
     else:
         for prediction in predictions:
             likeliest = "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in prediction.top(top))
-            file.write(f"{prediction.path}: {likeliest}\n")
+            file.write(f"{as_text(prediction.path)}: {likeliest}\n")
 
 
 def _write_csv(predictions: list[Prediction], file: TextIO, *, top: int) -> None:
@@ -124,7 +130,7 @@ def _write_csv(predictions: list[Prediction], file: TextIO, *, top: int) -> None
     rows = []
     for prediction in predictions:
         row: dict[str, Any] = {
-            "path": prediction.path,
+            "path": as_text(prediction.path),
             "label": prediction.label,
             "probability": prediction.probability,
         }

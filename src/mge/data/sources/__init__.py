@@ -2,20 +2,20 @@
 
 import dataclasses
 import glob
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from mge.config import DataConfig
-from mge.data.records import PhotoSet, assign_splits, check_photos, cut_groups
+from mge.data.records import PhotoSet, assign_splits, check_photos, clean_labels, cut_groups
+from mge.data.signatures import SUFFIXES
 from mge.data.sources.aircraft import AIRCRAFT, read_families, read_manufacturers, read_variants
 from mge.data.sources.beetles import is_beetles, read_beetles
 from mge.data.sources.birds import CUB, is_nabirds, read_cub, read_nabirds
 from mge.data.sources.cars import CARS, read_cars
 from mge.data.sources.dogs import DOGS, read_dogs
 from mge.data.sources.flowers import FLOWERS, read_flowers
-from mge.data.sources.folder import SUFFIXES, is_junk, read_folder, walk
+from mge.data.sources.folder import read_folder
 from mge.data.sources.food import FOOD, read_food
 from mge.data.sources.hub import is_hub, read_hub
 from mge.data.sources.inaturalist import is_inaturalist, read_inaturalist
@@ -23,6 +23,7 @@ from mge.data.sources.lists import has_lists, read_lists
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manifest
 from mge.data.sources.pets import PETS, read_pets
 from mge.data.sources.shards import TABLE_SUFFIXES, is_shards, read_shards
+from mge.data.sources.walking import is_junk, search
 from mge.errors import ConfigError, DataError
 
 
@@ -79,7 +80,7 @@ def read_photos(
         raise ConfigError(f"format is {format!r}; accepted: auto, {', '.join(SOURCES)}")
     if name not in NOT_ON_DISK and not path.exists():
         raise _nothing_there(path)
-    photos = assign_splits(SOURCES[name].read(path), config=config, seed=seed)
+    photos = assign_splits(clean_labels(SOURCES[name].read(path)), config=config, seed=seed)
     if is_for_training:
         check_photos(photos)
     return _note_cut_groups(photos)
@@ -105,18 +106,26 @@ def find_photos(wanted: list[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for name in wanted:
-        path = Path(name)
-        if path.is_dir():
-            files = [str(file) for file in walk(path) if file.suffix.lower() in SUFFIXES]
-        else:
-            files = [name] if path.exists() else sorted(glob.glob(name, recursive=True))  # noqa: PTH207
-        files = [file for file in files if not is_junk(Path(file).name) and not os.path.isdir(file)]  # noqa: PTH112
+        files = _files(name)
         if not files:
             raise DataError(
                 f"{name!r} stands for no photo; give files, folders with photos, or patterns such as 'shelf/*.jpg'"
             )
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def _files(name: str) -> list[str]:
+    """What a name stands for. Who names a file means it, whatever it is; a pattern and a folder leave out junk."""
+    path = Path(name)
+    if path.is_dir():
+        findings = search(path)
+        lost = [link for link in findings.broken_links if link.suffix.lower() in SUFFIXES]  # to be told of each
+        return [str(file) for file in findings.photos + lost]
+    if path.exists():
+        return [name]
+    matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
+    return [str(match) for match in matches if not is_junk(match.name) and not match.is_dir()]
 
 
 def _recognise(path: Path) -> str:

@@ -1,0 +1,72 @@
+"""Every way in which a photo stores colours, as RGB with eight bits."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, TiffImagePlugin
+
+Values = npt.NDArray[Any]  # whole numbers or fractions, as the photo has them
+
+# TIFF's numbers for how many bits a value has, what it means, and how it is written (1: without a sign).
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+# Where white lies in greys whose file does not say it: fractions, 8, 16 and 32 bits.
+USUAL_WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
+STRIP = 256  # rows
+
+
+def to_rgb(photo: Image.Image) -> Image.Image:
+    """A picture of any mode as RGB: transparency on white, deep grey scaled to eight bits.
+
+    16 bits a colour are cut to the upper eight by Pillow as it reads them. Colour profiles are not applied.
+
+    Args:
+        photo: As `PIL.Image.open` gives it.
+    """
+    if photo.mode.startswith("I") or photo.mode == "F":
+        return _from_deep_grey(photo)
+    if photo.mode == "La":  # premultiplied: Pillow knows this one step only
+        photo = photo.convert("LA")
+    if photo.has_transparency_data:
+        layer = photo if photo.mode == "RGBA" else photo.convert("RGBA")
+        shown = Image.new("RGB", layer.size, "white")
+        shown.paste(layer, mask=layer)
+        return shown
+    return photo if photo.mode == "RGB" else photo.convert("RGB")
+
+
+def _from_deep_grey(photo: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and floating-point grey, which Pillow's own conversion would cut off."""
+    tags = photo.tag_v2 if isinstance(photo, TiffImagePlugin.TiffImageFile) else {}
+    bits = tags.get(BITS, (16,))[0]
+    is_unsigned = bits == 32 and tags.get(SAMPLE_FORMAT, (1,)) == (1,)
+    transparent = photo.info.get("transparency")
+    white = float(2**bits - 1) if photo.mode.startswith("I") and bits < 32 else _usual_white(photo, is_unsigned)
+    shown = np.empty((photo.height, photo.width), np.uint8)
+    for rows, values in _strips(photo, is_unsigned):
+        grey = np.nan_to_num(values.astype(np.float32), copy=False, posinf=white, neginf=0)
+        grey *= 255 / white
+        if tags.get(PHOTOMETRIC) == 0:  # white is zero; Pillow turns eight bits round, but not these
+            grey = 255 - grey
+        shown[rows] = np.rint(grey).clip(0, 255)
+        if isinstance(transparent, int):
+            shown[rows][values == transparent] = 255
+    return Image.fromarray(shown).convert("RGB")
+
+
+def _strips(photo: Image.Image, is_unsigned: bool) -> Iterator[tuple[slice, Values]]:
+    """The values of a few rows at a time: those of a whole photo, several times over, would fill the memory."""
+    for top in range(0, photo.height, STRIP):
+        bottom = min(top + STRIP, photo.height)
+        values = np.asarray(photo.crop((0, top, photo.width, bottom)))
+        yield slice(top, bottom), values.view(np.uint32) if is_unsigned else values  # Pillow has signed 32 bits only
+
+
+def _usual_white(photo: Image.Image, is_unsigned: bool) -> float:
+    """Where white lies in a photo that does not declare it: the usual value next to its highest.
+
+    A usual value may be exceeded twofold: sharpening, for one, leaves fractions a little above 1.
+    """
+    highest = max(float(values.max(initial=0, where=np.isfinite(values))) for _, values in _strips(photo, is_unsigned))
+    return next((white for white in USUAL_WHITES if highest <= 2 * white), highest)

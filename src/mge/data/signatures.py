@@ -1,0 +1,81 @@
+"""What a file is, told by its first bytes: names and suffixes lie, and people lose them."""
+
+HEAD = 64  # bytes that `kind_of` wants to see
+
+# The suffixes of photos; a file with one of them is taken for a photo without being opened.
+SUFFIXES = frozenset(
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic",
+        ".heif", ".hif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".mpo",
+    }
+)  # fmt: skip
+
+# Suffixes of what lies beside photos; such a file is not opened to see whether it is one. Raw photos begin like TIFF,
+# but what a TIFF reader finds in them is a thumbnail.
+OTHER_SUFFIXES = frozenset(
+    {
+        ".txt", ".md", ".html", ".htm", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".xls", ".xlsx", ".yaml", ".yml",
+        ".mat", ".npy", ".npz", ".pkl", ".h5", ".pt", ".pth", ".parquet", ".arrow", ".db", ".py", ".ipynb", ".sh",
+        ".m", ".log", ".ini", ".pdf", ".svg", ".doc", ".docx", ".xmp", ".aae", ".thm", ".zip", ".gz", ".tar", ".tgz",
+        ".7z", ".rar", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".mp3", ".wav",
+        ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw",
+    }
+)  # fmt: skip
+
+# The first bytes of photos, by Pillow's name of the format. Formats that begin with two letters of plain text (BMP,
+# PPM) are told by their suffix only.
+_PHOTOS = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG2000",
+    b"\xff\x4f\xff\x51": "JPEG2000",
+}
+_OTHERS = {
+    b"%!PS": "PostScript",
+    b"\xc5\xd0\xd3\xc6": "PostScript",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"8BPS": "a Photoshop document",
+    b"<svg": "an SVG drawing",
+    b"<?xml": "XML or an SVG drawing",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the photos with `git lfs pull`",
+}
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def kind_of(head: bytes) -> str:
+    """The format of a photo by the first bytes of its file, as Pillow calls it; empty for what is no photo."""
+    for signature, kind in _PHOTOS.items():
+        if head.startswith(signature):
+            return kind
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp":
+        brands = [head[start : start + 4] for start in range(8, min(len(head), int.from_bytes(head[:4], "big")), 4)]
+        if b"avif" in brands or b"avis" in brands:
+            return "AVIF"
+        if any(brand in _HEIF_BRANDS for brand in brands):
+            return "HEIF"
+    return ""
+
+
+def describe(head: bytes) -> str:
+    """What a file that is no photo seems to be, by its first bytes; empty where they say nothing."""
+    if not head:
+        return "an empty file"
+    if not head.strip(b"\0"):
+        return "nothing but zeros"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for signature, what in _OTHERS.items():
+        if start.startswith(signature.lower()):
+            return what
+    if kind := kind_of(head):
+        return f"{kind} of a kind that is not supported, or damaged"
+    return "text" if all(9 <= byte < 127 for byte in head) else ""

@@ -1,0 +1,138 @@
+"""Odd photos: each is read as it looks, or refused in one line, and none stops the others."""
+
+import functools
+import io
+import os
+import re
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mge.config import DataConfig
+from mge.data.dataset import PhotoDataset
+from mge.data.photo import open_photo
+from mge.data.records import Record
+from mge.data.sources import read_photos
+from mge.errors import DataError
+from tests.odd_photos import ODD_PHOTOS, OddPhoto, write_odd_photos
+
+
+@pytest.mark.parametrize("name", ODD_PHOTOS)
+def test_an_odd_photo_is_read_as_it_looks_or_refused(name: str) -> None:
+    photo = ODD_PHOTOS[name]()
+    if photo.shown is None:
+        with pytest.raises(DataError, match=rf"^{photo.file} .*({photo.refusal})") as caught:
+            open_photo(photo.content, name=photo.file)
+        assert "\n" not in str(caught.value)
+        return
+    shown = open_photo(photo.content)
+    assert shown.mode == "RGB"
+    values = np.asarray(shown).astype(int)
+    assert values.shape == photo.shown.shape
+    assert np.abs(values - photo.shown).max() <= photo.tolerance
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, OddPhoto]:
+    return write_odd_photos(tmp_path_factory.mktemp("odd"))
+
+
+def test_a_folder_of_odd_photos_is_read_and_each_is_named_that_cannot_be(written: dict[Path, OddPhoto]) -> None:
+    folder = next(iter(written)).parents[1]
+    config = DataConfig(cache="no")
+    photos = read_photos(folder, config=config)
+    assert {record.path for record in photos.records} == set(written)
+    dataset = PhotoDataset(photos.records, photos.class_names, side=32, config=config, train=False)
+    for number, record in enumerate(photos.records):
+        photo = written[record.path]
+        if photo.shown is not None:
+            assert dataset[0, number].image.shape == (3, 32, 32)
+            continue
+        with pytest.raises(DataError, match=re.escape(str(record.path))):
+            dataset[0, number]
+
+
+def test_a_photo_that_is_no_file_of_its_own_is_named_too() -> None:
+    record = Record(Path("shard.parquet/row 7"), "left", read=lambda: ODD_PHOTOS["half a PNG"]().content)
+    dataset = PhotoDataset([record], ["left"], side=32, config=DataConfig(cache="no"), train=False)
+    with pytest.raises(DataError, match=r"shard\.parquet/row 7 cannot be read"):
+        dataset[0, 0]
+
+
+@pytest.mark.parametrize("name", ["EXIF orientation 6", "16-bit grey in a PNG", "a PNG with alpha", "a CMYK JPEG"])
+def test_a_picture_that_pillow_opened_is_shown_as_its_file_is_and_not_turned_twice(name: str) -> None:
+    content = ODD_PHOTOS[name]().content
+    shown = open_photo(content)
+    for picture in (Image.open(io.BytesIO(content)), shown):
+        assert np.array_equal(np.asarray(open_photo(picture)), np.asarray(shown))
+
+
+def test_a_picture_that_pillow_opened_may_be_broken_too() -> None:
+    with pytest.raises(DataError, match="the uploaded photo cannot be read: image file is truncated"):
+        open_photo(Image.open(io.BytesIO(ODD_PHOTOS["half a JPEG"]().content)))
+
+
+def test_without_the_extra_a_heic_photo_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif.as_plugin", None)
+    with pytest.raises(DataError, match=r"^a\.heic is a HEIC photo.*pip install 'mge\[heif\]'"):
+        open_photo(ODD_PHOTOS["a HEIC"]().content, name="a.heic")
+    assert open_photo(ODD_PHOTOS["an AVIF"]().content).mode == "RGB"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(DataError, match=r"pipe\.jpg cannot be read: it is no file"):
+        open_photo(tmp_path / "pipe.jpg")
+
+
+def test_reading_in_threads_leaves_the_warnings_of_the_process_as_they_were() -> None:
+    contents = [ODD_PHOTOS[name]().content for name in ("EXIF garbage in a JPEG", "a PNG with alpha")] * 100
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(photo.mode == "RGB" for photo in pool.map(open_photo, contents))
+    assert list(warnings.filters) == before
+
+
+MUTABLE = ["a PNG with alpha", "EXIF orientation 6", "an animated WebP", "a palette with a transparent colour",
+           "a GIF with a transparent colour", "an animated GIF", "16-bit grey in a TIFF", "a CMYK TIFF", "an AVIF",
+           "a TIFF of 1 bit in which white is zero", "a progressive JPEG", "two photos in an MPO", "a JPEG 2000",
+           "a HEIC", "a BMP"]  # fmt: skip
+
+
+@functools.cache
+def content_of(name: str) -> bytes:
+    return ODD_PHOTOS[name]().content
+
+
+@settings(
+    max_examples=300, deadline=None, database=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(
+    name=st.sampled_from(MUTABLE),
+    cut=st.floats(0, 1),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
+    keeps_all=st.booleans(),
+)
+def test_a_damaged_photo_is_an_rgb_picture_or_a_data_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, cut: float, changes: list[tuple[float, int]], keeps_all: bool
+) -> None:
+    monkeypatch.setattr("mge.data.photo.MAX_PIXELS", 1_000_000)  # a large size by accident is slow and shows nothing
+    content = bytearray(content_of(name))
+    for place, value in changes:
+        content[int(place * len(content))] = value
+    damaged = bytes(content if keeps_all else content[: round(cut * len(content))])
+    try:
+        photo = open_photo(damaged, name="p.jpg")
+    except DataError as error:
+        assert str(error).startswith("p.jpg ")  # noqa: PT017
+        return
+    assert photo.mode == "RGB"
+    assert np.asarray(photo).shape == (photo.height, photo.width, 3)
