@@ -135,6 +135,8 @@ class DataConfig(_Options):
         jitter: Strength of the random change of brightness, contrast and saturation in training, from 0 (none) to 1.
         workers: Number of processes that decode photos. -1 chooses by the machine.
         cache: Whether resized photos are kept in memory: `auto` does where they fit well.
+        max_broken_fraction: Fraction of all photos that may be broken: they are skipped. More stop the run before it
+            begins.
     """
 
     val_fraction: float = 0.1
@@ -145,6 +147,7 @@ class DataConfig(_Options):
     jitter: float = 0.0
     workers: int = -1
     cache: Literal["auto", "yes", "no"] = "auto"
+    max_broken_fraction: float = 0.05
 
     def _check(self) -> None:
         check_range("val_fraction", self.val_fraction, at_least=0, at_most=0.9)
@@ -152,6 +155,7 @@ class DataConfig(_Options):
         check_range("crop_fraction", self.crop_fraction, at_least=0.1, at_most=1)
         check_range("jitter", self.jitter, at_least=0, at_most=1)
         check_range("workers", self.workers, at_least=-1)
+        check_range("max_broken_fraction", self.max_broken_fraction, at_least=0, at_most=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from mge.config import DataConfig
 from mge.data.dataset import PhotoDataset, Sample
+from mge.errors import DataError
 
 
 class Batch(NamedTuple):
@@ -65,11 +66,16 @@ def load_batches(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epo
         batches: Photos of each batch, from `epoch_batches`.
         epoch: Decides augmentation.
         workers: Number of processes that decode; the result does not depend on it.
+
+    Raises:
+        DataError: while iterating: a photo cannot be read.
     """
     keys = [[(epoch, index) for index in batch] for batch in batches]
-    return DataLoader(
-        dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate, pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
+    return _Loader(
+        DataLoader(
+            dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(), prefetch_factor=4 if workers else None,
+        )
     )  # fmt: skip
 
 
@@ -78,6 +84,23 @@ def num_workers(config: DataConfig, dataset: PhotoDataset) -> int:
     if config.workers >= 0:
         return config.workers
     return 0 if dataset.is_cached else min(8, len(os.sched_getaffinity(0)))
+
+
+class _Loader:
+    """A DataLoader whose errors about photos are one line, also where a worker's traceback was wrapped around it."""
+
+    def __init__(self, loader: "DataLoader[Sample]") -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            yield from self._loader
+        except DataError as error:
+            last_line = str(error).strip().splitlines()[-1]
+            raise DataError(last_line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
 
 
 def _collate(samples: Sequence[Sample]) -> Batch:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import psutil
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -12,6 +13,7 @@ from mge.config import DataConfig
 from mge.data.photo import open_photo
 from mge.data.records import Record
 from mge.data.transforms import CropGeometry, centre_crop, resize, to_tensor, train_view
+from mge.errors import DataError
 
 
 class Sample(NamedTuple):
@@ -59,7 +61,7 @@ class PhotoDataset(Dataset[Sample]):
 
     def geometry(self, index: int) -> CropGeometry:
         """How evaluation's crop lies in the photo."""
-        photo = open_photo(self.records[index].content)
+        photo = self._open(index)
         resized = resize(photo, side=self.side, config=self.config)
         _, left, top = centre_crop(to_tensor(resized), side=self.side)
         return CropGeometry(photo.width / resized.width, photo.height / resized.height, left, top)
@@ -70,7 +72,16 @@ class PhotoDataset(Dataset[Sample]):
         return self._cache is not None
 
     def _resized(self, index: int) -> Tensor:
-        return to_tensor(resize(open_photo(self.records[index].content), side=self.side, config=self.config))
+        return to_tensor(resize(self._open(index), side=self.side, config=self.config))
+
+    def _open(self, index: int) -> Image.Image:
+        try:
+            return open_photo(self.records[index].content)
+        except DataError as error:
+            raise DataError(
+                f"{error}; it could be read when the photos were looked at: put it back as it was, and go on; "
+                "mge check lists every broken photo"
+            ) from error
 
     def _is_worth_caching(self) -> bool:
         if self.config.cache != "auto":

@@ -14,11 +14,13 @@ MAX_PIXELS = 50_000_000
 MAX_ASPECT = 50  # a 20,000 x 1 photo would be resized to gigabytes
 
 
-def open_photo(photo: str | Path | bytes) -> Image.Image:
+def open_photo(photo: str | Path | bytes, *, at_least_px: int | None = None) -> Image.Image:
     """A photo as it is shown: upright, RGB, transparency on white, the first frame of several.
 
     Args:
         photo: A file, or the content of one.
+        at_least_px: Sides down to which a JPEG may be decoded smaller, which is quicker: for a look, never for a
+            network. All of the file is read all the same, so that what is broken is found.
 
     Raises:
         DataError: it cannot be read whole, or is larger or thinner than any photo.
@@ -30,6 +32,8 @@ def open_photo(photo: str | Path | bytes) -> Image.Image:
             opened = Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=FORMATS)
             with opened:
                 _check_size(opened.size, name=name)
+                if at_least_px is not None:
+                    opened.draft("RGB", (at_least_px, at_least_px))
                 opened.load()
                 upright = ImageOps.exif_transpose(opened)
                 return _to_rgb(upright)

@@ -31,7 +31,10 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def read_photos(data: str | Path, *, config: DataConfig, seed: int = 0, format: str = "auto") -> PhotoSet:  # noqa: A002
+def read_photos(
+    data: str | Path, *, config: DataConfig, seed: int = 0, format: str = "auto",  # noqa: A002
+    is_for_training: bool = True,
+) -> PhotoSet:  # fmt: skip
     """Reads what a person calls their data, and assigns the splits that it leaves open.
 
     Args:
@@ -39,6 +42,7 @@ def read_photos(data: str | Path, *, config: DataConfig, seed: int = 0, format: 
         config: Fractions to hold out.
         seed: Decides which photos are held out.
         format: `auto`, or the name of a source.
+        is_for_training: Whether data that nothing can be learned from are refused.
 
     Raises:
         DataError: there is nothing there, or nothing that can be learned from.
@@ -51,7 +55,8 @@ def read_photos(data: str | Path, *, config: DataConfig, seed: int = 0, format: 
     if name != "beetles" and not path.exists():
         raise _nothing_there(path)
     photos = assign_splits(SOURCES[name].read(path), config=config, seed=seed)
-    check_photos(photos)
+    if is_for_training:
+        check_photos(photos)
     return photos
 
 
