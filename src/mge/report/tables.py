@@ -51,7 +51,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         table.add_row(f"expert {number} ({heads})", f"{top1:.1f}")
     table.add_row("mixture", f"[bold]{summary['mixture_top1']:.1f}[/bold]")
     if "balanced_top1" in summary:  # older runs do not have it
-        table.add_row("mixture, all classes counting alike (balanced)", f"{summary['balanced_top1']:.1f}")
+        table.add_row("mixture, balanced: each class counts alike", f"{summary['balanced_top1']:.1f}")
     table.add_section()
     table.add_row("plain mean of the experts", f"{summary['mean_top1']:.1f}")
     table.add_row("oracle that picks the right expert", f"{summary['oracle_top1']:.1f}")
