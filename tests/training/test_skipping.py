@@ -15,7 +15,9 @@ import mge
 from mge.cli import main
 from mge.config import DataConfig
 from mge.data import looks
+from mge.data.batches import load_batches
 from mge.data.broken import Broken
+from mge.data.records import Record
 from mge.data.sources import read_photos
 from mge.errors import DataError, Interrupted, ModelFolderError
 from mge.storage.run_folder import Run
@@ -104,7 +106,7 @@ def test_a_second_run_looks_at_nothing_but_what_is_broken(
     read: list[Path] = []
     real = looks._look
 
-    def spy(record: looks.Record, *, with_hashes: bool) -> looks.Look:
+    def spy(record: Record, *, with_hashes: bool) -> looks.Look:
         read.append(record.path)
         return real(record, with_hashes=with_hashes)
 
@@ -207,12 +209,11 @@ def stop_after_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_photo_that_breaks_while_training_is_named_in_one_line(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workers: int
 ) -> None:
-    real = loop.load_batches
 
     def break_then_load(*args: Any, **options: Any) -> Any:  # noqa: ANN401
         for file in photos.rglob("*.png"):
             truncate(file)
-        return real(*args, **options)
+        return load_batches(*args, **options)
 
     monkeypatch.setattr(loop, "load_batches", break_then_load)
     flags = [
