@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from mge.data.findings import Copies, Findings, Found
 
+UNEVEN = 5  # times as many photos in the largest class as in the smallest: worth a word
 NUM_NAMED = 8  # photos, classes or copies of a kind that are named; check.json has all of them
 
 
@@ -106,6 +107,3 @@ def _advice(findings: Findings) -> Iterable[str]:
         yield "Classes are uneven: read the balanced accuracy, in which each class counts alike, beside the other."
     if any(not found.across_splits for found in (*findings.exact, *findings.near)):
         yield "Copies within a split do no harm but count twice."
-
-
-UNEVEN = 5  # times as many photos in the largest class as in the smallest: worth a word
