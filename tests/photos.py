@@ -1,6 +1,7 @@
 """Small photo folders that tests make for themselves."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,3 +24,18 @@ def write_class_folders(folder: Path, *, per_class: int = 8, splits: tuple[str, 
             for index in range(per_class):
                 write_photo(folder / split / label / f"{index}.png", colour, seed=100 * number + index + len(split))
     return folder
+
+
+def write_scene(file: Path, *, seed: int, size: tuple[int, int] = (160, 120), **options: Any) -> Path:  # noqa: ANN401
+    """A photo of soft coloured patches, unlike that of any other seed."""
+    patches = np.random.default_rng(seed).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(patches).resize(size, Image.Resampling.BICUBIC).save(file, **options)
+    return file
+
+
+def truncate(file: Path, *, fraction: float = 0.5) -> Path:
+    """Cuts a file off, as a download that stopped does."""
+    content = file.read_bytes()
+    file.write_bytes(content[: int(fraction * len(content))])
+    return file

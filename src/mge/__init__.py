@@ -13,6 +13,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DivergedError",
+    "Findings",
     "Interrupted",
     "MgeError",
     "MissingExtraError",
@@ -23,6 +24,7 @@ __all__ = [
     "Run",
     "StorageError",
     "bench",
+    "check",
     "convert",
     "evaluate",
     "load",
@@ -37,6 +39,7 @@ _HOMES = {
     "ConfigError": "mge.errors",
     "DataError": "mge.errors",
     "DivergedError": "mge.errors",
+    "Findings": "mge.data.findings",
     "Interrupted": "mge.errors",
     "MgeError": "mge.errors",
     "MissingExtraError": "mge.errors",
@@ -48,6 +51,7 @@ _HOMES = {
     "StorageError": "mge.errors",
     "convert": "mge.tasks.convert",
     "bench": "mge.tasks.bench",
+    "check": "mge.tasks.check",
     "evaluate": "mge.tasks.evaluate",
     "load": "mge.classifier",
     "predict": "mge.tasks.predict",
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
     from mge import models
     from mge.classifier import Classifier, Prediction, load
     from mge.core.outputs import MixtureOutput
+    from mge.data.findings import Findings
     from mge.errors import (
         ConfigError,
         DataError,
@@ -71,6 +76,7 @@ if TYPE_CHECKING:
     from mge.models.mixture import MixtureOfExperts
     from mge.storage.run_folder import Run
     from mge.tasks.bench import bench
+    from mge.tasks.check import check
     from mge.tasks.convert import convert
     from mge.tasks.evaluate import evaluate
     from mge.tasks.predict import predict

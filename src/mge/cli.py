@@ -22,6 +22,7 @@ from mge.options import REQUIRED, defaults_of, options_of
 
 # Verb → where its function is.
 VERBS = {
+    "check": "mge.tasks.check:check",
     "train": "mge.tasks.train:train",
     "evaluate": "mge.tasks.evaluate:evaluate",
     "predict": "mge.tasks.predict:predict",

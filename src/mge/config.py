@@ -143,6 +143,8 @@ class DataConfig(_Options):
             0: not at all. Where mixup is set too, each batch has one of the two.
         workers: Number of processes that decode photos. -1 chooses by the machine.
         cache: Whether resized photos are kept in memory: `auto` does where they fit well.
+        max_broken_fraction: Fraction of all photos that may be broken: they are skipped. More stop the run before it
+            begins.
     """
 
     val_fraction: float = 0.1
@@ -158,6 +160,7 @@ class DataConfig(_Options):
     cutmix: float = 0.0
     workers: int = -1
     cache: Literal["auto", "yes", "no"] = "auto"
+    max_broken_fraction: float = 0.05
 
     def _check(self) -> None:
         check_range("val_fraction", self.val_fraction, at_least=0, at_most=0.9)
@@ -170,6 +173,7 @@ class DataConfig(_Options):
         check_range("mixup", self.mixup, at_least=0, at_most=100)
         check_range("cutmix", self.cutmix, at_least=0, at_most=100)
         check_range("workers", self.workers, at_least=-1)
+        check_range("max_broken_fraction", self.max_broken_fraction, at_least=0, at_most=1)
 
 
 @dataclasses.dataclass(frozen=True)

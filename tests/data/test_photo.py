@@ -121,21 +121,21 @@ def test_a_jpeg_is_read_at_a_fraction_of_its_size_where_that_is_enough(
     tmp_path: Path, at_least: int | None, expected: tuple[int, int]
 ) -> None:
     file = smooth_jpeg(tmp_path / "photo.jpg", 640, 480)
-    assert open_photo(file, at_least=at_least).size == expected
+    assert open_photo(file, at_least_px=at_least).size == expected
 
 
 def test_reading_at_a_fraction_keeps_photos_upright_and_in_colour(tmp_path: Path) -> None:
     for mode in ("RGB", "L", "CMYK"):
-        photo = open_photo(smooth_jpeg(tmp_path / "photo.jpg", 640, 480, orientation=6, mode=mode), at_least=240)
+        photo = open_photo(smooth_jpeg(tmp_path / "photo.jpg", 640, 480, orientation=6, mode=mode), at_least_px=240)
         assert (photo.size, photo.mode) == ((240, 320), "RGB")
     png = save(gradient(), tmp_path / "photo.png")
-    assert np.array_equal(np.asarray(open_photo(png, at_least=4)), np.asarray(gradient()))
+    assert np.array_equal(np.asarray(open_photo(png, at_least_px=4)), np.asarray(gradient()))
 
 
 def test_half_a_jpeg_twice_as_large_as_needed_looks_the_same_when_resized(tmp_path: Path) -> None:
     file = smooth_jpeg(tmp_path / "photo.jpg", 1280, 960)
     whole, half = (
-        np.asarray(open_photo(file, at_least=enough).resize((320, 240), Image.Resampling.BILINEAR), dtype=float)
+        np.asarray(open_photo(file, at_least_px=enough).resize((320, 240), Image.Resampling.BILINEAR), dtype=float)
         for enough in (None, 480)
     )
     assert np.percentile(np.abs(whole - half), 99) <= 4

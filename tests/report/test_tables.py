@@ -2,7 +2,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mge.report.tables import print_notes, print_summary, summary_table
+from mge.data.broken import Broken
+from mge.report.tables import NUM_NAMED, print_broken, print_evaluation, print_notes, print_summary, summary_table
 from mge.storage.run_folder import Run
 
 SUMMARY: dict[str, object] = {
@@ -54,3 +55,41 @@ def test_each_note_is_a_line_and_none_is_none() -> None:
         print_notes(["two [groups] are cut by the splits", "a split is left out"], console=console)
         print_notes([], console=console)
     assert capture.get() == "Note: two [groups] are cut by the splits\nNote: a split is left out\n"
+
+
+def test_balanced_accuracy_stands_beside_accuracy_where_it_was_measured() -> None:
+    lines = show({**SUMMARY, "balanced_top1": 66.6}).splitlines()
+    (number,) = (number for number, line in enumerate(lines) if "72.2" in line)
+    assert "balanced" in lines[number + 1]
+    assert "66.6" in lines[number + 1]
+    assert "balanced" not in show(SUMMARY)
+
+
+def test_photos_that_cannot_be_read_are_counted_beside_the_others() -> None:
+    text = " ".join(show({**SUMMARY, "num_broken": 3}).split())
+    assert "on 10 photos of the test split; 3 more cannot be read" in text
+    assert "cannot be read" not in show({**SUMMARY, "num_broken": 0})
+
+
+def test_a_few_broken_photos_are_named_and_the_rest_counted() -> None:
+    console = Console(width=40, soft_wrap=True)
+    broken = [Broken(f"[bold]/{number}.jpg", "a", "train", "cannot be read: cut off") for number in range(9)]
+    with console.capture() as capture:
+        print_broken(broken, num_photos=50, file=Path("run/skipped.json"), console=console)
+        print_broken([], num_photos=50, file=Path("run/skipped.json"), console=console)
+    lines = capture.get().splitlines()
+    assert lines[0] == "Warning: 9 of 50 photos cannot be read and are left out:"
+    assert lines[1] == "  [bold]/0.jpg cannot be read: cut off"
+    assert len(lines) == 2 + NUM_NAMED
+    assert lines[-1].startswith(f"  and {9 - NUM_NAMED} more; all are listed in run/skipped.json; mge check")
+
+
+def test_an_evaluation_names_its_broken_photos() -> None:
+    console = Console(width=100, soft_wrap=True)
+    photo = {"path": "x/cut.jpg", "label": "a", "split": "test", "reason": "cannot be read: cut off"}
+    figures = {**SUMMARY, "num_broken": 1, "broken": [photo]}
+    with console.capture() as capture:
+        print_evaluation(figures, file=Path("figures.json"), model=Path("run"), console=console)
+    text = capture.get()
+    assert "1 of 11 photos cannot be read" in text
+    assert "x/cut.jpg cannot be read: cut off" in text

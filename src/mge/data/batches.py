@@ -11,6 +11,7 @@ from mge.config import DataConfig
 from mge.data.balance import balanced_order
 from mge.data.dataset import PhotoDataset, Sample
 from mge.data.machine import free_shared_memory, num_cores
+from mge.errors import DataError
 
 
 class Batch(NamedTuple):
@@ -70,11 +71,17 @@ def load_batches(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epo
         batches: Photos of each batch, from `epoch_batches`.
         epoch: Decides augmentation.
         workers: Number of processes that decode; the result does not depend on it.
+
+    Raises:
+        DataError: while iterating: a photo cannot be read.
     """
     keys = [[(epoch, index) for index in batch] for batch in batches]
-    return DataLoader(
-        dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate, pin_memory=torch.cuda.is_available(),
-        prefetch_factor=_batches_ahead(dataset, batches, workers=workers) if workers else None,
+    return _Loader(
+        DataLoader(
+            dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+            prefetch_factor=_batches_ahead(dataset, batches, workers=workers) if workers else None,
+        )
     )  # fmt: skip
 
 
@@ -90,6 +97,23 @@ def _batches_ahead(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, w
     """How many batches each worker prepares in advance; they lie in shared memory, of which containers have little."""
     largest = 3 * dataset.side**2 * max([1, *map(len, batches)])
     return max(1, min(4, free_shared_memory() // (2 * largest * workers)))
+
+
+class _Loader:
+    """A DataLoader whose errors about photos are one line, also where a worker's traceback was wrapped around it."""
+
+    def __init__(self, loader: "DataLoader[Sample]") -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            yield from self._loader
+        except DataError as error:
+            last_line = str(error).strip().splitlines()[-1]
+            raise DataError(last_line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
 
 
 def _collate(samples: Sequence[Sample]) -> Batch:

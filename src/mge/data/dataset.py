@@ -22,6 +22,7 @@ from mge.data.transforms import (
     to_tensor,
     train_view,
 )
+from mge.errors import DataError
 
 DRAFT_RESERVE = 2  # how many times larger than needed a JPEG is decoded at least, where not every pixel is wanted
 
@@ -83,11 +84,17 @@ class PhotoDataset(Dataset[Sample]):
             return to_tensor(resize(self._open(index), side=self.side, config=self.config))
         # Twice the size is averaged away by the resizing that follows: values change by less than 1 of 255 in the mean.
         enough = DRAFT_RESERVE * shorter_side(self.side, config=self.config)
-        return resize_quickly(self._open(index, at_least=enough), side=self.side, config=self.config)
+        return resize_quickly(self._open(index, at_least_px=enough), side=self.side, config=self.config)
 
-    def _open(self, index: int, *, at_least: int | None = None) -> Image.Image:
+    def _open(self, index: int, *, at_least_px: int | None = None) -> Image.Image:
         record = self.records[index]
-        return open_photo(record.content, name=str(record.path), at_least=at_least)
+        try:
+            return open_photo(record.content, name=str(record.path), at_least_px=at_least_px)
+        except DataError as error:
+            raise DataError(
+                f"{error}; it could be read when the photos were looked at: put it back as it was, and go on; "
+                "mge check lists every broken photo"
+            ) from error
 
     def _is_worth_caching(self) -> bool:
         if self.config.cache != "auto":

@@ -41,13 +41,15 @@ DAMAGE = (
 )  # fmt: skip
 
 
-def open_photo(photo: str | Path | bytes | Image.Image, *, name: str = "", at_least: int | None = None) -> Image.Image:
+def open_photo(
+    photo: str | Path | bytes | Image.Image, *, name: str = "", at_least_px: int | None = None
+) -> Image.Image:
     """A photo as it is shown: upright, RGB, transparency on white, the first frame of several.
 
     Args:
         photo: A file, the content of one, or a picture that Pillow has opened.
         name: What an error calls it. By default the file's path.
-        at_least: Shorter side in pixels that is enough. A JPEG of twice, four or eight times that is decoded at a
+        at_least_px: Shorter side in pixels that is enough. A JPEG of twice, four or eight times that is decoded at a
             fraction of its size, which is quicker. None: every pixel.
 
     Raises:
@@ -55,9 +57,9 @@ def open_photo(photo: str | Path | bytes | Image.Image, *, name: str = "", at_le
     """
     name = name or (str(photo) if isinstance(photo, str | Path) else "the uploaded photo")
     if isinstance(photo, Image.Image):
-        return _as_shown(photo, name=name, at_least=at_least)
+        return _as_shown(photo, name=name, at_least_px=at_least_px)
     if isinstance(photo, bytes):
-        return _read(io.BytesIO(photo), name=name, at_least=at_least)
+        return _read(io.BytesIO(photo), name=name, at_least_px=at_least_px)
     try:
         path = Path(photo)
         if not path.is_file() and path.exists():
@@ -66,10 +68,10 @@ def open_photo(photo: str | Path | bytes | Image.Image, *, name: str = "", at_le
     except OSError as error:
         raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
     with file:
-        return _read(file, name=name, at_least=at_least)
+        return _read(file, name=name, at_least_px=at_least_px)
 
 
-def _read(file: BinaryIO, *, name: str, at_least: int | None) -> Image.Image:
+def _read(file: BinaryIO, *, name: str, at_least_px: int | None) -> Image.Image:
     head = file.read(HEAD)
     file.seek(0)
     read = _heif_reader(name) if kind_of(head) == "HEIF" else _pillow
@@ -86,10 +88,10 @@ def _read(file: BinaryIO, *, name: str, at_least: int | None) -> Image.Image:
     with opened:
         if opened.info.get("progressive"):
             _check_scans(file, opened.size, name=name)
-        return _as_shown(opened, name=name, at_least=at_least)
+        return _as_shown(opened, name=name, at_least_px=at_least_px)
 
 
-def _as_shown(opened: Image.Image, *, name: str, at_least: int | None) -> Image.Image:
+def _as_shown(opened: Image.Image, *, name: str, at_least_px: int | None) -> Image.Image:
     width, height = opened.size
     if width * height > MAX_PIXELS:
         raise DataError(f"{name} has {width} x {height} pixels; accepted: up to {MAX_PIXELS // 1_000_000} million")
@@ -97,8 +99,8 @@ def _as_shown(opened: Image.Image, *, name: str, at_least: int | None) -> Image.
         raise DataError(f"{name} is {width} x {height} pixels; accepted: sides of at most {MAX_ASPECT} to 1")
     try:
         with _quiet():
-            if at_least is not None:
-                opened.draft(None, (at_least, at_least))
+            if at_least_px is not None:
+                opened.draft(None, (at_least_px, at_least_px))
             opened.load()
             turn = UPRIGHT.get(_orientation(opened))
     except DAMAGE as error:

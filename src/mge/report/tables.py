@@ -7,9 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mge.data.broken import Broken
 from mge.storage.run_folder import Run
 
 PICTURE = "what_each_expert_saw.png"
+NUM_NAMED = 5  # broken photos that are named one by one
 PLAIN_NAMES = {
     "plain_top1": "plain network, same view",
     "plain_equal_compute_top1": "plain network, equal compute (larger view)",
@@ -38,12 +40,15 @@ def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, con
     """Writes the table of an evaluation, and what to do next."""
     console = console or Console(highlight=False, soft_wrap=True)
     console.print(summary_table(figures))
+    broken = [Broken(**photo) for photo in figures.get("broken", [])]
+    print_broken(broken, num_photos=figures["num_photos"] + len(broken), file=file, console=console)
     console.print(f"Figures: {file}\nNext: mge predict {model} photo.jpg")
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
     """A row for each network and part, with its accuracy in percent."""
-    table = Table(title=f"Accuracy on {summary['num_photos']} photos of the {summary['split']} split")
+    unread = f"; {summary['num_broken']} more cannot be read" if summary.get("num_broken") else ""
+    table = Table(title=f"Accuracy on {summary['num_photos']} photos of the {summary['split']} split{unread}")
     table.add_column("what answers")
     table.add_column("top-1 %", justify="right")
     for key, name in PLAIN_NAMES.items():
@@ -52,10 +57,32 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     for number, top1 in enumerate(summary["experts_top1"]):
         heads = f"large {summary['large_top1'][number]:.1f}, part {summary['part_top1'][number]:.1f}"
         table.add_row(f"expert {number} ({heads})", f"{top1:.1f}")
-    table.add_row("mixture", f"[bold]{summary['mixture_top1']:.1f}[/bold]", end_section=True)
+    table.add_row("mixture", f"[bold]{summary['mixture_top1']:.1f}[/bold]")
+    if "balanced_top1" in summary:  # older runs do not have it
+        table.add_row("mixture, balanced: each class counts alike", f"{summary['balanced_top1']:.1f}")
+    table.add_section()
     table.add_row("plain mean of the experts", f"{summary['mean_top1']:.1f}")
     table.add_row("oracle that picks the right expert", f"{summary['oracle_top1']:.1f}")
     return table
+
+
+def print_broken(broken: Sequence[Broken], *, num_photos: int, file: Path, console: Console | None = None) -> None:
+    """Writes which photos are left out, a few by name, where there are any.
+
+    Args:
+        broken: The photos that cannot be read.
+        num_photos: Number of all photos, these among them.
+        file: Where all of them are listed.
+        console: Where to write.
+    """
+    if not broken:
+        return
+    console = console or Console(highlight=False, soft_wrap=True)
+    console.print(f"Warning: {len(broken)} of {num_photos} photos cannot be read and are left out:")
+    for photo in broken[:NUM_NAMED]:
+        console.print(f"  {photo.path} {photo.reason}", markup=False)
+    rest = f"  and {len(broken) - NUM_NAMED} more; all" if len(broken) > NUM_NAMED else "They"
+    console.print(f"{rest} are listed in {file}; mge check DATA says more.", markup=False)
 
 
 def print_bench(figures: Mapping[str, Any], *, console: Console | None = None) -> None:

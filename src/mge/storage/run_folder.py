@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from mge.storage.environment import describe_environment
 from mge.storage.files import write_text_atomically
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
+SKIPPED = "skipped.json"
 
 
 class Run:
@@ -50,6 +51,11 @@ class Run:
     def checkpoint_path(self) -> Path:
         """What the run goes on from."""
         return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def skipped_path(self) -> Path:
+        """List of the photos that the run leaves out."""
+        return self.folder / SKIPPED
 
     @classmethod
     def create(cls, folder: Path, *, config: Mapping[str, Any], manifest: str | None = None) -> Self:
@@ -120,6 +126,24 @@ class Run:
         """The percentage of the time of training, all epochs together, that was spent waiting for photos."""
         times = [(float(row["seconds"]), float(row["data_wait_percent"])) for row in self.metrics()]
         return sum(seconds * percent for seconds, percent in times) / max(sum(seconds for seconds, _ in times), 1e-9)
+
+    def write_skipped(self, photos: Sequence[Mapping[str, str]]) -> None:
+        """Writes which photos the run leaves out, and why."""
+        self._write(SKIPPED, json.dumps([dict(photo) for photo in photos], indent=1, ensure_ascii=False) + "\n")
+
+    def skipped(self) -> list[dict[str, str]] | None:
+        """The photos that the run leaves out; None while nobody has looked.
+
+        Raises:
+            ModelFolderError: the file is damaged.
+        """
+        if not self.skipped_path.exists():
+            return None
+        try:
+            photos: list[dict[str, str]] = json.loads(self.skipped_path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelFolderError(f"{self.skipped_path} is damaged: {error}; copy it again or train anew") from error
+        return photos
 
     def write_summary(self, figures: Mapping[str, Any]) -> None:
         """Writes the final figures."""

@@ -9,13 +9,15 @@ from lightning_fabric import Fabric
 
 from mge.classifier import Classifier
 from mge.data.batches import num_workers
+from mge.data.broken import Broken, leave_out, list_broken
 from mge.data.dataset import PhotoDataset
-from mge.data.records import PhotoSet, Split
+from mge.data.records import PhotoSet, Record, Split
 from mge.data.sources import read_photos
 from mge.errors import ConfigError, DataError
 from mge.storage.files import write_atomically
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import find_model_folder, open_run
+from mge.training.inspection import inspect
 from mge.training.measure import Answers, answer_photos, measure
 
 
@@ -54,17 +56,35 @@ def evaluate_model(
     stored = load_model(find_model_folder(path))
     classifier = Classifier.from_stored(stored)
     photos = _read(path, data=data, source_format=source_format, classifier=classifier)
-    records = photos.split(split)
-    if not records:
+    if not photos.split(split):
         raise DataError(f"{photos.name} has no photos in its {split} split; try --split train, val or test")
-    dataset = PhotoDataset(records, classifier.class_names, side=classifier.side, config=classifier.data, train=False)
+    readable, broken = _without_broken(photos, split=split)
+    dataset = PhotoDataset(readable, classifier.class_names, side=classifier.side, config=classifier.data, train=False)
     fabric = Fabric(accelerator=accelerator, devices=1)
     workers = num_workers(classifier.data, dataset)
     answers = answer_photos(fabric, classifier.model.to(fabric.device), dataset, batch_size=batch_size, workers=workers)
-    figures = {"data": photos.name, "split": split, **measure(answers)}
+    unread = {"num_broken": len(broken), "broken": [dataclasses.asdict(photo) for photo in broken]}
+    figures = {"data": photos.name, "split": split, **unread, **measure(answers)}
     file = out or path / f"evaluation-{split}.json"
     write_atomically(file, lambda target: target.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8"))
     return Evaluation(classifier, dataset, answers, figures, file, photos.notes)
+
+
+def _without_broken(photos: PhotoSet, *, split: Split) -> tuple[tuple[Record, ...], tuple[Broken, ...]]:
+    """The photos of a split that can be read, and the others.
+
+    Raises:
+        DataError: none can be read.
+    """
+    records = photos.split(split)
+    broken = list_broken(records, inspect(records, with_hashes=False))
+    readable = leave_out(photos, broken).split(split)
+    if not readable:
+        raise DataError(
+            f"none of the {len(records)} {split} photos of {photos.name} can be read; the first is {broken[0].path}, "
+            f"which {broken[0].reason}; mge check lists them all"
+        )
+    return readable, broken
 
 
 def _read(path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier) -> PhotoSet:

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from mge.classifier import Classifier
 from mge.config import DataConfig, ModelConfig, TrainConfig, split_options
 from mge.data.batches import num_workers
+from mge.data.broken import Broken
 from mge.data.dataset import PhotoDataset
 from mge.data.records import PhotoSet, Split
 from mge.data.sources import read_photos
@@ -28,6 +29,7 @@ from mge.training.display import Display, announce
 from mge.training.explanation import explain_photos
 from mge.training.loop import Training
 from mge.training.measure import answer_photos, measure
+from mge.training.skipping import skip_broken
 
 NUM_DRAWN = 8  # photos in the picture of what each expert saw
 PREPROCESSING = ("resize", "crop_fraction")  # the options of DataConfig that a stored model needs
@@ -41,6 +43,7 @@ class Session:
     photos: PhotoSet
     data: DataConfig
     config: TrainConfig
+    broken: tuple[Broken, ...] = ()  # left out of the photos
 
     def dataset(self, split: Split, *, model: ModelConfig, is_training: bool = False) -> PhotoDataset | None:
         """One split as a network of this configuration wants it; None where the split is empty."""
@@ -102,7 +105,8 @@ class Session:
         model = Classifier.from_stored(load_model(run.best)).model.to(self.fabric.device)
         workers = num_workers(self.data, photos)
         answers = answer_photos(self.fabric, model, photos, batch_size=self.config.batch_size, workers=workers)
-        return {"split": split, **measure(answers)}
+        num_broken = sum(photo.split == split for photo in self.broken)
+        return {"split": split, "num_broken": num_broken, **measure(answers)}
 
     def draw(self, run: Run, *, model_config: ModelConfig, split: Split) -> None:
         """Draws what each expert saw in a few photos, spread over a split."""
@@ -151,7 +155,8 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
         if fabric.is_global_zero:
             announce(photos)
             print_notes(photos.notes)
-        session = Session(fabric, photos, data_config, config)
+        photos, broken = skip_broken(fabric, photos, run=run, max_fraction=data_config.max_broken_fraction)
+        session = Session(fabric, photos, data_config, config, broken)
         plain = {
             f"{name}_top1": session.baseline(name, plan, run=run)
             for name, plan in plan_baselines(model_config, config).items()

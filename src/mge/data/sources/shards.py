@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from mge.data.records import PhotoSet
 from mge.data.sources.extras import need_datasets
-from mge.data.sources.folder import SPLIT_FOLDERS, is_junk
+from mge.data.sources.folder import SPLIT_FOLDERS
+from mge.data.sources.walking import is_junk
 from mge.errors import DataError
 
 if TYPE_CHECKING:

@@ -85,7 +85,7 @@ def read_tables(tables: list[Table], *, name: str, source: str, folder: Path | N
     without = dict.fromkeys(table.split for table in tables if table.split not in has_labels)
     notes += [f"the split {split!r} of {name} is left out: it has no labels" for split in without]
     names, parents = _class_names(tables, records), collect_parents(pairs, name=name)
-    return PhotoSet(name, source, names, tuple(records), parents, tuple(notes))
+    return PhotoSet(name, source, names, tuple(records), parents, notes=tuple(notes))
 
 
 def _choose_splits(names: list[str], *, name: str) -> tuple[dict[str, Split | None], list[str]]:
