@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from mge.config import DataConfig
 from mge.data import batches as batches_module
@@ -99,6 +98,4 @@ def test_workers_prepare_no_more_than_half_of_the_shared_memory_holds(
     dataset: PhotoDataset, monkeypatch: pytest.MonkeyPatch, batches_that_fit: int, ahead: int
 ) -> None:
     monkeypatch.setattr(batches_module, "free_shared_memory", lambda: batches_that_fit * 3 * 32 * 32 * 2)
-    loader = load_batches(dataset, [[0, 1], [2]], epoch=0, workers=2)
-    assert isinstance(loader, DataLoader)
-    assert loader.prefetch_factor == ahead
+    assert load_batches(dataset, [[0, 1], [2]], epoch=0, workers=2).loader.prefetch_factor == ahead

@@ -1,7 +1,7 @@
 """The order of photos, as a pure function of the seed and the epoch, and their way into batches."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,12 +22,21 @@ class Batch(NamedTuple):
     indices: Tensor  # (B,) numbers of the photos in their data set
 
 
-class Batches(Protocol):
-    """Batches one can count and iterate over."""
+class Batches:
+    """Batches from a DataLoader whose errors about photos are one line, also where a worker's traceback was wrapped around it."""
 
-    def __len__(self) -> int: ...
+    def __init__(self, loader: DataLoader[Sample]) -> None:
+        self.loader = loader
 
-    def __iter__(self) -> Iterator[Batch]: ...
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            yield from self.loader
+        except DataError as error:
+            last_line = str(error).strip().splitlines()[-1]
+            raise DataError(last_line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
 
 
 def epoch_batches(
@@ -76,7 +85,7 @@ def load_batches(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epo
         DataError: while iterating: a photo cannot be read.
     """
     keys = [[(epoch, index) for index in batch] for batch in batches]
-    return _Loader(
+    return Batches(
         DataLoader(
             dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
@@ -97,23 +106,6 @@ def _batches_ahead(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, w
     """How many batches each worker prepares in advance; they lie in shared memory, of which containers have little."""
     largest = 3 * dataset.side**2 * max([1, *map(len, batches)])
     return max(1, min(4, free_shared_memory() // (2 * largest * workers)))
-
-
-class _Loader:
-    """A DataLoader whose errors about photos are one line, also where a worker's traceback was wrapped around it."""
-
-    def __init__(self, loader: "DataLoader[Sample]") -> None:
-        self._loader = loader
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[Batch]:
-        try:
-            yield from self._loader
-        except DataError as error:
-            last_line = str(error).strip().splitlines()[-1]
-            raise DataError(last_line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
 
 
 def _collate(samples: Sequence[Sample]) -> Batch:

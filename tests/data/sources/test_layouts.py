@@ -178,7 +178,7 @@ def test_a_named_format_says_what_it_misses_where_it_finds_nothing(name: str, tm
 def test_a_format_overrides_what_is_recognised(tmp_path: Path) -> None:
     archives.write_cub(tmp_path)
     photos = read_photos(tmp_path / "CUB_200_2011" / "images", config=OFFICIAL, format="folder")
-    assert photos.source == "class folders"
+    assert photos.source.startswith("class folders")
 
 
 def test_class_folders_with_a_stray_file_stay_class_folders(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_class_folders_with_a_stray_file_stay_class_folders(tmp_path: Path) -> N
             archives.write_jpeg(tmp_path / label / f"{number}.jpg")
     for stray in ("classes.txt", "images.txt", "hierarchy.txt", "train.json", "val.json", "meta.txt"):
         (tmp_path / stray).write_text('{"robin": 1}')
-    assert read_photos(tmp_path, config=OFFICIAL).source == "class folders"
+    assert read_photos(tmp_path, config=OFFICIAL).source.startswith("class folders")
 
 
 def test_where_an_archive_has_no_validation_photos_some_are_held_out_and_it_is_said(tmp_path: Path) -> None:
