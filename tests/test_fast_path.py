@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+import mge
 from mge import classifier
 from mge.classifier import Classifier, FastPath
 from mge.core.outputs import MixtureOutput
 from mge.errors import MissingExtraError
 from mge.models.mixture import MixtureOfExperts
+from mge.storage.model_folder import StoredModel, save_model
 from tests.models.networks import CLASSES, build
 from tests.photos import COLOURS, write_class_folders
 
@@ -146,3 +148,21 @@ def test_a_classifier_asks_its_fast_path(model: MixtureOfExperts, pretended: Pre
     fast = asking.predict(list(photos), batch_size=5)
     assert pretended.asked == 1 + (len(photos) - 1) // 5
     assert [found.label for found in fast] == [found.label for found in exact]
+
+
+@pytest.mark.slow
+@pytest.mark.compiled
+def test_a_stored_model_is_compiled_once_and_answers_as_before(
+    model: MixtureOfExperts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = sorted(write_class_folders(tmp_path / "photos", per_class=6).rglob("*.png"))
+    save_model(tmp_path / "model", StoredModel(model.config, (*COLOURS, "d", "e"), model.state_dict(), {}))
+    exact = mge.load(tmp_path / "model", fast=False).predict(list(photos))
+    assert mge.load(tmp_path / "model", fast=True).predict(list(photos))[0].label == exact[0].label
+    assert "compiled in" in capsys.readouterr().err
+    second = mge.load(tmp_path / "model")
+    assert second.fast is not None
+    assert second.fast.compiled is not None
+    for found, wanted in zip(second.predict(list(photos)), exact, strict=True):
+        assert found.probabilities == pytest.approx(wanted.probabilities, abs=0.05)
+    assert capsys.readouterr().err == ""

@@ -95,19 +95,33 @@ def compile_mixture(model: MixtureOfExperts, file: Path, *, arithmetic: Arithmet
         ConfigError: the network cannot be compiled here.
     """
     side = round(model.config.size * model.config.detail)
-    device = next(model.parameters()).device
-    pictures = torch.zeros(COMPILED_FOR, 3, side, side, dtype=torch.uint8, device=device)
-    quick = in_bfloat16(model) if arithmetic == "bfloat16" else copy.deepcopy(model)
-    quick = quick.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    dynamic = {"images": {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}}
+    with torch.inference_mode(False):  # tensors made in that mode, where predictions come from, cannot be exported
+        pictures = torch.zeros(COMPILED_FOR, 3, side, side, dtype=torch.uint8, device=next(model.parameters()).device)
+        quick = in_bfloat16(model) if arithmetic == "bfloat16" else copy.deepcopy(model)
+        compile_network(_AsTuple(quick), pictures, file)
+
+
+def compile_network(network: nn.Module, images: Tensor, file: Path) -> None:
+    """Compiles any network of one batch of pictures, as many at a time as one likes, and writes it to a file.
+
+    Args:
+        network: Returns a tuple of tensors. It is frozen and its weights are laid out anew.
+        images: Pictures of the kind that it shall take.
+        file: Where the compiled graph is written.
+
+    Raises:
+        MissingExtraError: there is no C++ compiler.
+        ConfigError: the network cannot be compiled here.
+    """
+    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    batch = ({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},)
     _check_compiler()
     try:
         with torch.no_grad(), _quiet(), file.open("w+b") as out:
-            graph = torch.export.export(_AsTuple(quick), (pictures,), dynamic_shapes=dynamic)
+            graph = torch.export.export(network, (images,), dynamic_shapes=batch)
             torch._inductor.aoti_compile_and_package(graph, package_path=out, inductor_configs={"freezing": True})
     except RuntimeError as error:  # torch's own errors of tracing and compiling are all children of it
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{model.config.backbone} cannot be compiled here: {reason}; use --no-fast") from error
+        raise ConfigError(f"the network cannot be compiled here: {_first_line(error)}; use --no-fast") from error
 
 
 def load_compiled(file: Path) -> Answer:
@@ -122,8 +136,9 @@ def load_compiled(file: Path) -> Answer:
         with _quiet():
             graph = torch._inductor.aoti_load_package(str(file))
     except RuntimeError as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"compiled graph {file} cannot be loaded: {reason}; delete it, and try again") from error
+        raise ConfigError(
+            f"compiled graph {file} cannot be loaded: {_first_line(error)}; delete it, and try again"
+        ) from error
 
     def answer(images: Shaped[Tensor, "B 3 H W"]) -> MixtureOutput:
         return MixtureOutput(*graph(images))
@@ -192,6 +207,10 @@ def _check_compiler() -> None:
         raise MissingExtraError(
             "the fast path needs a C++ compiler, and there is none; install g++ (or set CXX), or use --no-fast"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
