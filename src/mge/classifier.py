@@ -36,7 +36,7 @@ Photo = str | Path | bytes | Image.Image
 
 COMPILE_SECONDS = 120  # about what compiling a large mixture takes
 SAVED = 0.5  # share of eager time that a compiled graph saves at least, with float32 too
-PROOF_PHOTOS = 16  # as many make a proof that later calls rely on without being asked to
+PROOF_PHOTOS = 64  # answered by graph and network before the graph answers alone
 
 
 class Prepared(NamedTuple):
@@ -196,25 +196,24 @@ class Classifier:
 class FastPath:
     """Answers with a compiled graph where that is proven equal and worth its while, and with the network otherwise.
 
-    The proof: the graph answers a batch that the network answers too, and both agree (`Agreement.is_equal`). It is kept
-    beside the graph in the cache; with a proof on 16 photos or more, later calls use the graph from their first photo.
-    Without a graph in the cache, one is compiled if that was asked for, or if the photos still waiting would take the
+    The proof: until graph and network have both answered 64 photos, the network's answers are given, and compared with
+    the graph's. The count is kept beside the graph in the cache, so that later calls use a proven graph from their
+    first photo. A graph that disagrees (see `Agreement.is_equal`) gives way to the next, a bfloat16 one to float32.
+    Where the cache has no graph, one is compiled if it was asked for, or if the photos still waiting would take the
     network so long that compiling saves time. Whatever goes wrong is said in one line, and the network answers.
 
     Args:
         model: The mixture, where it shall run.
-        graph: The file of its compiled graph, which need not exist.
-        arithmetic: Of the graph's backbones.
+        graphs: The files of its compiled graphs, which need not exist, by their arithmetic; the quickest first.
         is_asked_for: Whether to compile for few photos too.
     """
 
-    def __init__(self, model: MixtureOfExperts, graph: Path, *, arithmetic: Arithmetic, is_asked_for: bool) -> None:
-        self.model, self.graph, self.arithmetic, self.is_asked_for = model, graph, arithmetic, is_asked_for
-        self.compiled: Answer | None = None
-        self.is_settled = False
-        proof = read_proof(graph) if graph.exists() else None
-        if proof is not None and (is_asked_for or proof["num_photos"] >= PROOF_PHOTOS):
-            self._settle(Agreement(**proof))
+    def __init__(self, model: MixtureOfExperts, graphs: dict[Arithmetic, Path], *, is_asked_for: bool) -> None:
+        self.model, self.is_asked_for = model, is_asked_for
+        self.candidates = list(graphs.items())
+        self.loaded: Answer | None = None  # the first candidate's graph
+        self.proof: Agreement | None = None  # of the first candidate, so far
+        self._read_proofs()
 
     def answer(self, images: torch.Tensor, *, num_waiting: int = 0) -> MixtureOutput:
         """The mixture's answer about a batch of uint8 pictures.
@@ -223,44 +222,76 @@ class FastPath:
             images: The pictures.
             num_waiting: How many more will follow, as far as is known.
         """
-        if self.compiled is not None:
-            return self.compiled(images)
+        if self.is_proven and self._load():
+            assert self.loaded is not None
+            return self.loaded(images)
         started = time.perf_counter()
         exact: MixtureOutput = self.model(images)
         seconds_to_come = num_waiting * (time.perf_counter() - started) / len(images)
-        is_worth_it = self.is_asked_for or self.graph.exists() or SAVED * seconds_to_come > COMPILE_SECONDS
-        if is_worth_it and not self.is_settled:
-            self._prove(images, exact)
+        if self.candidates and self._is_worth_it(seconds_to_come) and self._load():
+            self._compare(images, exact)
         return exact
 
-    def _prove(self, images: torch.Tensor, exact: MixtureOutput) -> None:
-        """Compares the graph, which is made where it is missing, with the network's answer."""
-        try:
-            if not self.graph.exists():
-                self._compile()
-            agreement = compare(load_compiled(self.graph)(images), exact)
-            write_proof(self.graph, agreement._asdict())
-            self._settle(agreement)
-        except MgeError as error:
-            self.is_settled = True
-            _say(f"fast path not used: {error}")
+    @property
+    def is_proven(self) -> bool:
+        """Whether the graph answers instead of the network."""
+        return self.proof is not None and self.proof.num_photos >= PROOF_PHOTOS
 
-    def _compile(self) -> None:
-        _say("compiling the fast path; this takes minutes, once for this model and machine ...")
+    def _is_worth_it(self, seconds_to_come: float) -> bool:
+        is_there = self.candidates[0][1].exists()
+        return is_there or self.is_asked_for or SAVED * seconds_to_come > COMPILE_SECONDS
+
+    def _read_proofs(self) -> None:
+        """Passes by the candidates that disagreed in former calls."""
+        self.loaded = self.proof = None
+        while self.candidates:
+            graph = self.candidates[0][1]
+            proof = read_proof(graph) if graph.exists() else None
+            self.proof = Agreement(**proof) if proof else None
+            if self.proof is None or self.proof.is_equal:
+                return
+            self.candidates.pop(0)
+            self.proof = None
+
+    def _load(self) -> bool:
+        """Whether the first candidate's graph is there to be asked; it is compiled where it is missing."""
+        try:
+            if self.loaded is None:
+                arithmetic, graph = self.candidates[0]
+                if not graph.exists():
+                    self._compile(graph, arithmetic)
+                self.loaded = load_compiled(graph)
+        except MgeError as error:
+            self._give_up(error)
+        return self.loaded is not None
+
+    def _compile(self, graph: Path, arithmetic: Arithmetic) -> None:
+        _say(f"compiling the fast path ({arithmetic}); this takes minutes, once for this model and machine ...")
         started = time.perf_counter()
-        write_atomically(self.graph, lambda file: compile_mixture(self.model, file, arithmetic=self.arithmetic))
-        remove_oldest(self.graph.parent)
-        _say(f"compiled in {time.perf_counter() - started:.0f} s ({self.arithmetic}): {self.graph}")
+        write_atomically(graph, lambda file: compile_mixture(self.model, file, arithmetic=arithmetic))
+        remove_oldest(graph.parent)
+        _say(f"compiled in {time.perf_counter() - started:.0f} s: {graph}")
 
-    def _settle(self, agreement: Agreement) -> None:
-        self.is_settled = True
-        if not agreement.is_equal:
-            _say(f"fast path not used, it does not agree with the network: {agreement}")
-            return
+    def _compare(self, images: torch.Tensor, exact: MixtureOutput) -> None:
+        """Adds a batch to the proof."""
+        assert self.loaded is not None
+        found = compare(self.loaded(images), exact)
+        self.proof = self.proof.with_more(found) if self.proof else found
+        arithmetic, graph = self.candidates[0]
         try:
-            self.compiled = load_compiled(self.graph)
+            write_proof(graph, self.proof._asdict())
         except MgeError as error:
-            _say(f"fast path not used: {error}")
+            self._give_up(error)
+            return
+        if not self.proof.is_equal:
+            _say(f"fast path in {arithmetic} not used, it does not agree with the network: {self.proof}")
+            self.candidates.pop(0)
+            self._read_proofs()
+
+    def _give_up(self, error: MgeError) -> None:
+        _say(f"fast path not used: {error}")
+        self.candidates.clear()
+        self.loaded = self.proof = None
 
 
 def _say(line: str) -> None:
@@ -284,7 +315,10 @@ def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> 
     classifier = Classifier.from_stored(load_model(folder))
     classifier.model.to(device)
     if fast or (fast is None and device == "cpu"):
-        arithmetic: Arithmetic = "bfloat16" if multiplies_bfloat16(device) else "float32"
-        graph = compiled_path(folder, arithmetic=arithmetic, device=device, num_threads=torch.get_num_threads())
-        classifier.fast = FastPath(classifier.model, graph, arithmetic=arithmetic, is_asked_for=bool(fast))
+        choices: tuple[Arithmetic, ...] = ("bfloat16", "float32") if multiplies_bfloat16(device) else ("float32",)
+        threads = torch.get_num_threads()
+        graphs = {
+            choice: compiled_path(folder, arithmetic=choice, device=device, num_threads=threads) for choice in choices
+        }
+        classifier.fast = FastPath(classifier.model, graphs, is_asked_for=bool(fast))
     return classifier

@@ -164,6 +164,18 @@ class Agreement(NamedTuple):
             and self.mean_iou >= MEAN_IOU
         )
 
+    def with_more(self, other: "Agreement") -> "Agreement":
+        """Both as if all photos had been compared at once."""
+        count = self.num_photos + other.num_photos
+        shares = (self.num_photos / count, other.num_photos / count)
+        return Agreement(
+            num_photos=count,
+            same_top1=shares[0] * self.same_top1 + shares[1] * other.same_top1,
+            probability_difference=max(self.probability_difference, other.probability_difference),
+            mean_iou=shares[0] * self.mean_iou + shares[1] * other.mean_iou,
+            worst_iou=min(self.worst_iou, other.worst_iou),
+        )
+
     def __str__(self) -> str:
         return (
             f"{100 * self.same_top1:.1f} % of {self.num_photos} photos with the same answer, probabilities within "
