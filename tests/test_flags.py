@@ -131,3 +131,13 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(ConfigError, match="it is no text in UTF-8"):
         settings_of("--config", str(tmp_path / "photo.jpg"))
+
+
+def test_a_switch_that_may_be_left_open_is_a_switch_all_the_same(tmp_path: Path) -> None:
+    def verb(photos: list[str], *, fast: bool | None = None) -> None:
+        """Does something."""
+
+    options = options_of(verb)
+    assert settings_of("--fast", "a.jpg", options=options) == {"photos": ["a.jpg"], "fast": True}
+    assert settings_of("a.jpg", "--no-fast", options=options) == {"photos": ["a.jpg"], "fast": False}
+    assert settings_of("a.jpg", "--config", write(tmp_path, "fast: null"), options=options)["fast"] is None

@@ -1,8 +1,11 @@
 """A trained mixture that answers questions about photos."""
 
 import dataclasses
+import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from operator import length_hint
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -10,14 +13,30 @@ import torch
 from PIL import Image
 
 from mge.config import DataConfig
+from mge.core.outputs import MixtureOutput
 from mge.data.photo import open_photo
 from mge.data.transforms import CropGeometry, eval_view
-from mge.errors import DataError, ModelFolderError
+from mge.errors import DataError, MgeError, ModelFolderError
+from mge.models.fast import (
+    Agreement,
+    Answer,
+    Arithmetic,
+    compare,
+    compile_mixture,
+    load_compiled,
+    multiplies_bfloat16,
+)
 from mge.models.mixture import MixtureOfExperts
+from mge.storage.compiled_cache import compiled_path, read_proof, remove_oldest, write_proof
+from mge.storage.files import write_atomically
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
 
 Photo = str | Path | bytes | Image.Image
+
+COMPILE_SECONDS = 120  # about what compiling a large mixture takes
+SAVED = 0.5  # share of eager time that a compiled graph saves at least, with float32 too
+PROOF_PHOTOS = 64  # answered by graph and network before the graph answers alone
 
 
 class Prepared(NamedTuple):
@@ -71,6 +90,7 @@ class Classifier:
         self.class_names = tuple(class_names)
         self.data = data or DataConfig()
         self.side = round(model.config.size * model.config.detail)
+        self.fast: FastPath | None = None
 
     @classmethod
     def from_stored(cls, stored: StoredModel) -> "Classifier":
@@ -127,7 +147,8 @@ class Classifier:
             readable = [
                 (photo, item) for photo, item in zip(batch, prepared, strict=True) if isinstance(item, Prepared)
             ]
-            predicted = iter(self._predict_batch(readable) if readable else ())
+            num_waiting = length_hint(remaining)
+            predicted = iter(self._predict_batch(readable, num_waiting=num_waiting) if readable else ())
             for item in prepared:
                 yield item if isinstance(item, DataError) else next(predicted)
 
@@ -138,9 +159,10 @@ class Classifier:
             return error
 
     @torch.inference_mode()
-    def _predict_batch(self, photos: list[tuple[Photo, Prepared]]) -> list[Prediction]:
+    def _predict_batch(self, photos: list[tuple[Photo, Prepared]], *, num_waiting: int) -> list[Prediction]:
         device = next(self.model.parameters()).device
-        output = self.model(torch.stack([prepared.image for _, prepared in photos]).to(device))
+        images = torch.stack([prepared.image for _, prepared in photos]).to(device)
+        output = self.model(images) if self.fast is None else self.fast.answer(images, num_waiting=num_waiting)
         probabilities = output.logits.float().softmax(1).cpu()
         return [
             self._prediction(
@@ -170,16 +192,132 @@ class Classifier:
         )
 
 
-def load(path: str | Path, *, device: str = "cpu") -> Classifier:
+class FastPath:
+    """Answers with a compiled graph where that is proven equal and worth its while, and with the network otherwise.
+
+    The proof: until graph and network have both answered 64 photos, the network's answers are given, and compared with
+    the graph's. The count is kept beside the graph in the cache, so that later calls use a proven graph from their
+    first photo. A graph that disagrees (see `Agreement.is_equal`) gives way to the next, a bfloat16 one to float32.
+    Where the cache has no graph, one is compiled if it was asked for, or if the photos still waiting would take the
+    network so long that compiling saves time. Whatever goes wrong is said in one line, and the network answers.
+
+    Args:
+        model: The mixture, where it shall run.
+        graphs: The files of its compiled graphs, which need not exist, by their arithmetic; the quickest first.
+        is_asked_for: Whether to compile for few photos too.
+    """
+
+    def __init__(self, model: MixtureOfExperts, graphs: dict[Arithmetic, Path], *, is_asked_for: bool) -> None:
+        self.model, self.is_asked_for = model, is_asked_for
+        self.candidates = list(graphs.items())
+        self.loaded: Answer | None = None  # the first candidate's graph
+        self.proof: Agreement | None = None  # of the first candidate, so far
+        self._read_proofs()
+
+    def answer(self, images: torch.Tensor, *, num_waiting: int = 0) -> MixtureOutput:
+        """The mixture's answer about a batch of uint8 pictures.
+
+        Args:
+            images: The pictures.
+            num_waiting: How many more will follow, as far as is known.
+        """
+        if self.is_proven and self._load():
+            assert self.loaded is not None
+            return self.loaded(images)
+        started = time.perf_counter()
+        exact: MixtureOutput = self.model(images)
+        seconds_to_come = num_waiting * (time.perf_counter() - started) / len(images)
+        if self.candidates and self._is_worth_it(seconds_to_come) and self._load():
+            self._compare(images, exact)
+        return exact
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the graph answers instead of the network."""
+        return self.proof is not None and self.proof.num_photos >= PROOF_PHOTOS
+
+    def _is_worth_it(self, seconds_to_come: float) -> bool:
+        is_there = self.candidates[0][1].exists()
+        return is_there or self.is_asked_for or SAVED * seconds_to_come > COMPILE_SECONDS
+
+    def _read_proofs(self) -> None:
+        """Passes by the candidates that disagreed in former calls."""
+        self.loaded = self.proof = None
+        while self.candidates:
+            graph = self.candidates[0][1]
+            proof = read_proof(graph) if graph.exists() else None
+            self.proof = Agreement(**proof) if proof else None
+            if self.proof is None or self.proof.is_equal:
+                return
+            self.candidates.pop(0)
+            self.proof = None
+
+    def _load(self) -> bool:
+        """Whether the first candidate's graph is there to be asked; it is compiled where it is missing."""
+        try:
+            if self.loaded is None:
+                arithmetic, graph = self.candidates[0]
+                if not graph.exists():
+                    self._compile(graph, arithmetic)
+                self.loaded = load_compiled(graph)
+        except MgeError as error:
+            self._give_up(error)
+        return self.loaded is not None
+
+    def _compile(self, graph: Path, arithmetic: Arithmetic) -> None:
+        _say(f"compiling the fast path ({arithmetic}); this takes minutes, once for this model and machine ...")
+        started = time.perf_counter()
+        write_atomically(graph, lambda file: compile_mixture(self.model, file, arithmetic=arithmetic))
+        remove_oldest(graph.parent)
+        _say(f"compiled in {time.perf_counter() - started:.0f} s: {graph}")
+
+    def _compare(self, images: torch.Tensor, exact: MixtureOutput) -> None:
+        """Adds a batch to the proof."""
+        assert self.loaded is not None
+        found = compare(self.loaded(images), exact)
+        self.proof = self.proof.with_more(found) if self.proof else found
+        arithmetic, graph = self.candidates[0]
+        try:
+            write_proof(graph, self.proof._asdict())
+        except MgeError as error:
+            self._give_up(error)
+            return
+        if not self.proof.is_equal:
+            _say(f"fast path in {arithmetic} not used, it does not agree with the network: {self.proof}")
+            self.candidates.pop(0)
+            self._read_proofs()
+
+    def _give_up(self, error: MgeError) -> None:
+        _say(f"fast path not used: {error}")
+        self.candidates.clear()
+        self.loaded = self.proof = None
+
+
+def _say(line: str) -> None:
+    """A line for the user, beside what is printed for programs."""
+    sys.stderr.write(f"{line}\n")
+
+
+def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:
     """Loads a trained classifier.
 
     Args:
         path: A run folder (its best model is taken) or a model folder.
         device: Where it shall run, as torch names it.
+        fast: Whether it answers with a compiled graph, which is compiled with the first photos if it is not in the
+            cache. None: where that is proven equal and saves time; see `FastPath`.
 
     Raises:
         ModelFolderError: there is no whole model at this path.
     """
-    classifier = Classifier.from_stored(load_model(find_model_folder(path)))
+    folder = find_model_folder(path)
+    classifier = Classifier.from_stored(load_model(folder))
     classifier.model.to(device)
+    if fast or (fast is None and device == "cpu"):
+        choices: tuple[Arithmetic, ...] = ("bfloat16", "float32") if multiplies_bfloat16(device) else ("float32",)
+        threads = torch.get_num_threads()
+        graphs = {
+            choice: compiled_path(folder, arithmetic=choice, device=device, num_threads=threads) for choice in choices
+        }
+        classifier.fast = FastPath(classifier.model, graphs, is_asked_for=bool(fast))
     return classifier

@@ -63,7 +63,7 @@ def check_known(name: str, known: Mapping[str, object], *, kind: str, help_comma
 
 def _normalise(args: list[str], options: Mapping[str, Option]) -> list[str]:
     """Flags with underscores, and switches with a value: `--flip` is `--flip=true`, `--no-flip` is `--flip=false`."""
-    switches = {name for name, option in options.items() if option.hint is bool}
+    switches = {name for name, option in options.items() if option.hint in (bool, bool | None)}
     normal: list[str] = []
     for arg, following in zip(args, [*args, ""][1:], strict=True):
         name, equals, value = arg.removeprefix("--").partition("=")

@@ -33,6 +33,7 @@ def predict(
     format: Form | None = None,  # noqa: A002  (the flag's name)
     batch_size: int = 16,
     device: str = "cpu",
+    fast: bool | None = None,
 ) -> list[Prediction]:
     """Classifies photos, folders of photos and globs.
 
@@ -44,6 +45,8 @@ def predict(
         format: `text`, `csv` or `json`. By default that of `output`'s name, or text.
         batch_size: Photos at a time.
         device: Where it runs, as torch names it.
+        fast: Whether a compiled graph answers, which is compiled first (minutes, once) if it is not in the cache. By
+            default where it is proven equal to the network on the first photos, and saves time.
 
     Returns:
         One prediction a photo, in the order of the files' names.
@@ -57,7 +60,7 @@ def predict(
 
     form = _choose_form(format, output)
     files = find_photos(photos)
-    classifier = load(run, device=device)
+    classifier = load(run, device=device, fast=fast)
     predictions: list[Prediction] = []
     broken: list[DataError] = []
     for result in _progress(classifier.stream(files, batch_size=batch_size), total=len(files)):

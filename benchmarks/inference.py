@@ -1,0 +1,178 @@
+"""What each step of the fast path is worth: one mixture, run in every way that it can be run, in turns.
+
+`python benchmarks/inference.py [RUN DATA]` times ResNet-50, 3 experts, shared gate, 448 px, batch 4, and the plain
+backbones that it is made of; with a trained run it also says how far answers and boxes agree with eager float32 on the
+test photos. It writes benchmarks/results/inference.json and the table in docs/results.md. With --out FILE, for a trial,
+it writes that file only.
+"""
+
+import argparse
+import copy
+import importlib.util
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from trainings import RESULTS, write_table
+
+import mge
+from mge.config import DataConfig
+from mge.core.outputs import MixtureOutput
+from mge.data.sources import read_photos
+from mge.models.fast import compare, compile_mixture, compile_network, concatenate, in_bfloat16, load_compiled
+from mge.models.mixture import MixtureOfExperts
+from mge.storage.environment import describe_environment
+
+BASE = "eager, float32"
+EXPERTS, CLASSES, BATCH, CHECKED = 3, 200, 4, 400
+
+
+class Floor(nn.Module):
+    """Plain networks, one after the other, on pictures of the size of a view."""
+
+    def __init__(self, backbone: str, *, in_bfloat16: bool = False) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(timm.create_model(backbone, num_classes=CLASSES) for _ in range(EXPERTS)).eval()
+        self.in_bfloat16 = in_bfloat16
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Each network's logits."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            return tuple(net(images) for net in self.nets)
+
+
+def ways_of(model: MixtureOfExperts, folder: Path, *, onnx: bool = True) -> dict[str, Callable[[Tensor], Any]]:
+    """Every way to run a mixture, by its name. Compiling takes minutes."""
+    last = torch.channels_last
+    ways: dict[str, Callable[[Tensor], Any]] = {
+        BASE: model,
+        "eager, float32, channels last": copy.deepcopy(model).to(memory_format=last),
+        "eager, bfloat16, channels last": in_bfloat16(model).to(memory_format=last),
+    }
+    for arithmetic in ("float32", "bfloat16"):
+        file = folder / f"{arithmetic}.pt2"
+        compile_mixture(model, file, arithmetic=arithmetic)
+        ways[f"compiled and frozen, {arithmetic}"] = load_compiled(file)
+    if onnx and importlib.util.find_spec("onnxruntime") is not None:
+        ways["ONNX Runtime, float32"] = in_onnx_runtime(model, folder / "model.onnx")
+    return ways
+
+
+def floors_of(backbone: str, views: Tensor, folder: Path) -> dict[str, Callable[[], Any]]:
+    """The plain backbones, eager and compiled."""
+    plain = Floor(backbone)
+    floors: dict[str, Callable[[], Any]] = {"plain backbones, eager, float32": lambda: plain(views)}
+    for arithmetic in ("float32", "bfloat16"):
+        file = folder / f"floor-{arithmetic}.pt2"
+        compile_network(Floor(backbone, in_bfloat16=arithmetic == "bfloat16"), views, file)
+        graph = torch._inductor.aoti_load_package(str(file))
+        floors[f"plain backbones, compiled and frozen, {arithmetic}"] = lambda graph=graph: graph(views)
+    return floors
+
+
+def in_onnx_runtime(model: MixtureOfExperts, file: Path) -> Callable[[Tensor], MixtureOutput]:
+    """The mixture in ONNX Runtime."""
+    import onnxruntime  # noqa: PLC0415  (an option)
+
+    side = round(model.config.size * model.config.detail)
+    pictures = torch.zeros(BATCH, 3, side, side, dtype=torch.uint8)
+    torch.onnx.export(model, (pictures,), str(file), dynamo=True, input_names=["images"])
+    session = onnxruntime.InferenceSession(str(file))
+    return lambda images: MixtureOutput(*map(torch.from_numpy, session.run(None, {"images": images.numpy()})))
+
+
+def interleave(ways: dict[str, Callable[[], Any]], *, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every way, round by round; one round before does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds + 1):
+        for name, run in ways.items():
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: times[1:] for name, times in seconds.items()}
+
+
+def ratio(times: list[float], base: list[float]) -> float:
+    """The median over rounds of one way's time to another's in the same round."""
+    return statistics.median(one / other for one, other in zip(times, base, strict=True))
+
+
+def agreements(run: str, data: str, folder: Path) -> dict[str, dict[str, float]]:
+    """How far each way agrees with eager float32 on a trained run's test photos (400 at most, evenly spread)."""
+    classifier = mge.load(run, fast=False)
+    records = read_photos(data, config=DataConfig(cache="no")).split("test")
+    spread = records[:: max(1, len(records) // CHECKED)][:CHECKED]
+    photos = torch.stack([classifier.prepare(record.content).image for record in spread])
+    ways = ways_of(classifier.model, folder)
+    outputs = {name: concatenate([way(batch) for batch in photos.split(BATCH)]) for name, way in ways.items()}
+    return {name: compare(output, outputs[BASE])._asdict() for name, output in outputs.items()}
+
+
+def main() -> None:
+    """Times and compares, and writes the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", nargs="?", help="a trained run, for the agreement")
+    parser.add_argument("data", nargs="?", default="beetles", help="its photos")
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--size", type=int, default=448)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="JSON file for a trial; the page is left as it is")
+    given = parser.parse_args()
+    torch.manual_seed(0)
+    model = MixtureOfExperts(
+        given.backbone, num_classes=CLASSES, num_experts=EXPERTS, size=given.size, pretrained=False
+    ).eval()
+    images = torch.randint(0, 256, (BATCH, 3, given.size, given.size), dtype=torch.uint8)
+    load = os.getloadavg()[1]
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        mixtures = {name: (lambda way=way: way(images)) for name, way in ways_of(model, Path(folder)).items()}
+        floors = floors_of(given.backbone, torch.randn(BATCH, 3, given.size, given.size), Path(folder))
+        seconds = interleave({**mixtures, **floors}, rounds=given.rounds)
+        agreement = agreements(given.run, given.data, Path(folder)) if given.run else {}
+    base = seconds[BASE]
+    figures = {
+        "command": " ".join(["python", "benchmarks/inference.py", *([given.run, given.data] if given.run else [])]),
+        "environment": describe_environment(), "load_average": load, "backbone": given.backbone, "size": given.size,
+        "batch_size": BATCH, "rounds": given.rounds, "seconds": seconds,
+        "ratios": {name: ratio(times, base) for name, times in seconds.items()},
+        "floor_ratios": floor_ratios(seconds), "agreement": agreement,
+    }  # fmt: skip
+    out = given.out or RESULTS / "inference.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if given.out is None:
+        write_table("inference", table(figures))
+
+
+def floor_ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
+    """Each mixture beside the backbones run in the same way."""
+    floor = {way: f"plain backbones, {way}" for way in seconds}
+    return {way: ratio(seconds[way], seconds[floor[way]]) for way in seconds if floor[way] in seconds}
+
+
+def table(figures: dict[str, Any]) -> list[list[str]]:
+    """The figures as rows; the first is the head."""
+    rows = [
+        ["way", "time / eager float32", "time / its floor", "same answer %", "largest Δp", "boxes: mean, worst IoU"]
+    ]
+    for name, value in figures["ratios"].items():
+        found, beside = figures["agreement"].get(name), figures["floor_ratios"].get(name)
+        boxes = f"{found['mean_iou']:.3f}, {found['worst_iou']:.3f}" if found else ""
+        same = f"{100 * found['same_top1']:.1f}" if found else ""
+        difference = f"{found['probability_difference']:.4f}" if found else ""
+        rows.append([name, f"{value:.2f}", f"{beside:.3f}" if beside else "", same, difference, boxes])
+    if not any(name.startswith("ONNX") for name in figures["ratios"]):
+        rows.append(["ONNX Runtime: not installed", "", "", "", "", ""])
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""The fast path of inference: the whole mixture, compiled ahead of time into one frozen graph.
+
+torch.export takes the mixture as one graph without breaks; AOTInductor folds batch norms and weights into it, lays
+channels last, and writes native code into one file. A second start loads the file instead of compiling (torch.compile
+would trace the network anew each time). Backbones and part filters run in bfloat16 where the processor multiplies it
+natively; pooled features, maps, boxes, zooms, heads and the mixture stay in float32.
+"""
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from mge.core.localisation import box_iou
+from mge.core.outputs import MixtureOutput
+from mge.errors import ConfigError, MissingExtraError
+from mge.models.backbone import FeatureMaps
+from mge.models.expert import Expert
+from mge.models.mixture import MixtureOfExperts
+
+Arithmetic = Literal["float32", "bfloat16"]
+Answer = Callable[[Tensor], MixtureOutput]
+
+MAX_BATCH = 512  # photos that a compiled graph takes at a time
+COMPILED_FOR = 4  # photos that inductor sees when it lays out its loops
+SAME_TOP1, PROBABILITY_DIFFERENCE, MEAN_IOU = 0.995, 0.05, 0.95  # from where on two outputs count as equal
+
+
+def multiplies_bfloat16(device: str | torch.device = "cpu") -> bool:
+    """Whether bfloat16 is quicker than float32 in inference: its products are an instruction of the hardware.
+
+    On a CPU that is AMX, or AVX-512 with BF16 (an EPYC took 0.6 of float32's time); emulated it is slower.
+    """
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def in_bfloat16(model: MixtureOfExperts) -> MixtureOfExperts:
+    """A copy whose backbones and part filters compute in bfloat16, and everything else in float32."""
+    quick = copy.deepcopy(model)
+    for expert in cast(list[Expert], list(quick.experts)):
+        _replace(expert, "backbone", _InBfloat16(expert.backbone))
+        if expert.part_filters is not None:
+            _replace(expert, "part_filters", _InBfloat16(expert.part_filters))
+    if quick.gate is not None and quick.gate.backbone is not None:
+        _replace(quick.gate, "backbone", _InBfloat16(quick.gate.backbone))
+    return quick
+
+
+class _InBfloat16(nn.Module):
+    """A module under autocast. Weights are rounded behind batch norm, which inductor folds in float32."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> FeatureMaps | Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            found: FeatureMaps | Tensor = self.module(images)
+        # The pooled features and the attention map are sums over the last map: float32 from here on.
+        return FeatureMaps(found.part, found.large.float()) if isinstance(found, FeatureMaps) else found.float()
+
+
+class _AsTuple(nn.Module):
+    """A mixture that returns a plain tuple: a compiled file knows no NamedTuple of ours."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.model(images))
+
+
+def compile_mixture(model: MixtureOfExperts, file: Path, *, arithmetic: Arithmetic = "float32") -> None:
+    """Compiles a mixture for uint8 pictures of its size, as many at a time as one likes, and writes it to a file.
+
+    Takes a minute or more for large networks. The file holds native code for this kind of processor, with the weights.
+
+    Args:
+        model: The mixture, in evaluation mode, on the device that it shall run on. It is left as it is.
+        file: Where the compiled graph is written.
+        arithmetic: Of backbones and part filters.
+
+    Raises:
+        MissingExtraError: there is no C++ compiler.
+        ConfigError: the network cannot be compiled here.
+    """
+    side = round(model.config.size * model.config.detail)
+    with torch.inference_mode(False):  # tensors made in that mode, where predictions come from, cannot be exported
+        pictures = torch.zeros(COMPILED_FOR, 3, side, side, dtype=torch.uint8, device=next(model.parameters()).device)
+        quick = in_bfloat16(model) if arithmetic == "bfloat16" else copy.deepcopy(model)
+        compile_network(_AsTuple(quick), pictures, file)
+
+
+def compile_network(network: nn.Module, images: Tensor, file: Path) -> None:
+    """Compiles any network of one batch of pictures, as many at a time as one likes, and writes it to a file.
+
+    Args:
+        network: Returns a tuple of tensors. It is frozen and its weights are laid out anew.
+        images: Pictures of the kind that it shall take.
+        file: Where the compiled graph is written.
+
+    Raises:
+        MissingExtraError: there is no C++ compiler.
+        ConfigError: the network cannot be compiled here.
+    """
+    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    batch = ({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},)
+    _check_compiler()
+    try:
+        with torch.no_grad(), _quiet(), file.open("w+b") as out:
+            graph = torch.export.export(network, (images,), dynamic_shapes=batch)
+            torch._inductor.aoti_compile_and_package(graph, package_path=out, inductor_configs={"freezing": True})
+    except RuntimeError as error:  # torch's own errors of tracing and compiling are all children of it
+        raise ConfigError(f"the network cannot be compiled here: {_first_line(error)}; use --no-fast") from error
+
+
+def load_compiled(file: Path) -> Answer:
+    """The mixture that `compile_mixture` wrote: a function of uint8 pictures that answers as the mixture does.
+
+    A file holds native code: load only what was compiled on this machine.
+
+    Raises:
+        ConfigError: the file cannot be loaded.
+    """
+    try:
+        with _quiet():
+            graph = torch._inductor.aoti_load_package(str(file))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"compiled graph {file} cannot be loaded: {_first_line(error)}; delete it, and try again"
+        ) from error
+
+    def answer(images: Shaped[Tensor, "B 3 H W"]) -> MixtureOutput:
+        return MixtureOutput(*graph(images))
+
+    return answer
+
+
+class Agreement(NamedTuple):
+    """How far two answers to the same photos agree."""
+
+    num_photos: int
+    same_top1: float  # share of photos with the same likeliest class
+    probability_difference: float  # the largest, over photos and classes
+    mean_iou: float  # of the boxes that the experts after the first one saw
+    worst_iou: float
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the one can stand for the other."""
+        return (
+            self.same_top1 >= SAME_TOP1
+            and self.probability_difference <= PROBABILITY_DIFFERENCE
+            and self.mean_iou >= MEAN_IOU
+        )
+
+    def with_more(self, other: "Agreement") -> "Agreement":
+        """Both as if all photos had been compared at once."""
+        count = self.num_photos + other.num_photos
+        shares = (self.num_photos / count, other.num_photos / count)
+        return Agreement(
+            num_photos=count,
+            same_top1=shares[0] * self.same_top1 + shares[1] * other.same_top1,
+            probability_difference=max(self.probability_difference, other.probability_difference),
+            mean_iou=shares[0] * self.mean_iou + shares[1] * other.mean_iou,
+            worst_iou=min(self.worst_iou, other.worst_iou),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{100 * self.same_top1:.1f} % of {self.num_photos} photos with the same answer, probabilities within "
+            f"{self.probability_difference:.4f}, boxes with a mean IoU of {self.mean_iou:.3f} (worst "
+            f"{self.worst_iou:.3f})"
+        )
+
+
+def compare(fast: MixtureOutput, exact: MixtureOutput) -> Agreement:
+    """How far the fast path agrees with eager float32 on the same photos."""
+    probs, exact_probs = (output.logits.float().softmax(1).cpu() for output in (fast, exact))
+    boxes, exact_boxes = (output.boxes_xyxy[:, 1:].float().cpu().flatten(0, 1) for output in (fast, exact))
+    ious = box_iou(boxes, exact_boxes) if len(boxes) else torch.ones(1)
+    return Agreement(
+        num_photos=len(probs),
+        same_top1=(probs.argmax(1) == exact_probs.argmax(1)).float().mean().item(),
+        probability_difference=(probs - exact_probs).abs().max().item(),
+        mean_iou=ious.mean().item(),
+        worst_iou=ious.min().item(),
+    )
+
+
+def concatenate(outputs: list[MixtureOutput]) -> MixtureOutput:
+    """The outputs of several batches as that of one."""
+    return MixtureOutput(*(torch.cat(field) for field in zip(*outputs, strict=True)))
+
+
+def _replace(parent: nn.Module, name: str, wrapped: nn.Module) -> None:
+    """Puts a wrapped module where the module was, whose type the parent's annotations still say."""
+    parent.register_module(name, wrapped)
+
+
+def _check_compiler() -> None:
+    """Raises MissingExtraError where inductor will find no C++ compiler."""
+    from torch._inductor.cpp_builder import get_cpp_compiler  # noqa: PLC0415  (2 s, for the fast path only)
+    from torch._inductor.exc import InvalidCxxCompiler  # noqa: PLC0415
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise MissingExtraError(
+            "the fast path needs a C++ compiler, and there is none; install g++ (or set CXX), or use --no-fast"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps torch's remarks about its own compiling away from the user: whatever stops it raises."""
+    former = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(former)
