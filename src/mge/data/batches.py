@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Batches from a DataLoader whose errors about photos are one line, also where a worker's traceback was wrapped around it."""
+    """A DataLoader whose errors about photos are one line, also where a worker's traceback was wrapped around them."""
 
     def __init__(self, loader: DataLoader[Sample]) -> None:
         self.loader = loader
