@@ -109,7 +109,7 @@ class _LastThreshold:
         self.would_lose = would_lose[self.order]
         self.cuts = _cuts(confidences)
         # How many photos, most confident first, each threshold lets go.
-        self.counts = (confidences.unsqueeze(0) >= self.cuts.unsqueeze(1)).sum(1)
+        self.counts = len(confidences) - torch.searchsorted(confidences.sort().values, self.cuts)
 
     def run(self, goes_on: Bool[Tensor, " B"], *, lost: int, spent: int) -> tuple[float, tuple[int, int]] | None:
         """The best threshold, and its price (cost, lost photos); None where too many photos are lost already."""

@@ -30,7 +30,10 @@ def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, con
     """Writes the table of an evaluation, and what to do next."""
     console = console or Console(highlight=False, soft_wrap=True)
     console.print(summary_table(figures))
-    console.print(f"Figures: {file}\nNext: mge predict {model} photo.jpg")
+    if "cascade_curve" in figures:  # it was chosen just now
+        console.print(_describe_choice(figures["cascade"]))
+    flag = " --cascade" if "cascade" in figures else ""
+    console.print(f"Figures: {file}\nNext: mge predict {model} photo.jpg{flag}")
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
@@ -44,10 +47,25 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     for number, top1 in enumerate(summary["experts_top1"]):
         heads = f"large {summary['large_top1'][number]:.1f}, part {summary['part_top1'][number]:.1f}"
         table.add_row(f"expert {number} ({heads})", f"{top1:.1f}")
-    table.add_row("mixture", f"[bold]{summary['mixture_top1']:.1f}[/bold]", end_section=True)
+    table.add_row("mixture", f"[bold]{summary['mixture_top1']:.1f}[/bold]", end_section="cascade" not in summary)
+    if "cascade" in summary:
+        table.add_row(*_cascade_row(summary["cascade"]), end_section=True)
     table.add_row("plain mean of the experts", f"{summary['mean_top1']:.1f}")
     table.add_row("oracle that picks the right expert", f"{summary['oracle_top1']:.1f}")
     return table
+
+
+def _cascade_row(cascade: Mapping[str, Any]) -> tuple[str, str]:
+    experts, saved = cascade["mean_experts"], cascade["saved_percent"]
+    return f"cascade ({experts:.2f} experts a photo, saves {saved:.0f} % of the later ones)", f"{cascade['top1']:.1f}"
+
+
+def _describe_choice(cascade: Mapping[str, Any]) -> str:
+    """What was chosen for the cascade, and what it loses on photos that did not choose it."""
+    shown = ", ".join(f"{threshold:.3f}" if threshold <= 1 else "never" for threshold in cascade["thresholds"])
+    count, expected = cascade["validation"]["num_photos"], cascade.get("cross_validated")
+    warning = f" Cross-validated, it loses {expected['lost_top1']:.1f} points." if expected else ""
+    return f"Cascade, chosen on {count} validation photos and stored: an expert is sure enough at {shown}.{warning}"
 
 
 def print_bench(figures: Mapping[str, Any], *, console: Console | None = None) -> None:
