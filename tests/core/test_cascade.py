@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mge.config import Mix
 from mge.core.cascade import (
     MAX_SEARCHES,
     NEVER,
@@ -28,10 +29,10 @@ Problem = tuple[list[list[float]], list[list[bool]], int, list[int]]
 def problems(draw: st.DrawFn) -> Problem:
     """A few photos, with confidences that are exact in float32 and often equal."""
     num_stops, num_photos = draw(st.integers(1, 3)), draw(st.integers(1, 7))
-    shape = {"min_size": num_stops, "max_size": num_stops}
-    table = st.lists(st.integers(1, 32).map(lambda number: number / 32), **shape)
-    confidences = draw(st.lists(table, min_size=num_photos, max_size=num_photos))
-    would_lose = draw(st.lists(st.lists(st.booleans(), **shape), min_size=num_photos, max_size=num_photos))
+    sure = st.lists(st.integers(1, 32).map(lambda number: number / 32), min_size=num_stops, max_size=num_stops)
+    loses = st.lists(st.booleans(), min_size=num_stops, max_size=num_stops)
+    confidences = draw(st.lists(sure, min_size=num_photos, max_size=num_photos))
+    would_lose = draw(st.lists(loses, min_size=num_photos, max_size=num_photos))
     own_gate = draw(st.booleans())
     costs = [1, *(number + own_gate for number in range(2, num_stops + 2))]
     return confidences, would_lose, draw(st.integers(0, num_photos)), costs
@@ -56,7 +57,7 @@ def outcome(confidences: Tensor, would_lose: Tensor, thresholds: tuple[float, ..
 
 # -------- the mixture so far
 @pytest.mark.parametrize("mix", ["logits", "probs"])
-def test_the_mixture_so_far_is_the_mixture_of_the_first_experts(mix: str) -> None:
+def test_the_mixture_so_far_is_the_mixture_of_the_first_experts(mix: Mix) -> None:
     joint, gate = torch.randn(4, 3, 5), torch.rand(4, 3).softmax(1)
     found = mix_so_far(joint, gate, mix=mix)
     for count in (1, 2, 3):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -146,7 +146,7 @@ def test_a_gate_that_gives_an_expert_nothing_leaves_its_answer_to_itself() -> No
     net = build(num_experts=3)
     assert net.gate is not None
     with torch.no_grad():
-        net.gate.layers[1].bias.copy_(torch.tensor([-1000.0, -1000.0, 0.0]))
+        cast(nn.Linear, net.gate.layers[1]).bias.copy_(torch.tensor([-1000.0, -1000.0, 0.0]))
     expected = whole(net, draw())
     assert expected.gate_probs[:, :2].tolist() == [[0.0, 0.0]] * 3
     first = run_cascade(net, draw(), thresholds=[0.0, 0.0]).mixture.logits

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import mge
-from mge.classifier import Classifier
+from mge.classifier import Classifier, Photo
 from mge.cli import main
 from mge.data.photo import open_photo
 from mge.models.cascade import run_cascade
@@ -223,7 +223,8 @@ def test_evaluate_chooses_thresholds_on_validation_and_says_what_they_are_worth_
 
 def test_a_cascade_predicts_what_its_figures_say(run: Path, photos: Path, tmp_path: Path) -> None:
     """Whoever looked has a label, a box and a weight; where all looked, the answer is the mixture's."""
-    classifier, files = mge.load(run), sorted((photos / "plum").iterdir())
+    classifier = mge.load(run)
+    files: list[Photo] = [*sorted((photos / "plum").iterdir())]
     plain = classifier.predict(files)
     classifier.thresholds = (sorted(max(p.probabilities) for p in plain)[4], 2.0)
     cascade = classifier.predict(files, cascade=True, batch_size=3)

@@ -58,7 +58,8 @@ def run_cascade(
             gate_probs = model.weigh(look.view[staying], look.output.large_features[staying])
         else:
             gate_probs = gate_probs[staying]
-        rows, look = rows[staying], looks.send(staying)
+        look = looks.send(staying if len(staying) < len(rows) else None)  # no copies where nobody leaves
+        rows = rows[staying]
     return result
 
 
