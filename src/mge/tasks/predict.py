@@ -143,7 +143,7 @@ def _write_csv(predictions: list[Prediction], file: TextIO, *, top: int) -> None
             row[f"gate_{expert}"] = share
             row |= {f"box_{expert}_{edge}": at for edge, at in zip(("x1", "y1", "x2", "y2"), box, strict=True)}
         rows.append(row)
-    columns = list(max(rows, key=lambda row: len(row))) if rows else ["path", "label", "probability"]
-    writer = csv.DictWriter(file, fieldnames=columns)
+    widest: dict[str, Any] = max(rows, key=len, default=dict.fromkeys(("path", "label", "probability")))
+    writer = csv.DictWriter(file, fieldnames=list(widest))
     writer.writeheader()
     writer.writerows(rows)
