@@ -4,6 +4,7 @@ Nothing here is shared with the code that it checks. A picture is an array (chan
 x1, y1, x2, y2 in pixels and end-exclusive, and the pixel in column i has its centre at x = i + 0.5.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -188,6 +189,40 @@ def mix_experts(joint_logits: Array, gate_probs: Array, *, mix: str) -> Array:
             for c, value in enumerate(answer if mix == "logits" else softmax(answer)):
                 mixed[photo, c] += gate_probs[photo, expert] * value
     return mixed if mix == "logits" else np.log(mixed)
+
+
+# -------------------------------------------------------------------------------------------------------------- cascade
+def stopping_expert(confidences: Sequence[float], thresholds: Sequence[float]) -> int:
+    """The number of the expert after which one photo leaves."""
+    for number, threshold in enumerate(thresholds):
+        if confidences[number] >= threshold:
+            return number
+    return len(thresholds)
+
+
+def choose_thresholds(
+    confidences: Sequence[Sequence[float]], would_lose: Sequence[Sequence[bool]], *, max_lost: int, costs: Sequence[int]
+) -> tuple[float, ...]:
+    """All combinations of thresholds, one after the other: the cheapest, then what loses least, then the highest.
+
+    A threshold is 2, which is never reached, or lies halfway between a confidence and the next lower one, or 0.
+    """
+    choices = []
+    for number in range(len(costs) - 1):
+        values = sorted({row[number] for row in confidences}, reverse=True)
+        choices.append([2.0] + [(high + low) / 2 for high, low in zip(values, [*values[1:], 0.0], strict=True)])
+    best = None
+    for thresholds in itertools.product(*choices):
+        cost = lost = 0
+        for row, losses in zip(confidences, would_lose, strict=True):
+            stop = stopping_expert(row, thresholds)
+            cost += costs[stop]
+            lost += stop < len(thresholds) and losses[stop]
+        price = (cost, lost, *(-threshold for threshold in thresholds))
+        if lost <= max_lost and (best is None or price < best[0]):
+            best = (price, thresholds)
+    assert best is not None
+    return best[1]
 
 
 # --------------------------------------------------------------------------------------------------------- localisation

@@ -16,7 +16,8 @@ from mge.config import DataConfig
 from mge.core.outputs import MixtureOutput
 from mge.data.photo import open_photo
 from mge.data.transforms import CropGeometry, eval_view
-from mge.errors import DataError, MgeError, ModelFolderError
+from mge.errors import ConfigError, DataError, MgeError, ModelFolderError
+from mge.models.cascade import run_cascade
 from mge.models.fast import (
     Agreement,
     Answer,
@@ -59,6 +60,8 @@ class Prediction:
         expert_labels: The class that each expert by itself holds for likeliest.
         gate_probs: How much each expert counted.
         boxes_xyxy: What each expert saw, in the photo's own pixels, end-exclusive.
+
+    In a cascade, an expert that did not look at the photo is left out of the last three.
     """
 
     path: str
@@ -69,6 +72,11 @@ class Prediction:
     expert_labels: tuple[str, ...]
     gate_probs: tuple[float, ...]
     boxes_xyxy: tuple[tuple[float, float, float, float], ...]
+
+    @property
+    def num_experts_run(self) -> int:
+        """How many experts looked at the photo."""
+        return len(self.boxes_xyxy)
 
     def top(self, k: int) -> list[tuple[str, float]]:
         """The k likeliest classes with their probabilities, likeliest first."""
@@ -83,12 +91,17 @@ class Classifier:
         model: The mixture, in the mode of evaluation.
         class_names: Names of the classes, in the order of the logits.
         data: How photos are resized and cropped.
+        thresholds: For each expert but the last, how sure it must be for the later ones not to look in a cascade.
     """
 
-    def __init__(self, model: MixtureOfExperts, *, class_names: Sequence[str], data: DataConfig | None = None) -> None:
+    def __init__(
+        self, model: MixtureOfExperts, *, class_names: Sequence[str], data: DataConfig | None = None,
+        thresholds: Sequence[float] | None = None,
+    ) -> None:  # fmt: skip
         self.model = model.eval()
         self.class_names = tuple(class_names)
         self.data = data or DataConfig()
+        self.thresholds = None if thresholds is None else tuple(thresholds)
         self.side = round(model.config.size * model.config.detail)
         self.fast: FastPath | None = None
 
@@ -102,7 +115,10 @@ class Classifier:
             reason = str(error).splitlines()[-1].strip()
             raise ModelFolderError(f"the weights do not fit the architecture in model.json: {reason}") from error
         preprocessing = stored.metadata.get("preprocessing", {})
-        return cls(model, class_names=stored.class_names, data=DataConfig.from_dict(preprocessing))
+        return cls(
+            model, class_names=stored.class_names, data=DataConfig.from_dict(preprocessing),
+            thresholds=stored.metadata.get("cascade", {}).get("thresholds"),
+        )  # fmt: skip
 
     def prepare(self, photo: Photo) -> Prepared:
         """A photo as the network wants it.
@@ -113,34 +129,42 @@ class Classifier:
         return Prepared(*eval_view(open_photo(photo), side=self.side, config=self.data))
 
     @overload
-    def predict(self, photos: Photo, *, batch_size: int = 16) -> Prediction: ...
+    def predict(self, photos: Photo, *, batch_size: int = 16, cascade: bool = False) -> Prediction: ...
 
     @overload
-    def predict(self, photos: list[Photo], *, batch_size: int = 16) -> list[Prediction]: ...
+    def predict(self, photos: list[Photo], *, batch_size: int = 16, cascade: bool = False) -> list[Prediction]: ...
 
-    def predict(self, photos: Photo | list[Photo], *, batch_size: int = 16) -> Prediction | list[Prediction]:
+    def predict(
+        self, photos: Photo | list[Photo], *, batch_size: int = 16, cascade: bool = False
+    ) -> Prediction | list[Prediction]:
         """Classifies a photo, or a list of them.
 
         Args:
             photos: A path, the bytes of a file or a Pillow image, or a list of these.
             batch_size: Photos at a time.
+            cascade: Whether later experts look only at photos that those before them were not sure about.
 
         Raises:
             DataError: a photo cannot be read.
+            ConfigError: a cascade is asked for, and the model has no thresholds for one.
         """
         predictions: list[Prediction] = []
-        for result in self.stream(photos if isinstance(photos, list) else [photos], batch_size=batch_size):
+        given = photos if isinstance(photos, list) else [photos]
+        for result in self.stream(given, batch_size=batch_size, cascade=cascade):
             if isinstance(result, DataError):
                 raise result
             predictions.append(result)
         return predictions if isinstance(photos, list) else predictions[0]
 
-    def stream(self, photos: Iterable[Photo], *, batch_size: int = 16) -> Iterator[Prediction | DataError]:
-        """Classifies photos one batch after the other.
+    def stream(
+        self, photos: Iterable[Photo], *, batch_size: int = 16, cascade: bool = False
+    ) -> Iterator[Prediction | DataError]:
+        """Classifies photos one batch after the other, as `predict` does.
 
         Yields:
             For each photo, in order, its prediction, or the reason why it cannot be read.
         """
+        thresholds = self._need_thresholds() if cascade else None
         remaining = iter(photos)
         while batch := list(islice(remaining, batch_size)):
             prepared = [self._try_to_prepare(photo) for photo in batch]
@@ -148,7 +172,9 @@ class Classifier:
                 (photo, item) for photo, item in zip(batch, prepared, strict=True) if isinstance(item, Prepared)
             ]
             num_waiting = length_hint(remaining)
-            predicted = iter(self._predict_batch(readable, num_waiting=num_waiting) if readable else ())
+            predicted = iter(
+                self._predict_batch(readable, num_waiting=num_waiting, thresholds=thresholds) if readable else ()
+            )
             for item in prepared:
                 yield item if isinstance(item, DataError) else next(predicted)
 
@@ -158,21 +184,38 @@ class Classifier:
         except DataError as error:
             return error
 
+    def _need_thresholds(self) -> tuple[float, ...]:
+        if self.thresholds is None:
+            raise ConfigError(
+                "the model has no thresholds for a cascade; this chooses them on validation photos: "
+                "mge evaluate RUN --cascade"
+            )
+        return self.thresholds
+
     @torch.inference_mode()
-    def _predict_batch(self, photos: list[tuple[Photo, Prepared]], *, num_waiting: int) -> list[Prediction]:
+    def _predict_batch(
+        self, photos: list[tuple[Photo, Prepared]], *, num_waiting: int, thresholds: tuple[float, ...] | None
+    ) -> list[Prediction]:
         device = next(self.model.parameters()).device
         images = torch.stack([prepared.image for _, prepared in photos]).to(device)
-        output = self.model(images) if self.fast is None else self.fast.answer(images, num_waiting=num_waiting)
+        counts = [self.model.active_experts] * len(images)
+        if thresholds is not None:
+            output, num_experts_run = run_cascade(self.model, images, thresholds=thresholds)
+            counts = num_experts_run.tolist()
+        elif self.fast is None:
+            output = self.model(images)
+        else:
+            output = self.fast.answer(images, num_waiting=num_waiting)
         probabilities = output.logits.float().softmax(1).cpu()
         return [
             self._prediction(
                 photo,
-                probabilities[number],
-                gate_probs=output.gate_probs[number].tolist(),
-                expert_labels=output.joint_logits[number].argmax(1).tolist(),
-                boxes_xyxy=prepared.geometry.to_photo(output.boxes_xyxy[number].float().cpu()).tolist(),
+                probabilities[row],
+                gate_probs=output.gate_probs[row, :count].tolist(),
+                expert_labels=output.joint_logits[row, :count].argmax(1).tolist(),
+                boxes_xyxy=prepared.geometry.to_photo(output.boxes_xyxy[row, :count].float().cpu()).tolist(),
             )
-            for number, (photo, prepared) in enumerate(photos)
+            for row, ((photo, prepared), count) in enumerate(zip(photos, counts, strict=True))
         ]
 
     def _prediction(

@@ -93,3 +93,31 @@ def test_an_evaluation_names_its_broken_photos() -> None:
     text = capture.get()
     assert "1 of 11 photos cannot be read" in text
     assert "x/cut.jpg cannot be read: cut off" in text
+
+
+CASCADE: dict[str, object] = {
+    "top1": 71.875,
+    "mean_experts": 1.4375,
+    "saved_percent": 56.25,
+    "thresholds": [0.9, 2.0],
+    "validation": {"num_photos": 8},
+    "cross_validated": {"lost_top1": 0.5},
+}
+
+
+def test_the_cascade_has_a_row_with_what_it_saves() -> None:
+    text = show({**SUMMARY, "cascade": CASCADE})
+    assert "cascade (1.44 experts a photo, saves 56 % of the later ones)" in text
+    assert "71.9" in text
+    assert "cascade" not in show(SUMMARY)
+
+
+def test_an_evaluation_says_what_was_chosen_and_what_it_loses_on_other_photos() -> None:
+    console = Console(width=120)
+    figures = {**SUMMARY, "cascade": CASCADE, "cascade_curve": []}
+    with console.capture() as capture:
+        print_evaluation(figures, file=Path("figures.json"), model=Path("run"), console=console)
+    text = " ".join(capture.get().split())
+    assert "chosen on 8 validation photos and stored: an expert is sure enough at 0.900, never." in text
+    assert "Cross-validated, it loses 0.5 points." in text
+    assert "Next: mge predict run photo.jpg --cascade" in text

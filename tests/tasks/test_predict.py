@@ -1,6 +1,9 @@
 import csv
+import dataclasses
 import json
 import os
+import re
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,11 @@ import torch
 from PIL import Image
 
 import mge
-from mge.classifier import Classifier
+from mge.classifier import Classifier, Photo
 from mge.cli import main
 from mge.data.photo import open_photo
+from mge.models.cascade import run_cascade
+from mge.storage.model_folder import load_model, save_model
 from tests.odd_photos import READABLE, write_odd_photos
 from tests.photos import COLOURS, write_class_folders
 from tests.tables import as_dataset
@@ -287,3 +292,123 @@ def test_later_data_may_have_few_classes_and_no_training_photos(run: Path, photo
 def test_evaluating_a_model_without_its_run_asks_for_data(run: Path) -> None:
     with pytest.raises(mge.ConfigError, match="which data to evaluate on"):
         mge.evaluate(run / "best")
+
+
+# -------- the cascade
+def test_training_chooses_a_cascade_that_evaluate_repeats_and_predict_uses(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cascade = json.loads((run / "summary.json").read_text())["cascade"]
+    stored = json.loads((run / "best" / "model.json").read_text())["cascade"]
+    assert mge.evaluate(run, out=tmp_path / "figures.json")["cascade"] == cascade
+    assert "cascade (" in capsys.readouterr().out
+    assert {name: cascade[name] for name in ("thresholds", "max_accuracy_loss", "validation")} == {
+        name: stored[name] for name in ("thresholds", "max_accuracy_loss", "validation")
+    }
+    assert len(stored["thresholds"]) == 2
+    assert stored["max_accuracy_loss"] == 0.2
+    assert list(mge.load(run).thresholds or ()) == stored["thresholds"]
+    predictions = mge.predict(run, [str(photos / "lime")], cascade=True, output=tmp_path / "p.json")
+    assert "experts looked at a photo on average" in capsys.readouterr().err
+    rows = json.loads((tmp_path / "p.json").read_text())
+    assert [row["num_experts_run"] for row in rows] == [p.num_experts_run for p in predictions]
+
+
+def test_evaluate_chooses_thresholds_on_validation_and_says_what_they_are_worth_elsewhere(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    before = (copy / "best" / "model.safetensors").read_bytes()
+    assert main(["evaluate", str(copy), "--cascade", "--max-accuracy-loss", "100"]) == 0
+    assert "stored" in capsys.readouterr().out
+    figures = json.loads((copy / "evaluation-test.json").read_text())
+    assert figures["cascade"]["mean_experts"] == 1
+    assert figures["cascade"]["saved_percent"] == 100
+    assert figures["cascade"]["top1"] == figures["experts_top1"][0]
+    curve = figures["cascade_curve"]
+    assert [point["max_accuracy_loss"] for point in curve] == sorted(point["max_accuracy_loss"] for point in curve)
+    assert curve[-1]["mean_experts"] == 1
+    assert (copy / "best" / "model.safetensors").read_bytes() == before
+    stored = json.loads((copy / "best" / "model.json").read_text())
+    assert stored["cascade"]["thresholds"] == figures["cascade"]["thresholds"]
+    assert stored["provenance"] == json.loads((run / "best" / "model.json").read_text())["provenance"]
+
+
+def test_a_cascade_predicts_what_its_figures_say(run: Path, photos: Path, tmp_path: Path) -> None:
+    """Whoever looked has a label, a box and a weight; where all looked, the answer is the mixture's."""
+    classifier = mge.load(run)
+    files: list[Photo] = [*sorted((photos / "plum").iterdir())]
+    plain = classifier.predict(files)
+    classifier.thresholds = (sorted(max(p.probabilities) for p in plain)[4], 2.0)
+    cascade = classifier.predict(files, cascade=True, batch_size=3)
+    for one, other in zip(cascade, plain, strict=True):
+        assert one.num_experts_run in (1, 3)
+        assert other.num_experts_run == 3
+        assert len(one.boxes_xyxy) == len(one.gate_probs) == len(one.expert_labels) == one.num_experts_run
+        assert sum(one.gate_probs) == pytest.approx(1, abs=1e-5)
+        if one.num_experts_run == 3:
+            assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+        else:
+            assert one.label == other.expert_labels[0]
+            assert one.boxes_xyxy[0] == other.boxes_xyxy[0]
+
+
+def test_a_csv_has_empty_cells_for_experts_that_did_not_look(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = run_cascade
+    monkeypatch.setattr(
+        "mge.classifier.run_cascade",
+        lambda model, images, thresholds: real(model, images, thresholds=(0.0 if len(images) == 3 else 2.0, 2.0)),
+    )
+    mge.predict(run, [str(photos / "plum")], cascade=True, output=tmp_path / "p.csv", batch_size=3)
+    with (tmp_path / "p.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["num_experts_run"] for row in rows] == ["1"] * 6 + ["3"] * 2
+    assert rows[0]["box_0_x1"]
+    assert rows[0]["box_2_x1"] == rows[0]["gate_2"] == ""
+    assert rows[7]["box_2_x1"]
+
+
+def test_a_model_without_thresholds_says_how_to_choose_them(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = load_model(run / "best")
+    bare = {name: value for name, value in stored.metadata.items() if name != "cascade"}
+    save_model(tmp_path / "bare", dataclasses.replace(stored, metadata=bare))
+    assert main(["predict", str(tmp_path / "bare"), str(photos / "lime" / "0.png"), "--cascade"]) == 2
+    assert "no thresholds for a cascade; this chooses them" in capsys.readouterr().err
+    assert main(["predict", str(tmp_path / "bare"), str(photos / "lime" / "0.png")]) == 0
+    # Without a run, the data's own validation photos choose.
+    split = write_class_folders(tmp_path / "split", per_class=2, splits=("train", "val", "test"))
+    figures = mge.evaluate(tmp_path / "bare", split, cascade=True)
+    assert figures["cascade"]["validation"]["num_photos"] == 6
+    assert mge.load(tmp_path / "bare").predict(photos / "lime" / "0.png", cascade=True).num_experts_run >= 1
+
+
+def test_a_run_without_validation_photos_has_no_cascade(photos: Path, tmp_path: Path) -> None:
+    run = mge.train(photos, out=tmp_path / "run", **{**TINY, "epochs": 1, "val_fraction": 0.0})
+    assert "cascade" not in run.summary()
+    with pytest.raises(mge.ConfigError, match=r"has no validation photos, .* train with --val-fraction above 0"):
+        mge.evaluate(run.folder, cascade=True)
+    with pytest.raises(mge.ConfigError, match="no thresholds for a cascade"):
+        mge.predict(run.folder, [str(photos)], cascade=True)
+
+
+def test_one_expert_has_nobody_to_leave_out(photos: Path, tmp_path: Path) -> None:
+    run = mge.train(photos, out=tmp_path / "run", **{**TINY, "epochs": 1, "experts": 1})
+    assert "cascade" not in run.summary()
+    with pytest.raises(mge.ConfigError, match="the model has one expert, and a cascade needs two or more"):
+        mge.evaluate(run.folder, cascade=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"max_accuracy_loss": 0.5}, "max_accuracy_loss is 0.5, which only a cascade has; add --cascade"),
+        ({"max_accuracy_loss": -1.0, "cascade": True}, "max_accuracy_loss is -1.0; accepted: at least 0"),
+    ],
+)
+def test_wrong_options_of_a_cascade_are_refused(run: Path, options: dict[str, Any], match: str) -> None:
+    with pytest.raises(mge.ConfigError, match=re.escape(match)):
+        mge.evaluate(run, **options)

@@ -31,3 +31,13 @@ class MixtureOutput(NamedTuple):
     joint_logits: Tensor  # (B, E, C)
     attention: Tensor  # (B, E, h, w) each expert's map over its own view, in [0, 1]
     boxes_xyxy: Tensor  # (B, E, 4) what each expert saw, in pixels of the pictures given, end-exclusive
+
+
+class CascadeOutput(NamedTuple):
+    """What the mixture says where a photo leaves as soon as the experts are sure.
+
+    The fields of experts that did not look at a photo are NaN; in `gate_probs` they count 0, and the others 1 together.
+    """
+
+    mixture: MixtureOutput
+    num_experts_run: Tensor  # (B,) how many experts looked at each photo

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Self, cast
 
@@ -168,12 +168,14 @@ class MixtureOfExperts(nn.Module):
     def look(
         self, pictures: Float[Tensor, "B 3 H W"], labels: Int[Tensor, " B"] | None = None, *,
         experts: Sequence[nn.Module] | None = None,
-    ) -> Iterator[Look]:  # fmt: skip
+    ) -> Generator[Look, Tensor | None, None]:  # fmt: skip
         """Lets the active experts look, one after the other.
 
         Nothing that one expert hands to the next carries a gradient, so the caller may call backward on each expert's
         loss, and drop its output, before the next one runs: one expert's activations are in memory at a time. (Python's
         `enumerate` and `zip` hold on to what they gave last.)
+
+        Who calls `send` with the numbers of some photos (rows of the last look) lets the other ones leave.
 
         Args:
             pictures: Normalised pictures.
@@ -182,12 +184,16 @@ class MixtureOfExperts(nn.Module):
         """
         boxes = whole_boxes(pictures)
         view = self._first_view(pictures, boxes)
+        found: Tensor | None = None
         for expert in list(experts or self.experts)[: self.active_experts]:
+            if found is not None:
+                view, boxes = self._next_view(pictures, view, boxes, found)
             output = expert(view)
             found, attention = self._attend(expert, output, labels, size=(view.shape[2], view.shape[3]))
-            yield Look(view, output, attention, boxes, found)
+            staying = yield Look(view, output, attention, boxes, found)
             del output
-            view, boxes = self._next_view(pictures, view, boxes, found)
+            if staying is not None:
+                pictures, view, boxes, found = (each[staying] for each in (pictures, view, boxes, found))
 
     def weigh(
         self, first_view: Float[Tensor, "B 3 h w"], first_features: Float[Tensor, "B D"], *,

@@ -42,7 +42,10 @@ def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, con
     console.print(summary_table(figures))
     broken = [Broken(**photo) for photo in figures.get("broken", [])]
     print_broken(broken, num_photos=figures["num_photos"] + len(broken), file=file, console=console)
-    console.print(f"Figures: {file}\nNext: mge predict {model} photo.jpg")
+    if "cascade_curve" in figures:  # it was chosen just now
+        console.print(_describe_choice(figures["cascade"]))
+    flag = " --cascade" if "cascade" in figures else ""
+    console.print(f"Figures: {file}\nNext: mge predict {model} photo.jpg{flag}")
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
@@ -60,6 +63,8 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     table.add_row("mixture", f"[bold]{summary['mixture_top1']:.1f}[/bold]")
     if "balanced_top1" in summary:  # older runs do not have it
         table.add_row("mixture, balanced: each class counts alike", f"{summary['balanced_top1']:.1f}")
+    if "cascade" in summary:
+        table.add_row(*_cascade_row(summary["cascade"]))
     table.add_section()
     table.add_row("plain mean of the experts", f"{summary['mean_top1']:.1f}")
     table.add_row("oracle that picks the right expert", f"{summary['oracle_top1']:.1f}")
@@ -83,6 +88,19 @@ def print_broken(broken: Sequence[Broken], *, num_photos: int, file: Path, conso
         console.print(f"  {photo.path} {photo.reason}", markup=False)
     rest = f"  and {len(broken) - NUM_NAMED} more; all" if len(broken) > NUM_NAMED else "They"
     console.print(f"{rest} are listed in {file}; mge check DATA says more.", markup=False)
+
+
+def _cascade_row(cascade: Mapping[str, Any]) -> tuple[str, str]:
+    experts, saved = cascade["mean_experts"], cascade["saved_percent"]
+    return f"cascade ({experts:.2f} experts a photo, saves {saved:.0f} % of the later ones)", f"{cascade['top1']:.1f}"
+
+
+def _describe_choice(cascade: Mapping[str, Any]) -> str:
+    """What was chosen for the cascade, and what it loses on photos that did not choose it."""
+    shown = ", ".join(f"{threshold:.3f}" if threshold <= 1 else "never" for threshold in cascade["thresholds"])
+    count, expected = cascade["validation"]["num_photos"], cascade.get("cross_validated")
+    warning = f" Cross-validated, it loses {expected['lost_top1']:.1f} points." if expected else ""
+    return f"Cascade, chosen on {count} validation photos and stored: an expert is sure enough at {shown}.{warning}"
 
 
 def print_bench(figures: Mapping[str, Any], *, console: Console | None = None) -> None:

@@ -17,6 +17,7 @@ from mge.errors import ConfigError, DataError
 from mge.storage.files import write_atomically
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import find_model_folder, open_run
+from mge.training.cascade import check_experts, choose_cascade, measure_cascade, store_cascade, trace_curve
 from mge.training.inspection import inspect
 from mge.training.measure import Answers, answer_photos, measure
 
@@ -35,7 +36,7 @@ class Evaluation:
 
 def evaluate_model(
     path: Path, *, data: str | Path | None, split: Split, source_format: str, out: Path | None, batch_size: int,
-    accelerator: str,
+    accelerator: str, max_accuracy_loss: float | None = None,
 ) -> Evaluation:  # fmt: skip
     """Measures the model of a run or model folder, and writes the figures as JSON.
 
@@ -47,24 +48,39 @@ def evaluate_model(
         out: JSON file for the figures; None: beside the model.
         batch_size: Photos at a time.
         accelerator: Lightning Fabric's accelerator.
+        max_accuracy_loss: Points that a cascade may lose on the run's validation photos, or on those of `data` where
+            there is no run: its thresholds are chosen anew and stored with the model. None: they stay as they are.
 
     Raises:
         ModelFolderError: there is no whole model at `path`.
-        ConfigError: `data` is missing and the folder does not know its own.
+        ConfigError: `data` is missing and the folder does not know its own; or a cascade is asked for where there is
+            only one expert, or no validation photos.
         DataError: there are no such photos, or they have classes that the model does not know.
     """
-    stored = load_model(find_model_folder(path))
+    folder = find_model_folder(path)
+    stored = load_model(folder)
     classifier = Classifier.from_stored(stored)
     photos = _read(path, data=data, source_format=source_format, classifier=classifier)
     if not photos.split(split):
         raise DataError(f"{photos.name} has no photos in its {split} split; try --split train, val or test")
     readable, broken = _without_broken(photos, split=split)
-    dataset = PhotoDataset(readable, classifier.class_names, side=classifier.side, config=classifier.data, train=False)
     fabric = Fabric(accelerator=accelerator, devices=1)
-    workers = num_workers(classifier.data, dataset)
-    answers = answer_photos(fabric, classifier.model.to(fabric.device), dataset, batch_size=batch_size, workers=workers)
+    classifier.model.to(fabric.device)
+    cascade: dict[str, Any] | None = stored.metadata.get("cascade")
+    val_answers: Answers | None = None
+    if max_accuracy_loss is not None:
+        check_experts(stored.config)
+        val_records = _validation_records(path, photos, is_own=data is None, classifier=classifier)
+        _, val_answers = _ask(fabric, classifier, val_records, batch_size=batch_size)
+        cascade = choose_cascade(val_answers, config=stored.config, max_accuracy_loss=max_accuracy_loss)
+    dataset, answers = _ask(fabric, classifier, readable, batch_size=batch_size)
     unread = {"num_broken": len(broken), "broken": [dataclasses.asdict(photo) for photo in broken]}
     figures = {"data": photos.name, "split": split, **unread, **measure(answers)}
+    if cascade is not None:
+        figures["cascade"] = cascade | measure_cascade(answers, cascade["thresholds"], config=stored.config)
+    if cascade is not None and val_answers is not None:
+        figures["cascade_curve"] = trace_curve(val_answers, answers, config=stored.config)
+        store_cascade(folder, stored, cascade)
     file = out or path / f"evaluation-{split}.json"
     write_atomically(file, lambda target: target.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8"))
     return Evaluation(classifier, dataset, answers, figures, file, photos.notes)
@@ -85,6 +101,28 @@ def _without_broken(photos: PhotoSet, *, split: Split) -> tuple[tuple[Record, ..
             f"which {broken[0].reason}; mge check lists them all"
         )
     return readable, broken
+
+
+def _ask(
+    fabric: Fabric, classifier: Classifier, records: tuple[Record, ...], *, batch_size: int
+) -> tuple[PhotoDataset, Answers]:
+    """What the mixture says about some photos."""
+    dataset = PhotoDataset(records, classifier.class_names, side=classifier.side, config=classifier.data, train=False)
+    workers = num_workers(classifier.data, dataset)
+    return dataset, answer_photos(fabric, classifier.model, dataset, batch_size=batch_size, workers=workers)
+
+
+def _validation_records(path: Path, photos: PhotoSet, *, is_own: bool, classifier: Classifier) -> tuple[Record, ...]:
+    """The photos that choose thresholds: the run's own, or those of the given data where there is no run."""
+    if not is_own and (path / "config.yaml").exists():
+        photos = _read(path, data=None, source_format="auto", classifier=classifier)
+    records = photos.split("val")
+    if not records:
+        raise ConfigError(
+            f"{photos.name} has no validation photos, and a cascade's thresholds are chosen on them; train with "
+            "--val-fraction above 0, or give a model folder and data with a val split"
+        )
+    return records
 
 
 def _read(path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier) -> PhotoSet:

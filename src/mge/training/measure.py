@@ -8,6 +8,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional
 
+from mge.config import Mix
+from mge.core.cascade import confidence, mix_so_far
 from mge.core.outputs import MixtureOutput
 from mge.data.batches import Batch, epoch_batches, load_batches
 from mge.data.dataset import PhotoDataset
@@ -26,10 +28,13 @@ class Answers(NamedTuple):
     part_labels: Tensor  # (N, E)
     joint_labels: Tensor  # (N, E)
     boxes_xyxy: Tensor  # (N, E, 4) what each expert saw, in pixels of the crop
+    so_far_labels: Tensor  # (N, E) the class that the mixture of the experts up to each one answers
+    so_far_confidences: Tensor  # (N, E) how sure it is: that class's probability
 
 
-def summarise(output: MixtureOutput, batch: Batch) -> Answers:
+def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
     """One batch's output, reduced to what is worth keeping."""
+    so_far = mix_so_far(output.joint_logits, output.gate_probs, mix=mix)
     mean = functional.softmax(output.joint_logits.float(), dim=2).mean(1)
     return Answers(
         indices=batch.indices.cpu(),
@@ -41,6 +46,8 @@ def summarise(output: MixtureOutput, batch: Batch) -> Answers:
         part_labels=output.part_logits.argmax(2).cpu(),
         joint_labels=output.joint_logits.argmax(2).cpu(),
         boxes_xyxy=output.boxes_xyxy.float().cpu(),
+        so_far_labels=so_far.argmax(2).cpu(),
+        so_far_confidences=confidence(so_far).cpu(),
     )
 
 
@@ -71,7 +78,7 @@ def answer_photos(
     for batch in load_batches(photos, batches, epoch=0, workers=workers):
         moved = Batch(*(tensor.to(fabric.device, non_blocking=True) for tensor in batch))
         with fabric.autocast():
-            parts.append(summarise(model(moved.images), moved))
+            parts.append(summarise(model(moved.images), moved, mix=model.config.mix))
         if on_batch is not None:
             on_batch(len(moved.labels))
     model.train(was_training)

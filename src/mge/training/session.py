@@ -25,10 +25,11 @@ from mge.report.tables import PICTURE, print_notes, print_summary
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from mge.storage.run_folder import Run, open_run
 from mge.training.baselines import Plan, plan_baselines
+from mge.training.cascade import choose_cascade, measure_cascade, store_cascade
 from mge.training.display import Display, announce
 from mge.training.explanation import explain_photos
 from mge.training.loop import Training
-from mge.training.measure import answer_photos, measure
+from mge.training.measure import Answers, answer_photos, measure
 from mge.training.skipping import skip_broken
 
 NUM_DRAWN = 8  # photos in the picture of what each expert saw
@@ -98,15 +99,29 @@ class Session:
         return top1
 
     def evaluate(self, run: Run, model_config: ModelConfig) -> dict[str, Any]:
-        """Measures a run's best model on the test split, or on validation where there is none."""
+        """Measures a run's best model on the test split, or on validation where there is none.
+
+        The validation photos choose the thresholds of its cascade, which are stored with it.
+        """
         split: Split = "test" if self.photos.split("test") else "val" if self.photos.split("val") else "train"
-        photos = self.dataset(split, model=model_config)
+        stored = load_model(run.best)
+        model = Classifier.from_stored(stored).model.to(self.fabric.device)
+
+        def ask(photos: PhotoDataset) -> Answers:
+            workers = num_workers(self.data, photos)
+            return answer_photos(self.fabric, model, photos, batch_size=self.config.batch_size, workers=workers)
+
+        photos, val_photos = self.dataset(split, model=model_config), self.dataset("val", model=model_config)
         assert photos is not None
-        model = Classifier.from_stored(load_model(run.best)).model.to(self.fabric.device)
-        workers = num_workers(self.data, photos)
-        answers = answer_photos(self.fabric, model, photos, batch_size=self.config.batch_size, workers=workers)
+        answers = ask(photos)
         num_broken = sum(photo.split == split for photo in self.broken)
-        return {"split": split, "num_broken": num_broken, **measure(answers)}
+        figures = {"split": split, "num_broken": num_broken, **measure(answers)}
+        if val_photos is not None and model_config.experts > 1:
+            cascade = choose_cascade(answers if split == "val" else ask(val_photos), config=model_config)
+            figures["cascade"] = cascade | measure_cascade(answers, cascade["thresholds"], config=model_config)
+            if self.fabric.is_global_zero:
+                store_cascade(run.best, stored, cascade)
+        return figures
 
     def draw(self, run: Run, *, model_config: ModelConfig, split: Split) -> None:
         """Draws what each expert saw in a few photos, spread over a split."""

@@ -1,0 +1,149 @@
+"""The cascade: a photo leaves after the expert whose answer, mixed with those before it, is sure enough.
+
+Not of the paper, where every expert looks at every photo.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from mge.core.losses import mix_experts
+
+NEVER = 2.0  # a threshold that no probability reaches
+MAX_SEARCHES = 1000  # choices of all thresholds but the last that are tried
+
+
+def gate_so_far(gate_probs: Float[Tensor, "B E"], *, num_experts: int) -> Float[Tensor, "B k"]:
+    """How much each of the first experts counts among themselves.
+
+    One expert alone counts fully, whatever the gate thinks of it. Experts whom it gives nothing at all count equally.
+
+    Args:
+        gate_probs: How much each expert counts in the whole mixture.
+        num_experts: How many have looked. All of them: the gate's own word, not rounded a second time.
+    """
+    if num_experts == gate_probs.shape[1]:
+        return gate_probs
+    first = gate_probs[:, :num_experts].float().clamp_min(torch.finfo(torch.float32).tiny)
+    return first / first.sum(1, keepdim=True)
+
+
+def mix_so_far(
+    joint_logits: Float[Tensor, "B E C"], gate_probs: Float[Tensor, "B E"], *, mix: Literal["logits", "probs"]
+) -> Float[Tensor, "B E C"]:
+    """The mixture of the first expert, of the first two, and so on; the last is the whole mixture."""
+    mixtures = [
+        mix_experts(joint_logits[:, :count], gate_so_far(gate_probs, num_experts=count), mix=mix)
+        for count in range(1, joint_logits.shape[1] + 1)
+    ]
+    return torch.stack(mixtures, dim=1)
+
+
+def confidence(logits: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
+    """How sure an answer is: the probability of the likeliest class."""
+    return functional.softmax(logits.float(), dim=-1).amax(-1)
+
+
+def stopping_experts(confidences: Float[Tensor, "B K"], thresholds: Sequence[float]) -> Int[Tensor, " B"]:
+    """Number of the expert after which each photo leaves: the first that is sure enough, otherwise the last.
+
+    Args:
+        confidences: Of the mixture so far, after each of the K = E - 1 experts before the last.
+        thresholds: One for each of them; a photo leaves where its confidence reaches it.
+    """
+    is_sure = confidences >= confidences.new_tensor(thresholds)
+    return torch.cat([is_sure, torch.ones_like(is_sure[:, :0].any(1, keepdim=True))], dim=1).int().argmax(1)
+
+
+def choose_thresholds(
+    confidences: Float[Tensor, "B K"], would_lose: Bool[Tensor, "B K"], *, max_lost: int, costs: Sequence[int]
+) -> tuple[float, ...]:
+    """The thresholds that make the cascade cheapest while it loses at most `max_lost` of these photos.
+
+    A photo is lost where the whole mixture is right and the cascade is not. One that the cascade gets right by luck
+    does not make up for it: chosen on a few hundred photos, luck would be what is chosen.
+
+    What holds on these photos: the cascade is right about all but `max_lost` of those that the mixture is right about,
+    and it never costs more, since to stop nowhere is among the choices. On other photos nothing is certain.
+
+    All thresholds between neighbouring confidences are tried for the last expert that can be stopped at, and for those
+    before it all combinations, or, where these would be more than `MAX_SEARCHES`, combinations of some that are evenly
+    spread. Among equally cheap ones those win that lose fewer photos, then higher thresholds of earlier experts.
+
+    Args:
+        confidences: Of the mixture so far, after each of the K = E - 1 experts before the last.
+        would_lose: Whether a photo is lost if it leaves there.
+        max_lost: How many photos may be lost.
+        costs: What a photo costs that leaves after each of the E experts.
+    """
+    num_former = confidences.shape[1] - 1
+    at_most = int(MAX_SEARCHES ** (1 / num_former) + 1e-9) if num_former else 1
+    columns = [_thin_out(_cuts(column), at_most=at_most) for column in confidences[:, :-1].T]
+    search = _LastThreshold(confidences[:, -1], would_lose[:, -1], max_lost=max_lost, costs=costs)
+    prices = torch.tensor(costs, device=confidences.device)
+    best, best_price = (NEVER,) * (num_former + 1), (len(confidences) * costs[-1], 0)
+    for former in itertools.product(*(column.tolist() for column in columns)):
+        stopped = stopping_experts(confidences[:, :-1], former)
+        goes_on = stopped == num_former
+        lost = int((would_lose.gather(1, stopped.unsqueeze(1)).squeeze(1) & ~goes_on).sum())
+        spent = int((prices[stopped] * ~goes_on).sum())
+        found = search.run(goes_on, lost=lost, spent=spent)
+        if found is not None and found[1] < best_price:
+            best, best_price = (*former, found[0]), found[1]
+    return best
+
+
+class _LastThreshold:
+    """The search for the last threshold, once the photos that come so far are known."""
+
+    def __init__(
+        self, confidences: Float[Tensor, " B"], would_lose: Bool[Tensor, " B"], *, max_lost: int, costs: Sequence[int]
+    ) -> None:
+        self.max_lost, self.costs = max_lost, costs
+        self.order = confidences.argsort(descending=True)
+        self.would_lose = would_lose[self.order]
+        self.cuts = _cuts(confidences)
+        # How many photos, most confident first, each threshold lets go.
+        self.counts = len(confidences) - torch.searchsorted(confidences.sort().values, self.cuts)
+
+    def run(self, goes_on: Bool[Tensor, " B"], *, lost: int, spent: int) -> tuple[float, tuple[int, int]] | None:
+        """The best threshold, and its price (cost, lost photos); None where too many photos are lost already."""
+        if lost > self.max_lost:
+            return None
+        here = goes_on[self.order]
+        leaving = _counts_of_first(here)[self.counts]
+        losses = lost + _counts_of_first(here & self.would_lose)[self.counts]
+        cost = spent + self.costs[-2] * leaving + self.costs[-1] * (here.sum() - leaving)
+        # Lower thresholds let more photos go and lose more of them: the allowed ones come first.
+        allowed = int((losses <= self.max_lost).sum())
+        at = int(cost[:allowed].argmin())
+        return float(self.cuts[at]), (int(cost[at]), int(losses[at]))
+
+
+def _counts_of_first(chosen: Bool[Tensor, " B"]) -> Int[Tensor, " B_and_1"]:
+    """How many of the first 0, 1, 2, … entries are chosen."""
+    return functional.pad(chosen.cumsum(0), (1, 0))
+
+
+def _cuts(confidences: Float[Tensor, " B"]) -> Float[Tensor, " M"]:
+    """Thresholds that part the photos differently, from `NEVER` downwards.
+
+    Each lies halfway between two neighbours, so that a photo whose confidence is rounded otherwise next time still
+    falls on the same side.
+    """
+    falling = confidences.sort(descending=True).values
+    below = functional.pad(falling[1:], (0, 1))
+    middle = (falling + below) / 2
+    return torch.cat([falling.new_tensor([NEVER]), middle[middle > below]])
+
+
+def _thin_out(cuts: Float[Tensor, " M"], *, at_most: int) -> Float[Tensor, " m"]:
+    """Some of the thresholds, evenly spread, the first and the last among them."""
+    if len(cuts) <= at_most:
+        return cuts
+    return cuts[torch.linspace(0, len(cuts) - 1, at_most).round().long()]

@@ -1,0 +1,133 @@
+"""The cascade of a trained mixture: thresholds out of its answers about validation photos, and what they save."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mge.config import ModelConfig
+from mge.core.cascade import choose_thresholds, stopping_experts
+from mge.errors import ConfigError
+from mge.storage.model_folder import StoredModel, save_model
+from mge.training.measure import Answers
+
+MAX_ACCURACY_LOSS = 0.2  # points of accuracy that the cascade may lose on the validation photos
+CURVE = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # the same, for the points of the curve
+NUM_PARTS = 5  # of the validation photos, each of which is once measured with thresholds that the others chose
+
+
+def choose_cascade(
+    answers: Answers, *, config: ModelConfig, max_accuracy_loss: float = MAX_ACCURACY_LOSS
+) -> dict[str, Any]:
+    """Chooses thresholds, as they are stored with the model.
+
+    Args:
+        answers: What the mixture said about validation photos.
+        config: Its architecture.
+        max_accuracy_loss: Points of accuracy that may be lost against the whole mixture, on these photos.
+
+    Returns:
+        The thresholds, what was allowed, and what they are worth on these photos; also cross-validated, which says what
+        to expect of new ones: it may be a greater loss than allowed, above all where photos are few.
+
+    Raises:
+        ConfigError: the mixture has one expert only.
+    """
+    check_experts(config)
+    thresholds = _choose(answers, config=config, max_accuracy_loss=max_accuracy_loss)
+    measured = {"num_photos": len(answers.labels), **measure_cascade(answers, thresholds, config=config)}
+    chosen = {"thresholds": thresholds, "max_accuracy_loss": max_accuracy_loss, "validation": measured}
+    if len(answers.labels) >= NUM_PARTS:
+        chosen["cross_validated"] = _cross_validate(answers, config=config, max_accuracy_loss=max_accuracy_loss)
+    return chosen
+
+
+def measure_cascade(answers: Answers, thresholds: Sequence[float], *, config: ModelConfig) -> dict[str, Any]:
+    """What the cascade is worth on some photos, known from what the whole mixture said about them.
+
+    Returns:
+        Accuracy in percent, points lost against the whole mixture, the mean number of experts that look at a photo, and
+        of networks that run for it (a gate of its own is one), the percentage of the later experts' work that is saved,
+        and the percentage of photos that leave after each expert.
+    """
+    return _measure(answers, stopping_experts(answers.so_far_confidences[:, :-1], thresholds), config=config)
+
+
+def trace_curve(val_answers: Answers, answers: Answers, *, config: ModelConfig) -> list[dict[str, Any]]:
+    """Accuracy against the mean number of experts: thresholds for more and more loss, chosen on validation photos.
+
+    Args:
+        val_answers: Answers that choose the thresholds.
+        answers: Answers that they are measured on.
+        config: The mixture's architecture.
+    """
+    points = []
+    for allowed in CURVE:
+        thresholds = _choose(val_answers, config=config, max_accuracy_loss=allowed)
+        measured = measure_cascade(answers, thresholds, config=config)
+        points.append({"max_accuracy_loss": allowed, "thresholds": thresholds, **measured})
+    return points
+
+
+def store_cascade(folder: Path, stored: StoredModel, cascade: Mapping[str, Any]) -> None:
+    """Writes the model folder anew, with this cascade.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    save_model(folder, dataclasses.replace(stored, metadata={**stored.metadata, "cascade": dict(cascade)}))
+
+
+def check_experts(config: ModelConfig) -> None:
+    """Raises ConfigError where there is nobody to leave out."""
+    if config.experts < 2:
+        raise ConfigError("the model has one expert, and a cascade needs two or more; leave out --cascade")
+
+
+def network_costs(config: ModelConfig) -> list[int]:
+    """How many networks run for a photo that leaves after each expert; a gate's own runs from the second on."""
+    own_gate = int(config.gate == "own")
+    return [1, *(number + own_gate for number in range(2, config.experts + 1))]
+
+
+def _choose(answers: Answers, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:
+    is_right = answers.so_far_labels == answers.labels.unsqueeze(1)
+    thresholds = choose_thresholds(
+        answers.so_far_confidences[:, :-1],
+        is_right[:, -1:] & ~is_right[:, :-1],
+        max_lost=int(len(answers.labels) * max_accuracy_loss / 100 + 1e-9),
+        costs=network_costs(config),
+    )
+    return list(thresholds)
+
+
+def _cross_validate(answers: Answers, *, config: ModelConfig, max_accuracy_loss: float) -> dict[str, Any]:
+    """What the cascade is worth on photos that took no part in choosing the thresholds."""
+    part_of = torch.arange(len(answers.labels)) % NUM_PARTS
+    stops = torch.zeros_like(answers.labels)
+    for number in range(NUM_PARTS):
+        others = Answers(*(column[part_of != number] for column in answers))
+        thresholds = _choose(others, config=config, max_accuracy_loss=max_accuracy_loss)
+        here = part_of == number
+        stops[here] = stopping_experts(answers.so_far_confidences[here, :-1], thresholds)
+    return _measure(answers, stops, config=config)
+
+
+def _measure(answers: Answers, stops: Tensor, *, config: ModelConfig) -> dict[str, Any]:
+    """What it is worth that each photo leaves after the given expert."""
+    num_experts = answers.so_far_labels.shape[1]
+    is_right = answers.so_far_labels.gather(1, stops.unsqueeze(1)).squeeze(1) == answers.labels
+    lost = (answers.so_far_labels[:, -1] == answers.labels).sum() - is_right.sum()
+    mean_experts = (stops + 1).double().mean().item()
+    leaving = torch.bincount(stops, minlength=num_experts).double() / len(stops)
+    return {
+        "top1": round(100 * is_right.double().mean().item(), 2),
+        "lost_top1": round(100 * lost.item() / len(stops), 2),
+        "mean_experts": round(mean_experts, 4),
+        "mean_networks": round(torch.tensor(network_costs(config))[stops].double().mean().item(), 4),
+        "saved_percent": round(100 * (num_experts - mean_experts) / (num_experts - 1), 2),
+        "leaving_percent": [round(100 * share, 2) for share in leaving.tolist()],
+    }
