@@ -24,6 +24,7 @@ __all__ = [
     "StorageError",
     "bench",
     "convert",
+    "distill",
     "evaluate",
     "load",
     "models",
@@ -48,6 +49,7 @@ _HOMES = {
     "StorageError": "mge.errors",
     "convert": "mge.tasks.convert",
     "bench": "mge.tasks.bench",
+    "distill": "mge.tasks.distill",
     "evaluate": "mge.tasks.evaluate",
     "load": "mge.classifier",
     "predict": "mge.tasks.predict",
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from mge.storage.run_folder import Run
     from mge.tasks.bench import bench
     from mge.tasks.convert import convert
+    from mge.tasks.distill import distill
     from mge.tasks.evaluate import evaluate
     from mge.tasks.predict import predict
     from mge.tasks.train import train

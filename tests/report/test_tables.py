@@ -31,3 +31,10 @@ def test_every_network_has_its_row() -> None:
 
 def test_baselines_that_were_not_trained_have_none() -> None:
     assert "plain network" not in show({key: value for key, value in SUMMARY.items() if not key.startswith("plain")})
+
+
+def test_a_student_stands_beside_its_teacher_and_has_no_mixture() -> None:
+    text = show({**SUMMARY, "student_top1": 65.5, "teacher_top1": 71.5})
+    for figure in ("40.0", "65.5", "71.5"):
+        assert figure in text
+    assert "oracle" not in text
