@@ -290,5 +290,6 @@ def test_a_student_is_not_tested_on_what_its_teacher_was_trained_on(teacher: Run
 
 def test_wrong_weights_are_refused(teacher: Run, tmp_path: Path) -> None:
     for name, value in (("temperature", 0.0), ("teacher_weight", 1.5), ("zoomed_weight", -1.0)):
+        wrong: dict[str, Any] = {name: value}
         with pytest.raises(ConfigError, match=f"{name} is {value}; accepted"):
-            mge.distill(teacher.folder, out=tmp_path / "student", **{name: value})
+            mge.distill(teacher.folder, out=tmp_path / "student", **wrong)

@@ -115,6 +115,8 @@ class Session:
         order = torch.tensor(match_classes(self.photos, stored.class_names), device=self.fabric.device)
         check_held_out(self.photos, settings=run.config(), data=self.data, teacher=teacher)
         mixture = Classifier.from_stored(stored).model.to(self.fabric.device)
+        if self.config.channels_last:
+            mixture = mixture.to(memory_format=torch.channels_last)
         step = StudentStep(mixture, order, distillation)
         summary = self.train(model_config, run=run, title=f"student of {teacher.folder.name}", step=step)
         known = {"teacher": teacher, **{name: Run(teacher.folder / name) for name in ("plain", "plain_equal_compute")}}
