@@ -179,6 +179,20 @@ def diversity_authors(logits: Array, former: Array, labels: Sequence[int]) -> fl
     return sum(terms) / len(terms)
 
 
+def distillation(
+    logits: Array, teacher: Array, labels: Sequence[int], *, temperature: float, teacher_weight: float,
+    label_smoothing: float = 0.0,
+) -> float:  # fmt: skip
+    divergences = []
+    for row, answer in zip(logits, teacher, strict=True):
+        student_probs = softmax([value / temperature for value in row])
+        teacher_probs = softmax([value / temperature for value in answer])
+        divergences.append(sum(p * math.log(p / q) for p, q in zip(teacher_probs, student_probs, strict=True)))
+    soft = temperature**2 * sum(divergences) / len(divergences)
+    hard = cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    return (1 - teacher_weight) * hard + teacher_weight * soft
+
+
 def mix_experts(joint_logits: Array, gate_probs: Array, *, mix: str) -> Array:
     """Mixed logits, or logarithms of mixed probabilities."""
     photos, experts, classes = joint_logits.shape

@@ -26,6 +26,7 @@ __all__ = [
     "bench",
     "check",
     "convert",
+    "distill",
     "evaluate",
     "load",
     "models",
@@ -52,6 +53,7 @@ _HOMES = {
     "convert": "mge.tasks.convert",
     "bench": "mge.tasks.bench",
     "check": "mge.tasks.check",
+    "distill": "mge.tasks.distill",
     "evaluate": "mge.tasks.evaluate",
     "load": "mge.classifier",
     "predict": "mge.tasks.predict",
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from mge.tasks.bench import bench
     from mge.tasks.check import check
     from mge.tasks.convert import convert
+    from mge.tasks.distill import distill
     from mge.tasks.evaluate import evaluate
     from mge.tasks.predict import predict
     from mge.tasks.train import train

@@ -28,6 +28,7 @@ VERBS = {
     "predict": "mge.tasks.predict:predict",
     "convert": "mge.tasks.convert:convert",
     "bench": "mge.tasks.bench:bench",
+    "distill": "mge.tasks.distill:distill",
 }
 
 

@@ -121,3 +121,10 @@ def test_an_evaluation_says_what_was_chosen_and_what_it_loses_on_other_photos() 
     assert "chosen on 8 validation photos and stored: an expert is sure enough at 0.900, never." in text
     assert "Cross-validated, it loses 0.5 points." in text
     assert "Next: mge predict run photo.jpg --cascade" in text
+
+
+def test_a_student_stands_beside_its_teacher_and_has_no_mixture() -> None:
+    text = show({**SUMMARY, "student_top1": 65.5, "teacher_top1": 71.5})
+    for figure in ("40.0", "65.5", "71.5"):
+        assert figure in text
+    assert "oracle" not in text

@@ -13,8 +13,9 @@ from torch import Tensor
 import mge
 from mge.core.losses import Blend
 from mge.errors import ConfigError, DivergedError, Interrupted, ModelFolderError
+from mge.models import mixture
 from mge.storage.run_folder import Run
-from mge.training import loop
+from mge.training import loop, session
 from mge.training.session import choose_precision
 from mge.training.step import train_step
 from tests.photos import write_class_folders
@@ -178,6 +179,18 @@ def test_a_diverging_run_stops_and_says_what_to_change(photos: Path, tmp_path: P
     with pytest.raises(DivergedError, match="--clip-norm") as stopped:
         mge.train(photos, out=tmp_path / "run", **options)
     assert stopped.value.exit_code == 3
+
+
+def test_a_run_says_so_where_many_classes_choose_the_part_head(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (mixture, session):
+        monkeypatch.setattr(module, "DENSE_UP_TO", 2)
+    options = {**TINY, "epochs": 1, "experts": 1}
+    mge.train(photos, out=tmp_path / "auto", **options)
+    assert "part_head is classwise for 3 classes (auto: from 3 on)" in capsys.readouterr().out
+    mge.train(photos, out=tmp_path / "dense", part_head="dense", **options)
+    assert "classwise" not in capsys.readouterr().out
 
 
 def test_a_finished_run_is_not_trained_again(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

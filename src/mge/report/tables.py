@@ -13,6 +13,7 @@ from mge.storage.run_folder import Run
 PICTURE = "what_each_expert_saw.png"
 NUM_NAMED = 5  # broken photos that are named one by one
 PLAIN_NAMES = {
+    "teacher_top1": "teacher, the whole mixture",
     "plain_top1": "plain network, same view",
     "plain_equal_compute_top1": "plain network, equal compute (larger view)",
 }
@@ -57,6 +58,9 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     for key, name in PLAIN_NAMES.items():
         if key in summary:
             table.add_row(name, f"{summary[key]:.1f}")
+    if "student_top1" in summary:
+        table.add_row("student, one forward", f"[bold]{summary['student_top1']:.1f}[/bold]")
+        return table
     for number, top1 in enumerate(summary["experts_top1"]):
         heads = f"large {summary['large_top1'][number]:.1f}, part {summary['part_top1'][number]:.1f}"
         table.add_row(f"expert {number} ({heads})", f"{top1:.1f}")

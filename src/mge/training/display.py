@@ -56,6 +56,10 @@ class Display:
         if figures is not None:
             self._progress.update(self._task, figures=_loss_and_accuracy(figures))
 
+    def note(self, text: str) -> None:
+        """Writes one line about the whole training."""
+        self.console.print(text)
+
     def epoch(self, row: Mapping[str, Any], *, num_epochs: int, num_stages: int) -> None:
         """Writes one line about an epoch."""
         stage = f"stage {row['stage'] + 1}/{num_stages}  " if num_stages > 1 else ""

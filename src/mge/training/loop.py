@@ -29,7 +29,7 @@ from mge.training.display import Display
 from mge.training.learning_rate import build_optimizer, set_learning_rate
 from mge.training.measure import answer_photos, measure
 from mge.training.signals import StopRequest
-from mge.training.step import Network, train_step, wrap
+from mge.training.step import Network, Step, train_step, wrap
 from mge.training.tally import Tally
 
 SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]
@@ -64,14 +64,17 @@ class Training:
         data: How photos become batches.
         display: What a person sees.
         save_model: Writes the weights that it is given, with the metrics of their epoch, as a model folder.
+        step: What is done with each batch. None: `train_step`.
     """
 
     def __init__(
         self, fabric: Fabric, model: MixtureOfExperts, *, photos: PhotoDataset, val_photos: PhotoDataset | None,
         run: Run, config: TrainConfig, data: DataConfig, display: Display, save_model: SaveModel,
+        step: Step | None = None,
     ) -> None:  # fmt: skip
         self.fabric, self.model, self.run, self.config, self.data = fabric, model, run, config, data
         self.photos, self.val_photos, self.display, self.save_model = photos, val_photos, display, save_model
+        self.step = step or train_step
         self.position = Position()
         self.num_stages = len(model.experts) if config.schedule == "progressive" else 1
         weights = balanced_class_weights(photos.labels) if config.balance == "loss" else None
@@ -165,7 +168,7 @@ class Training:
         torch.manual_seed(_mix(config.seed, self._data_epoch, position.batch, self.fabric.global_rank))  # dropout
         moved = Batch(*(tensor.to(self.fabric.device, non_blocking=True) for tensor in batch))
         blended, blend = blend_batch(moved, config=self.data, seed=_mix(config.seed, self._data_epoch, position.batch))
-        measured = train_step(
+        measured = self.step(
             self.fabric, self.network, blended, config=config, blend=blend, class_weights=self.class_weights
         )
         position.tally.add(measured, num_photos=len(batch.labels))

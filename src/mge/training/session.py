@@ -12,14 +12,14 @@ import torch
 from lightning_fabric import Fabric
 
 from mge.classifier import Classifier
-from mge.config import DataConfig, ModelConfig, TrainConfig, split_options
+from mge.config import DataConfig, DistillConfig, ModelConfig, TrainConfig, split_options, take_distillation
 from mge.data.batches import num_workers
 from mge.data.broken import Broken
 from mge.data.dataset import PhotoDataset
 from mge.data.records import PhotoSet, Split
 from mge.data.sources import read_photos
 from mge.errors import MgeError
-from mge.models.mixture import MixtureOfExperts
+from mge.models.mixture import DENSE_UP_TO, MixtureOfExperts
 from mge.report.figures import draw_experts
 from mge.report.tables import PICTURE, print_notes, print_summary
 from mge.storage.model_folder import StoredModel, load_model, save_model
@@ -27,10 +27,12 @@ from mge.storage.run_folder import Run, open_run
 from mge.training.baselines import Plan, plan_baselines
 from mge.training.cascade import choose_cascade, measure_cascade, store_cascade
 from mge.training.display import Display, announce
+from mge.training.distillation import StudentStep, check_held_out, match_classes, open_teacher
 from mge.training.explanation import explain_photos
 from mge.training.loop import Training
 from mge.training.measure import Answers, answer_photos, measure
 from mge.training.skipping import skip_broken
+from mge.training.step import Step
 
 NUM_DRAWN = 8  # photos in the picture of what each expert saw
 PREPROCESSING = ("resize", "crop_fraction")  # the options of DataConfig that a stored model needs
@@ -55,8 +57,14 @@ class Session:
         names = self.photos.class_names
         return PhotoDataset(records, names, side=side, config=self.data, train=is_training, seed=self.config.seed)
 
-    def train(self, model_config: ModelConfig, *, run: Run, title: str) -> dict[str, Any]:
+    def train(self, model_config: ModelConfig, *, run: Run, title: str, step: Step | None = None) -> dict[str, Any]:
         """Trains one network, or goes on with it, and measures its best epoch.
+
+        Args:
+            model_config: The network.
+            run: Its run.
+            title: What a person calls it.
+            step: What is done with each batch. None: `train_step`.
 
         Returns:
             The figures of its summary.json. A network that is done already is not trained again.
@@ -74,15 +82,20 @@ class Session:
             model.measure_offset()
         photos = self.dataset("train", model=model_config, is_training=True)
         assert photos is not None, "read_photos refuses data without training photos"
+        display = Display(title, is_quiet=not self.fabric.is_global_zero)
+        if model_config.part_head == "auto" and model_config.part_filters and model.num_classes > DENSE_UP_TO:
+            display.note(
+                f"part_head is classwise for {model.num_classes} classes (auto: from {DENSE_UP_TO + 1} on): each class "
+                "reads its own part filters only; --part_head dense reads all of them, as in the paper"
+            )
         training = Training(
             self.fabric, model.to(self.fabric.device), photos=photos,
             val_photos=self.dataset("val", model=model_config), run=run, config=self.config, data=self.data,
-            display=Display(title, is_quiet=not self.fabric.is_global_zero),
-            save_model=self.save_model,
+            display=display, save_model=self.save_model, step=step,
         )  # fmt: skip
         training.fit(resume=run.checkpoint_path.exists())
         self.fabric.barrier()
-        summary = self.evaluate(run, model_config)
+        summary = self.evaluate(run, model_config, stores_cascade=True)
         if self.fabric.is_global_zero:
             run.write_summary(summary)
         return summary
@@ -98,10 +111,33 @@ class Session:
         top1: float = summary["mixture_top1"]
         return top1
 
-    def evaluate(self, run: Run, model_config: ModelConfig) -> dict[str, Any]:
+    def distill(self, model_config: ModelConfig, distillation: DistillConfig, *, run: Run) -> dict[str, Any]:
+        """Trains a student, and measures it, its teacher, and the plain networks beside that on the same photos."""
+        if "teacher_top1" in run.summary():
+            return run.summary()
+        teacher = open_teacher(distillation)
+        stored = load_model(teacher.best)
+        order = torch.tensor(match_classes(self.photos, stored.class_names), device=self.fabric.device)
+        check_held_out(self.photos, settings=run.config(), data=self.data, teacher=teacher)
+        mixture = Classifier.from_stored(stored).model.to(self.fabric.device)
+        if self.config.channels_last:
+            mixture = mixture.to(memory_format=torch.channels_last)
+        step = StudentStep(mixture, order, distillation)
+        summary = self.train(model_config, run=run, title=f"student of {teacher.folder.name}", step=step)
+        known = {"teacher": teacher, **{name: Run(teacher.folder / name) for name in ("plain", "plain_equal_compute")}}
+        for name, other in known.items():
+            if other.best.is_dir():
+                config = load_model(other.best).config
+                summary[f"{name}_top1"] = self.evaluate(other, config)["mixture_top1"]
+        return {"student_top1": summary["mixture_top1"], **summary}
+
+    def evaluate(self, run: Run, model_config: ModelConfig, *, stores_cascade: bool = False) -> dict[str, Any]:
         """Measures a run's best model on the test split, or on validation where there is none.
 
-        The validation photos choose the thresholds of its cascade, which are stored with it.
+        Args:
+            run: The run.
+            model_config: Its network.
+            stores_cascade: Whether validation photos choose the thresholds of a cascade, to be stored with the model.
         """
         split: Split = "test" if self.photos.split("test") else "val" if self.photos.split("val") else "train"
         stored = load_model(run.best)
@@ -116,7 +152,7 @@ class Session:
         answers = ask(photos)
         num_broken = sum(photo.split == split for photo in self.broken)
         figures = {"split": split, "num_broken": num_broken, **measure(answers)}
-        if val_photos is not None and model_config.experts > 1:
+        if stores_cascade and val_photos is not None and model_config.experts > 1:
             cascade = choose_cascade(answers if split == "val" else ask(val_photos), config=model_config)
             figures["cascade"] = cascade | measure_cascade(answers, cascade["thresholds"], config=model_config)
             if self.fabric.is_global_zero:
@@ -145,7 +181,7 @@ class Session:
 
 
 def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool, manifest: str | None = None) -> Run:
-    """Trains what the settings ask for: the mixture, and the plain networks to compare it with.
+    """Trains what the settings ask for: a student, or the mixture and the plain networks to compare it with.
 
     The plain networks are runs of their own, in folders inside the run's.
 
@@ -160,6 +196,7 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
     """
     options = dict(settings)
     data, source_format, preset = (options.pop(name) for name in ("data", "format", "preset"))
+    distillation = take_distillation(options)
     model_config, data_config, config = split_options(options, preset=preset)
     fabric = build_fabric(config)
     run = _enter_run(fabric, settings, folder, manifest=manifest) if is_new else open_run(folder or "")
@@ -176,7 +213,10 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
             f"{name}_top1": session.baseline(name, plan, run=run)
             for name, plan in plan_baselines(model_config, config).items()
         }
-        summary = session.train(model_config, run=run, title=f"{model_config.experts} experts")
+        if distillation is None:
+            summary = session.train(model_config, run=run, title=f"{model_config.experts} experts")
+        else:
+            summary = session.distill(model_config, distillation, run=run)
     except BaseException:
         if is_new and fabric.is_global_zero and not any(run.folder.rglob("*.ckpt")):
             shutil.rmtree(run.folder, ignore_errors=True)  # nothing was trained: there is nothing to go on with
@@ -195,7 +235,8 @@ def _enter_run(
     """The run that the first process makes, or finds where it may exist, for all of them."""
     result: Path | MgeError | None = None
     if fabric.is_global_zero:
-        chosen = folder or _free_folder(_short_name(settings["data"]))
+        taught = f"{Path(settings['teacher']).name}-student" if "teacher" in settings else ""
+        chosen = folder or _free_folder(taught or _short_name(settings["data"]))
         try:
             is_there = may_exist and chosen.exists()
             entered = open_run(chosen) if is_there else Run.create(chosen, config=settings, manifest=manifest)

@@ -1,7 +1,7 @@
 """One training step: forward, loss and backward expert by expert."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -27,6 +27,16 @@ class StepFigures(NamedTuple):
     losses: Tensor  # (E + 1,) each expert's loss with all its terms, then the mixture's
     hits: Tensor  # (E + 1,) number of photos that each expert, then the mixture, was right about
     diversity: Tensor  # (E,) each expert's diversity term, 0 for the first
+
+
+class Step(Protocol):
+    """What is done with each batch: `train_step`, or what takes its place."""
+
+    def __call__(
+        self, fabric: Fabric, network: Network, batch: Batch, /, *, config: TrainConfig, blend: Blend | None = None,
+        class_weights: Tensor | None = None,
+    ) -> StepFigures:  # fmt: skip
+        """Adds one batch's gradients."""
 
 
 def wrap(fabric: Fabric, model: MixtureOfExperts) -> Network:

@@ -1,0 +1,201 @@
+"""How a mixture teaches a single network: what it shows, the student's training step, the student's settings.
+
+Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015.
+"""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mge.config import DataConfig, DistillConfig, TrainConfig, split_options, take_distillation
+from mge.core.distillation import distillation_loss
+from mge.core.losses import Blend, classification_loss, mix_experts
+from mge.data.batches import Batch
+from mge.data.records import PhotoSet
+from mge.data.sources import read_photos
+from mge.errors import ConfigError, DataError
+from mge.models.mixture import MixtureOfExperts
+from mge.storage.files import sha256
+from mge.storage.model_folder import WEIGHTS
+from mge.storage.run_folder import Run, find_model_folder, open_run
+from mge.training.baselines import plan_baselines
+from mge.training.step import Network, StepFigures
+
+
+class Lesson(NamedTuple):
+    """What a teacher has to say about a batch."""
+
+    logits: Tensor  # (B, C) the mixture's answer
+    views: list[Tensor]  # of (B, 3, h, w): what each expert saw; the first is the whole photo
+
+
+@torch.no_grad()
+def teach(teacher: MixtureOfExperts, images: Tensor, *, class_order: Tensor) -> Lesson:
+    """The mixture's answer, its classes in another order, and the views that it is made of."""
+    looks = list(teacher.look(teacher.normalise(images)))
+    gate_probs = teacher.weigh(looks[0].view, looks[0].output.large_features)
+    joint_logits = torch.stack([look.output.joint_logits for look in looks], dim=1)
+    logits = mix_experts(joint_logits, gate_probs, mix=teacher.config.mix)
+    return Lesson(logits[:, class_order], [look.view for look in looks])
+
+
+@dataclasses.dataclass(frozen=True)
+class StudentStep:
+    """One training step of a student, which takes the place of `train_step`.
+
+    Args:
+        teacher: A mixture in the mode of evaluation.
+        class_order: (C,) where the teacher has each of the student's classes.
+        distillation: How much the teacher counts.
+    """
+
+    teacher: MixtureOfExperts
+    class_order: Tensor
+    distillation: DistillConfig
+
+    def __call__(
+        self, fabric: Fabric, network: Network, batch: Batch, /, *, config: TrainConfig, blend: Blend | None = None,
+        class_weights: Tensor | None = None,
+    ) -> StepFigures:  # fmt: skip
+        """Adds one batch's gradients, holding the activations of one view at a time.
+
+        The student learns what the mixture says of the photo, also from each view that an expert had of it. Batch
+        norms note what whole photos are like, which is all that they will be given later.
+        """
+        with fabric.autocast():
+            lesson = teach(self.teacher, batch.images, class_order=self.class_order)
+        zoomed = lesson.views[1:] if self.distillation.zoomed_weight else []
+        score = functools.partial(
+            distillation_loss, teacher_logits=lesson.logits, labels=batch.labels, blend=blend,
+            class_weights=class_weights, label_smoothing=config.label_smoothing,
+            temperature=self.distillation.temperature, teacher_weight=self.distillation.teacher_weight,
+        )  # fmt: skip
+        answer = torch.empty(0)
+        losses = []
+        for number, view in enumerate([lesson.views[0], *zoomed]):
+            is_whole = number == 0
+            with contextlib.nullcontext() if is_whole else keep_statistics(network.model):
+                output = network.experts[0](view)
+            heads = [output.large_logits]
+            if network.model.config.part_filters:
+                heads += [output.part_logits, output.joint_logits]
+            loss = torch.stack([score(logits) for logits in heads]).sum()
+            weight = 1.0 if is_whole else self.distillation.zoomed_weight / len(zoomed)
+            fabric.backward(loss * weight / config.accumulate)
+            losses.append(loss.detach() * weight)
+            if is_whole:
+                answer = output.joint_logits.detach().float()
+            del output, loss
+        hits = (answer.argmax(1) == batch.labels).sum()
+        measured = torch.stack([torch.stack(losses).sum(), classification_loss(answer, batch.labels)])
+        return StepFigures(measured, torch.stack([hits, hits]), torch.zeros(1))
+
+
+@contextlib.contextmanager
+def keep_statistics(model: nn.Module) -> Iterator[None]:
+    """Lets batch norms forget what passes inside; each batch is still normalised by itself."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson: Mapping[str, float]) -> dict[str, Any]:
+    """What `config.yaml` of a student's run holds: the teacher's settings for a single network of the same view.
+
+    It goes through the photos as often as the teacher's stages do together, like the plain network of `--baseline`.
+
+    Args:
+        teacher: The teacher's run folder.
+        changes: Settings that differ from the teacher's.
+        lesson: The weights and the temperature of `DistillConfig`.
+
+    Raises:
+        ModelFolderError: there is no such run.
+        ConfigError: the run is not done, or is no mixture.
+    """
+    run = open_run(teacher)
+    settings = run.config()
+    options = {name: value for name, value in settings.items() if name not in ("data", "format", "preset")}
+    take_distillation(options)
+    model, _, config = split_options(options, preset=settings["preset"])
+    if model.experts == 1:
+        raise ConfigError(
+            f"run {str(teacher)!r} has 1 expert, so an answer costs one forward as it is; give the run of a mixture"
+        )
+    if not run.summary():
+        raise ConfigError(f"run {str(teacher)!r} is not done; go on with it: mge train --resume {teacher}")
+    single, simple = plan_baselines(model, dataclasses.replace(config, baseline="same_view"))["plain"]
+    weights = config.weights if changes.get("backbone", model.backbone) == model.backbone else None
+    folder = run.folder.resolve()
+    taught = DistillConfig(str(folder), teacher_sha256=sha256(run.best / WEIGHTS), **lesson)
+    plain = {**settings, **single.to_dict(), **simple.to_dict(), "weights": weights}
+    return {**plain, **changes, **taught.to_dict()}
+
+
+def open_teacher(distillation: DistillConfig) -> Run:
+    """The run of a student's teacher, with the weights that the student began with.
+
+    Raises:
+        ModelFolderError: it is not there any more.
+        ConfigError: its weights have changed.
+    """
+    run = open_run(distillation.teacher)
+    digest = sha256(find_model_folder(run.folder) / WEIGHTS)
+    if digest != distillation.teacher_sha256:
+        raise ConfigError(
+            f"the teacher {distillation.teacher} has other weights (SHA-256 {digest[:12]}…) than when this run began "
+            f"({distillation.teacher_sha256[:12]}…); put those back, or begin anew: mge distill {distillation.teacher}"
+        )
+    return run
+
+
+def match_classes(photos: PhotoSet, teacher_names: tuple[str, ...]) -> list[int]:
+    """Where the teacher has each class of the photos.
+
+    Raises:
+        DataError: one of them has a class that the other has not.
+    """
+    remedy = "a student has its teacher's classes, by name; give the data that the teacher was trained with"
+    unknown = [name for name in photos.class_names if name not in teacher_names]
+    if unknown:
+        raise DataError(f"{photos.name} has a class {unknown[0]!r} that the teacher does not know; {remedy}")
+    missing = [name for name in teacher_names if name not in photos.class_names]
+    if missing:
+        raise DataError(f"{photos.name} has no class {missing[0]!r}, which the teacher knows; {remedy}")
+    return [teacher_names.index(name) for name in photos.class_names]
+
+
+def check_held_out(photos: PhotoSet, *, settings: Mapping[str, Any], data: DataConfig, teacher: Run) -> None:
+    """Raises ConfigError where the student would be tested on photos that its teacher was trained on.
+
+    Args:
+        photos: The student's.
+        settings: Of the student's run.
+        data: How its photos are split.
+        teacher: The teacher's run, whose seed decided what was held out.
+    """
+    seed = teacher.config()["seed"]
+    if seed == settings["seed"]:
+        return
+    same = read_photos(settings["data"], config=data, seed=seed, format=settings["format"])
+    trained = {record.path for record in same.split("train")}
+    known = [record.path for record in photos.split("test") or photos.split("val") if record.path in trained]
+    if known:
+        raise ConfigError(
+            f"seed {settings['seed']} would test on photos that the teacher was trained on, with seed {seed}, such as "
+            f"{known[0]}; leave out --seed, or give data that has its own test split"
+        )
