@@ -1,6 +1,7 @@
 """The student's loss: hand-worked values, the naive loops, gradients, and what must hold for any logits."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def test_a_teacher_that_knows_and_a_student_that_does_not_are_log_2_apart() -> N
 @pytest.mark.parametrize("teacher_weight", [0.0, 0.3, 1.0])
 def test_the_loss_and_its_slope_are_those_of_the_naive_one(temperature: float, teacher_weight: float) -> None:
     logits, teacher, labels = random_answers()
-    options = {"temperature": temperature, "teacher_weight": teacher_weight, "label_smoothing": 0.1}
+    options: dict[str, Any] = {"temperature": temperature, "teacher_weight": teacher_weight, "label_smoothing": 0.1}
 
     def naive(point: reference.Array) -> float:
         return reference.distillation(point, teacher.double().numpy(), labels.tolist(), **options)
