@@ -25,6 +25,7 @@ from mge.models.fast import (
     compile_mixture,
     load_compiled,
     multiplies_bfloat16,
+    side_of,
 )
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.compiled_cache import compiled_path, read_proof, remove_oldest, write_proof
@@ -89,7 +90,7 @@ class Classifier:
         self.model = model.eval()
         self.class_names = tuple(class_names)
         self.data = data or DataConfig()
-        self.side = round(model.config.size * model.config.detail)
+        self.side = side_of(model)
         self.fast: FastPath | None = None
 
     @classmethod
@@ -260,7 +261,7 @@ class FastPath:
                 arithmetic, graph = self.candidates[0]
                 if not graph.exists():
                     self._compile(graph, arithmetic)
-                self.loaded = load_compiled(graph)
+                self.loaded = load_compiled(graph, side=side_of(self.model))
         except MgeError as error:
             self._give_up(error)
         return self.loaded is not None
