@@ -210,7 +210,7 @@ class FastPath:
     """
 
     def __init__(self, model: MixtureOfExperts, graphs: dict[Arithmetic, Path], *, is_asked_for: bool) -> None:
-        self.model, self.is_asked_for = model, is_asked_for
+        self.model, self.side, self.is_asked_for = model, side_of(model), is_asked_for
         self.candidates = list(graphs.items())
         self.loaded: Answer | None = None  # the first candidate's graph
         self.proof: Agreement | None = None  # of the first candidate, so far
@@ -261,7 +261,7 @@ class FastPath:
                 arithmetic, graph = self.candidates[0]
                 if not graph.exists():
                     self._compile(graph, arithmetic)
-                self.loaded = load_compiled(graph, side=side_of(self.model))
+                self.loaded = load_compiled(graph, side=self.side)
         except MgeError as error:
             self._give_up(error)
         return self.loaded is not None
