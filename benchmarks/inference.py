@@ -27,7 +27,7 @@ import mge
 from mge.config import DataConfig
 from mge.core.outputs import MixtureOutput
 from mge.data.sources import read_photos
-from mge.models.fast import compare, compile_mixture, compile_network, concatenate, in_bfloat16, load_compiled
+from mge.models.fast import compare, compile_mixture, compile_network, concatenate, in_bfloat16, load_compiled, side_of
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.environment import describe_environment
 
@@ -60,7 +60,7 @@ def ways_of(model: MixtureOfExperts, folder: Path, *, onnx: bool = True) -> dict
     for arithmetic in ("float32", "bfloat16"):
         file = folder / f"{arithmetic}.pt2"
         compile_mixture(model, file, arithmetic=arithmetic)
-        ways[f"compiled and frozen, {arithmetic}"] = load_compiled(file)
+        ways[f"compiled and frozen, {arithmetic}"] = load_compiled(file, side=side_of(model))
     if onnx and importlib.util.find_spec("onnxruntime") is not None:
         ways["ONNX Runtime, float32"] = in_onnx_runtime(model, folder / "model.onnx")
     return ways
@@ -82,7 +82,7 @@ def in_onnx_runtime(model: MixtureOfExperts, file: Path) -> Callable[[Tensor], M
     """The mixture in ONNX Runtime."""
     import onnxruntime  # noqa: PLC0415  (an option)
 
-    side = round(model.config.size * model.config.detail)
+    side = side_of(model)
     pictures = torch.zeros(BATCH, 3, side, side, dtype=torch.uint8)
     torch.onnx.export(model, (pictures,), str(file), dynamo=True, input_names=["images"])
     session = onnxruntime.InferenceSession(str(file))

@@ -32,7 +32,8 @@ class Pretended:
         self.compiled.append(arithmetic)
         file.write_text(arithmetic)
 
-    def load(self, file: Path) -> Callable[[Tensor], MixtureOutput]:
+    def load(self, file: Path, *, side: int) -> Callable[[Tensor], MixtureOutput]:
+        assert side == 64
         arithmetic = file.read_text()
 
         def answer(images: Tensor) -> MixtureOutput:

@@ -26,6 +26,7 @@ from mge.models.fast import (
     compile_mixture,
     load_compiled,
     multiplies_bfloat16,
+    side_of,
 )
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.compiled_cache import compiled_path, read_proof, remove_oldest, write_proof
@@ -102,7 +103,7 @@ class Classifier:
         self.class_names = tuple(class_names)
         self.data = data or DataConfig()
         self.thresholds = None if thresholds is None else tuple(thresholds)
-        self.side = round(model.config.size * model.config.detail)
+        self.side = side_of(model)
         self.fast: FastPath | None = None
 
     @classmethod
@@ -251,7 +252,7 @@ class FastPath:
     """
 
     def __init__(self, model: MixtureOfExperts, graphs: dict[Arithmetic, Path], *, is_asked_for: bool) -> None:
-        self.model, self.is_asked_for = model, is_asked_for
+        self.model, self.side, self.is_asked_for = model, side_of(model), is_asked_for
         self.candidates = list(graphs.items())
         self.loaded: Answer | None = None  # the first candidate's graph
         self.proof: Agreement | None = None  # of the first candidate, so far
@@ -302,7 +303,7 @@ class FastPath:
                 arithmetic, graph = self.candidates[0]
                 if not graph.exists():
                     self._compile(graph, arithmetic)
-                self.loaded = load_compiled(graph)
+                self.loaded = load_compiled(graph, side=self.side)
         except MgeError as error:
             self._give_up(error)
         return self.loaded is not None

@@ -26,9 +26,8 @@ def answer(net: nn.Module, images: Tensor) -> MixtureOutput:
 def output(logits: list[list[float]], boxes: list[list[list[float]]]) -> MixtureOutput:
     """An output of which only what is compared has a meaning."""
     nothing = torch.zeros(len(logits), 1)
-    return MixtureOutput(
-        torch.tensor(logits), nothing, nothing, nothing, nothing, nothing, boxes_xyxy=torch.tensor(boxes)
-    )
+    fields = dict.fromkeys(MixtureOutput._fields, nothing)
+    return MixtureOutput(**{**fields, "logits": torch.tensor(logits), "boxes_xyxy": torch.tensor(boxes)})
 
 
 def test_the_bfloat16_copy_leaves_the_network_alone_and_answers_in_float32() -> None:
@@ -113,7 +112,7 @@ def test_without_a_compiler_one_line_says_what_to_install(monkeypatch: pytest.Mo
 def test_a_file_that_is_no_graph_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "graph.pt2").write_bytes(b"no graph")
     with pytest.raises(ConfigError, match=r"graph.pt2 cannot be loaded: [^\n]*; delete it, and try again$"):
-        load_compiled(tmp_path / "graph.pt2")
+        load_compiled(tmp_path / "graph.pt2", side=SIZE)
 
 
 @pytest.mark.slow
@@ -122,12 +121,18 @@ def test_the_compiled_graph_answers_as_the_network_for_batches_of_any_size(tmp_p
     net, images = build(num_experts=2), photos(6)
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     compile_mixture(net, tmp_path / "graph.pt2")
-    graph = load_compiled(tmp_path / "graph.pt2")
+    graph = load_compiled(tmp_path / "graph.pt2", side=SIZE)
     whole = answer(net, images)
     for count in (1, 3, 6):
         found = graph(images[:count])
         for field, value, exact in zip(MixtureOutput._fields, found, whole, strict=True):
             torch.testing.assert_close(value, exact[:count], rtol=1e-4, atol=1e-4, msg=field)
+    # Whatever lies differently in memory is read as it is meant.
+    torch.testing.assert_close(graph(images.to(memory_format=torch.channels_last)).logits, graph(images).logits)
+    with pytest.raises(AssertionError, match=r"pictures are torch.float32"):
+        graph(images.float())
+    with pytest.raises(AssertionError, match=r"pictures are \(6, 3, 32, 64\)"):
+        graph(images[:, :, :32])
     assert whole.logits.shape == (6, CLASSES)
     assert (whole.boxes_xyxy[:, 1] != torch.tensor([0, 0, SIZE, SIZE])).any()  # an expert that saw a part of it
     assert all(torch.equal(net.state_dict()[key], tensor) for key, tensor in before.items())
@@ -140,7 +145,7 @@ def test_the_compiled_graph_answers_as_the_network_for_batches_of_any_size(tmp_p
 def test_networks_without_batch_norm_compile_in_bfloat16(tmp_path: Path, backbone: str) -> None:
     net, images = build(backbone, num_experts=2), photos(4)
     compile_mixture(net, tmp_path / "graph.pt2", arithmetic="bfloat16")
-    found, exact = load_compiled(tmp_path / "graph.pt2")(images), answer(net, images)
+    found, exact = load_compiled(tmp_path / "graph.pt2", side=SIZE)(images), answer(net, images)
     # The first expert's answers: a box that moved by a pixel gives the second one another picture.
     torch.testing.assert_close(found.joint_logits[:, 0], exact.joint_logits[:, 0], rtol=0, atol=0.1)
     torch.testing.assert_close(found.boxes_xyxy[:, 0], exact.boxes_xyxy[:, 0])

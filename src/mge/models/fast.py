@@ -80,6 +80,11 @@ class _AsTuple(nn.Module):
         return tuple(self.model(images))
 
 
+def side_of(model: MixtureOfExperts) -> int:
+    """Side in pixels of the pictures that a mixture is given."""
+    return round(model.config.size * model.config.detail)
+
+
 def compile_mixture(model: MixtureOfExperts, file: Path, *, arithmetic: Arithmetic = "float32") -> None:
     """Compiles a mixture for uint8 pictures of its size, as many at a time as one likes, and writes it to a file.
 
@@ -94,7 +99,7 @@ def compile_mixture(model: MixtureOfExperts, file: Path, *, arithmetic: Arithmet
         MissingExtraError: there is no C++ compiler.
         ConfigError: the network cannot be compiled here.
     """
-    side = round(model.config.size * model.config.detail)
+    side = side_of(model)
     with torch.inference_mode(False):  # tensors made in that mode, where predictions come from, cannot be exported
         pictures = torch.zeros(COMPILED_FOR, 3, side, side, dtype=torch.uint8, device=next(model.parameters()).device)
         quick = in_bfloat16(model) if arithmetic == "bfloat16" else copy.deepcopy(model)
@@ -124,10 +129,14 @@ def compile_network(network: nn.Module, images: Tensor, file: Path) -> None:
         raise ConfigError(f"the network cannot be compiled here: {_first_line(error)}; use --no-fast") from error
 
 
-def load_compiled(file: Path) -> Answer:
+def load_compiled(file: Path, *, side: int) -> Answer:
     """The mixture that `compile_mixture` wrote: a function of uint8 pictures that answers as the mixture does.
 
     A file holds native code: load only what was compiled on this machine.
+
+    Args:
+        file: The compiled graph.
+        side: Side in pixels of the pictures that it was compiled for.
 
     Raises:
         ConfigError: the file cannot be loaded.
@@ -141,7 +150,10 @@ def load_compiled(file: Path) -> Answer:
         ) from error
 
     def answer(images: Shaped[Tensor, "B 3 H W"]) -> MixtureOutput:
-        return MixtureOutput(*graph(images))
+        # The native code reads memory as it was told to when it was compiled, and checks nothing.
+        assert images.dtype == torch.uint8, f"pictures are {images.dtype}"
+        assert images.shape[1:] == (3, side, side), f"pictures are {tuple(images.shape)}"
+        return concatenate([MixtureOutput(*graph(part)) for part in images.contiguous().split(MAX_BATCH)])
 
     return answer
 
@@ -200,6 +212,8 @@ def compare(fast: MixtureOutput, exact: MixtureOutput) -> Agreement:
 
 def concatenate(outputs: list[MixtureOutput]) -> MixtureOutput:
     """The outputs of several batches as that of one."""
+    if len(outputs) == 1:
+        return outputs[0]
     return MixtureOutput(*(torch.cat(field) for field in zip(*outputs, strict=True)))
 
 
