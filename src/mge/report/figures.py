@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 EXPERT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
 
+LONGEST_LABEL = 27  # letters that fit above a picture
+
 
 class ExpertView(NamedTuple):
     """What one expert saw of a photo, and what it made of it."""
@@ -67,8 +69,8 @@ def _draw_photo(axes: Axes, explanation: Explanation) -> None:
         axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=2))
     is_known = explanation.true_label is not None
     mark = "" if not is_known else " ✓" if explanation.true_label == explanation.label else " ✗"
-    truth = f"\ntruly {explanation.true_label}" if is_known and mark == " ✗" else ""
-    axes.set_title(f"{explanation.label} {100 * explanation.probability:.0f} %{mark}{truth}", fontsize=8)
+    truth = f"\ntruly {_shortened(explanation.true_label or '')}" if mark == " ✗" else ""
+    axes.set_title(f"{_shortened(explanation.label)} {100 * explanation.probability:.0f} %{mark}{truth}", fontsize=8)
     _without_ticks(axes, colour="#808080")
 
 
@@ -82,9 +84,16 @@ def _draw_view(axes: Axes, picture: NDArray[np.uint8], view: ExpertView, *, numb
     axes.imshow(view.attention, extent=extent, cmap="magma", alpha=0.42, interpolation="bilinear", vmin=0, vmax=1)
     axes.set_aspect(height and width / height)
     axes.set_title(
-        f"expert {number}: {view.label} {100 * view.probability:.0f} %\ngate {100 * view.gate_prob:.0f} %", fontsize=8
+        f"expert {number}, gate {100 * view.gate_prob:.0f} %\n{_shortened(view.label)} {100 * view.probability:.0f} %",
+        fontsize=8,
     )
     _without_ticks(axes, colour=EXPERT_COLOURS[number % len(EXPERT_COLOURS)])
+
+
+def _shortened(label: str) -> str:
+    """A class name that fits above a picture: its beginning and its end."""
+    half = (LONGEST_LABEL - 1) // 2
+    return label if len(label) <= LONGEST_LABEL else f"{label[:half]}…{label[-half:]}"
 
 
 def _without_ticks(axes: Axes, *, colour: str) -> None:
