@@ -44,6 +44,9 @@ MORE: dict[str, dict[str, Any]] = {
     "part padding 1": {"part_padding": 1},
     "input scaled to 0.5 and 0.5": {"normalisation": "half"},
     "progressive, former experts go on learning": {"freeze_former": False, "epochs": 4},
+    "weight decay 0.0001": {"weight_decay": 1e-4},
+    "step decay": {"decay": "step", "decay_epochs": 2},
+    "bfloat16": {"precision": "bfloat16"},
 }
 
 
