@@ -1,7 +1,8 @@
 """What each switch is worth: the demo's mixture with one thing changed at a time, on three seeds.
 
-`python benchmarks/ablation.py` trains what is missing, two runs at a time on one core each, and writes
-benchmarks/results/ablation.json and the table in docs/results.md. It may be stopped and goes on where it was.
+`python benchmarks/ablation.py` trains what benchmarks/results/ablation.json has not measured yet, two runs at a time on
+one core each, and adds it there and to the table in docs/results.md. It may be stopped and goes on where it was; remove
+the JSON file to measure everything anew.
 """
 
 import json
@@ -14,6 +15,8 @@ import yaml
 from trainings import RESULTS, spread, train_once, write_table
 
 SEEDS = (0, 1, 2)
+FIGURES = RESULTS / "ablation.json"
+KEPT = ("mixture_top1", "experts_top1", "mean_top1", "oracle_top1")
 RECIPE = Path(__file__).parent.parent / "recipes" / "demo.yaml"
 COMMON: dict[str, Any] = {"baseline": "none", "epochs": 6}
 
@@ -54,8 +57,9 @@ def main() -> None:
     """Trains what is missing, seed by seed, and writes the table after each run."""
     recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
     data = recipe.pop("data")
-    jobs = [(seed, name) for group in (VARIANTS, MORE) for seed in SEEDS for name in group]
-    found: dict[str, dict[int, dict[str, Any]]] = {name: {} for _, name in jobs}
+    found = measured()
+    every = [(seed, name) for group in (VARIANTS, MORE) for seed in SEEDS for name in group]
+    jobs = [(seed, name) for seed, name in every if seed not in found[name]]
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(max_workers=os.cpu_count(), max_tasks_per_child=1) as pool:
         waiting = {}
@@ -68,6 +72,16 @@ def main() -> None:
             write(found)
 
 
+def measured() -> dict[str, dict[int, dict[str, Any]]]:
+    """The figures that there are, by variant and seed."""
+    variants = json.loads(FIGURES.read_text(encoding="utf-8"))["variants"] if FIGURES.exists() else {}
+    found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in {**VARIANTS, **MORE}}
+    for name in found.keys() & variants.keys():
+        for place, seed in enumerate(variants[name]["seeds"]):
+            found[name][seed] = {key: variants[name][key][place] for key in KEPT}
+    return found
+
+
 def changes(name: str) -> dict[str, Any]:
     """What a variant changes."""
     return {**VARIANTS, **MORE}[name]
@@ -75,15 +89,14 @@ def changes(name: str) -> dict[str, Any]:
 
 def write(found: dict[str, dict[int, dict[str, Any]]]) -> None:
     """Writes the figures so far as JSON, and as a table into docs/results.md."""
-    kept = ("mixture_top1", "experts_top1", "mean_top1", "oracle_top1")
     figures = {
         name: {"changes": changes(name), "seeds": sorted(runs)}
-        | {key: [runs[seed][key] for seed in sorted(runs)] for key in kept}
+        | {key: [runs[seed][key] for seed in sorted(runs)] for key in KEPT}
         for name, runs in found.items()
     }
     head = {"command": "python benchmarks/ablation.py", "recipe": "recipes/demo.yaml", "common": COMMON}
     text = json.dumps({**head, "variants": figures}, indent=1) + "\n"
-    (RESULTS / "ablation.json").write_text(text, encoding="utf-8")
+    FIGURES.write_text(text, encoding="utf-8")
     rows = [["variant", "seeds", "mixture", "minus the default's", "experts", "plain mean", "oracle"]]
     for name, row in figures.items():
         if row["seeds"]:
