@@ -19,6 +19,8 @@ def test_bench_measures_both_sides_of_the_same_work(tmp_path: Path, capsys: pyte
         row = figures[name]
         assert row["ratio"] == pytest.approx(row["mixture_seconds"] / row["floor_seconds"], rel=0.01)
         assert row["photos_per_second"] == pytest.approx(2 / row["mixture_seconds"], rel=0.01)
+    # Of the forward that was timed: with one round, the experts' seconds of a round before would be none.
+    assert 0 < figures["inference"]["attention_boxes_zooms_percent"] < 90
     # Four backbones on both sides; the mixture has part filters and joint heads as well.
     assert 1 < figures["sizes"]["parameters"] / figures["sizes"]["floor_parameters"] < 1.3
     # One expert's activations at a time, beside those of one plain network.

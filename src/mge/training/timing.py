@@ -82,7 +82,8 @@ class Bench:
 
         with torch.inference_mode(), self.fabric.autocast():
             mine, theirs = self._interleave(lambda: self.model(self.photos), self._floor_forward)
-            outside = [1 - inside.seconds / self._time(mixture) for _ in range(self.case.rounds)]
+            totals = [(self._time(mixture), inside.seconds) for _ in range(self.case.rounds)]  # in this order
+        outside = [1 - seconds / total for total, seconds in totals]
         return self._summary(mine, theirs) | {"attention_boxes_zooms_percent": 100 * statistics.median(outside)}
 
     def training(self) -> dict[str, float]:
