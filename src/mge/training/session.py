@@ -147,12 +147,14 @@ class Session:
             workers = num_workers(self.data, photos)
             return answer_photos(self.fabric, model, photos, batch_size=self.config.batch_size, workers=workers)
 
-        photos, val_photos = self.dataset(split, model=model_config), self.dataset("val", model=model_config)
+        photos = self.dataset(split, model=model_config)
         assert photos is not None
         answers = ask(photos)
         num_broken = sum(photo.split == split for photo in self.broken)
         figures = {"split": split, "num_broken": num_broken, **measure(answers)}
-        if stores_cascade and val_photos is not None and model_config.experts > 1:
+        wants_cascade = stores_cascade and model_config.experts > 1
+        val_photos = self.dataset("val", model=model_config) if wants_cascade else None  # a cache decodes all of them
+        if val_photos is not None:
             cascade = choose_cascade(answers if split == "val" else ask(val_photos), config=model_config)
             figures["cascade"] = cascade | measure_cascade(answers, cascade["thresholds"], config=model_config)
             if self.fabric.is_global_zero:
