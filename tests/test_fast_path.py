@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 import mge
-from mge import classifier
-from mge.classifier import PROOF_PHOTOS, Classifier, FastPath
+from mge import classifier, fast_path
+from mge.classifier import Classifier
 from mge.core.outputs import MixtureOutput
 from mge.errors import MissingExtraError
+from mge.fast_path import PROOF_PHOTOS, FastPath
 from mge.models.fast import Arithmetic
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import StoredModel, save_model
@@ -54,8 +55,8 @@ def model() -> MixtureOfExperts:
 @pytest.fixture
 def pretended(model: MixtureOfExperts, monkeypatch: pytest.MonkeyPatch) -> Pretended:
     pretended = Pretended(model)
-    monkeypatch.setattr(classifier, "compile_mixture", pretended.compile)
-    monkeypatch.setattr(classifier, "load_compiled", pretended.load)
+    monkeypatch.setattr(fast_path, "compile_mixture", pretended.compile)
+    monkeypatch.setattr(fast_path, "load_compiled", pretended.load)
     return pretended
 
 
@@ -153,7 +154,7 @@ def test_without_a_compiler_the_network_answers_and_one_line_says_why(
         pretended.compiled.append(arithmetic)
         raise MissingExtraError("no compiler here")
 
-    monkeypatch.setattr(classifier, "compile_mixture", refuse)
+    monkeypatch.setattr(fast_path, "compile_mixture", refuse)
     path, batch = open_path(model, tmp_path, is_asked_for=True), images(4)
     for _ in range(3):
         torch.testing.assert_close(path.answer(batch).logits, model(batch).logits)

@@ -47,7 +47,7 @@ _HOMES = {
     "MixtureOfExperts": "mge.models.mixture",
     "MixtureOutput": "mge.core.outputs",
     "ModelFolderError": "mge.errors",
-    "Prediction": "mge.classifier",
+    "Prediction": "mge.prediction",
     "Run": "mge.storage.run_folder",
     "StorageError": "mge.errors",
     "convert": "mge.tasks.convert",
@@ -62,7 +62,7 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from mge import models
-    from mge.classifier import Classifier, Prediction, load
+    from mge.classifier import Classifier, load
     from mge.core.outputs import MixtureOutput
     from mge.data.findings import Findings
     from mge.errors import (
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from mge.models.mixture import MixtureOfExperts
+    from mge.prediction import Prediction
     from mge.storage.run_folder import Run
     from mge.tasks.bench import bench
     from mge.tasks.check import check

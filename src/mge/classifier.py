@@ -1,8 +1,5 @@
 """A trained mixture that answers questions about photos."""
 
-import dataclasses
-import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import length_hint
@@ -10,35 +7,19 @@ from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import torch
-from PIL import Image
 
 from mge.config import DataConfig
-from mge.core.outputs import MixtureOutput
 from mge.data.photo import open_photo
 from mge.data.transforms import CropGeometry, eval_view
-from mge.errors import ConfigError, DataError, MgeError, ModelFolderError
+from mge.errors import ConfigError, DataError, ModelFolderError
+from mge.fast_path import FastPath
 from mge.models.cascade import run_cascade
-from mge.models.fast import (
-    Agreement,
-    Answer,
-    Arithmetic,
-    compare,
-    compile_mixture,
-    load_compiled,
-    multiplies_bfloat16,
-    side_of,
-)
+from mge.models.fast import Arithmetic, multiplies_bfloat16, side_of
 from mge.models.mixture import MixtureOfExperts
-from mge.storage.compiled_cache import compiled_path, read_proof, remove_oldest, write_proof
-from mge.storage.files import write_atomically
+from mge.prediction import Photo, Prediction
+from mge.storage.compiled_cache import compiled_path
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
-
-Photo = str | Path | bytes | Image.Image
-
-COMPILE_SECONDS = 120  # about what compiling a large mixture takes
-SAVED = 0.3  # share of eager time that a compiled graph saves; 0.31 to 0.41 measured in float32 on a busy EPYC
-PROOF_PHOTOS = 64  # answered by graph and network before the graph answers alone
 
 
 class Prepared(NamedTuple):
@@ -46,43 +27,6 @@ class Prepared(NamedTuple):
 
     image: torch.Tensor  # uint8 (3, side, side)
     geometry: CropGeometry  # how to get from there to the photo's own pixels
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What a mixture says about one photo.
-
-    Args:
-        path: Where the photo came from; empty for a picture in memory.
-        label: Name of the likeliest class.
-        probability: Its probability according to the mixture, from 0 to 1.
-        probabilities: The probability of every class, in the order of `class_names`.
-        class_names: Names of the classes.
-        expert_labels: The class that each expert by itself holds for likeliest.
-        gate_probs: How much each expert counted.
-        boxes_xyxy: What each expert saw, in the photo's own pixels, end-exclusive.
-
-    In a cascade, an expert that did not look at the photo is left out of the last three.
-    """
-
-    path: str
-    label: str
-    probability: float
-    probabilities: tuple[float, ...]
-    class_names: tuple[str, ...]
-    expert_labels: tuple[str, ...]
-    gate_probs: tuple[float, ...]
-    boxes_xyxy: tuple[tuple[float, float, float, float], ...]
-
-    @property
-    def num_experts_run(self) -> int:
-        """How many experts looked at the photo."""
-        return len(self.boxes_xyxy)
-
-    def top(self, k: int) -> list[tuple[str, float]]:
-        """The k likeliest classes with their probabilities, likeliest first."""
-        ranked = sorted(zip(self.class_names, self.probabilities, strict=True), key=lambda pair: -pair[1])
-        return ranked[:k]
 
 
 class Classifier:
@@ -234,112 +178,6 @@ class Classifier:
             gate_probs=tuple(gate_probs),
             boxes_xyxy=tuple(tuple(box) for box in boxes_xyxy),
         )
-
-
-class FastPath:
-    """Answers with a compiled graph where that is proven equal and worth its while, and with the network otherwise.
-
-    The proof: until graph and network have both answered 64 photos, the network's answers are given, and compared with
-    the graph's. The count is kept beside the graph in the cache, so that later calls use a proven graph from their
-    first photo. A graph that disagrees (see `Agreement.is_equal`) gives way to the next, a bfloat16 one to float32.
-    Where the cache has no graph, one is compiled if it was asked for, or if the photos still waiting would take the
-    network so long that compiling saves time. Whatever goes wrong is said in one line, and the network answers.
-
-    Args:
-        model: The mixture, where it shall run.
-        graphs: The files of its compiled graphs, which need not exist, by their arithmetic; the quickest first.
-        is_asked_for: Whether to compile for few photos too.
-    """
-
-    def __init__(self, model: MixtureOfExperts, graphs: dict[Arithmetic, Path], *, is_asked_for: bool) -> None:
-        self.model, self.side, self.is_asked_for = model, side_of(model), is_asked_for
-        self.candidates = list(graphs.items())
-        self.loaded: Answer | None = None  # the first candidate's graph
-        self.proof: Agreement | None = None  # of the first candidate, so far
-        self._read_proofs()
-
-    def answer(self, images: torch.Tensor, *, num_waiting: int = 0) -> MixtureOutput:
-        """The mixture's answer about a batch of uint8 pictures.
-
-        Args:
-            images: The pictures.
-            num_waiting: How many more will follow, as far as is known.
-        """
-        if self.is_proven and self._load():
-            assert self.loaded is not None
-            return self.loaded(images)
-        started = time.perf_counter()
-        exact: MixtureOutput = self.model(images)
-        seconds_to_come = num_waiting * (time.perf_counter() - started) / len(images)
-        if self.candidates and self._is_worth_it(seconds_to_come) and self._load():
-            self._compare(images, exact)
-        return exact
-
-    @property
-    def is_proven(self) -> bool:
-        """Whether the graph answers instead of the network."""
-        return self.proof is not None and self.proof.num_photos >= PROOF_PHOTOS
-
-    def _is_worth_it(self, seconds_to_come: float) -> bool:
-        is_there = self.candidates[0][1].exists()
-        return is_there or self.is_asked_for or SAVED * seconds_to_come > COMPILE_SECONDS
-
-    def _read_proofs(self) -> None:
-        """Passes by the candidates that disagreed in former calls."""
-        self.loaded = self.proof = None
-        while self.candidates:
-            graph = self.candidates[0][1]
-            proof = read_proof(graph) if graph.exists() else None
-            self.proof = Agreement(**proof) if proof else None
-            if self.proof is None or self.proof.is_equal:
-                return
-            self.candidates.pop(0)
-            self.proof = None
-
-    def _load(self) -> bool:
-        """Whether the first candidate's graph is there to be asked; it is compiled where it is missing."""
-        try:
-            if self.loaded is None:
-                arithmetic, graph = self.candidates[0]
-                if not graph.exists():
-                    self._compile(graph, arithmetic)
-                self.loaded = load_compiled(graph, side=self.side)
-        except MgeError as error:
-            self._give_up(error)
-        return self.loaded is not None
-
-    def _compile(self, graph: Path, arithmetic: Arithmetic) -> None:
-        _say(f"compiling the fast path ({arithmetic}); this takes minutes, once for this model and machine ...")
-        started = time.perf_counter()
-        write_atomically(graph, lambda file: compile_mixture(self.model, file, arithmetic=arithmetic))
-        remove_oldest(graph.parent)
-        _say(f"compiled in {time.perf_counter() - started:.0f} s: {graph}")
-
-    def _compare(self, images: torch.Tensor, exact: MixtureOutput) -> None:
-        """Adds a batch to the proof."""
-        assert self.loaded is not None
-        found = compare(self.loaded(images), exact)
-        self.proof = self.proof.with_more(found) if self.proof else found
-        arithmetic, graph = self.candidates[0]
-        try:
-            write_proof(graph, self.proof._asdict())
-        except MgeError as error:
-            self._give_up(error)
-            return
-        if not self.proof.is_equal:
-            _say(f"fast path in {arithmetic} not used, it does not agree with the network: {self.proof}")
-            self.candidates.pop(0)
-            self._read_proofs()
-
-    def _give_up(self, error: MgeError) -> None:
-        _say(f"fast path not used: {error}")
-        self.candidates.clear()
-        self.loaded = self.proof = None
-
-
-def _say(line: str) -> None:
-    """A line for the user, beside what is printed for programs."""
-    sys.stderr.write(f"{line}\n")
 
 
 def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:

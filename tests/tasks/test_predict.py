@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 
 import mge
-from mge.classifier import Classifier, Photo
+from mge.classifier import Classifier
 from mge.cli import main
 from mge.data.photo import open_photo
 from mge.models.cascade import run_cascade
+from mge.prediction import Photo
 from mge.storage.model_folder import load_model, save_model
 from tests.odd_photos import READABLE, write_odd_photos
 from tests.photos import COLOURS, write_class_folders

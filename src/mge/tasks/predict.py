@@ -17,7 +17,7 @@ from mge.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mge.classifier import Prediction
+    from mge.prediction import Prediction
 
     Result = Prediction | DataError
 
