@@ -28,6 +28,7 @@ __all__ = [
     "convert",
     "distill",
     "evaluate",
+    "explain",
     "load",
     "models",
     "predict",
@@ -55,6 +56,7 @@ _HOMES = {
     "check": "mge.tasks.check",
     "distill": "mge.tasks.distill",
     "evaluate": "mge.tasks.evaluate",
+    "explain": "mge.tasks.explain",
     "load": "mge.classifier",
     "predict": "mge.tasks.predict",
     "train": "mge.tasks.train",
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from mge.tasks.convert import convert
     from mge.tasks.distill import distill
     from mge.tasks.evaluate import evaluate
+    from mge.tasks.explain import explain
     from mge.tasks.predict import predict
     from mge.tasks.train import train
 

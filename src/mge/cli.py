@@ -26,6 +26,7 @@ VERBS = {
     "train": "mge.tasks.train:train",
     "evaluate": "mge.tasks.evaluate:evaluate",
     "predict": "mge.tasks.predict:predict",
+    "explain": "mge.tasks.explain:explain",
     "convert": "mge.tasks.convert:convert",
     "bench": "mge.tasks.bench:bench",
     "distill": "mge.tasks.distill:distill",
