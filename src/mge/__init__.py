@@ -30,6 +30,7 @@ __all__ = [
     "evaluate",
     "explain",
     "load",
+    "localise",
     "models",
     "predict",
     "train",
@@ -58,6 +59,7 @@ _HOMES = {
     "evaluate": "mge.tasks.evaluate",
     "explain": "mge.tasks.explain",
     "load": "mge.classifier",
+    "localise": "mge.tasks.localise",
     "predict": "mge.tasks.predict",
     "train": "mge.tasks.train",
 }
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from mge.tasks.distill import distill
     from mge.tasks.evaluate import evaluate
     from mge.tasks.explain import explain
+    from mge.tasks.localise import localise
     from mge.tasks.predict import predict
     from mge.tasks.train import train
 

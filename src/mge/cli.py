@@ -27,6 +27,7 @@ VERBS = {
     "evaluate": "mge.tasks.evaluate:evaluate",
     "predict": "mge.tasks.predict:predict",
     "explain": "mge.tasks.explain:explain",
+    "localise": "mge.tasks.localise:localise",
     "convert": "mge.tasks.convert:convert",
     "bench": "mge.tasks.bench:bench",
     "distill": "mge.tasks.distill:distill",
