@@ -25,6 +25,7 @@ __all__ = [
     "StorageError",
     "bench",
     "check",
+    "compare",
     "convert",
     "distill",
     "evaluate",
@@ -52,6 +53,7 @@ _HOMES = {
     "Prediction": "mge.prediction",
     "Run": "mge.storage.run_folder",
     "StorageError": "mge.errors",
+    "compare": "mge.tasks.compare",
     "convert": "mge.tasks.convert",
     "bench": "mge.tasks.bench",
     "check": "mge.tasks.check",
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from mge.storage.run_folder import Run
     from mge.tasks.bench import bench
     from mge.tasks.check import check
+    from mge.tasks.compare import compare
     from mge.tasks.convert import convert
     from mge.tasks.distill import distill
     from mge.tasks.evaluate import evaluate

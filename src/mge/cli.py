@@ -28,6 +28,7 @@ VERBS = {
     "predict": "mge.tasks.predict:predict",
     "explain": "mge.tasks.explain:explain",
     "localise": "mge.tasks.localise:localise",
+    "compare": "mge.tasks.compare:compare",
     "convert": "mge.tasks.convert:convert",
     "bench": "mge.tasks.bench:bench",
     "distill": "mge.tasks.distill:distill",
