@@ -55,8 +55,8 @@ def test_views_are_cut_out_of_the_photo_at_its_own_resolution(classifier: Classi
         photo = open_photo(file)
         assert explanation.size == photo.size
         for view in explanation.views:
-            box = tuple(max(0.0, edge) for edge in view.box_xyxy)
-            expected = photo.resize((VIEW_SIDE, VIEW_SIDE), Image.Resampling.BILINEAR, box=box)
+            x1, y1, x2, y2 = (max(0.0, edge) for edge in view.box_xyxy)
+            expected = photo.resize((VIEW_SIDE, VIEW_SIDE), Image.Resampling.BILINEAR, box=(x1, y1, x2, y2))
             difference = np.abs(np.asarray(view.picture).astype(int) - np.asarray(expected))
             assert difference.mean() < 3
             assert view.attention.min() >= 0

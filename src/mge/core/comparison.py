@@ -52,4 +52,4 @@ def mcnemar_exact(num_only_first: int, num_only_second: int) -> float:
     """
     total, fewer = num_only_first + num_only_second, min(num_only_first, num_only_second)
     tail = sum(math.comb(total, count) for count in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**total)
+    return min(1.0, float(2 * tail / 2**total))

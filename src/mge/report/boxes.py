@@ -55,7 +55,7 @@ def as_coco(rows: Sequence[BoxRow], *, class_names: Sequence[str], about: str) -
         about: What the file says of itself.
     """
     numbers = {name: number for number, name in enumerate(class_names, start=1)}
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for image, row in enumerate(rows, start=1):
         for expert, (x1, y1, x2, y2) in enumerate(row.found_xyxy):
             box = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]

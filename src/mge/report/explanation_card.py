@@ -145,7 +145,8 @@ def _write_contrast(draw: ImageDraw.ImageDraw, explanation: Explanation, *, row:
     if row < CONTRASTS - 1:
         write(draw, (PAD, y), "what speaks for", size=14, colour=FAINT)
         write(draw, (PAD, y + 22), (one, other)[row], size=20, bold=True, width=PHOTO_SIDE)
-        write_lines(draw, (PAD, y + 58), SCORES, size=13, width=PHOTO_SIDE - 60, colour=FAINT)
+        if row == 0:
+            write_lines(draw, (PAD, y + 58), SCORES, size=13, width=PHOTO_SIDE - 60, colour=FAINT)
         return
     write(draw, (PAD, y), "blue speaks for this one, and not for the other", size=14, colour=FAINT)
     write(draw, (PAD, y + 22), one, size=20, bold=True, width=PHOTO_SIDE, colour=SPEAKS_FOR)

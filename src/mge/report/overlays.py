@@ -92,7 +92,7 @@ def lay_attention(picture: Image.Image, attention: NDArray[np.float32]) -> Image
 
 def lay_contrast(picture: Image.Image, contrast: NDArray[np.float32]) -> Image.Image:
     """A picture under a map in [-1, 1]: blue where it is above 0, vermilion where it is below, clear at 0."""
-    return _blend(picture, (contrast + 1) / 2, _contrast_palette())
+    return _blend(picture, np.float32(0.5) * (contrast + 1), _contrast_palette())
 
 
 def _blend(picture: Image.Image, values: NDArray[np.float32], palette: Palette) -> Image.Image:

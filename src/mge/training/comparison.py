@@ -72,7 +72,7 @@ def hold_contest(
     """
     _check_different(paths)
     fabric = Fabric(accelerator=accelerator, devices=1)
-    asked = []
+    asked: list[_Asked] = []
     for path in paths:
         one = _ask(fabric, path, data=data, split=split, source_format=source_format, batch_size=batch_size)
         asked.append(_aligned(one, asked[0], path=path, former=paths[0]) if asked else one)
