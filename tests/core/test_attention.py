@@ -5,18 +5,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-<<<<<<< HEAD
-from mge.core.attention import attention_boxes, attention_map, channel_weights, class_evidence, enlarge, scale_to_unit
-=======
 from mge.core.attention import (
     attention_boxes,
     attention_map,
     channel_weights,
+    class_evidence,
+    enlarge,
     expected_weights,
     scale_to_unit,
     spread_boxes,
 )
->>>>>>> main
 from mge.core.zoom import Geometry
 from tests import reference
 
