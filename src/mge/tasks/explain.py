@@ -66,7 +66,9 @@ def explain(
         else:
             album.add(result)
     written = album.finish(title=f"What the experts saw: {Path(run).name}")
-    sys.stderr.write(f"{len(album.pictures)} pictures written to {output}\n" + (f"Next: open {written}\n" if written else ""))
+    sys.stderr.write(f"{len(album.pictures)} pictures written to {output}\n")
+    if written is not None:
+        sys.stderr.write(f"Next: open {written}\n")
     if broken:
         reasons = "; ".join(str(error) for error in broken)
         raise DataError(f"{len(broken)} of {len(files)} photos could not be read, the others were explained: {reasons}")
