@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
@@ -80,6 +81,7 @@ def test_the_page_is_whole_in_itself(explained: Path, browser: Browser, width: i
     outside = [url for url in requests if not url.startswith("data:") and url != (explained / "index.html").as_uri()]
     assert not complaints
     assert not outside
+    assert Axe().run(page).violations_count == 0
     page.close()
 
 

@@ -1,6 +1,5 @@
 """A folder of explained photos: one picture each, and pages to look through them."""
 
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -29,7 +28,7 @@ class Album:
         self._entries: list[Entry | None] = []
         self._taken: set[str] = set()
         self._waiting: deque[Future[Entry | None]] = deque()
-        self._pool = ThreadPoolExecutor(os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count())
+        self._pool = ThreadPoolExecutor()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -14,7 +14,7 @@ from PIL import Image
 from mge.report.explanation_card import Drawn, score
 from mge.report.figures import Explanation
 from mge.report.lettering import percent
-from mge.report.overlays import SPEAKS_AGAINST, SPEAKS_FOR, expert_colour
+from mge.report.overlays import expert_colour
 from mge.storage.files import write_text_atomically
 
 PER_PAGE = 100  # photos: about 6 MB
@@ -86,7 +86,7 @@ def write_gallery(entries: Sequence[Entry], folder: Path, *, title: str) -> list
     for number, name in enumerate(names):
         page = template.render(
             entries=entries[number * PER_PAGE : (number + 1) * PER_PAGE], title=title, names=names, number=number,
-            num_photos=len(entries), speaks_for=SPEAKS_FOR, speaks_against=SPEAKS_AGAINST,
+            num_photos=len(entries),
         )  # fmt: skip
         write_text_atomically(folder / name, page)
     return [folder / name for name in names]

@@ -70,8 +70,8 @@ def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020; the pointing game:
     Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
-    Differs: `gt_known` and `top1_localisation` take the paper's box, around everything above the model's own threshold.
-    The pointing game has no margin of 15 pixels.
+    Differs: `gt_known` and `top1_localisation` take the model's own box and threshold; the pointing game has no margin
+    of 15 pixels.
     """
     pairs = [(each, each.known) for each in located if each.known is not None]
     if not pairs:
