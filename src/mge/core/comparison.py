@@ -1,7 +1,5 @@
 """Whether one classifier is better than another, on the same photos."""
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -51,5 +49,8 @@ def mcnemar_exact(num_only_first: int, num_only_second: int) -> float:
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika 1947.
     """
     total, fewer = num_only_first + num_only_second, min(num_only_first, num_only_second)
-    tail = sum(math.comb(total, count) for count in range(fewer + 1))
+    ways = tail = 1  # in whole numbers: how many series of throws have so few heads, and at most so few
+    for count in range(fewer):
+        ways = ways * (total - count) // (count + 1)
+        tail += ways
     return min(1.0, float(2 * tail / 2**total))
