@@ -1,0 +1,164 @@
+"""Which photos a stored mixture is measured on, and which choose for it."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from mge.classifier import Classifier
+from mge.data.broken import Broken, leave_out, list_broken
+from mge.data.records import PhotoSet, Record
+from mge.data.sources import NOT_ON_DISK, find_photos, read_photos
+from mge.errors import ConfigError, DataError
+from mge.storage.run_folder import open_run
+from mge.training.calibration import count_classes
+from mge.training.inspection import inspect
+
+Selection = Literal["train", "val", "test", "all"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Selected:
+    """Photos to measure on.
+
+    Args:
+        photos: The data that they are of.
+        split: The split that they are, or `all`.
+        is_own: Whether they are of the data that the run was trained with.
+        readable: The photos themselves.
+        broken: Those that cannot be read, and are left out.
+    """
+
+    photos: PhotoSet
+    split: Selection
+    is_own: bool
+    readable: tuple[Record, ...]
+    broken: tuple[Broken, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """Which photos these are, for people."""
+        name = self.photos.name
+        if self.split != "all":
+            trained = ", which it was trained on" if self.is_own and self.split == "train" else ""
+            return f"the {self.split} split of {name}{trained}"
+        if self.is_own:
+            return f"all photos of {name}, those that it was trained on among them"
+        return f"all photos of {name}" + (", which has no splits of its own" if "test" in self.photos.held_out else "")
+
+
+def select(
+    path: Path, *, data: str | Path | None, split: Selection | None, source_format: str, classifier: Classifier
+) -> Selected:
+    """Reads the photos to measure on, and leaves out those that cannot be read.
+
+    Args:
+        path: A run folder or a model folder.
+        data: Photos; None: those that the run was trained with.
+        split: Which split of them; None: the test split, or all photos where other data have no splits of their own.
+        source_format: How to read `data`.
+        classifier: What is measured: it must know the classes by name.
+
+    Raises:
+        ConfigError: `data` is missing and the folder does not know its own.
+        DataError: there are no such photos, none can be read, or they have classes that the model does not know.
+    """
+    is_own = data is None or _is_own_data(path, data)
+    photos = read_own(path, classifier) if is_own else read_other(data or "", source_format, classifier)
+    split = split or ("all" if not is_own and "test" in photos.held_out else "test")
+    records = photos.records if split == "all" else photos.split(split)
+    if not records:
+        raise DataError(f"{photos.name} has no photos in its {split} split; try --split train, val, test or all")
+    broken = list_broken(records, inspect(records, with_hashes=False))
+    readable = leave_out(dataclasses.replace(photos, records=records), broken).records
+    if not readable:
+        which = "" if split == "all" else f"{split} "
+        raise DataError(
+            f"none of the {len(records)} {which}photos of {photos.name} can be read; the first is {broken[0].path}, "
+            f"which {broken[0].reason}; mge check lists them all"
+        )
+    return Selected(photos, split, is_own, readable, broken)
+
+
+def select_validation(path: Path, selected: Selected, *, classifier: Classifier) -> tuple[tuple[Record, ...], Tensor]:
+    """The photos that choose: the run's own, or those of the given data where there is no run.
+
+    Returns:
+        The validation photos, and how many training photos of each class go with them.
+
+    Raises:
+        ConfigError: there are no validation photos.
+    """
+    has_run = (path / "config.yaml").exists()
+    photos = read_own(path, classifier) if has_run and not selected.is_own else selected.photos
+    records = photos.split("val")
+    if not records:
+        raise ConfigError(
+            f"{photos.name} has no validation photos, and thresholds and temperatures are chosen on them; train with "
+            "--val-fraction above 0, or give a model folder and data with a val split"
+        )
+    return records, count_classes([record.label for record in photos.split("train")], classifier.class_names)
+
+
+def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
+    """The photos below a folder that show other things than the classes; those that cannot be read are left out.
+
+    Args:
+        folder: The folder.
+        label: What they are labelled, since a record needs a class; nothing looks at it.
+
+    Raises:
+        DataError: there is none that can be read.
+    """
+    records: Sequence[Record] = [Record(Path(file), label) for file in find_photos([str(folder)])]
+    looks = inspect(records, with_hashes=False)
+    readable = tuple(record for record, look in zip(records, looks, strict=True) if not look.error)
+    if not readable:
+        raise DataError(f"none of the {len(records)} photos of {str(folder)!r} can be read; mge check says why")
+    return readable
+
+
+def read_own(path: Path, classifier: Classifier) -> PhotoSet:
+    """The photos that a run was trained with, in the splits that it had."""
+    if not (path / "config.yaml").exists():
+        raise ConfigError(
+            f"{str(path)!r} is a model without its run; say which data to evaluate on: mge evaluate {path} DATA"
+        )
+    settings = open_run(path).config()
+    config = dataclasses.replace(
+        classifier.data, val_fraction=settings["val_fraction"], test_fraction=settings["test_fraction"]
+    )
+    photos = read_photos(settings["data"], config=config, seed=settings["seed"], format=settings["format"])
+    return _check_classes(photos, classifier)
+
+
+def read_other(data: str | Path, source_format: str, classifier: Classifier) -> PhotoSet:
+    """Photos that the model was not trained with."""
+    photos = read_photos(data, config=classifier.data, format=source_format, is_for_training=False)
+    return _check_classes(photos, classifier)
+
+
+def _is_own_data(path: Path, data: str | Path) -> bool:
+    """Whether these are the data that the run was trained with."""
+    if not (path / "config.yaml").exists():
+        return False
+    own = str(open_run(path).config()["data"])
+    if str(data) == own:
+        return True
+    is_file = own not in NOT_ON_DISK and not own.startswith("hf:")
+    return is_file and os.path.realpath(data) == os.path.realpath(own)
+
+
+def _check_classes(photos: PhotoSet, classifier: Classifier) -> PhotoSet:
+    """Raises DataError where the model does not know a class by its name."""
+    unknown = sorted(set(photos.class_names) - set(classifier.class_names))
+    if unknown:
+        known = ", ".join(classifier.class_names[:5])
+        raise DataError(
+            f"{photos.name} has {len(unknown)} classes that the model was not trained on, the first is {unknown[0]!r}; "
+            f"classes are matched by name, and the model knows {known}, …"
+        )
+    return photos
