@@ -12,6 +12,8 @@ from typing import Any, Literal, Self, get_args, get_origin
 from mge.errors import ConfigError
 
 Attention = Literal["own", "first"]
+AttentionTo = Literal["class", "belief"]
+BoxShape = Literal["extent", "spread"]
 Diversity = Literal["paper", "authors", "none"]
 Gate = Literal["own", "shared"]
 Geometry = Literal["pixels", "authors"]
@@ -73,7 +75,11 @@ class ModelConfig(_Options):
         geometry: `pixels` treats a pixel as an area and a box as end-exclusive; `authors` aligns corners and drops the
             last row and column, as the authors' program does.
         attention: Whether each expert's `own` classifier weights its map, or the `first` expert's weights all of them.
+        attention_to: What an expert's map shows: the evidence for one `class`, as in the paper, or for every class as
+            much as the expert believes in it (`belief`).
         positive_weights: Whether negative channel weights are set to 0 before the map is summed.
+        box: `extent`: the smallest box around all cells above the threshold, as in the paper; `spread`: around the mean
+            of what lies above it, as wide as its standard deviation says.
         attention_threshold: Fraction of the map's range above which a point lies inside the box, between 0 and 1.
         attention_offset: Pixels of a view by which what a cell of the last map sees lies right of and below the cell;
             boxes are moved by it. Training measures it where `measure_offset` says so.
@@ -95,7 +101,9 @@ class ModelConfig(_Options):
     zoom_from: ZoomFrom = "photo"
     geometry: Geometry = "pixels"
     attention: Attention = "own"
+    attention_to: AttentionTo = "class"
     positive_weights: bool = False
+    box: BoxShape = "extent"
     attention_threshold: float = 0.5
     attention_offset: float = 0.0
     part_filters: int = 10
@@ -115,6 +123,8 @@ class ModelConfig(_Options):
         check_range("attention_offset", self.attention_offset, at_least=-256, at_most=256)
         check_range("part_filters", self.part_filters, at_least=0)
         check_range("part_padding", self.part_padding, at_least=0)
+        if self.box == "spread" and self.geometry == "authors":
+            raise ConfigError("box is spread and geometry is authors, which knows extents only; use box=extent")
         if self.part_filters == 0 and self.experts > 1:
             raise ConfigError(
                 f"part_filters is 0 and experts is {self.experts}: a network without part filters has one head only; "
@@ -208,8 +218,8 @@ class TrainConfig(_Options):
         clip_norm: Largest gradient norm of an expert. 0 does not clip.
         accumulate: Batches whose gradients are added before the weights change.
         ema: Decay of the averaged weights that are evaluated and saved. 0 keeps none.
-        precision: Arithmetic of the backbones: `auto` takes bfloat16 where the hardware multiplies it natively (AMX,
-            CUDA).
+        precision: Arithmetic of the backbones: `auto` takes bfloat16 where the hardware multiplies it natively (CUDA;
+            on a CPU AMX or AVX-512 BF16).
         channels_last: Whether pictures are laid out with channels last in memory.
         baseline: Also train plain networks to compare with: of the `same_view`, of `equal_compute` (a larger view), or
             `both`.
@@ -347,6 +357,8 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "zoom_from": "photo",
         "geometry": "pixels",
         "attention": "own",
+        "attention_to": "class",
+        "box": "extent",
         "positive_weights": False,
         "part_padding": 0,
         "part_gradient": True,
@@ -361,6 +373,8 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "zoom_from": "previous",
         "geometry": "authors",
         "attention": "first",
+        "attention_to": "class",
+        "box": "extent",
         "positive_weights": True,
         "part_padding": 1,
         "part_gradient": False,

@@ -132,6 +132,8 @@ class Training:
         self.model.active_experts = stage + 1
         if is_new and stage > 0 and self.config.start == "former":
             experts[stage].load_state_dict(experts[stage - 1].state_dict())
+        if is_new and self.model.gate is not None:
+            self.model.gate.start_even()
         for number, expert in enumerate(experts):
             is_former = number < stage
             expert.requires_grad_(number == stage or (is_former and not self.config.freeze_former))
