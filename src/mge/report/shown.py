@@ -73,11 +73,11 @@ def _with_boxes(picture: Image.Image, boxes_xyxy: Sequence[Box]) -> Image.Image:
     """The photo with each expert's box in its colour, on white, so that it can be seen on any photo."""
     drawn = picture.copy()
     draw = ImageDraw.Draw(drawn)
-    thin = max(1, round(max(picture.size) / 160))
+    thin = max(1, round(max(picture.size) / 200))
     for number, (x1, y1, x2, y2) in enumerate(boxes_xyxy):
         edges = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))
-        draw.rectangle(edges, outline="white", width=2 * thin)
-        draw.rectangle(edges, outline=_colour(number), width=thin)
+        draw.rectangle(edges, outline="white", width=3 * thin)
+        draw.rectangle(edges, outline=_colour(number), width=2 * thin)
     return drawn
 
 

@@ -140,7 +140,7 @@ def _describe_trust(figures: Mapping[str, Any]) -> Iterable[str]:
         yield f"Unknown below {100 * rejection['threshold']:.1f} %: {share:.1f} % of photos are accepted{error}."
     if "unknown" in figures:
         unknown = figures["unknown"]
-        yield f"{unknown['num_photos']} photos of other things are told from the others with an AUROC of {unknown['auroc']:.3f}."
+        yield f"Photos of other things, {unknown['num_photos']}: told apart with an AUROC of {unknown['auroc']:.3f}."
 
 
 def print_bench(figures: Mapping[str, Any], *, console: Console | None = None) -> None:

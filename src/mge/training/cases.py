@@ -53,17 +53,17 @@ class Verdicts:
         """The verdicts out of answers."""
         return cls(answers, photos, class_names, calibrated(answers.logits, temperature=temperature))
 
-    @property
+    @cached_property
     def predicted(self) -> Tensor:
         """(N,) the likeliest classes."""
         return self.answers.logits.argmax(1)
 
-    @property
+    @cached_property
     def confidences(self) -> Tensor:
         """(N,) their probabilities."""
         return self.probs.amax(1)
 
-    @property
+    @cached_property
     def label_probs(self) -> Tensor:
         """(N,) the probabilities of the labels."""
         return self.probs.gather(1, self.answers.labels.unsqueeze(1)).squeeze(1)
