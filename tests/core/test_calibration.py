@@ -43,17 +43,18 @@ def test_bins_by_hand() -> None:
     assert calibration_error(empty) == 1
 
 
-@pytest.mark.parametrize("is_weighted", [False, True])
-def test_the_temperature_is_the_one_that_scipy_finds(is_weighted: bool) -> None:
+@pytest.mark.parametrize(("is_weighted", "smoothing"), [(False, 0.0), (True, 0.0), (True, 0.1)])
+def test_the_temperature_is_the_one_that_scipy_finds(is_weighted: bool, smoothing: float) -> None:
     logits, labels = made_up()
     weights = torch.rand(len(labels)) if is_weighted else torch.ones(len(labels))
 
     def loss(log_temperature: float) -> float:
-        losses = functional.cross_entropy(logits.double() / np.exp(log_temperature), labels, reduction="none")
+        scaled = logits.double() / np.exp(log_temperature)
+        losses = functional.cross_entropy(scaled, labels, reduction="none", label_smoothing=smoothing)
         return float((weights * losses).sum())
 
     expected = np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-10}).x)
-    found = fit_temperature(logits, labels, weights=weights if is_weighted else None)
+    found = fit_temperature(logits, labels, weights=weights if is_weighted else None, smoothing=smoothing)
     assert found == pytest.approx(expected, rel=1e-5)
 
 
@@ -74,6 +75,9 @@ def test_where_all_is_right_the_temperature_goes_to_its_end_and_stays_finite() -
     logits = torch.tensor([[5.0, 0.0], [0.0, 5.0]])
     assert fit_temperature(logits, torch.tensor([0, 1])) == pytest.approx(0.01)
     assert fit_temperature(logits, torch.tensor([1, 0])) == pytest.approx(100)
+    # Smoothed by a half, each label is three quarters: log 3 apart, and not 5.
+    smoothed = fit_temperature(logits, torch.tensor([0, 1]), smoothing=0.5)
+    assert smoothed == pytest.approx(5 / np.log(3))
 
 
 def test_weights_give_classes_the_share_that_they_have_elsewhere() -> None:

@@ -43,10 +43,17 @@ def test_the_stored_temperature_mends_other_photos_too() -> None:
 def test_validation_photos_weigh_as_their_classes_do_in_training() -> None:
     answers, counts = made_up(), torch.tensor([1, 0, 7, 100])
     weights = counts.double()[answers.labels] / torch.bincount(answers.labels)[answers.labels]
-    expected = fit_temperature(answers.logits, answers.labels, weights=weights)
+    expected = fit_temperature(answers.logits, answers.labels, weights=weights, smoothing=1 / 402)
     found = choose_temperature(answers, train_counts=counts)["temperature"]
     assert found == pytest.approx(expected, abs=1e-3)
     assert found != choose_temperature(answers, train_counts=None)["temperature"]
+
+
+def test_a_handful_of_photos_that_are_all_right_do_not_make_the_model_certain() -> None:
+    answers = made_up(8)
+    answers = answers._replace(labels=answers.logits.argmax(1))
+    temperature = choose_temperature(answers, train_counts=None)["temperature"]
+    assert float((answers.logits / temperature).softmax(1).amax(1).mean()) < 0.99
 
 
 def test_where_no_training_photo_is_known_each_photo_counts_alike() -> None:

@@ -45,8 +45,9 @@ def calibration_error(bins: Reliability) -> float:
 
 
 def fit_temperature(
-    logits: Float[Tensor, "N C"], labels: Int[Tensor, " N"], *, weights: Float[Tensor, " N"] | None = None
-) -> float:
+    logits: Float[Tensor, "N C"], labels: Int[Tensor, " N"], *, weights: Float[Tensor, " N"] | None = None,
+    smoothing: float = 0.0,
+) -> float:  # fmt: skip
     """The number that logits are divided by to make the labels likeliest.
 
     In 1 / temperature the loss is convex, so its slope has one zero, which halving finds. The likeliest class stays the
@@ -56,17 +57,20 @@ def fit_temperature(
         logits: Of photos that were not trained on.
         labels: Their classes.
         weights: How much each photo counts. None: all alike.
+        smoothing: How much of each label is shared out evenly among all classes. Without it, photos that are all right
+            ask for the lowest temperature there is, and so for certainty.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
     """
     logits = logits.double()
     weights = torch.ones(len(logits), dtype=torch.double) if weights is None else weights.double()
     true_logits = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    wanted = (1 - smoothing) * true_logits + smoothing * logits.mean(1)
     low, high = 1 / HIGHEST, 1 / LOWEST
     for _ in range(NUM_HALVINGS):
         middle = (low * high) ** 0.5
         expected = (functional.softmax(logits * middle, dim=1) * logits).sum(1)
-        slope = float((weights * (expected - true_logits)).sum())
+        slope = float((weights * (expected - wanted)).sum())
         low, high = (low, middle) if slope > 0 else (middle, high)
     return float(1 / (low * high) ** 0.5)
 
