@@ -30,8 +30,8 @@ class Gate(nn.Module):
     def start_even(self) -> None:
         """Lets all experts count the same, until learning says otherwise.
 
-        Differs: neither paper nor program says how a gate starts. One that leans to the first expert by chance, or since
-        it knew no other before, needs longer to change its mind than a short stage lasts.
+        Differs: neither paper nor program says how a gate starts. One that leans to the first expert, the only one it
+        knew, needs longer to change its mind than a short stage lasts.
         """
         last = cast(nn.Linear, self.layers[1])
         nn.init.zeros_(last.weight)

@@ -91,18 +91,17 @@ class MixtureOfExperts(nn.Module):
         weights: str | Path | None = None, size: int | None = None, detail: float = 1.0, output_stride: int = 0,
         zoom_from: ZoomFrom = "photo", geometry: Geometry = "pixels", attention: Attention = "own",
         attention_to: AttentionTo = "class", positive_weights: bool = False, box: BoxShape = "extent",
-        attention_threshold: float = 0.5, attention_offset: float = 0.0,
-        part_filters: int = 10, part_padding: int = 0, part_head: Literal["auto", "dense", "classwise"] = "auto",
-        part_gradient: bool = True, gate: GateChoice = "shared", mix: Mix = "logits",
-        normalisation: Normalisation = "imagenet",
+        attention_threshold: float = 0.5, attention_offset: float = 0.0, part_filters: int = 10, part_padding: int = 0,
+        part_head: Literal["auto", "dense", "classwise"] = "auto", part_gradient: bool = True,
+        gate: GateChoice = "shared", mix: Mix = "logits", normalisation: Normalisation = "imagenet",
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = ModelConfig(
             backbone=backbone, experts=num_experts, size=size or 448, detail=detail, output_stride=output_stride,
             zoom_from=zoom_from, geometry=geometry, attention=attention, attention_to=attention_to,
-            positive_weights=positive_weights, box=box, attention_threshold=attention_threshold, attention_offset=attention_offset, part_filters=part_filters,
-            part_padding=part_padding, part_head=part_head, part_gradient=part_gradient, gate=gate, mix=mix,
-            normalisation=normalisation,
+            positive_weights=positive_weights, box=box, attention_threshold=attention_threshold,
+            attention_offset=attention_offset, part_filters=part_filters, part_padding=part_padding,
+            part_head=part_head, part_gradient=part_gradient, gate=gate, mix=mix, normalisation=normalisation,
         )  # fmt: skip
         if num_classes < 2:
             raise ConfigError(f"num_classes is {num_classes}; accepted: at least 2")
