@@ -34,7 +34,7 @@ def test_a_cell_says_its_count_and_its_share_of_all_photos_of_the_class() -> Non
     matrix = as_matrix(np.array([[3, 1, 4], [0, 0, 0], [2, 0, 6]]), ["a", "b", "c"], order=[2, 0])
     assert matrix.names == ["c", "a"]
     assert matrix.totals == [8, 8]
-    assert [[cell.count for cell in row] for row in matrix.rows] == [[6, 2], [4, 3]]
+    assert [[cell.num_photos for cell in row] for row in matrix.rows] == [[6, 2], [4, 3]]
     assert matrix.rows[1][0].share == 0.5
     assert matrix.rows[0][0].is_diagonal
     assert not matrix.rows[0][1].is_diagonal

@@ -15,7 +15,7 @@ OPTIMAL_UP_TO = 300  # classes that are put into the best order; finding it take
 class Cell(NamedTuple):
     """One number of a matrix."""
 
-    count: int
+    num_photos: int
     share: float  # of its row
     is_diagonal: bool
 

@@ -7,11 +7,12 @@ import io
 import re
 from collections.abc import Sequence
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
@@ -25,7 +26,7 @@ TEXT, FAINT = "#010203", "#040506"
 PAGE_COLOURS = {TEXT: "currentColor", FAINT: "var(--faint)"}
 RIGHT, WRONG = EXPERT_COLOURS[0], EXPERT_COLOURS[4]
 MARKERS, DASHES = "os^Dv<>P", ("-", "--", "-.", ":")
-STYLE = {
+STYLE: dict[str, Any] = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": ["system-ui", "DejaVu Sans"],
     "font.size": 10, "text.color": TEXT, "axes.labelcolor": TEXT, "axes.edgecolor": TEXT, "xtick.color": TEXT,
     "ytick.color": TEXT, "axes.grid": True, "grid.color": FAINT, "grid.linewidth": 0.6, "axes.axisbelow": True,
@@ -54,7 +55,7 @@ class Bins(NamedTuple):
 
 def draw_reliability(series: Sequence[Bins], *, alt: str) -> Markup:
     """How often answers are right against how sure they were; below it, how many photos were that sure."""
-    with mpl.rc_context(STYLE):
+    with style.context(STYLE):
         figure = Figure(figsize=(5, 5), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         upper.plot([0, 100], [0, 100], color=TEXT, linewidth=1, linestyle=":", label="as it should be")
@@ -83,7 +84,7 @@ def draw_coverage(curve: Curve, *, chosen: tuple[float, float] | None, target: f
         target: The accuracy that it was to keep.
         alt: What the plot shows, for who cannot see it.
     """
-    with mpl.rc_context(STYLE):
+    with style.context(STYLE):
         figure = Figure(figsize=(5, 3.8), layout="constrained")
         axes = figure.subplots()
         axes.plot(curve.x, curve.y, color=RIGHT, linewidth=2)
@@ -115,7 +116,7 @@ def draw_curves(
         breaks: Where something new begins.
         is_marked: Whether each point is marked.
     """
-    with mpl.rc_context(STYLE):
+    with style.context(STYLE):
         figure = Figure(figsize=(5, 3.8), layout="constrained")
         axes = figure.subplots()
         for number, curve in enumerate(curves):
@@ -143,7 +144,7 @@ def draw_confusion(counts: NDArray[np.int64], class_names: Sequence[str], *, alt
     pixels[..., 3] = np.where(shares > 0, 0.15 + 0.85 * np.sqrt(shares), 0)  # a single mistake can be seen
     diagonal = np.arange(num_classes)
     pixels[diagonal, diagonal, :3] = to_rgb(RIGHT)
-    with mpl.rc_context(STYLE):
+    with style.context(STYLE):
         figure = Figure(figsize=(9, 9), layout="constrained")
         axes = figure.subplots()
         axes.imshow(pixels, interpolation="none")
