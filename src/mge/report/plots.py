@@ -33,7 +33,9 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "figure.facecolor": "none",
     "axes.facecolor": "none", "savefig.facecolor": "none", "text.parse_math": False,
 }  # fmt: skip
-MOST_NAMED = 100  # classes whose names fit beside a matrix
+MOST_NAMED = 250  # classes whose names stand beside a matrix
+INCHES_A_CLASS = 0.085  # of a matrix that has room for a name in each row
+PX_AN_INCH = 110  # at least; what does not fit can be scrolled
 
 
 class Curve(NamedTuple):
@@ -145,13 +147,14 @@ def draw_confusion(counts: NDArray[np.int64], class_names: Sequence[str], *, alt
     diagonal = np.arange(num_classes)
     pixels[diagonal, diagonal, :3] = to_rgb(RIGHT)
     with style.context(STYLE):
-        figure = Figure(figsize=(9, 9), layout="constrained")
+        side = max(9.0, INCHES_A_CLASS * min(num_classes, MOST_NAMED))
+        figure = Figure(figsize=(side, side), layout="constrained")
         axes = figure.subplots()
         axes.imshow(pixels, interpolation="none")
         axes.set_xlabel("answer")
         axes.set_ylabel("label")
         _name_classes(axes, class_names)
-        return _as_svg(figure, name="confusion", alt=alt)
+        return _as_svg(figure, name="confusion", alt=alt, least_px=PX_AN_INCH * round(side))
 
 
 def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:
@@ -160,7 +163,7 @@ def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         return
-    size = max(4, min(9, 480 / num_classes))
+    size = max(4.5, min(9, 480 / num_classes))
     names = [name if len(name) <= 24 else f"{name[:23]}…" for name in class_names]
     axes.set_xticks(range(num_classes), names, rotation=90, fontsize=size)
     axes.set_yticks(range(num_classes), names, fontsize=size)
@@ -168,7 +171,7 @@ def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:
     axes.grid(visible=False)
 
 
-def _as_svg(figure: Figure, *, name: str, alt: str) -> Markup:
+def _as_svg(figure: Figure, *, name: str, alt: str, least_px: int = 0) -> Markup:
     """A figure as an SVG element for a page: no header, no fixed size, no colours but the page's and the data's."""
     FigureCanvasSVG(figure)
     text = io.StringIO()
@@ -181,5 +184,8 @@ def _as_svg(figure: Figure, *, name: str, alt: str) -> Markup:
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     for colour, of_page in PAGE_COLOURS.items():
         svg = svg.replace(colour, of_page)
-    described = svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}" class="plot {name}"', 1)
+    style_of_its_own = f' style="min-width: {least_px}px"' if least_px else ""
+    described = svg.replace(
+        "<svg", f'<svg role="img" aria-label="{escape(alt)}" class="plot {name}"{style_of_its_own}', 1
+    )
     return Markup(described)
