@@ -14,6 +14,7 @@ from playwright.sync_api import Page, sync_playwright
 import mge
 from mge.cli import main
 from mge.storage.model_folder import load_model, save_model
+from mge.training.reporting import read_localisation
 from tests.photos import write_class_folders
 
 TINY: dict[str, Any] = {
@@ -172,6 +173,10 @@ def test_what_cannot_be_chosen_is_refused(run: Path, options: dict[str, Any], ma
 @pytest.fixture(scope="module")
 def report(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = shutil.copytree(run, tmp_path_factory.mktemp("reports") / "run")
+    (copy / "localisation-test").mkdir()
+    expert = {"top1_localisation": 11.5, "gt_known": 22.5, "max_box_acc_v2": 33.5}
+    located = {"data": mge.evaluate(copy, report=False)["data"], "split": "test", "experts": [expert, expert]}
+    (copy / "localisation-test" / "localisation.json").write_text(json.dumps(located))
     mge.evaluate(copy, cascade=True, reject=0.4, unknown=write_class_folders(copy.parent / "other", per_class=1))
     return copy / "evaluation-test" / "report.html"
 
@@ -201,23 +206,29 @@ def test_the_data_beside_the_page_say_what_scikit_learn_says(report: Path) -> No
 
 def test_the_page_has_every_section_and_says_how_it_came_to_be(report: Path) -> None:
     text = report.read_text(encoding="utf-8")
-    for name in (
-        "parts",
-        "hierarchy",
-        "confusion",
-        "classes",
-        "calibration",
-        "rejection",
-        "cascade",
-        "training",
-        "data",
-    ):
+    names = (
+        "parts hierarchy confusion classes pairs mistakes labels calibration rejection localisation cascade training"
+    )
+    for name in [*names.split(), "data", "origin"]:
         assert f'<section id="{name}">' in text
-    assert '<section id="localisation">' not in text
+    for shown in ("top-1 localisation", "MaxBoxAccV2", "33.5"):
+        assert shown in text
+    assert "MaxBoxAcc<" not in text
     assert "AUROC" in text
     for fact in ("fruit.csv", "commit", "torch 2", "test_resnet", "seed"):
         assert fact in text
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", text)
+
+
+def test_what_mge_localise_said_about_other_photos_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "localisation-test").mkdir()
+    found = {"data": "birds", "split": "test", "experts": [{"gt_known": 50.0}]}
+    (tmp_path / "localisation-test" / "localisation.json").write_text(json.dumps(found))
+    assert [row.figures for row in read_localisation(tmp_path, {"data": "birds", "split": "test"})] == [
+        {"GT-known": 50.0}
+    ]
+    assert read_localisation(tmp_path, {"data": "fruit", "split": "test"}) == []
+    assert read_localisation(tmp_path, {"data": "birds", "split": "all"}) == []
 
 
 @pytest.mark.slow

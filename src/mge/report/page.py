@@ -35,6 +35,13 @@ class ClassRow(NamedTuple):
     mistaken_for: str  # the class that its photos are given most often in its place, and how often
 
 
+class Located(NamedTuple):
+    """How well one expert's boxes fit those of the data: figures in percent by their names."""
+
+    name: str
+    figures: Mapping[str, float]
+
+
 @dataclasses.dataclass(frozen=True)
 class Page:
     """What the report says.
@@ -51,6 +58,7 @@ class Page:
         mistakes: The surest ones.
         doubtful: Photos whose label looks wrong.
         num_doubtful: How many there are.
+        localisation: What `mge localise` measured on the same photos; empty where it did not.
         data: Facts about the photos, in order.
         origin: Facts about how the figures came to be, in order.
         files: Names of the files beside the page, and what they hold.
@@ -66,6 +74,7 @@ class Page:
     mistakes: Sequence[Shown]
     doubtful: Sequence[Shown]
     num_doubtful: int
+    localisation: Sequence[Located]
     data: Mapping[str, str]
     origin: Mapping[str, str]
     files: Mapping[str, str]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mge.core.metrics import confusion_matrix, most_confused, score_classes
 from mge.report.matrices import LARGEST_TABLE, as_matrix, cluster, confused_block
-from mge.report.page import ClassRow, Page, Part, render
+from mge.report.page import ClassRow, Located, Page, Part, render
 from mge.storage.environment import describe_environment
 from mge.storage.files import write_text_atomically
 from mge.storage.run_folder import CONFIG, ENVIRONMENT, Run
@@ -30,6 +30,10 @@ FILES = {
     "pairs.csv": "all pairs of classes that were taken for each other, the worst first",
 }
 NUM_PAIRS = 8  # that are shown with photos
+LOCALISATION = {
+    "top1_localisation": "top-1 localisation", "gt_known": "GT-known", "max_box_acc": "MaxBoxAcc",
+    "max_box_acc_v2": "MaxBoxAccV2", "pointing_game": "pointing game",
+}  # fmt: skip
 
 
 def write_report(evaluation: Evaluation, path: Path) -> Path:
@@ -53,7 +57,7 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
     )
     confusion = confusion_matrix(evaluation.answers.labels, verdicts.predicted, num_classes=len(names))
     classes = _class_rows(confusion, names)
-    page = _build_page(evaluation, verdicts, confusion, classes, run=Run(path) if (path / CONFIG).exists() else None)
+    page = _build_page(evaluation, verdicts, confusion, classes, path=path)
     write_text_atomically(folder / "figures.json", json.dumps(evaluation.figures, indent=1) + "\n")
     write_text_atomically(folder / "photos.csv", _as_csv(_photo_rows(verdicts)))
     write_text_atomically(folder / "classes.csv", _as_csv(row._asdict() for row in classes))
@@ -66,8 +70,9 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
 
 
 def _build_page(
-    evaluation: Evaluation, verdicts: Verdicts, confusion: Tensor, classes: Sequence[ClassRow], *, run: Run | None
+    evaluation: Evaluation, verdicts: Verdicts, confusion: Tensor, classes: Sequence[ClassRow], *, path: Path
 ) -> Page:
+    run = Run(path) if (path / CONFIG).exists() else None
     names = evaluation.classifier.class_names
     pairs = most_confused(confusion, at_most=len(names))
     mistakes = surest_mistakes(verdicts)
@@ -86,6 +91,7 @@ def _build_page(
         mistakes=[verdicts.show(number) for number in mistakes],
         doubtful=[verdicts.show(number) for number in most_doubtful(verdicts, but=mistakes)],
         num_doubtful=int(verdicts.is_doubtful.sum()),
+        localisation=read_localisation(path, evaluation.figures),
         data=_data_facts(evaluation),
         origin=_origin_facts(evaluation, run),
         files=FILES,
@@ -110,6 +116,20 @@ def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Part]
         parts.append(Part("plain mean of the experts", figures["mean_top1"], "what it would be without a gate"))
         parts.append(Part("oracle", figures["oracle_top1"], "picks an expert that is right wherever one is"))
     return parts
+
+
+def read_localisation(path: Path, figures: Mapping[str, Any]) -> list[Located]:
+    """What `mge localise` found out about the same photos, where it was asked and they have boxes."""
+    file = path / f"localisation-{figures['split']}" / "localisation.json"
+    if not file.exists():
+        return []
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if found.get("data") != figures["data"] or found.get("split") != figures["split"]:
+        return []
+    return [
+        Located(f"expert {number}", {name: row[key] for key, name in LOCALISATION.items() if key in row})
+        for number, row in enumerate(found.get("experts", []))
+    ]
 
 
 def _class_rows(confusion: Tensor, names: Sequence[str]) -> list[ClassRow]:
