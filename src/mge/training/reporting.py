@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import shlex
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,12 @@ from torch import Tensor
 from mge.core.metrics import confusion_matrix, most_confused, score_classes
 from mge.report.matrices import LARGEST_TABLE, as_matrix, cluster, confused_block
 from mge.report.page import ClassRow, Located, Page, Part, render
-from mge.storage.environment import describe_environment
 from mge.storage.files import write_text_atomically
-from mge.storage.run_folder import CONFIG, ENVIRONMENT, Run
+from mge.storage.run_folder import CONFIG, Run
 from mge.training.cases import Verdicts, most_doubtful, show_pairs, surest_mistakes
 from mge.training.drawing import draw_plots
 from mge.training.evaluation import Evaluation
+from mge.training.facts import data_facts, origin_facts
 
 PAGE = "report.html"
 FILES = {
@@ -92,8 +90,8 @@ def _build_page(
         doubtful=[verdicts.show(number) for number in most_doubtful(verdicts, but=mistakes)],
         num_doubtful=int(verdicts.is_doubtful.sum()),
         localisation=read_localisation(path, evaluation.figures),
-        data=_data_facts(evaluation),
-        origin=_origin_facts(evaluation, run),
+        data=data_facts(evaluation),
+        origin=origin_facts(evaluation, run),
         files=FILES,
     )
 
@@ -186,45 +184,3 @@ def _as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(listed)
     return text.getvalue()
-
-
-def _data_facts(evaluation: Evaluation) -> dict[str, str]:
-    selected, figures = evaluation.selected, evaluation.figures
-    counts = Counter(record.split for record in selected.photos.records)
-    classes = Counter(record.label for record in selected.readable)
-    (largest, most), (smallest, least) = classes.most_common(1)[0], classes.most_common()[-1]
-    facts = {
-        "measured": f"{selected.description}: {figures['num_photos']:,} photos of {len(classes):,} classes",
-        "largest class": f"{largest} ({most:,} photos)",
-        "smallest class": f"{smallest} ({least:,} photos)",
-        "read as": selected.photos.source,
-        "splits": ", ".join(f"{split} {number:,}" for split, number in counts.items()),
-    }
-    if selected.photos.held_out:
-        facts["held out of training"] = f"{', '.join(selected.photos.held_out)}: the data had no such split"
-    if selected.broken:
-        facts["cannot be read"] = f"{len(selected.broken):,} photos, the first is {selected.broken[0].path}"
-    if selected.photos.notes:
-        facts["notes"] = " ".join(f"{note}." for note in selected.photos.notes)
-    return facts
-
-
-def _origin_facts(evaluation: Evaluation, run: Run | None) -> dict[str, str]:
-    now = describe_environment()
-    config = evaluation.classifier.model.config
-    facts = {
-        "this page": shlex.join(["mge", *now["command"][1:]]),
-        "date": now["date"],
-        "commit": now["commit"] or "unknown: mge was not run out of its repository",
-        "versions": f"python {now['python']}, "
-        + ", ".join(f"{name} {version}" for name, version in now["packages"].items()),
-        "machine": f"{now['processor']}, {now['cores']} cores, {now['platform']}",
-        "model": f"{config.experts} experts, {config.backbone}, {config.size} px, gate {config.gate}, mix {config.mix}",
-    }
-    if run is not None and (run.folder / ENVIRONMENT).exists():
-        then = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
-        facts["training"] = shlex.join(["mge", *then["command"][1:]])
-        facts["trained at"] = f"{then['date']}, commit {then['commit'] or 'unknown'}"
-        facts["seed"] = str(run.config()["seed"])
-        facts["all options"] = str(run.folder / CONFIG)
-    return facts
