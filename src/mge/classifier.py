@@ -71,6 +71,10 @@ class Classifier:
             least_probability=stored.metadata.get("rejection", {}).get("threshold"),
         )  # fmt: skip
 
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """The probabilities that logits of the mixture stand for, at its temperature."""
+        return calibrated(logits, temperature=self.temperature)
+
     def prepare(self, photo: Photo) -> Prepared:
         """A photo as the network wants it.
 
@@ -157,7 +161,7 @@ class Classifier:
             output = self.model(images)
         else:
             output = self.fast.answer(images, num_waiting=num_waiting)
-        probabilities = calibrated(output.logits, temperature=self.temperature).cpu()
+        probabilities = self.probabilities(output.logits).cpu()
         return [
             self._prediction(
                 photo,

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mge.report.figures import EXPERT_COLOURS
 from mge.report.matrices import Matrix
+from mge.report.overlays import EXPERT_COLOURS
 from mge.report.shown import Shown
 
 TEMPLATE, STYLE = "report.html", "report.css"

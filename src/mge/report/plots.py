@@ -19,7 +19,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mge.report.figures import EXPERT_COLOURS
+from mge.report.overlays import EXPERT_COLOURS
 
 # Colours of which the page makes its own: that of its text, and one for what is in the background.
 TEXT, FAINT = "#010203", "#040506"

@@ -5,14 +5,12 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from mge.report.figures import EXPERT_COLOURS
+from mge.report.overlays import Box, cut_out, draw_boxes, expert_colour, fit_photo
 
 PHOTO_SIDE, VIEW_SIDE = 280, 112  # longest sides in pixels, in the page
 QUALITY = 80  # of JPEG
-
-Box = tuple[float, float, float, float]
 
 
 class ShownView(NamedTuple):
@@ -62,41 +60,13 @@ def show(
         is_doubtful: Whether the label looks wrong.
     """
     views = tuple(
-        ShownView(_as_uri(_cut_out(picture, box)), said, said == label, 100 * share, _colour(number))
+        ShownView(
+            _as_uri(cut_out(picture, box, side=VIEW_SIDE)), said, said == label, 100 * share, expert_colour(number)
+        )
         for number, (box, said, share) in enumerate(zip(boxes_xyxy, expert_labels, gate_probs, strict=True))
     )
-    marked = _as_uri(_fit(_with_boxes(picture, boxes_xyxy)))
-    return Shown(path, label, answer, percent, label_percent, marked, views, is_doubtful)
-
-
-def _with_boxes(picture: Image.Image, boxes_xyxy: Sequence[Box]) -> Image.Image:
-    """The photo with each expert's box in its colour, on white, so that it can be seen on any photo."""
-    drawn = picture.copy()
-    draw = ImageDraw.Draw(drawn)
-    thin = max(1, round(max(picture.size) / 200))
-    for number, (x1, y1, x2, y2) in enumerate(boxes_xyxy):
-        edges = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))
-        draw.rectangle(edges, outline="white", width=3 * thin)
-        draw.rectangle(edges, outline=_colour(number), width=2 * thin)
-    return drawn
-
-
-def _colour(number: int) -> str:
-    return EXPERT_COLOURS[number % len(EXPERT_COLOURS)]
-
-
-def _cut_out(picture: Image.Image, box_xyxy: Box) -> Image.Image:
-    """What a box shows, as the expert saw it: stretched to a square."""
-    x1, y1, x2, y2 = box_xyxy
-    left, top = min(max(x1, 0.0), picture.width - 1.0), min(max(y1, 0.0), picture.height - 1.0)
-    right, bottom = min(max(x2, left + 1), picture.width), min(max(y2, top + 1), picture.height)
-    return picture.resize((VIEW_SIDE, VIEW_SIDE), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
-
-
-def _fit(picture: Image.Image) -> Image.Image:
-    """The picture at the size at which it is shown; a tiny one is enlarged to be seen."""
-    scale = PHOTO_SIDE / max(picture.size)
-    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    marked = draw_boxes(fit_photo(picture, side=PHOTO_SIDE), boxes_xyxy, size=picture.size)
+    return Shown(path, label, answer, percent, label_percent, _as_uri(marked), views, is_doubtful)
 
 
 def _as_uri(picture: Image.Image) -> str:

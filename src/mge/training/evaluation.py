@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mge.classifier import Classifier
 from mge.core.calibration import calibrated
-from mge.data.batches import num_workers
 from mge.data.dataset import PhotoDataset
 from mge.data.records import Record
 from mge.storage.files import write_atomically
@@ -19,10 +18,11 @@ from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
 from mge.training.cascade import check_experts, trace_curve
 from mge.training.choices import Choices, choose, measure_chosen, store_choices
-from mge.training.measure import Answers, answer_photos, measure
+from mge.training.held_out import Selection, ask
+from mge.training.measure import Answers, measure
 from mge.training.quality import measure_experts, measure_hierarchy, measure_intervals
 from mge.training.rejection import measure_unknown
-from mge.training.selection import Selected, Selection, select, select_unknown, select_validation
+from mge.training.selection import Selected, select, select_unknown, select_validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +67,7 @@ class Examiner:
 
     def ask(self, records: Sequence[Record]) -> tuple[PhotoDataset, Answers]:
         """What the mixture says about some photos."""
-        known = self.classifier
-        dataset = PhotoDataset(records, known.class_names, side=known.side, config=known.data, train=False)
-        workers = num_workers(known.data, dataset)
-        return dataset, answer_photos(self.fabric, known.model, dataset, batch_size=self.batch_size, workers=workers)
+        return ask(self.fabric, self.classifier, tuple(records), batch_size=self.batch_size)
 
 
 def evaluate_model(

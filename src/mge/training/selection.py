@@ -4,20 +4,18 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
 from mge.classifier import Classifier
-from mge.data.broken import Broken, leave_out, list_broken
+from mge.data.broken import Broken
 from mge.data.records import PhotoSet, Record
-from mge.data.sources import NOT_ON_DISK, find_photos, read_photos
+from mge.data.sources import NOT_ON_DISK, find_photos
 from mge.errors import ConfigError, DataError
 from mge.storage.run_folder import open_run
 from mge.training.calibration import count_classes
+from mge.training.held_out import Selection, read_held_out, without_broken
 from mge.training.inspection import inspect
-
-Selection = Literal["train", "val", "test", "all"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,19 +65,10 @@ def select(
         DataError: there are no such photos, none can be read, or they have classes that the model does not know.
     """
     is_own = data is None or _is_own_data(path, data)
-    photos = read_own(path, classifier) if is_own else read_other(data or "", source_format, classifier)
+    wanted = None if is_own else data
+    photos = read_held_out(path, data=wanted, source_format=source_format, classifier=classifier)
     split = split or ("all" if not is_own and "test" in photos.held_out else "test")
-    records = photos.records if split == "all" else photos.split(split)
-    if not records:
-        raise DataError(f"{photos.name} has no photos in its {split} split; try --split train, val, test or all")
-    broken = list_broken(records, inspect(records, with_hashes=False))
-    readable = leave_out(dataclasses.replace(photos, records=records), broken).records
-    if not readable:
-        which = "" if split == "all" else f"{split} "
-        raise DataError(
-            f"none of the {len(records)} {which}photos of {photos.name} can be read; the first is {broken[0].path}, "
-            f"which {broken[0].reason}; mge check lists them all"
-        )
+    readable, broken = without_broken(photos, split=split)
     return Selected(photos, split, is_own, readable, broken)
 
 
@@ -93,7 +82,9 @@ def select_validation(path: Path, selected: Selected, *, classifier: Classifier)
         ConfigError: there are no validation photos.
     """
     has_run = (path / "config.yaml").exists()
-    photos = read_own(path, classifier) if has_run and not selected.is_own else selected.photos
+    photos = selected.photos
+    if has_run and not selected.is_own:
+        photos = read_held_out(path, data=None, source_format="auto", classifier=classifier)
     records = photos.split("val")
     if not records:
         raise ConfigError(
@@ -121,26 +112,6 @@ def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
     return readable
 
 
-def read_own(path: Path, classifier: Classifier) -> PhotoSet:
-    """The photos that a run was trained with, in the splits that it had."""
-    if not (path / "config.yaml").exists():
-        raise ConfigError(
-            f"{str(path)!r} is a model without its run; say which data to evaluate on: mge evaluate {path} DATA"
-        )
-    settings = open_run(path).config()
-    config = dataclasses.replace(
-        classifier.data, val_fraction=settings["val_fraction"], test_fraction=settings["test_fraction"]
-    )
-    photos = read_photos(settings["data"], config=config, seed=settings["seed"], format=settings["format"])
-    return _check_classes(photos, classifier)
-
-
-def read_other(data: str | Path, source_format: str, classifier: Classifier) -> PhotoSet:
-    """Photos that the model was not trained with."""
-    photos = read_photos(data, config=classifier.data, format=source_format, is_for_training=False)
-    return _check_classes(photos, classifier)
-
-
 def _is_own_data(path: Path, data: str | Path) -> bool:
     """Whether these are the data that the run was trained with."""
     if not (path / "config.yaml").exists():
@@ -150,15 +121,3 @@ def _is_own_data(path: Path, data: str | Path) -> bool:
         return True
     is_file = own not in NOT_ON_DISK and not own.startswith("hf:")
     return is_file and os.path.realpath(data) == os.path.realpath(own)
-
-
-def _check_classes(photos: PhotoSet, classifier: Classifier) -> PhotoSet:
-    """Raises DataError where the model does not know a class by its name."""
-    unknown = sorted(set(photos.class_names) - set(classifier.class_names))
-    if unknown:
-        known = ", ".join(classifier.class_names[:5])
-        raise DataError(
-            f"{photos.name} has {len(unknown)} classes that the model was not trained on, the first is {unknown[0]!r}; "
-            f"classes are matched by name, and the model knows {known}, …"
-        )
-    return photos
