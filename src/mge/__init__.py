@@ -13,6 +13,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DivergedError",
+    "ExportError",
     "Findings",
     "Interrupted",
     "MgeError",
@@ -28,6 +29,7 @@ __all__ = [
     "convert",
     "distill",
     "evaluate",
+    "export",
     "load",
     "models",
     "predict",
@@ -40,6 +42,7 @@ _HOMES = {
     "ConfigError": "mge.errors",
     "DataError": "mge.errors",
     "DivergedError": "mge.errors",
+    "ExportError": "mge.errors",
     "Findings": "mge.data.findings",
     "Interrupted": "mge.errors",
     "MgeError": "mge.errors",
@@ -55,6 +58,7 @@ _HOMES = {
     "check": "mge.tasks.check",
     "distill": "mge.tasks.distill",
     "evaluate": "mge.tasks.evaluate",
+    "export": "mge.tasks.export",
     "load": "mge.loading",
     "predict": "mge.tasks.predict",
     "train": "mge.tasks.train",
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         DivergedError,
+        ExportError,
         Interrupted,
         MgeError,
         MissingExtraError,
@@ -84,6 +89,7 @@ if TYPE_CHECKING:
     from mge.tasks.convert import convert
     from mge.tasks.distill import distill
     from mge.tasks.evaluate import evaluate
+    from mge.tasks.export import export
     from mge.tasks.predict import predict
     from mge.tasks.train import train
 
