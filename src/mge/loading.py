@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mge.errors import ConfigError
+from mge.storage.files import sha256
+from mge.storage.run_folder import find_model_folder
 
 if TYPE_CHECKING:
     from mge.classifier import Classifier
@@ -33,3 +35,16 @@ def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> 
     from mge.classifier import load_folder  # noqa: PLC0415  (imports torch)
 
     return load_folder(path, device=device, fast=fast)
+
+
+def fingerprint(path: str | Path) -> str:
+    """What tells a model from any other: the SHA-256 of what describes it, which holds that of its weights.
+
+    Raises:
+        ModelFolderError: there is no model at this path.
+    """
+    if Path(path).suffix.lower() == ".onnx":
+        return sha256(Path(path))
+    from mge.storage.model_folder import DESCRIPTION  # noqa: PLC0415  (imports torch)
+
+    return sha256(find_model_folder(path) / DESCRIPTION)
