@@ -1,8 +1,9 @@
 """Whether an exported mixture answers as the network does, and how quickly: ONNX Runtime beside eager PyTorch.
 
-`python benchmarks/export.py RUN PHOTOS` exports a trained run, and untrained mixtures of a ResNet, a ConvNeXt and a ViT,
-asks graph and network about 200 photos in batches of 1, 7 and 32, and times both in turns, one thread each. It writes
-benchmarks/results/export.json and the table in docs/results.md. With --out FILE, for a trial, it writes that file only.
+`python benchmarks/export.py [RUN PHOTOS]` exports untrained mixtures of a ResNet, a ConvNeXt and a ViT, and a trained
+run where one is given, asks graph and network about 200 photos (drawn beetles where none are given) in batches of 1, 7 and
+32, and times both in turns, one thread each. It writes benchmarks/results/export.json and the table in docs/results.md.
+With --out FILE, for a trial, it writes that file only.
 """
 
 import argparse
@@ -20,17 +21,19 @@ import torch
 from trainings import RESULTS, write_table
 
 from mge.classifier import Classifier
+from mge.data.beetles import BEETLE_CLASSES, draw_beetle
 from mge.data.sources import find_photos
 from mge.data.views import Pixels
 from mge.errors import DataError
 from mge.exporting import describe, open_mixture, write_mixture
 from mge.models.mixture import MixtureOfExperts
 from mge.parity import BATCH_SIZES, measure_parity
+from mge.prediction import Photo
 from mge.storage.environment import describe_environment
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
 
-CHECKED, ROUNDS, EXPERTS, SIZE, DETAIL = 200, 7, 3, 128, 2.0
+CHECKED, ROUNDS, EXPERTS, SIZE, DETAIL = 200, 5, 3, 128, 2.0
 UNTRAINED = ("resnet18", "convnext_atto", "vit_tiny_patch16_224")
 
 
@@ -43,12 +46,20 @@ def untrained(backbone: str, *, class_names: tuple[str, ...]) -> StoredModel:
     return StoredModel(model.config, class_names, model.state_dict(), {})
 
 
-def prepare(classifier: Classifier, files: list[str]) -> Pixels:
+def choose_photos(folder: str | None) -> list[Photo]:
+    """200 photos of a folder, evenly spread, or as many drawn beetles."""
+    if folder is None:
+        return [draw_beetle(number % len(BEETLE_CLASSES), seed=number).image for number in range(CHECKED)]
+    files = find_photos([folder])
+    return list(files[:: max(1, len(files) // CHECKED)][:CHECKED])
+
+
+def prepare(classifier: Classifier, photos: list[Photo]) -> Pixels:
     """The photos that can be read, as the network takes them."""
     prepared = []
-    for file in files:
+    for photo in photos:
         try:
-            prepared.append(classifier.prepare(file).image.numpy())
+            prepared.append(classifier.prepare(photo).image.numpy())
         except DataError:
             continue
     return np.stack(prepared)
@@ -65,10 +76,10 @@ def interleave(one: Callable[[], object], other: Callable[[], object]) -> list[t
     return [(seconds(one), seconds(other)) for _ in range(ROUNDS + 1)][1:]
 
 
-def measure(stored: StoredModel, files: list[str], folder: Path) -> dict[str, Any]:
+def measure(stored: StoredModel, photos: list[Photo], folder: Path) -> dict[str, Any]:
     """Parity and speed of one mixture, by batch size."""
     classifier = Classifier.from_stored(stored)
-    model, images = classifier.model, prepare(classifier, files)
+    model, images = classifier.model, prepare(classifier, photos)
     started = time.perf_counter()
     run = open_mixture(write_mixture(model, describe(stored), folder), threads=1)
     figures: dict[str, Any] = {"export_seconds": round(time.perf_counter() - started, 1), "batches": {}}
@@ -98,7 +109,8 @@ def write(figures: dict[str, Any]) -> None:
             rows.append(
                 [f"{name}, {size}", f"{row['num_same_top1']} of {row['num_photos']}",
                  f"{row['probability_difference']:.1e}", f"{row['box_difference_px']:.2g}", f"{row['onnx_ms']:.1f}",
-                 f"{row['eager_ms']:.1f}", f"**{row['ratio']:.2f}**", f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"]
+                 f"{row['eager_ms']:.1f}", f"**{row['ratio']:.2f}**",
+                 f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"]
             )  # fmt: skip
     write_table("export", rows)
 
@@ -106,23 +118,24 @@ def write(figures: dict[str, Any]) -> None:
 def main() -> None:
     """Exports, compares and times, and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="a trained run")
-    parser.add_argument("photos", help="folder of photos")
+    parser.add_argument("run", nargs="?", type=Path, help="a trained run")
+    parser.add_argument("photos", nargs="?", help="folder of photos")
     parser.add_argument("--out", type=Path, help="JSON file for a trial; the page is left as it is")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    files = find_photos([given.photos])
-    files = files[:: max(1, len(files) // CHECKED)][:CHECKED]
-    trained = load_model(find_model_folder(given.run))
-    mixtures = {f"{trained.config.backbone}, {trained.config.size} px, trained": trained}
-    mixtures |= {f"{name}, {SIZE} px": untrained(name, class_names=trained.class_names) for name in UNTRAINED}
+    mixtures, names = {}, BEETLE_CLASSES
+    if given.run:
+        trained = load_model(find_model_folder(given.run))
+        names = trained.class_names
+        mixtures[f"{trained.config.backbone}, {trained.config.size} px, trained"] = trained
+    mixtures |= {f"{name}, {SIZE} px": untrained(name, class_names=names) for name in UNTRAINED}
     figures: dict[str, Any] = {
-        "command": f"python benchmarks/export.py {given.run} {given.photos}",
+        "command": " ".join(["python", "benchmarks/export.py", *map(str, filter(None, (given.run, given.photos)))]),
         "environment": describe_environment(), "load_average": os.getloadavg()[1], "rounds": ROUNDS, "mixtures": {},
     }  # fmt: skip
     for name, stored in mixtures.items():
         with tempfile.TemporaryDirectory() as folder:
-            figures["mixtures"][name] = measure(stored, files, Path(folder))
+            figures["mixtures"][name] = measure(stored, choose_photos(given.photos), Path(folder))
     if given.out:
         given.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     else:

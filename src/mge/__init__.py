@@ -33,6 +33,7 @@ __all__ = [
     "load",
     "models",
     "predict",
+    "push",
     "train",
 ]
 
@@ -61,6 +62,7 @@ _HOMES = {
     "export": "mge.tasks.export",
     "load": "mge.loading",
     "predict": "mge.tasks.predict",
+    "push": "mge.tasks.push",
     "train": "mge.tasks.train",
 }
 
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
     from mge.tasks.evaluate import evaluate
     from mge.tasks.export import export
     from mge.tasks.predict import predict
+    from mge.tasks.push import push
     from mge.tasks.train import train
 
 

@@ -27,6 +27,7 @@ VERBS = {
     "evaluate": "mge.tasks.evaluate:evaluate",
     "predict": "mge.tasks.predict:predict",
     "export": "mge.tasks.export:export",
+    "push": "mge.tasks.push:push",
     "convert": "mge.tasks.convert:convert",
     "bench": "mge.tasks.bench:bench",
     "distill": "mge.tasks.distill:distill",

@@ -15,8 +15,9 @@ def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> 
     """Loads a trained classifier.
 
     Args:
-        path: A run folder (its best model is taken), a model folder, or an .onnx file that `mge export` wrote. The last
-            gives an `OnnxClassifier`, which answers in the same way without torch, and has no `model`.
+        path: A run folder (its best model is taken), a model folder, `hf:owner/name` on the Hugging Face Hub, or an
+            .onnx file that `mge export` wrote. The last gives an `OnnxClassifier`, which answers in the same way
+            without torch, and has no `model`.
         device: Where it shall run, as torch names it.
         fast: Whether it answers with a compiled graph, which is compiled with the first photos if it is not in the
             cache. None: where that is proven equal and saves time; see `FastPath`.

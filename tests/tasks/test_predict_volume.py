@@ -96,9 +96,10 @@ def test_the_same_command_goes_on_where_the_former_one_stopped(
     tiny_model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     expected: list[Prediction],
 ) -> None:  # fmt: skip
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
+    with monkeypatch.context() as patch:
         stop_after(patch, 7)
-        mge.predict(tiny_model, [str(photos)], output=tmp_path / "p.csv", batch_size=2)
+        with pytest.raises(Stopped):
+            mge.predict(tiny_model, [str(photos)], output=tmp_path / "p.csv", batch_size=2)
     assert not (tmp_path / "p.csv").exists()
     capsys.readouterr()
     rest = mge.predict(tiny_model, [str(photos)], output=tmp_path / "p.csv")
@@ -115,9 +116,10 @@ def test_what_was_begun_otherwise_is_done_anew(
     tiny_model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str], what: str,
 ) -> None:  # fmt: skip
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
+    with monkeypatch.context() as patch:
         stop_after(patch, 4)
-        mge.predict(tiny_model, [str(photos / "apple"), str(photos / "lime")], output=tmp_path / "p.csv")
+        with pytest.raises(Stopped):
+            mge.predict(tiny_model, [str(photos / "apple"), str(photos / "lime")], output=tmp_path / "p.csv")
     model = save_mixture(tmp_path / "other", build_tiny(), note="another") if what == "model" else tiny_model
     folders = [str(photos / "apple"), str(photos / ("plum" if what == "photos" else "lime"))]
     mge.predict(model, folders, output=tmp_path / "p.csv", top=2 if what == "top" else 3)

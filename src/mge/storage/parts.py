@@ -127,13 +127,15 @@ class Parts:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / f"{self.rank}.lock").open("wb")
+        except OSError as error:
+            raise StorageError(f"{self.folder} was not written: {error.strerror}; check the folder above") from error
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except OSError as error:
+            lock.close()
             raise StorageError(
                 f"another process is at work on {self.folder}; wait until it is done, or stop it, or give another file"
             ) from error
-        except OSError as error:
-            raise StorageError(f"{self.folder} was not written: {error.strerror}; check the folder above") from error
         return lock
 
     def _prepare(self, plan: dict[str, Any]) -> bool:

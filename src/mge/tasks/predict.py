@@ -37,7 +37,7 @@ def predict(
     by torchrun its processes share the photos.
 
     Args:
-        run: A run folder, a model folder, or an .onnx file of `mge export`.
+        run: A run folder, a model folder, an .onnx file of `mge export`, or hf:owner/name on the Hugging Face Hub.
         photos: Files, folders (with everything below them), patterns such as `shelf/*.jpg`, manifests with a column
             `path` (.csv, .tsv, .jsonl), Parquet files with a column of photos, and tar archives.
         top: How many of the likeliest classes are shown.
