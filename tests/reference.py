@@ -250,6 +250,28 @@ def _pixels(box: Sequence[int]) -> set[tuple[int, int]]:
     return {(x, y) for x in range(box[0], box[2]) for y in range(box[1], box[3])}
 
 
+def connected_parts(mask: NDArray[np.bool_]) -> list[set[tuple[int, int]]]:
+    """The parts of a mask whose pixels touch, at least at a corner: a flood fill."""
+    left = {(x, y) for y, x in zip(*mask.nonzero(), strict=True)}
+    parts = []
+    while left:
+        part, border = set(), [left.pop()]
+        while border:
+            x, y = border.pop()
+            part.add((x, y))
+            near = {(x + dx, y + dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)} & left
+            left -= near
+            border += near
+        parts.append(part)
+    return parts
+
+
+def box_around(pixels: set[tuple[int, int]]) -> list[int]:
+    """The smallest box with all pixels in it, end-exclusive."""
+    columns, rows = [x for x, _ in pixels], [y for _, y in pixels]
+    return [min(columns), min(rows), max(columns) + 1, max(rows) + 1]
+
+
 def max_box_accuracy(ious: Array, *, iou_threshold: float) -> float:
     best = 0.0
     for row in ious:

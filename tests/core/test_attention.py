@@ -9,6 +9,8 @@ from mge.core.attention import (
     attention_boxes,
     attention_map,
     channel_weights,
+    class_evidence,
+    enlarge,
     expected_weights,
     scale_to_unit,
     spread_boxes,
@@ -71,6 +73,34 @@ def test_an_attention_map_equals_an_autograd_grad_cam(shape: tuple[int, int, int
     weights = channel_weights(head.weight, labels, num_cells=shape[2] * shape[3], positive=positive)
     expected = reference.grad_cam(features, head, labels.tolist(), positive=positive)
     np.testing.assert_allclose(attention_map(features, weights).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_evidence_of_all_cells_is_the_logit_less_its_bias() -> None:
+    head, features = nn.Linear(6, 5), torch.randn(4, 6, 3, 2)
+    labels = torch.tensor([0, 4, 2, 2])
+    evidence = class_evidence(features, head.weight, labels)
+    logits = head(features.mean((2, 3))).gather(1, labels.unsqueeze(1)).squeeze(1)
+    torch.testing.assert_close(evidence.sum((1, 2)), logits - head.bias[labels])
+
+
+def test_evidence_by_hand() -> None:
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, 1.0]]]])
+    classifier = torch.tensor([[0.0, 0.0], [2.0, -1.0]])
+    assert class_evidence(features, classifier, torch.tensor([1])).tolist() == [[[-0.5, 1.5]]]
+
+
+def test_an_enlarged_map_is_that_of_the_naive_loop() -> None:
+    maps = torch.rand(2, 3, 3)
+    for cells, large in zip(maps, enlarge(maps, side=12), strict=True):
+        expected = reference.enlarge(cells.double().numpy(), size=(12, 12))
+        np.testing.assert_allclose(large, expected, atol=1e-6)
+
+
+def test_an_enlarged_map_lies_where_its_cells_looked() -> None:
+    maps = torch.rand(2, 4, 4)
+    plain, moved = enlarge(maps, side=32), enlarge(maps, side=32, offset=5.0)
+    torch.testing.assert_close(moved[:, 5:, 5:], plain[:, :-5, :-5])
+    torch.testing.assert_close(moved[:, :, :5], moved[:, :, :1].expand(-1, -1, 5))  # what lies beyond goes on
 
 
 def test_an_attention_map_is_float32_and_the_same_under_autocast() -> None:

@@ -135,7 +135,7 @@ def test_a_model_without_photos_is_checked_on_drawn_ones(
     mge.export(tiny_model, out=tmp_path / "out")
     assert np.shape(seen[0]) == (32, 3, 128, 128)
     said = capsys.readouterr().err
-    assert "photos are not to be had" in said
+    assert "a model without its run does not know its photos" in said
     assert "32 drawn beetles (photos of yours say more: --photos FOLDER)" in said
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from mge.core.zoom import Geometry
+from mge.core.zoom import Geometry, zoom
 
 
 def channel_weights(
@@ -65,10 +65,47 @@ def attention_map(features: Float[Tensor, "B D h w"], weights: Float[Tensor, "B 
 
     Source: Grad-CAM (Selvaraju et al., ICCV 2017, equation 2).
     """
+    return _weighted_sum(features, weights).relu()
+
+
+def class_evidence(
+    features: Float[Tensor, "B D h w"], classifier: Float[Tensor, "C D"], labels: Int[Tensor, " B"]
+) -> Float[Tensor, "B h w"]:
+    """What each cell adds to the logit of one class a photo: its class activation map with its signs.
+
+    All cells together are the logit of the large-part head, less its bias; so the difference of the maps of two classes
+    is, cell by cell, what speaks for the one and not for the other.
+
+    Args:
+        features: Feature map of the last stage.
+        classifier: Weight of the linear layer behind the mean pool.
+        labels: The class that each photo's map is made for.
+
+    Source: CAM (Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016).
+    """
+    num_cells = features.shape[2] * features.shape[3]
+    return _weighted_sum(features, channel_weights(classifier, labels, num_cells=num_cells))
+
+
+def _weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         cells = features.float().flatten(2)
         summed = torch.bmm(weights.float().unsqueeze(1), cells).squeeze(1)
-        return summed.relu().view(features.shape[0], *features.shape[2:])
+        return summed.view(features.shape[0], *features.shape[2:])
+
+
+def enlarge(maps: Float[Tensor, "B h w"], *, side: int, offset: float = 0.0) -> Float[Tensor, "B side side"]:
+    """Each map laid over its view: enlarged, and moved to where its cells looked.
+
+    Args:
+        maps: One value a cell.
+        side: Side of the result in pixels.
+        offset: How many of these pixels right of and below its place in the map what a cell sees lies.
+    """
+    height, width = maps.shape[1:]
+    x, y = offset * width / side, offset * height / side
+    window = torch.tensor([[-x, -y, width - x, height - y]], device=maps.device)
+    return zoom(maps.unsqueeze(1), window.expand(len(maps), 4), size=(side, side)).squeeze(1)
 
 
 def scale_to_unit(maps: Float[Tensor, "B h w"]) -> Float[Tensor, "B h w"]:

@@ -21,9 +21,9 @@ graphs = {file.stem: onnxruntime.InferenceSession(str(file)) for file in HERE.gl
 
 
 def ask(graph: str, known: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
-    """What a graph says, given what it asks for by name."""
+    """What a graph says, given what it asks for by name: `images`, or `former_` and the name of a former answer."""
     session = graphs[graph]
-    wanted = {value.name: known[value.name] for value in session.get_inputs()}
+    wanted = {value.name: known[value.name.removeprefix("former_")] for value in session.get_inputs()}
     return dict(zip([output.name for output in session.get_outputs()], session.run(None, wanted), strict=True))
 
 

@@ -1,6 +1,6 @@
 """The mixture as a cascade of graphs: one an expert, and one for the gate, so that later experts can be left out.
 
-What one graph gives another takes by the same name: `boxes_xyxy` is what an expert saw, in pixels of the pictures,
+What one graph gives the next takes as `former_…`: `boxes_xyxy` is what an expert saw, in pixels of the pictures,
 `found_xyxy` what it found, in pixels of its view, and `view` its view, where views are cut out of views.
 """
 
@@ -23,6 +23,7 @@ SAID = (
     "attention",
     "boxes_xyxy",
 )  # fields of MixtureOutput, one expert's
+FORMER = "former_"  # begins the name of what a graph takes from the one before it; ONNX wants no name twice
 STATE = {
     "found_xyxy": "(B, 4) what it found, in pixels of its view",
     "large_features": "(B, D) what a shared gate reads",
@@ -54,17 +55,19 @@ def cascade_parts(model: MixtureOfExperts) -> dict[str, Part]:
     images = example_pictures(frozen)
     with torch.no_grad():
         look = next(frozen.look(frozen.normalise(images)))
-    examples = {"images": images, "boxes_xyxy": look.boxes_xyxy.contiguous(), "found_xyxy": look.next_boxes_xyxy}
-    examples |= {"view": look.view} if frozen.config.zoom_from == "previous" else {}
+    examples = {"images": images, FORMER + "boxes_xyxy": look.boxes_xyxy.contiguous()}
+    examples[FORMER + "found_xyxy"] = look.next_boxes_xyxy
+    if frozen.config.zoom_from == "previous":
+        examples[FORMER + "view"] = look.view
     said = {name: OUTPUTS[name].replace("(B, E, ", "(B, ") for name in SAID}
-    kept = {name: STATE[name] for name in ("found_xyxy", *(["view"] if "view" in examples else []))}
+    kept = {name: STATE[name] for name in ("found_xyxy", "view") if FORMER + name in examples}
     first = {**said, **kept, "large_features": STATE["large_features"]}
     parts = {"expert_0": Part(FirstExpert(frozen), {"images": images}, first)}
     for number in range(1, frozen.active_experts):
         parts[f"expert_{number}"] = Part(LaterExpert(frozen, number), examples, {**said, **kept})
     is_own = frozen.gate is not None and frozen.gate.backbone is not None
-    gate_reads = {"images": images} if is_own else {"large_features": look.output.large_features}
-    gate = Part(GateAlone(frozen), gate_reads, {"gate_probs": OUTPUTS["gate_probs"]})
+    features = {FORMER + "large_features": look.output.large_features}
+    gate = Part(GateAlone(frozen), {"images": images} if is_own else features, {"gate_probs": OUTPUTS["gate_probs"]})
     return {**parts, "gate": gate}
 
 

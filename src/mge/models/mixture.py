@@ -150,8 +150,10 @@ class MixtureOfExperts(nn.Module):
         Returns:
             Every expert's answers and maps, the gate, and the mixture. No field is left out in training.
         """
-        pictures = self.normalise(images)
-        looks = list(self.look(pictures, labels))
+        return self.combine(list(self.look(self.normalise(images), labels)))
+
+    def combine(self, looks: Sequence[Look]) -> MixtureOutput:
+        """The mixture's answer out of the turns of its active experts."""
         joint_logits = torch.stack([look.output.joint_logits for look in looks], dim=1)
         gate_probs = self.weigh(looks[0].view, looks[0].output.large_features)
         return MixtureOutput(

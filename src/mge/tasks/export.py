@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from mge.config import check_choice
-from mge.errors import ConfigError, DataError, ModelFolderError, StorageError
+from mge.errors import ConfigError, DataError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -123,8 +122,10 @@ def _choose_photos(run: str | Path, photos: str | Path | None, classifier: Class
         images = _prepare(content, classifier)
         if images is not None:
             return images, f"photos of {name}"
-    except (ModelFolderError, DataError) as error:  # a model without its run, or a run without its photos
-        _say(f"Note: the model's own photos are not to be had: {error}")
+    except ConfigError:
+        _say("Note: a model without its run does not know its photos")
+    except DataError as error:
+        _say(f"Note: the run's photos are not to be had: {error}")
     from mge.data.beetles import BEETLE_CLASSES, draw_beetle  # noqa: PLC0415
 
     drawn = [draw_beetle(number % len(BEETLE_CLASSES), seed=number).image for number in range(NUM_CHECKED)]
@@ -137,16 +138,12 @@ def _own_photos(run: Path, classifier: Classifier) -> tuple[str, list[Photo]]:
     """The name of the run's data, and some of its test photos.
 
     Raises:
-        ModelFolderError: the model has no run.
+        ConfigError: the model has no run.
         DataError: its data are not there any more.
     """
-    from mge.data.sources import read_photos  # noqa: PLC0415
-    from mge.storage.run_folder import open_run  # noqa: PLC0415
+    from mge.training.held_out import read_held_out  # noqa: PLC0415
 
-    settings = open_run(run).config()
-    fractions = {name: settings[name] for name in ("val_fraction", "test_fraction")}
-    config = dataclasses.replace(classifier.data, **fractions)
-    found = read_photos(settings["data"], config=config, seed=settings["seed"], format=settings["format"])
+    found = read_held_out(run, data=None, source_format="auto", classifier=classifier)
     records = found.split("test") or found.split("val") or found.records
     return found.name, [record.content for record in _spread(records)]
 
