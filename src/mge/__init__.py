@@ -13,6 +13,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DivergedError",
+    "ExportError",
     "Findings",
     "Interrupted",
     "MgeError",
@@ -30,10 +31,12 @@ __all__ = [
     "distill",
     "evaluate",
     "explain",
+    "export",
     "load",
     "localise",
     "models",
     "predict",
+    "push",
     "train",
 ]
 
@@ -43,6 +46,7 @@ _HOMES = {
     "ConfigError": "mge.errors",
     "DataError": "mge.errors",
     "DivergedError": "mge.errors",
+    "ExportError": "mge.errors",
     "Findings": "mge.data.findings",
     "Interrupted": "mge.errors",
     "MgeError": "mge.errors",
@@ -59,28 +63,32 @@ _HOMES = {
     "check": "mge.tasks.check",
     "distill": "mge.tasks.distill",
     "evaluate": "mge.tasks.evaluate",
+    "export": "mge.tasks.export",
+    "load": "mge.loading",
     "explain": "mge.tasks.explain",
-    "load": "mge.classifier",
     "localise": "mge.tasks.localise",
     "predict": "mge.tasks.predict",
+    "push": "mge.tasks.push",
     "train": "mge.tasks.train",
 }
 
 if TYPE_CHECKING:
     from mge import models
-    from mge.classifier import Classifier, load
+    from mge.classifier import Classifier
     from mge.core.outputs import MixtureOutput
     from mge.data.findings import Findings
     from mge.errors import (
         ConfigError,
         DataError,
         DivergedError,
+        ExportError,
         Interrupted,
         MgeError,
         MissingExtraError,
         ModelFolderError,
         StorageError,
     )
+    from mge.loading import load
     from mge.models.mixture import MixtureOfExperts
     from mge.prediction import Prediction
     from mge.storage.run_folder import Run
@@ -91,8 +99,10 @@ if TYPE_CHECKING:
     from mge.tasks.distill import distill
     from mge.tasks.evaluate import evaluate
     from mge.tasks.explain import explain
+    from mge.tasks.export import export
     from mge.tasks.localise import localise
     from mge.tasks.predict import predict
+    from mge.tasks.push import push
     from mge.tasks.train import train
 
 

@@ -26,6 +26,8 @@ VERBS = {
     "train": "mge.tasks.train:train",
     "evaluate": "mge.tasks.evaluate:evaluate",
     "predict": "mge.tasks.predict:predict",
+    "export": "mge.tasks.export:export",
+    "push": "mge.tasks.push:push",
     "explain": "mge.tasks.explain:explain",
     "localise": "mge.tasks.localise:localise",
     "compare": "mge.tasks.compare:compare",

@@ -23,7 +23,7 @@ from mge.core.attention import (
 )
 from mge.core.losses import mix_experts
 from mge.core.outputs import ExpertOutput, MixtureOutput
-from mge.core.zoom import compose_boxes, whole_boxes, zoom
+from mge.core.zoom import Sampling, compose_boxes, whole_boxes, zoom
 from mge.errors import ConfigError
 from mge.models.backbone import Backbone
 from mge.models.expert import Expert
@@ -108,6 +108,7 @@ class MixtureOfExperts(nn.Module):
         self.num_classes = num_classes
         self.view_size = size
         self.active_experts = num_experts  # the progressive schedule starts with one
+        self.sampling: Sampling = "grid"  # of the zooms; an exported graph has another
         part_kind = part_head if part_head != "auto" else "dense" if num_classes <= DENSE_UP_TO else "classwise"
 
         def build_backbone() -> Backbone:
@@ -195,13 +196,13 @@ class MixtureOfExperts(nn.Module):
             experts: The experts as wrapped for several devices. None: the mixture's own.
         """
         boxes = whole_boxes(pictures)
-        view = self._first_view(pictures, boxes)
+        view = self.first_view(pictures, boxes)
         found: Tensor | None = None
         for expert in list(experts or self.experts)[: self.active_experts]:
             if found is not None:
-                view, boxes = self._next_view(pictures, view, boxes, found)
+                view, boxes = self.next_view(pictures, view, boxes, found)
             output = expert(view)
-            found, attention = self._attend(expert, output, labels, size=(view.shape[2], view.shape[3]))
+            found, attention = self.attend(expert, output, labels, size=(view.shape[2], view.shape[3]))
             staying = yield Look(view, output, attention, boxes, found)
             del output
             if staying is not None:
@@ -225,7 +226,7 @@ class MixtureOfExperts(nn.Module):
         return logits[:, : self.active_experts].float().softmax(1)
 
     @torch.no_grad()
-    def _attend(
+    def attend(
         self, expert: nn.Module, output: ExpertOutput, labels: Tensor | None, *, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """The box that an expert found in its view, and its map scaled to [0, 1]."""
@@ -249,23 +250,25 @@ class MixtureOfExperts(nn.Module):
         return boxes, scale_to_unit(maps)
 
     @torch.no_grad()
-    def _first_view(self, pictures: Tensor, boxes: Tensor) -> Tensor:
+    def first_view(self, pictures: Tensor, boxes: Tensor) -> Tensor:
         """The whole picture at the size of a view."""
         size = self._size_of_view(pictures)
         supersample = _reduction(pictures, size)
         if (size[0] * supersample, size[1] * supersample) == tuple(pictures.shape[2:]):
             return pictures if supersample == 1 else functional.avg_pool2d(pictures, supersample)
-        return zoom(pictures, boxes, size=size, supersample=supersample)
+        return zoom(pictures, boxes, size=size, supersample=supersample, sampling=self.sampling)
 
     @torch.no_grad()
-    def _next_view(self, pictures: Tensor, view: Tensor, boxes: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
+    def next_view(self, pictures: Tensor, view: Tensor, boxes: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
         """The view of what the former expert found, and its box in pixels of the pictures."""
         size = (view.shape[2], view.shape[3])
         composed = compose_boxes(boxes, found, size=size)
-        if self.config.zoom_from == "previous":
-            return zoom(view, found, size=size, geometry=self.config.geometry), composed
-        supersample = _reduction(pictures, size)
-        return zoom(pictures, composed, size=size, geometry=self.config.geometry, supersample=supersample), composed
+        source, boxes = (view, found) if self.config.zoom_from == "previous" else (pictures, composed)
+        supersample = 1 if source is view else _reduction(pictures, size)
+        seen = zoom(
+            source, boxes, size=size, geometry=self.config.geometry, supersample=supersample, sampling=self.sampling
+        )
+        return seen, composed
 
     def _size_of_view(self, pictures: Tensor) -> tuple[int, int]:
         if self.view_size is not None:
