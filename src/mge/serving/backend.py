@@ -1,0 +1,41 @@
+"""What the server asks of whatever runs the mixture: an ONNX file or a network of PyTorch."""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mge.prediction import Photo, Prediction
+
+P = TypeVar("P")
+
+
+class Answer(Protocol):
+    """What a mixture says about one photo, and where its experts looked."""
+
+    @property
+    def prediction(self) -> Prediction:
+        """Classes, boxes, gate."""
+
+    @property
+    def attention(self) -> npt.NDArray[np.float32]:
+        """Each expert's attention on its view, (E, h, w), from 0 to 1."""
+
+
+class Backend(Protocol[P]):
+    """A mixture that is ready to answer. `prepare` is called from several threads at a time, `answer` from one."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Names of the classes."""
+
+    @property
+    def side(self) -> int:
+        """Side in pixels of what a photo is prepared to."""
+
+    def prepare(self, photo: Photo) -> P:
+        """A photo as the mixture wants it; DataError for one that cannot be read."""
+
+    def answer(self, prepared: list[P]) -> Sequence[Answer]:
+        """One answer a photo, in their order."""
