@@ -59,4 +59,4 @@ class Refusal(Exception):
 
     def __init__(self, status: int, reason: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(reason)
-        self.status, self.reason, self.headers = status, reason, headers or {}
+        self.status, self.reason, self.headers = status, reason, dict(headers or {})

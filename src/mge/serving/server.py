@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -38,6 +39,9 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """While it is open, signals stop the server; uvicorn's own would kill the process with them afterwards."""
+        if threading.current_thread() is not threading.main_thread():  # Python takes signals nowhere else
+            yield
+            return
         former = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
         try:
             yield
@@ -61,20 +65,29 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.socket(family, kind)
+    except (OSError, OverflowError) as error:
+        raise _cannot_listen(host, port, error) from error
+    try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"host {host!r}, port {port} cannot be listened to: {reason}; give another --port") from error
+        opened.listen(MAX_CONNECTIONS)
+    except OSError as error:
+        opened.close()
+        raise _cannot_listen(host, port, error) from error
     return opened
+
+
+def _cannot_listen(host: str, port: int, error: Exception) -> ConfigError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return ConfigError(f"host {host!r}, port {port} cannot be listened to: {reason}; give another --host or --port")
 
 
 # Of libraries that would write a line for each odd request, only what is broken is heard.
 QUIET = ("python_multipart", "uvicorn", "asyncio")
 
 
-def run_app(app: FastAPI, opened: socket.socket, *, limits: Limits, on_start: Callable[[], None]) -> None:
-    """Serves until a signal stops it."""
+def build_server(app: FastAPI, *, limits: Limits, on_start: Callable[[], None] = lambda: None) -> Server:
+    """A server for an application; `run(sockets=[...])` serves until a signal, or `should_exit`, stops it."""
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
     config = uvicorn.Config(
@@ -83,4 +96,4 @@ def run_app(app: FastAPI, opened: socket.socket, *, limits: Limits, on_start: Ca
         limit_concurrency=MAX_CONNECTIONS, backlog=MAX_CONNECTIONS,
         timeout_graceful_shutdown=int(limits.body_seconds + limits.deadline) + 1,
     )  # fmt: skip
-    Server(config, on_start=on_start).run(sockets=[opened])
+    return Server(config, on_start=on_start)
