@@ -27,3 +27,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("MGE_CACHE", str(cache))
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield cache
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model folder of an untrained mixture of two experts."""
+    from tests.exports import save_tiny  # not above: jaxtyping's hook comes before the first import of mge
+
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same mixture as an .onnx file, with preprocessing.json beside it; for tests marked `compiled`."""
+    from tests.exports import export_folder
+
+    return export_folder(tiny_model, tmp_path_factory.mktemp("exported"))

@@ -55,14 +55,14 @@ _HOMES = {
     "check": "mge.tasks.check",
     "distill": "mge.tasks.distill",
     "evaluate": "mge.tasks.evaluate",
-    "load": "mge.classifier",
+    "load": "mge.loading",
     "predict": "mge.tasks.predict",
     "train": "mge.tasks.train",
 }
 
 if TYPE_CHECKING:
     from mge import models
-    from mge.classifier import Classifier, load
+    from mge.classifier import Classifier
     from mge.core.outputs import MixtureOutput
     from mge.data.findings import Findings
     from mge.errors import (
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         ModelFolderError,
         StorageError,
     )
+    from mge.loading import load
     from mge.models.mixture import MixtureOfExperts
     from mge.prediction import Prediction
     from mge.storage.run_folder import Run

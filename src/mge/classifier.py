@@ -1,8 +1,6 @@
 """A trained mixture that answers questions about photos."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from operator import length_hint
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -10,13 +8,14 @@ import torch
 
 from mge.config import DataConfig
 from mge.data.photo import open_photo
-from mge.data.transforms import CropGeometry, eval_view
+from mge.data.transforms import eval_view
+from mge.data.views import CropGeometry
 from mge.errors import ConfigError, DataError, ModelFolderError
 from mge.fast_path import FastPath
 from mge.models.cascade import run_cascade
 from mge.models.fast import Arithmetic, multiplies_bfloat16, side_of
 from mge.models.mixture import MixtureOfExperts
-from mge.prediction import Photo, Prediction
+from mge.prediction import Photo, Prediction, in_batches, name_of
 from mge.storage.compiled_cache import compiled_path
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
@@ -110,24 +109,14 @@ class Classifier:
             For each photo, in order, its prediction, or the reason why it cannot be read.
         """
         thresholds = self._need_thresholds() if cascade else None
-        remaining = iter(photos)
-        while batch := list(islice(remaining, batch_size)):
-            prepared = [self._try_to_prepare(photo) for photo in batch]
-            readable = [
-                (photo, item) for photo, item in zip(batch, prepared, strict=True) if isinstance(item, Prepared)
-            ]
-            num_waiting = length_hint(remaining)
-            predicted = iter(
-                self._predict_batch(readable, num_waiting=num_waiting, thresholds=thresholds) if readable else ()
-            )
-            for item in prepared:
-                yield item if isinstance(item, DataError) else next(predicted)
-
-    def _try_to_prepare(self, photo: Photo) -> Prepared | DataError:
-        try:
-            return self.prepare(photo)
-        except DataError as error:
-            return error
+        yield from in_batches(
+            photos,
+            batch_size=batch_size,
+            prepare=self.prepare,
+            answer=lambda readable, num_waiting: self._predict_batch(
+                readable, num_waiting=num_waiting, thresholds=thresholds
+            ),
+        )
 
     def _need_thresholds(self) -> tuple[float, ...]:
         if self.thresholds is None:
@@ -139,7 +128,7 @@ class Classifier:
 
     @torch.inference_mode()
     def _predict_batch(
-        self, photos: list[tuple[Photo, Prepared]], *, num_waiting: int, thresholds: tuple[float, ...] | None
+        self, photos: Sequence[tuple[Photo, Prepared]], *, num_waiting: int, thresholds: tuple[float, ...] | None
     ) -> list[Prediction]:
         device = next(self.model.parameters()).device
         images = torch.stack([prepared.image for _, prepared in photos]).to(device)
@@ -169,7 +158,7 @@ class Classifier:
     ) -> Prediction:  # fmt: skip
         best = int(probabilities.argmax())
         return Prediction(
-            path=str(photo) if isinstance(photo, str | Path) else "",
+            path=name_of(photo),
             label=self.class_names[best],
             probability=float(probabilities[best]),
             probabilities=tuple(probabilities.tolist()),
@@ -180,8 +169,8 @@ class Classifier:
         )
 
 
-def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:
-    """Loads a trained classifier.
+def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:
+    """Loads the classifier of a folder.
 
     Args:
         path: A run folder (its best model is taken) or a model folder.

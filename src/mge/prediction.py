@@ -1,11 +1,19 @@
 """What is said about one photo, by whatever runs the mixture. Imports no torch."""
 
 import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from operator import length_hint
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
-Photo = str | Path | bytes | Image.Image
+from mge.data.photo import NamedPhoto
+from mge.errors import DataError
+
+Photo = str | Path | bytes | Image.Image | NamedPhoto
+Prepared = TypeVar("Prepared")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,3 +51,45 @@ class Prediction:
         """The k likeliest classes with their probabilities, likeliest first."""
         ranked = sorted(zip(self.class_names, self.probabilities, strict=True), key=lambda pair: -pair[1])
         return ranked[:k]
+
+
+def name_of(photo: Photo) -> str:
+    """What a prediction calls a photo: its path, or the name that it has in a larger file."""
+    if isinstance(photo, NamedPhoto):
+        return photo.name
+    return str(photo) if isinstance(photo, str | Path) else ""
+
+
+def in_batches(
+    photos: Iterable[Photo],
+    *,
+    batch_size: int,
+    prepare: Callable[[Photo], Prepared],
+    answer: Callable[[Sequence[tuple[Photo, Prepared]], int], Sequence[Prediction]],
+) -> Iterator[Prediction | DataError]:
+    """Classifies photos one batch after the other.
+
+    Args:
+        photos: The photos.
+        batch_size: How many at a time.
+        prepare: Makes of a photo what `answer` takes, or raises DataError.
+        answer: Classifies a batch; it is told how many photos are still to come, as far as is known.
+
+    Yields:
+        For each photo, in order, its prediction, or the reason why it cannot be read.
+    """
+
+    def try_to_prepare(photo: Photo) -> Prepared | DataError:
+        try:
+            return prepare(photo)
+        except DataError as error:
+            return error
+
+    remaining = iter(photos)
+    while batch := list(islice(remaining, batch_size)):
+        prepared = [try_to_prepare(photo) for photo in batch]
+        pairs = zip(batch, prepared, strict=True)
+        readable = [(photo, item) for photo, item in pairs if not isinstance(item, DataError)]
+        predicted = iter(answer(readable, length_hint(remaining)) if readable else ())
+        for item in prepared:
+            yield item if isinstance(item, DataError) else next(predicted)

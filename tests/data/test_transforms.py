@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from mge.config import PRESETS, DataConfig
-from mge.data.transforms import eval_view, resize, resize_quickly, to_tensor, train_view
+from mge.data.transforms import eval_view, resize_quickly, to_tensor, train_view
+from mge.data.views import resize
 
 
 def make_photo(width: int, height: int) -> Image.Image:

@@ -12,16 +12,8 @@ from mge.config import DataConfig
 from mge.data.machine import free_memory
 from mge.data.photo import open_photo
 from mge.data.records import Record
-from mge.data.transforms import (
-    CropGeometry,
-    centre_crop,
-    crop_geometry,
-    resize,
-    resize_quickly,
-    shorter_side,
-    to_tensor,
-    train_view,
-)
+from mge.data.transforms import centre_crop, resize_quickly, to_tensor, train_view
+from mge.data.views import CropGeometry, crop_geometry, resize, shorter_side
 from mge.errors import DataError
 
 DRAFT_RESERVE = 2  # how many times larger than needed a JPEG is decoded at least, where not every pixel is wanted

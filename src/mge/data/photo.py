@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -41,13 +41,20 @@ DAMAGE = (
 )  # fmt: skip
 
 
+class NamedPhoto(NamedTuple):
+    """A photo that is no file of its own: a row of a table, or a member of an archive."""
+
+    name: str  # what people find it by
+    read: Callable[[], bytes]  # gives the content of its file; raises DataError where it cannot
+
+
 def open_photo(
-    photo: str | Path | bytes | Image.Image, *, name: str = "", at_least_px: int | None = None
+    photo: str | Path | bytes | Image.Image | NamedPhoto, *, name: str = "", at_least_px: int | None = None
 ) -> Image.Image:
     """A photo as it is shown: upright, RGB, transparency on white, the first frame of several.
 
     Args:
-        photo: A file, the content of one, or a picture that Pillow has opened.
+        photo: A file, the content of one, a picture that Pillow has opened, or a photo in a larger file.
         name: What an error calls it. By default the file's path.
         at_least_px: Shorter side in pixels that is enough. A JPEG of twice, four or eight times that is decoded at a
             fraction of its size, which is quicker. None: every pixel.
@@ -55,6 +62,8 @@ def open_photo(
     Raises:
         DataError: it cannot be read whole, or is larger or thinner than any photo.
     """
+    if isinstance(photo, NamedPhoto):
+        return open_photo(photo.read(), name=name or photo.name, at_least_px=at_least_px)
     name = name or (str(photo) if isinstance(photo, str | Path) else "the uploaded photo")
     if isinstance(photo, Image.Image):
         return _as_shown(photo, name=name, at_least_px=at_least_px)

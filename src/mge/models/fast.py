@@ -69,14 +69,15 @@ class _InBfloat16(nn.Module):
         return FeatureMaps(found.part, found.large.float()) if isinstance(found, FeatureMaps) else found.float()
 
 
-class _AsTuple(nn.Module):
-    """A mixture that returns a plain tuple: a compiled file knows no NamedTuple of ours."""
+class AsTuple(nn.Module):
+    """A mixture that returns a plain tuple: a compiled or exported file knows no NamedTuple of ours."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The fields of the mixture's output, in their order."""
         return tuple(self.model(images))
 
 
@@ -103,7 +104,7 @@ def compile_mixture(model: MixtureOfExperts, file: Path, *, arithmetic: Arithmet
     with torch.inference_mode(False):  # tensors made in that mode, where predictions come from, cannot be exported
         pictures = torch.zeros(COMPILED_FOR, 3, side, side, dtype=torch.uint8, device=next(model.parameters()).device)
         quick = in_bfloat16(model) if arithmetic == "bfloat16" else copy.deepcopy(model)
-        compile_network(_AsTuple(quick), pictures, file)
+        compile_network(AsTuple(quick), pictures, file)
 
 
 def compile_network(network: nn.Module, images: Tensor, file: Path) -> None:
@@ -122,11 +123,11 @@ def compile_network(network: nn.Module, images: Tensor, file: Path) -> None:
     batch = ({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},)
     _check_compiler()
     try:
-        with torch.no_grad(), _quiet(), file.open("w+b") as out:
+        with torch.no_grad(), quiet(), file.open("w+b") as out:
             graph = torch.export.export(network, (images,), dynamic_shapes=batch)
             torch._inductor.aoti_compile_and_package(graph, package_path=out, inductor_configs={"freezing": True})
     except RuntimeError as error:  # torch's own errors of tracing and compiling are all children of it
-        raise ConfigError(f"the network cannot be compiled here: {_first_line(error)}; use --no-fast") from error
+        raise ConfigError(f"the network cannot be compiled here: {first_line(error)}; use --no-fast") from error
 
 
 def load_compiled(file: Path, *, side: int) -> Answer:
@@ -142,11 +143,11 @@ def load_compiled(file: Path, *, side: int) -> Answer:
         ConfigError: the file cannot be loaded.
     """
     try:
-        with _quiet():
+        with quiet():
             graph = torch._inductor.aoti_load_package(str(file))
     except RuntimeError as error:
         raise ConfigError(
-            f"compiled graph {file} cannot be loaded: {_first_line(error)}; delete it, and try again"
+            f"compiled graph {file} cannot be loaded: {first_line(error)}; delete it, and try again"
         ) from error
 
     def answer(images: Shaped[Tensor, "B 3 H W"]) -> MixtureOutput:
@@ -235,12 +236,13 @@ def _check_compiler() -> None:
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what an error says."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps torch's remarks about its own compiling away from the user: whatever stops it raises."""
     former = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -59,8 +59,8 @@ def predict(
         ConfigError: an option has a value that it cannot take, or the model has no thresholds for a cascade.
         DataError: there is no such photo. A photo that cannot be read is reported, and the others are classified.
     """
-    from mge.classifier import load  # noqa: PLC0415
     from mge.data.sources import find_photos  # noqa: PLC0415
+    from mge.loading import load  # noqa: PLC0415
 
     if cascade and fast:
         raise ConfigError("cascade and fast are both set; a compiled graph runs all experts: leave out one of them")

@@ -1,0 +1,113 @@
+"""What `mge export` writes: the whole mixture as one graph, with what another program has to know beside it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from mge.data.views import Pixels
+from mge.errors import MissingExtraError
+from mge.models.export import OUTPUTS, to_graph, to_onnx, write_openvino, write_torch_export
+from mge.models.fast import quiet, side_of
+from mge.models.mixture import MixtureOfExperts
+from mge.onnx_classifier import Array, open_session
+from mge.storage.exported import INPUT, KEY, Description, as_metadata, seal
+from mge.storage.model_folder import StoredModel
+
+Format = Literal["onnx", "torch-export", "openvino"]
+FILES: dict[Format, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "openvino": "model.xml"}
+DESCRIPTION = "preprocessing.json"
+
+Run = Callable[[Pixels], dict[str, Array]]
+
+
+def describe(stored: StoredModel, *, graph: str = "mixture", outputs: dict[str, str] | None = None) -> Description:
+    """What a graph of a stored model says about itself."""
+    side = round(stored.config.size * stored.config.detail)
+    return Description(graph, stored.config, stored.class_names, side, outputs or OUTPUTS, stored.metadata)
+
+
+def write_mixture(
+    model: MixtureOfExperts,
+    description: Description,
+    folder: Path,
+    *,
+    format: Format = "onnx",  # noqa: A002
+) -> Path:
+    """Writes the whole mixture as one graph, and `preprocessing.json` beside it.
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        description: From `describe`.
+        folder: Where the files go; it exists.
+        format: Which runtime reads it.
+
+    Returns:
+        The graph's file.
+
+    Raises:
+        ConfigError: the network cannot be exported.
+        MissingExtraError: what the format is written with is not installed.
+    """
+    assert side_of(model) == description.side
+    graph = to_graph(model, temperature=description.temperature)
+    file = folder / FILES[format]
+    if format == "torch-export":
+        write_torch_export(graph, file)
+    else:
+        content = to_onnx(
+            graph, inputs=[INPUT], outputs=list(description.outputs), metadata={KEY: as_metadata(description)}
+        )
+        if format == "onnx":
+            file.write_bytes(seal(content))
+        else:
+            write_openvino(content, file)
+    write_description(description, folder)
+    return file
+
+
+def write_description(description: Description, folder: Path) -> None:
+    """Writes `preprocessing.json`."""
+    text = json.dumps(description.to_dict(), indent=1, ensure_ascii=False) + "\n"
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+
+
+def open_mixture(file: Path, *, threads: int | None = None) -> Run:
+    """What runs a graph that `write_mixture` wrote: uint8 pictures (B, 3, side, side) to its outputs by name.
+
+    Load only what was exported here: a .pt2 file is read by torch, which trusts it.
+    """
+    if file.suffix == ".onnx":
+        session = open_session(file.read_bytes(), name=str(file), threads=threads)
+        return lambda images: dict(zip(OUTPUTS, session.run(list(OUTPUTS), {INPUT: images}), strict=True))
+    if file.suffix == ".xml":
+        return _open_openvino(file, threads=threads)
+    with quiet():
+        network = torch.export.load(file).module()
+
+    def run(images: Pixels) -> dict[str, Array]:
+        with torch.inference_mode():
+            outputs = network(torch.from_numpy(images))
+        return {name: output.numpy() for name, output in zip(OUTPUTS, outputs, strict=True)}
+
+    return run
+
+
+def _open_openvino(file: Path, *, threads: int | None) -> Run:
+    try:
+        import openvino  # noqa: PLC0415  (an extra)
+    except ImportError as error:
+        raise MissingExtraError(
+            "OpenVINO's files are run by openvino, which is not installed; get it with: pip install 'mge[openvino]'"
+        ) from error
+    options = {"INFERENCE_PRECISION_HINT": "f32", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
+    compiled = openvino.Core().compile_model(file, "CPU", options)
+
+    def run(images: Pixels) -> dict[str, Array]:
+        outputs = compiled(images)
+        return {name: np.array(outputs[name]) for name in OUTPUTS}
+
+    return run

@@ -1,0 +1,35 @@
+"""What `mge.load` does: the classifier that a path stands for. Imports torch only for what needs it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from mge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mge.classifier import Classifier
+
+
+def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> "Classifier":
+    """Loads a trained classifier.
+
+    Args:
+        path: A run folder (its best model is taken), a model folder, or an .onnx file that `mge export` wrote. The last
+            gives an `OnnxClassifier`, which answers in the same way without torch, and has no `model`.
+        device: Where it shall run, as torch names it.
+        fast: Whether it answers with a compiled graph, which is compiled with the first photos if it is not in the
+            cache. None: where that is proven equal and saves time; see `FastPath`.
+
+    Raises:
+        ModelFolderError: there is no whole model at this path.
+        ConfigError: an .onnx file is to run on another device than the CPU, or with a compiled graph.
+    """
+    if Path(path).suffix.lower() == ".onnx":
+        if device != "cpu" or fast:
+            raise ConfigError(f"{path} runs in ONNX Runtime on the CPU; leave out device and fast, or give the run")
+        from mge.onnx_classifier import OnnxClassifier  # noqa: PLC0415  (needs the extra)
+
+        # No type says what a path's suffix means; what both have is what `mge predict` and most scripts use.
+        return cast("Classifier", OnnxClassifier.load(path))
+    from mge.classifier import load_folder  # noqa: PLC0415  (imports torch)
+
+    return load_folder(path, device=device, fast=fast)
