@@ -31,6 +31,7 @@ __all__ = [
     "load",
     "models",
     "predict",
+    "serve",
     "train",
 ]
 
@@ -57,6 +58,7 @@ _HOMES = {
     "evaluate": "mge.tasks.evaluate",
     "load": "mge.loading",
     "predict": "mge.tasks.predict",
+    "serve": "mge.tasks.serve",
     "train": "mge.tasks.train",
 }
 
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from mge.tasks.distill import distill
     from mge.tasks.evaluate import evaluate
     from mge.tasks.predict import predict
+    from mge.tasks.serve import serve
     from mge.tasks.train import train
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import length_hint
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from mge.data.photo import NamedPhoto
@@ -51,6 +52,13 @@ class Prediction:
         """The k likeliest classes with their probabilities, likeliest first."""
         ranked = sorted(zip(self.class_names, self.probabilities, strict=True), key=lambda pair: -pair[1])
         return ranked[:k]
+
+
+class Answer(NamedTuple):
+    """What the mixture says about one photo, and where each expert looked."""
+
+    prediction: Prediction
+    attention: np.ndarray[tuple[int, ...], np.dtype[np.float32]]  # (E, h, w) each one's map of its view, in [0, 1]
 
 
 def name_of(photo: Photo) -> str:

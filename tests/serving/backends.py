@@ -5,20 +5,12 @@ import threading
 import time
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from mge.data.photo import open_photo
-from mge.prediction import Photo, Prediction
+from mge.prediction import Answer, Photo, Prediction
 
 CLASSES = ("blue", "green", "red")
-
-
-class Answer:
-    """What is said about one photo."""
-
-    def __init__(self, prediction: Prediction, attention: npt.NDArray[np.float32]) -> None:
-        self.prediction, self.attention = prediction, attention
 
 
 @dataclasses.dataclass(frozen=True)

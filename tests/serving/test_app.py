@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from mge.prediction import Prediction
+from mge.prediction import Answer, Prediction
 from mge.serving.app import create_app
 from mge.serving.limits import Limits
 from tests.image_files import jpeg
 from tests.odd_photos import READABLE, REFUSED, orientation_note
-from tests.serving.backends import CLASSES, Answer, Colours, Prepared, expected
+from tests.serving.backends import CLASSES, Colours, Prepared, expected
 from tests.serving.running import picture
 
 RED, BLUE = picture(220, 30, 40), picture(10, 20, 200)

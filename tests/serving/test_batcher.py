@@ -3,8 +3,9 @@ import dataclasses
 
 import numpy as np
 
+from mge.prediction import Answer
 from mge.serving.batcher import Batcher, ModelFailedError
-from tests.serving.backends import Answer, Colours, Prepared
+from tests.serving.backends import Colours, Prepared
 
 BLUE, RED = Prepared((0.0, 0.0, 200.0), (4, 4)), Prepared((250.0, 0.0, 0.0), (4, 4))
 

@@ -3,24 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-from mge.prediction import Photo, Prediction
+from mge.prediction import Answer, Photo
 
 P = TypeVar("P")
-
-
-class Answer(Protocol):
-    """What a mixture says about one photo, and where its experts looked."""
-
-    @property
-    def prediction(self) -> Prediction:
-        """Classes, boxes, gate."""
-
-    @property
-    def attention(self) -> npt.NDArray[np.float32]:
-        """Each expert's attention on its view, (E, h, w), from 0 to 1."""
 
 
 class Backend(Protocol[P]):

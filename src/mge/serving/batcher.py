@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Generic
 
-from mge.serving.backend import Answer, Backend, P
+from mge.prediction import Answer
+from mge.serving.backend import Backend, P
 
 LOG = logging.getLogger("mge.serving")
 FAILURES_IN_A_ROW = 3  # after as many photos that the mixture failed on, one after the other, the server is not ready

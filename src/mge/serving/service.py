@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 from PIL import Image
 
 from mge.data.photo import open_photo
-from mge.prediction import Prediction
-from mge.serving.backend import Answer, Backend, P
+from mge.prediction import Answer, Prediction
+from mge.serving.backend import Backend, P
 from mge.serving.batcher import Batcher
 from mge.serving.limits import Limits
 from mge.serving.pictures import as_data_url, copy_to_show, cut_view, draw_attention
