@@ -86,14 +86,17 @@ function complain(error) {
   element("problem").hidden = false;
 }
 
-const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+const sentence = (text) => text.replace(/^the /, "The ") + (/[.!?]$/.test(text) ? "" : ".");
 
 // Showing
 
 function draw(answer, milliseconds) {
+  const isSure = !answer.reason; // a model with a threshold says why it calls a photo unknown
+  element("eyebrow").textContent = isSure ? "It is most likely" : "The model is not sure enough";
   element("answer").textContent = answer.label;
-  element("percent").textContent = percent(answer.probability);
-  element("timing").textContent = `answered in ${Math.round(milliseconds)} ms`;
+  element("sureness").textContent = isSure ? percent(answer.probability) : sentence(answer.reason);
+  element("sureness").classList.toggle("share", isSure);
+  element("timing").textContent = `Answered in ${Math.round(milliseconds)} ms`;
   element("photo").src = answer.photo;
   element("photo").alt = `Your photo, ${answer.width} × ${answer.height} pixels, with a box for each of ${answer.experts.length} experts`;
   drawBoxes(answer);
@@ -102,37 +105,53 @@ function draw(answer, milliseconds) {
   element("views").replaceChildren(...answer.experts.map(view));
   element("result").hidden = false;
   document.body.classList.add("answered");
-  element("status").textContent = `${answer.label}, ${percent(answer.probability)}`;
+  element("status").textContent = "";
   element("answer").focus({ preventScroll: true });
 }
 
 function drawBoxes({ width, height, experts }) {
-  const canvas = element("boxes");
-  canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  canvas.setAttribute("preserveAspectRatio", "none");
-  const groups = experts.map(({ box_xyxy: [x1, y1, x2, y2] }, expert) => {
-    const group = document.createElementNS(SVG, "g");
-    for (const kind of ["casing", "edge"]) {
-      const edge = document.createElementNS(SVG, "rect");
-      const place = { x: x1, y: y1, width: x2 - x1, height: y2 - y1, class: kind };
-      for (const [name, value] of Object.entries(place)) edge.setAttribute(name, value);
-      if (kind === "edge") edge.style.stroke = colour(expert);
-      group.append(edge);
-    }
-    return group;
+  element("stage").style.setProperty("--shape", width / height);
+  element("boxes").setAttribute("viewBox", `0 0 ${width} ${height}`);
+  element("stage").querySelectorAll(".tag").forEach((tag) => tag.remove());
+  element("boxes").replaceChildren();
+  const buttons = experts.map(({ box_xyxy: box }, expert) => {
+    const drawn = [outline(box, expert), tag(box, expert, width, height)];
+    element("boxes").append(drawn[0]);
+    element("stage").append(drawn[1]);
+    const button = make("button", { type: "button", "aria-pressed": "true" }, dot(expert), `Expert ${expert}`);
+    button.addEventListener("click", () => {
+      const isShown = button.getAttribute("aria-pressed") !== "true";
+      button.setAttribute("aria-pressed", String(isShown));
+      for (const part of drawn) part.style.display = isShown ? "" : "none";
+    });
+    return button;
   });
-  canvas.replaceChildren(...groups);
-  element("legend").replaceChildren(
-    ...groups.map((group, expert) => {
-      const button = make("button", { type: "button", "aria-pressed": "true" }, dot(expert), `Expert ${expert}`);
-      button.addEventListener("click", () => {
-        const shown = button.getAttribute("aria-pressed") !== "true";
-        button.setAttribute("aria-pressed", String(shown));
-        group.style.display = shown ? "" : "none";
-      });
-      return button;
-    }),
-  );
+  element("legend").replaceChildren(...buttons);
+}
+
+/** A box as two lines, the wider one white: to be seen on any photo. */
+function outline([x1, y1, x2, y2], expert) {
+  const group = colourOf(document.createElementNS(SVG, "g"), expert);
+  for (const kind of ["casing", "edge"]) {
+    const line = document.createElementNS(SVG, "rect");
+    const place = { x: x1, y: y1, width: x2 - x1, height: y2 - y1, class: kind };
+    for (const [name, value] of Object.entries(place)) line.setAttribute(name, value);
+    group.append(line);
+  }
+  return group;
+}
+
+/** The number of a box in a corner of its own, since boxes often share one. */
+function tag([x1, y1, x2, y2], expert, width, height) {
+  const made = colourOf(make("span", { class: "tag", "aria-hidden": "true" }, String(expert)), expert);
+  const [isRight, isBelow] = [expert % 2 === 1, expert % 4 > 1];
+  const back = "calc(-100% - 16px)";
+  const place = {
+    "--x": `${(100 * (isRight ? x2 : x1)) / width}%`, "--y": `${(100 * (isBelow ? y2 : y1)) / height}%`,
+    "--dx": isRight ? back : "0px", "--dy": isBelow ? back : "0px",
+  };
+  for (const [name, value] of Object.entries(place)) made.style.setProperty(name, value);
+  return made;
 }
 
 const dot = (expert) => colourOf(make("span", { class: "dot", "aria-hidden": "true" }), expert);
@@ -168,7 +187,7 @@ function drawShares(experts) {
 function view(expert, number) {
   const [x1, y1, x2, y2] = expert.box_xyxy.map(Math.round);
   const says = `Expert ${number} says ${expert.label}`;
-  const overlay = make("canvas", { width: 256, height: 256, role: "img", "aria-label": `${says}; where it looked in its view` });
+  const overlay = make("canvas", { width: 160, height: 160, role: "img", "aria-label": `${says}; where it looked in its view` });
   drawAttention(overlay, expert.attention);
   const seen = number === 0 ? "most of the photo" : `${x2 - x1} × ${y2 - y1} pixels of the photo`;
   return colourOf(
@@ -184,29 +203,55 @@ function view(expert, number) {
   );
 }
 
-// From nothing over violet and orange to pale yellow, as photos seldom are: [red, green, blue, cover] at even steps.
-const RAMP = [[20, 10, 60, 0], [90, 20, 120, 0.5], [190, 50, 90, 0.75], [245, 130, 40, 0.85], [252, 240, 160, 0.95]];
+// Dark where it did not look, clear and then bright where it did: [red, green, blue, cover] at even steps.
+const RAMP = [[10, 12, 32, 0.78], [40, 20, 60, 0.55], [190, 70, 50, 0.3], [250, 150, 40, 0.42], [255, 236, 120, 0.6]];
 
 /** Attention as colours over the view; the map has a few cells, which are smoothed. */
 async function drawAttention(canvas, url) {
-  const map = new Image();
-  map.src = url;
-  await map.decode();
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.imageSmoothingQuality = "high";
-  context.drawImage(map, 0, 0, canvas.width, canvas.height);
-  const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
-  for (let at = 0; at < pixels.data.length; at += 4) {
-    const place = (pixels.data[at] / 255) * (RAMP.length - 1);
-    const [low, high] = [RAMP[Math.floor(place)], RAMP[Math.ceil(place)]];
-    const mixed = low.map((value, channel) => value + (high[channel] - value) * (place % 1));
-    pixels.data.set([mixed[0], mixed[1], mixed[2], 255 * mixed[3]], at);
+  const map = await cellsOf(url);
+  const context = canvas.getContext("2d");
+  const pixels = context.createImageData(canvas.width, canvas.height);
+  for (let y = 0; y < canvas.height; y += 1) {
+    for (let x = 0; x < canvas.width; x += 1) {
+      const place = between(map, x / canvas.width, y / canvas.height) * (RAMP.length - 1);
+      const [low, high] = [RAMP[Math.floor(place)], RAMP[Math.ceil(place)]];
+      const mixed = low.map((value, channel) => value + (high[channel] - value) * (place % 1));
+      pixels.data.set([mixed[0], mixed[1], mixed[2], 255 * mixed[3]], 4 * (y * canvas.width + x));
+    }
   }
   context.putImageData(pixels, 0, 0);
 }
 
+/** A grey picture's values, from 0 to 1. */
+async function cellsOf(url) {
+  const image = new Image();
+  image.src = url;
+  await image.decode();
+  const { width, height } = image;
+  const context = make("canvas", { width, height }).getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, width, height);
+  return { width, height, at: (x, y) => data[4 * (y * width + x)] / 255 };
+}
+
+/** A map's value at a point, fractions of its width and height, smoothly between the middles of its cells. */
+function between(map, x, y) {
+  const [left, right, across] = neighbours(x, map.width);
+  const [above, below, down] = neighbours(y, map.height);
+  const mix = (from, to, share) => from + (to - from) * share;
+  return mix(mix(map.at(left, above), map.at(right, above), across), mix(map.at(left, below), map.at(right, below), across), down);
+}
+
+function neighbours(fraction, length) {
+  const place = Math.min(Math.max(fraction * length - 0.5, 0), length - 1);
+  const first = Math.floor(place);
+  const share = place - first;
+  return [first, Math.min(first + 1, length - 1), share * share * (3 - 2 * share)];
+}
+
 // Ways in
 
+element("take").hidden = navigator.maxTouchPoints === 0;
 for (const [button, input] of [["choose", "file"], ["take", "camera"]]) {
   element(button).addEventListener("click", () => element(input).click());
   element(input).addEventListener("change", () => {
@@ -246,7 +291,7 @@ try {
   const about = await (await fetch("model")).json();
   maxBytes = about.max_bytes;
   element("model").textContent = `${about.name}: ${about.classes.length} classes, told apart by a mixture of experts`;
-  element("accepted").textContent = `JPEG, PNG, WebP, HEIC and others, up to ${about.max_bytes / 1e6} MB`;
+  element("accepted").textContent = `JPEG, PNG, WebP, HEIC and others, up to ${about.max_bytes / 1e6}\u00a0MB`;
   element("version").textContent = `MGE ${about.version}`;
 } catch {
   // The page works without: the server says what it does not accept.
