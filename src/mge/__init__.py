@@ -13,6 +13,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DivergedError",
+    "ExportError",
     "Findings",
     "Interrupted",
     "MgeError",
@@ -28,6 +29,7 @@ __all__ = [
     "convert",
     "distill",
     "evaluate",
+    "export",
     "load",
     "models",
     "predict",
@@ -41,6 +43,7 @@ _HOMES = {
     "ConfigError": "mge.errors",
     "DataError": "mge.errors",
     "DivergedError": "mge.errors",
+    "ExportError": "mge.errors",
     "Findings": "mge.data.findings",
     "Interrupted": "mge.errors",
     "MgeError": "mge.errors",
@@ -56,6 +59,7 @@ _HOMES = {
     "check": "mge.tasks.check",
     "distill": "mge.tasks.distill",
     "evaluate": "mge.tasks.evaluate",
+    "export": "mge.tasks.export",
     "load": "mge.loading",
     "predict": "mge.tasks.predict",
     "serve": "mge.tasks.serve",
@@ -71,6 +75,7 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         DivergedError,
+        ExportError,
         Interrupted,
         MgeError,
         MissingExtraError,
@@ -86,6 +91,7 @@ if TYPE_CHECKING:
     from mge.tasks.convert import convert
     from mge.tasks.distill import distill
     from mge.tasks.evaluate import evaluate
+    from mge.tasks.export import export
     from mge.tasks.predict import predict
     from mge.tasks.serve import serve
     from mge.tasks.train import train

@@ -26,6 +26,7 @@ VERBS = {
     "train": "mge.tasks.train:train",
     "evaluate": "mge.tasks.evaluate:evaluate",
     "predict": "mge.tasks.predict:predict",
+    "export": "mge.tasks.export:export",
     "serve": "mge.tasks.serve:serve",
     "convert": "mge.tasks.convert:convert",
     "bench": "mge.tasks.bench:bench",

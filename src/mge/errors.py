@@ -23,6 +23,12 @@ class ModelFolderError(MgeError, ValueError):
     """A model or run folder is missing, damaged, or written by a newer version."""
 
 
+class ExportError(MgeError, ArithmeticError):
+    """An exported graph does not answer as its model does; nothing was written."""
+
+    exit_code = 3
+
+
 class MissingExtraError(MgeError, ImportError):
     """An optional dependency is needed and not installed."""
 

@@ -1,33 +1,72 @@
 """What `mge export` writes: the whole mixture as one graph, with what another program has to know beside it."""
 
 import json
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
+from mge import examples
 from mge.data.views import Pixels
 from mge.errors import MissingExtraError
 from mge.models.export import OUTPUTS, to_graph, to_onnx, write_openvino, write_torch_export
 from mge.models.fast import quiet, side_of
 from mge.models.mixture import MixtureOfExperts
 from mge.onnx_classifier import Array, open_session
+from mge.parity import Parity, Run, check_parity, measure_parity
 from mge.storage.exported import INPUT, KEY, Description, as_metadata, seal
+from mge.storage.files import write_folder_atomically
 from mge.storage.model_folder import StoredModel
 
 Format = Literal["onnx", "torch-export", "openvino"]
 FILES: dict[Format, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "openvino": "model.xml"}
 DESCRIPTION = "preprocessing.json"
-
-Run = Callable[[Pixels], dict[str, Array]]
+EXAMPLE = Path(examples.__file__).parent / "classify.py"
 
 
 def describe(stored: StoredModel, *, graph: str = "mixture", outputs: dict[str, str] | None = None) -> Description:
     """What a graph of a stored model says about itself."""
     side = round(stored.config.size * stored.config.detail)
     return Description(graph, stored.config, stored.class_names, side, outputs or OUTPUTS, stored.metadata)
+
+
+def export_mixture(
+    model: MixtureOfExperts,
+    description: Description,
+    folder: Path,
+    *,
+    images: Pixels,
+    format: Format = "onnx",  # noqa: A002
+) -> Parity:
+    """Writes the folder of an export, if the graph answers as the model does: whole, or not at all.
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        description: From `describe`.
+        folder: An export that is there already is replaced.
+        images: Photos that both are asked about, as `measure_parity` takes them.
+        format: Which runtime reads it.
+
+    Returns:
+        How well the graph agrees with the model.
+
+    Raises:
+        ExportError: it does not; nothing is written.
+        ConfigError: the network cannot be exported.
+        MissingExtraError: what the format is written with is not installed.
+        StorageError: the disk is full, or the folder cannot be written to.
+    """
+    found: list[Parity] = []
+
+    def fill(unfinished: Path) -> None:
+        file = write_mixture(model, description, unfinished, format=format)
+        found.append(measure_parity(open_mixture(file), model, images, temperature=description.temperature))
+        check_parity(found[0], name=file.name)
+
+    write_folder_atomically(folder, fill)
+    return found[0]
 
 
 def write_mixture(
@@ -37,7 +76,7 @@ def write_mixture(
     *,
     format: Format = "onnx",  # noqa: A002
 ) -> Path:
-    """Writes the whole mixture as one graph, and `preprocessing.json` beside it.
+    """Writes the whole mixture as one graph, and beside it `preprocessing.json` and, for ONNX, an example program.
 
     Args:
         model: In evaluation mode, on the CPU.
@@ -63,6 +102,7 @@ def write_mixture(
         )
         if format == "onnx":
             file.write_bytes(seal(content))
+            shutil.copyfile(EXAMPLE, folder / EXAMPLE.name)
         else:
             write_openvino(content, file)
     write_description(description, folder)

@@ -15,6 +15,7 @@ from mge.models.fast import AsTuple, first_line, quiet, side_of
 from mge.models.mixture import MixtureOfExperts
 
 OPSET = 18  # of ONNX; the oldest that has all we need, so that older runtimes take it too
+LARGEST_ONNX = 2_000_000_000  # bytes of weights; protobuf ends at 2 GiB
 EXAMPLES = 2  # pictures that the exporter sees; with one it would hold the batch size for a constant
 
 # What the graph gives, by name: B photos, E experts, C classes, h x w cells.
@@ -106,8 +107,9 @@ def to_onnx(
         raise MissingExtraError(
             f"ONNX is written by {error.name}, which is not installed; get it with: pip install 'mge[export]'"
         ) from error
-    from google.protobuf.message import EncodeError  # noqa: PLC0415  (comes with onnx)
-
+    num_bytes = sum(tensor.nbytes for tensor in graph.state_dict.values())
+    if num_bytes > LARGEST_ONNX:
+        raise ConfigError(f"the weights have {num_bytes / 1e9:.1f} GB, and a file of ONNX up to 2; use torch-export")
     try:
         with quiet():
             program = torch.onnx.export(
@@ -115,11 +117,11 @@ def to_onnx(
             )
             assert program is not None
             proto = program.model_proto
-        for key, text in metadata.items():
-            proto.metadata_props.add(key=key, value=text)
-        content: bytes = proto.SerializeToString()
-    except (RuntimeError, EncodeError) as error:
-        raise ConfigError(f"the network cannot be written as ONNX: {first_line(error)}; try torch-export") from error
+    except RuntimeError as error:  # the exporter's own errors are all children of it
+        raise ConfigError(f"the network cannot be written as ONNX: {first_line(error)}; use torch-export") from error
+    for key, text in metadata.items():
+        proto.metadata_props.add(key=key, value=text)
+    content: bytes = proto.SerializeToString()
     return content
 
 

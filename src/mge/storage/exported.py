@@ -74,15 +74,15 @@ class Description:
             KeyError, TypeError, ValueError: something is missing, or is no such thing.
         """
         rest = dict(values)
-        known = {
-            "graph": str(rest.pop("graph")),
-            "architecture": ModelConfig.from_dict(rest.pop("architecture")),
-            "class_names": tuple(rest.pop("class_names")),
-            "side": int(rest.pop("input")["side"]),
-            "outputs": dict(rest.pop("outputs")),
-        }
         rest.pop("format_version", None)
-        description = cls(**known, metadata=rest)
+        description = cls(
+            graph=str(rest.pop("graph")),
+            architecture=ModelConfig.from_dict(rest.pop("architecture")),
+            class_names=tuple(rest.pop("class_names")),
+            side=int(rest.pop("input")["side"]),
+            outputs=dict(rest.pop("outputs")),
+            metadata=rest,  # whatever is left
+        )
         _ = description.data  # raises where an option of preprocessing is unknown
         return description
 

@@ -204,7 +204,7 @@ function view(expert, number) {
 }
 
 // Dark where it did not look, clear and then bright where it did: [red, green, blue, cover] at even steps.
-const RAMP = [[10, 12, 32, 0.78], [40, 20, 60, 0.55], [190, 70, 50, 0.3], [250, 150, 40, 0.42], [255, 236, 120, 0.6]];
+const RAMP = [[8, 10, 30, 0.85], [50, 20, 70, 0.62], [200, 70, 50, 0.4], [252, 150, 40, 0.52], [255, 232, 110, 0.68]];
 
 /** Attention as colours over the view; the map has a few cells, which are smoothed. */
 async function drawAttention(canvas, url) {
