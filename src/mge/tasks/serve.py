@@ -143,7 +143,7 @@ def _exported(model: Path) -> Path:
     folder = find_model_folder(model)
     file = _cache() / _key(folder) / "model.onnx"
     if not file.is_file():
-        _say(f"Exporting {model} to {file}, once ...")
+        _say(f"Exporting {model} to {file}, once; this may take a minute ...")
         command = [sys.executable, "-m", "mge", "export", str(model), "--out", str(file.parent)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

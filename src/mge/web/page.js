@@ -15,7 +15,13 @@ function make(tag, attributes = {}, ...children) {
   return made;
 }
 
-const percent = (fraction) => `${(100 * fraction).toFixed(fraction > 0.9995 || fraction < 0.0005 ? 0 : 1)} %`;
+/** A share as people write it; what is nearly nothing or nearly all is said to be that. */
+function percent(fraction) {
+  if (fraction > 0 && fraction < 0.0005) return "< 0.1 %";
+  if (fraction < 1 && fraction > 0.9995) return "> 99.9 %";
+  return `${(100 * fraction).toFixed(1)} %`;
+}
+
 const colour = (expert) => `var(--expert-${expert % 5})`;
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 
@@ -160,7 +166,7 @@ function drawClasses(top) {
   element("top").replaceChildren(
     ...top.map(({ label, probability }) => {
       const bar = make("i");
-      bar.style.width = percent(probability).replace(" ", "");
+      bar.style.width = `${100 * probability}%`;
       return make(
         "li", {}, make("span", {}, label), make("span", { class: "number" }, percent(probability)),
         make("span", { class: "bar", "aria-hidden": "true" }, bar),
@@ -189,7 +195,7 @@ function view(expert, number) {
   const says = `Expert ${number} says ${expert.label}`;
   const overlay = make("canvas", { width: 160, height: 160, role: "img", "aria-label": `${says}; where it looked in its view` });
   drawAttention(overlay, expert.attention);
-  const seen = number === 0 ? "most of the photo" : `${x2 - x1} × ${y2 - y1} pixels of the photo`;
+  const seen = `${x2 - x1} × ${y2 - y1} pixels of the photo`;
   return colourOf(
     make(
       "li", { class: "card" },
