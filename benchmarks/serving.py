@@ -93,12 +93,12 @@ def ask(connection: http.client.HTTPConnection, method: str, path: str, body: An
     return Reply(response.status, content, dict(response.getheaders()), time.perf_counter() - began)
 
 
-def make_photos(pattern: str) -> list[bytes]:
+def make_photos(pattern: str, *, sides: Sequence[int]) -> list[bytes]:
     """JPEGs of several sizes: real photos, evenly spread, enlarged or made smaller."""
     files = find_photos([pattern])
     spread = files[:: max(1, len(files) // PHOTOS)][:PHOTOS]
     photos = []
-    for path, side in zip(spread, itertools.cycle(SIDES), strict=False):
+    for path, side in zip(spread, itertools.cycle(sides), strict=False):
         with Image.open(path) as opened:
             scale = side / min(opened.size)
             image = opened.convert("RGB").resize((round(opened.width * scale), round(opened.height * scale)))
@@ -291,7 +291,7 @@ def main() -> None:
     parser.add_argument("--soak", type=int, default=0, help="ask that many times instead")
     parser.add_argument("--out", type=Path, help="JSON file for a trial; the page is left as it is")
     given = parser.parse_args()
-    photos = make_photos(given.photos)
+    photos = make_photos(given.photos, sides=SIDES[:2] if given.soak else SIDES)
     largest = max(photos, key=len)
     figures: dict[str, Any] = {
         "command": " ".join(["python", "benchmarks/serving.py", *sys.argv[1:]]),
@@ -302,11 +302,14 @@ def main() -> None:
         if given.soak:
             figures["soak"] = soak(server, photos, requests=given.soak)
         else:
-            figures["load"] = under_load(server, photos, OnnxClassifier.load(given.model))
-            figures["too_large"] = too_large(server)
-            figures["hang_up"] = hang_up(server, largest)
-            figures["too_many"] = too_many(server, largest)
-            figures["stop"] = stop(server, largest)
+            offline = OnnxClassifier.load(given.model)
+            for name, measure in (
+                ("load", lambda: under_load(server, photos, offline)), ("too_large", lambda: too_large(server)),
+                ("hang_up", lambda: hang_up(server, largest)), ("too_many", lambda: too_many(server, largest)),
+                ("stop", lambda: stop(server, largest)),
+            ):  # fmt: skip
+                figures[name] = measure()
+                print(name, json.dumps(figures[name]), flush=True)  # noqa: T201
     out = given.out or RESULTS / ("serving_soak.json" if given.soak else "serving.json")
     out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if given.out is None and not given.soak:

@@ -37,10 +37,14 @@ def installed_by(names: list[str]) -> set[str]:
     found: set[str] = set()
     while names:
         name = re.split(r"[^\w.-]", names.pop())[0].lower().replace("_", "-")
-        if name not in found:
-            found.add(name)
+        if name in found:
+            continue
+        found.add(name)
+        try:
             needed = metadata.requires(name) or []
-            names += [text for text in needed if "extra ==" not in text and "win32" not in text]
+        except metadata.PackageNotFoundError:  # for another system or Python
+            continue
+        names += [text for text in needed if "extra ==" not in text]
     return found
 
 

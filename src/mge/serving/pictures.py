@@ -10,30 +10,32 @@ from PIL import Image
 
 Box = tuple[float, float, float, float]
 
-MAX_COPY_PX = 1600  # of the copy that is shown and that views are cut out of
+MAX_SHOWN_PX = 1600  # of the photo that is shown and that views are cut out of
 VIEW_PX = 256
 JPEG_QUALITY = 85
 
 
-def copy_to_show(photo: Image.Image) -> Image.Image:
-    """A copy that is no larger than a screen."""
-    copy = photo.copy()
-    copy.thumbnail((MAX_COPY_PX, MAX_COPY_PX), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return copy
+def shrink_to_show(photo: Image.Image) -> Image.Image:
+    """The photo, no larger than a screen."""
+    scale = MAX_SHOWN_PX / max(photo.size)
+    if scale >= 1:
+        return photo
+    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    return photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
-def cut_view(copy: Image.Image, box_xyxy: Box, *, photo_size: tuple[int, int]) -> Image.Image:
+def cut_view(shown: Image.Image, box_xyxy: Box, *, photo_size: tuple[int, int]) -> Image.Image:
     """What an expert saw, as a square.
 
     Args:
-        copy: The photo, perhaps smaller than it was.
+        shown: The photo, perhaps smaller than it was.
         box_xyxy: What the expert saw, in pixels of the photo itself.
         photo_size: The photo's width and height.
     """
-    scale_x, scale_y = (shown / whole for shown, whole in zip(copy.size, photo_size, strict=True))
-    x1, x2 = _inside(box_xyxy[0] * scale_x, box_xyxy[2] * scale_x, copy.width)
-    y1, y2 = _inside(box_xyxy[1] * scale_y, box_xyxy[3] * scale_y, copy.height)
-    return copy.resize((VIEW_PX, VIEW_PX), Image.Resampling.BILINEAR, box=(x1, y1, x2, y2))
+    scale_x, scale_y = (shown / whole for shown, whole in zip(shown.size, photo_size, strict=True))
+    x1, x2 = _inside(box_xyxy[0] * scale_x, box_xyxy[2] * scale_x, shown.width)
+    y1, y2 = _inside(box_xyxy[1] * scale_y, box_xyxy[3] * scale_y, shown.height)
+    return shown.resize((VIEW_PX, VIEW_PX), Image.Resampling.BILINEAR, box=(x1, y1, x2, y2))
 
 
 def _inside(start: float, end: float, length: int) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from mge.prediction import Answer, Prediction
 from mge.serving.backend import Backend, P
 from mge.serving.batcher import Batcher
 from mge.serving.limits import Limits
-from mge.serving.pictures import as_data_url, copy_to_show, cut_view, draw_attention
+from mge.serving.pictures import as_data_url, cut_view, draw_attention, shrink_to_show
 from mge.serving.uploads import Upload
 
 T = TypeVar("T")
@@ -36,17 +36,26 @@ class Service(Generic[P]):
             backend, batch_size=limits.batch_size, batch_seconds=limits.batch_seconds, on_batch=on_batch
         )
         self._decoders = ThreadPoolExecutor(limits.decoders, thread_name_prefix="mge-decoder")
+        self._free_decoders = asyncio.Semaphore(limits.decoders)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """While it is open, photos are answered."""
-        async with self.batcher.running():
-            yield
-        self._decoders.shutdown()
+        try:
+            async with self.batcher.running():
+                yield
+        finally:
+            self._decoders.shutdown()
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """The result of some work with bytes or pixels, which must not stop the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+        """The result of some work with bytes or pixels, which must not stop the event loop.
+
+        Work waits here and not in the queue of the threads: what is cancelled there keeps its bytes until its turn.
+        """
+        await self._free_decoders.acquire()
+        loop, job = asyncio.get_running_loop(), self._decoders.submit(work)
+        job.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free_decoders.release))
+        return await asyncio.wrap_future(job)
 
     async def classify(self, upload: Upload, *, top: int) -> dict[str, Any]:
         """The answer about a photo, as JSON has it.
@@ -68,9 +77,9 @@ class Service(Generic[P]):
             ModelFailedError: the mixture failed on it.
         """
         with self.batcher.announced():
-            prepared, copy, size = await self.in_thread(lambda: self._prepare_to_explain(upload))
+            prepared, shown, size = await self.in_thread(lambda: self._prepare_to_explain(upload))
         answer = await self.batcher.answer(prepared)
-        pictures = await self.in_thread(lambda: _explanation(answer, copy, size))
+        pictures = await self.in_thread(lambda: _explanation(answer, shown, size))
         return {**_as_json(answer.prediction, name=upload.name, top=top), **pictures}
 
     async def check(self) -> None:
@@ -84,7 +93,7 @@ class Service(Generic[P]):
 
     def _prepare_to_explain(self, upload: Upload) -> tuple[P, Image.Image, tuple[int, int]]:
         photo = _open(upload)
-        return self.backend.prepare(photo), copy_to_show(photo), photo.size
+        return self.backend.prepare(photo), shrink_to_show(photo), photo.size
 
 
 def _open(upload: Upload) -> Image.Image:
@@ -98,18 +107,18 @@ def _as_json(prediction: Prediction, *, name: str, top: int) -> dict[str, Any]:
     return {"name": name, **said, "top": likeliest}
 
 
-def _explanation(answer: Answer, copy: Image.Image, size: tuple[int, int]) -> dict[str, Any]:
+def _explanation(answer: Answer, shown: Image.Image, size: tuple[int, int]) -> dict[str, Any]:
     prediction = answer.prediction
     experts = [
         {
             "label": label,
             "gate_prob": share,
             "box_xyxy": box,
-            "view": as_data_url(cut_view(copy, box, photo_size=size), form="jpeg"),
+            "view": as_data_url(cut_view(shown, box, photo_size=size), form="jpeg"),
             "attention": as_data_url(draw_attention(attention), form="png"),
         }
         for label, share, box, attention in zip(
             prediction.expert_labels, prediction.gate_probs, prediction.boxes_xyxy, answer.attention, strict=False
         )  # a cascade's later experts may not have looked
     ]
-    return {"width": size[0], "height": size[1], "photo": as_data_url(copy, form="jpeg"), "experts": experts}
+    return {"width": size[0], "height": size[1], "photo": as_data_url(shown, form="jpeg"), "experts": experts}
