@@ -216,6 +216,17 @@ def test_wrong_requests_say_what_to_do(photos: Path, tmp_path: Path) -> None:
         mge.train(photos, out=tmp_path / "unknown", **{**TINY, "backbone": "resnet51"})
 
 
+@pytest.mark.parametrize("schedule", ["joint", "progressive"])
+def test_the_gate_stays_even_until_it_is_its_turn(schedule: str, photos: Path, tmp_path: Path) -> None:
+    late = {**TINY, "schedule": schedule, "gate_lr": 0.1}
+    layers = [
+        mge.load(mge.train(photos, out=tmp_path / str(start), gate_from=start, **late).last).model.gate.layers[1]
+        for start in (0.0, 1.0)
+    ]
+    assert layers[0].weight.abs().max() > 0
+    assert layers[1].weight.abs().max() == 0
+
+
 def test_the_precision_has_a_name_in_fabric() -> None:
     assert choose_precision("bfloat16") == "bf16-mixed"
     assert choose_precision("float32") == "32-true"

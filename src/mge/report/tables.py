@@ -111,11 +111,12 @@ def print_bench(figures: Mapping[str, Any], *, console: Console | None = None) -
     """Writes what a mixture costs beside its floor."""
     console = console or Console(highlight=False, soft_wrap=True)
     title = "{experts} x {backbone}, {size} px, gate {gate}, batch {batch_size}, {precision}".format(**figures)
-    table = Table("", "mixture / floor", "lowest to highest", "photos a second", title=title)
+    table = Table("", "mixture / floor", "lowest to highest", "in processor seconds", "photos a second", title=title)
     for name in ("inference", "training"):
         row = figures[name]
         spread = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
-        table.add_row(name, f"{row['ratio']:.3f}", spread, f"{row['photos_per_second']:.2f}")
+        ratios = f"{row['ratio']:.3f}", spread, f"{row['processor_ratio']:.3f}"
+        table.add_row(name, *ratios, f"{row['photos_per_second']:.2f}")
     console.print(table)
     share = figures["inference"]["attention_boxes_zooms_percent"]
     activations, sizes = figures["training"], figures["sizes"]

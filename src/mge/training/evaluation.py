@@ -8,18 +8,15 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from mge.classifier import Classifier
-from mge.data.batches import num_workers
-from mge.data.broken import Broken, leave_out, list_broken
 from mge.data.dataset import PhotoDataset
 from mge.data.records import PhotoSet, Record, Split
-from mge.data.sources import read_photos
-from mge.errors import ConfigError, DataError
+from mge.errors import ConfigError
 from mge.storage.files import write_atomically
 from mge.storage.model_folder import load_model
-from mge.storage.run_folder import find_model_folder, open_run
+from mge.storage.run_folder import find_model_folder
 from mge.training.cascade import check_experts, choose_cascade, measure_cascade, store_cascade, trace_curve
-from mge.training.inspection import inspect
-from mge.training.measure import Answers, answer_photos, measure
+from mge.training.held_out import ask, read_held_out, without_broken
+from mge.training.measure import Answers, measure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +57,8 @@ def evaluate_model(
     folder = find_model_folder(path)
     stored = load_model(folder)
     classifier = Classifier.from_stored(stored)
-    photos = _read(path, data=data, source_format=source_format, classifier=classifier)
-    if not photos.split(split):
-        raise DataError(f"{photos.name} has no photos in its {split} split; try --split train, val or test")
-    readable, broken = _without_broken(photos, split=split)
+    photos = read_held_out(path, data=data, source_format=source_format, classifier=classifier)
+    readable, broken = without_broken(photos, split=split)
     fabric = Fabric(accelerator=accelerator, devices=1)
     classifier.model.to(fabric.device)
     cascade: dict[str, Any] | None = stored.metadata.get("cascade")
@@ -71,9 +66,9 @@ def evaluate_model(
     if max_accuracy_loss is not None:
         check_experts(stored.config)
         val_records = _validation_records(path, photos, is_own=data is None, classifier=classifier)
-        _, val_answers = _ask(fabric, classifier, val_records, batch_size=batch_size)
+        _, val_answers = ask(fabric, classifier, val_records, batch_size=batch_size)
         cascade = choose_cascade(val_answers, config=stored.config, max_accuracy_loss=max_accuracy_loss)
-    dataset, answers = _ask(fabric, classifier, readable, batch_size=batch_size)
+    dataset, answers = ask(fabric, classifier, readable, batch_size=batch_size)
     unread = {"num_broken": len(broken), "broken": [dataclasses.asdict(photo) for photo in broken]}
     figures = {"data": photos.name, "split": split, **unread, **measure(answers)}
     if cascade is not None:
@@ -86,36 +81,10 @@ def evaluate_model(
     return Evaluation(classifier, dataset, answers, figures, file, photos.notes)
 
 
-def _without_broken(photos: PhotoSet, *, split: Split) -> tuple[tuple[Record, ...], tuple[Broken, ...]]:
-    """The photos of a split that can be read, and the others.
-
-    Raises:
-        DataError: none can be read.
-    """
-    records = photos.split(split)
-    broken = list_broken(records, inspect(records, with_hashes=False))
-    readable = leave_out(photos, broken).split(split)
-    if not readable:
-        raise DataError(
-            f"none of the {len(records)} {split} photos of {photos.name} can be read; the first is {broken[0].path}, "
-            f"which {broken[0].reason}; mge check lists them all"
-        )
-    return readable, broken
-
-
-def _ask(
-    fabric: Fabric, classifier: Classifier, records: tuple[Record, ...], *, batch_size: int
-) -> tuple[PhotoDataset, Answers]:
-    """What the mixture says about some photos."""
-    dataset = PhotoDataset(records, classifier.class_names, side=classifier.side, config=classifier.data, train=False)
-    workers = num_workers(classifier.data, dataset)
-    return dataset, answer_photos(fabric, classifier.model, dataset, batch_size=batch_size, workers=workers)
-
-
 def _validation_records(path: Path, photos: PhotoSet, *, is_own: bool, classifier: Classifier) -> tuple[Record, ...]:
     """The photos that choose thresholds: the run's own, or those of the given data where there is no run."""
     if not is_own and (path / "config.yaml").exists():
-        photos = _read(path, data=None, source_format="auto", classifier=classifier)
+        photos = read_held_out(path, data=None, source_format="auto", classifier=classifier)
     records = photos.split("val")
     if not records:
         raise ConfigError(
@@ -123,28 +92,3 @@ def _validation_records(path: Path, photos: PhotoSet, *, is_own: bool, classifie
             "--val-fraction above 0, or give a model folder and data with a val split"
         )
     return records
-
-
-def _read(path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier) -> PhotoSet:
-    """The photos to measure on, whose classes the model must know by name."""
-    if data is None:
-        if not (path / "config.yaml").exists():
-            raise ConfigError(
-                f"{str(path)!r} is a model without its run; say which data to evaluate on: mge evaluate {path} DATA"
-            )
-        settings = open_run(path).config()
-        data, source_format, seed = settings["data"], settings["format"], settings["seed"]
-        config = dataclasses.replace(
-            classifier.data, val_fraction=settings["val_fraction"], test_fraction=settings["test_fraction"]
-        )
-        photos = read_photos(data, config=config, seed=seed, format=source_format)
-    else:
-        photos = read_photos(data, config=classifier.data, format=source_format, is_for_training=False)
-    unknown = sorted(set(photos.class_names) - set(classifier.class_names))
-    if unknown:
-        known = ", ".join(classifier.class_names[:5])
-        raise DataError(
-            f"{photos.name} has {len(unknown)} classes that the model was not trained on, the first is {unknown[0]!r}; "
-            f"classes are matched by name, and the model knows {known}, …"
-        )
-    return photos

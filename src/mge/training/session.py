@@ -19,6 +19,7 @@ from mge.data.dataset import PhotoDataset
 from mge.data.records import PhotoSet, Split
 from mge.data.sources import read_photos
 from mge.errors import MgeError
+from mge.models.fast import multiplies_bfloat16
 from mge.models.mixture import DENSE_UP_TO, MixtureOfExperts
 from mge.report.figures import draw_experts
 from mge.report.tables import PICTURE, print_notes, print_summary
@@ -267,9 +268,7 @@ def _free_folder(name: str) -> Path:
 def choose_precision(precision: str) -> str:
     """Lightning Fabric's name of a precision; `auto` takes bfloat16 where the hardware multiplies it natively."""
     if precision == "auto":
-        has_amx = torch.cpu._is_amx_tile_supported()
-        is_native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else has_amx
-        precision = "bfloat16" if is_native else "float32"
+        precision = "bfloat16" if multiplies_bfloat16("cuda" if torch.cuda.is_available() else "cpu") else "float32"
     return {"bfloat16": "bf16-mixed", "float32": "32-true"}[precision]
 
 
