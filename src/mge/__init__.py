@@ -36,6 +36,7 @@ __all__ = [
     "localise",
     "models",
     "predict",
+    "push",
     "serve",
     "train",
 ]
@@ -68,6 +69,7 @@ _HOMES = {
     "load": "mge.loading",
     "localise": "mge.tasks.localise",
     "predict": "mge.tasks.predict",
+    "push": "mge.tasks.push",
     "serve": "mge.tasks.serve",
     "train": "mge.tasks.train",
 }
@@ -102,6 +104,7 @@ if TYPE_CHECKING:
     from mge.tasks.export import export
     from mge.tasks.localise import localise
     from mge.tasks.predict import predict
+    from mge.tasks.push import push
     from mge.tasks.serve import serve
     from mge.tasks.train import train
 

@@ -64,6 +64,11 @@ class Classifier:
             thresholds=stored.metadata.get("cascade", {}).get("thresholds"),
         )  # fmt: skip
 
+    @property
+    def num_experts(self) -> int:
+        """How many experts look at a photo that is no easy one of a cascade."""
+        return self.model.active_experts
+
     def prepare(self, photo: Photo) -> Prepared:
         """A photo as the network wants it.
 

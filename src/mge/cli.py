@@ -31,6 +31,7 @@ VERBS = {
     "explain": "mge.tasks.explain:explain",
     "localise": "mge.tasks.localise:localise",
     "compare": "mge.tasks.compare:compare",
+    "push": "mge.tasks.push:push",
     "convert": "mge.tasks.convert:convert",
     "bench": "mge.tasks.bench:bench",
     "distill": "mge.tasks.distill:distill",

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mge.errors import ConfigError
+from mge.storage.files import sha256
+from mge.storage.run_folder import find_model_folder
 
 if TYPE_CHECKING:
     from mge.classifier import Classifier
@@ -13,8 +15,9 @@ def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> 
     """Loads a trained classifier.
 
     Args:
-        path: A run folder (its best model is taken), a model folder, or an .onnx file that `mge export` wrote. The last
-            gives an `OnnxClassifier`, which answers in the same way without torch, and has no `model`.
+        path: A run folder (its best model is taken), a model folder, `hf:owner/name` on the Hugging Face Hub, or an
+            .onnx file that `mge export` wrote. The last gives an `OnnxClassifier`, which answers in the same way
+            without torch, and has no `model`.
         device: Where it shall run, as torch names it.
         fast: Whether it answers with a compiled graph, which is compiled with the first photos if it is not in the
             cache. None: where that is proven equal and saves time; see `FastPath`.
@@ -33,3 +36,16 @@ def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> 
     from mge.classifier import load_folder  # noqa: PLC0415  (imports torch)
 
     return load_folder(path, device=device, fast=fast)
+
+
+def fingerprint(path: str | Path) -> str:
+    """What tells a model from any other: the SHA-256 of what describes it, which holds that of its weights.
+
+    Raises:
+        ModelFolderError: there is no model at this path.
+    """
+    if Path(path).suffix.lower() == ".onnx":
+        return sha256(Path(path))
+    from mge.storage.model_folder import DESCRIPTION  # noqa: PLC0415  (imports torch)
+
+    return sha256(find_model_folder(path) / DESCRIPTION)

@@ -195,3 +195,24 @@ def test_coordinates_are_exact_to_a_hundredth_of_a_pixel_in_a_large_picture() ->
     boxes = torch.tensor([[1000.25, 3.0, 1060.75, 63.0]])
     x = zoom(ramp(height=64, width=2048), boxes, size=(8, 121))[0, 0, 0]
     torch.testing.assert_close(x, 1000.25 + 0.5 * (torch.arange(121) + 0.5), rtol=0, atol=1e-2)
+
+
+# ------------------------------------------------------------------------------------------------- products of matrices
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize(("size", "supersample"), [((24, 32), 1), ((8, 6), 3), ((40, 40), 2)])
+def test_products_of_matrices_give_what_the_grid_gives(
+    geometry: Geometry, size: tuple[int, int], supersample: int
+) -> None:
+    pictures, boxes = torch.randn(5, 3, 60, 44), random_boxes(5, height=60, width=44)
+    boxes = torch.cat((boxes, whole_boxes(pictures)[:1], torch.tensor([[-4.0, -3.0, 50.0, 70.0]])))  # over the border
+    pictures = torch.cat((pictures, pictures[:2]))
+    by_grid = zoom(pictures, boxes, size=size, geometry=geometry, supersample=supersample)
+    found = zoom(pictures, boxes, size=size, geometry=geometry, supersample=supersample, sampling="matrices")
+    torch.testing.assert_close(found, by_grid, rtol=0, atol=2e-4)
+    assert found.shape == (7, 3, *size)
+
+
+def test_products_of_matrices_equal_the_naive_loop() -> None:
+    picture, box = torch.randn(1, 2, 12, 9), torch.tensor([[1.25, 2.5, 7.0, 11.75]])
+    expected = reference.zoom(picture[0].numpy(), box[0].tolist(), size=(5, 7))
+    np.testing.assert_allclose(zoom(picture, box, size=(5, 7), sampling="matrices")[0].numpy(), expected, atol=1e-5)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Geometry = Literal["pixels", "authors"]
+Sampling = Literal["grid", "matrices"]
 
 
 def whole_boxes(images: Float[Tensor, "B D H W"]) -> Float[Tensor, "B 4"]:
@@ -40,6 +41,7 @@ def zoom(
     size: tuple[int, int],
     geometry: Geometry = "pixels",
     supersample: int = 1,
+    sampling: Sampling = "grid",
 ) -> Float[Tensor, "B D h w"]:
     """The part of each picture inside its box, resized to one size.
 
@@ -51,6 +53,8 @@ def zoom(
             the box's corner pixels become the centres of the view's corner pixels (`align_corners=True`).
         supersample: Points taken along each axis for a pixel of the result, and averaged. At least the largest factor
             by which a box is reduced, so that nothing between the points is lost; 1 where boxes are only enlarged.
+        sampling: `grid` looks each point up; `matrices` gives the same but for rounding by one product over rows and
+            one over columns, which runtimes other than torch do several times faster.
 
     Returns:
         The views in float32, whatever autocast says: bfloat16 coordinates are not fine enough.
@@ -59,10 +63,15 @@ def zoom(
     """
     height, width = size[0] * supersample, size[1] * supersample
     boxes = boxes_xyxy.float()
-    x = _positions(boxes[:, 0], boxes[:, 2], count=width, geometry=geometry) * (2 / images.shape[3]) - 1
-    y = _positions(boxes[:, 1], boxes[:, 3], count=height, geometry=geometry) * (2 / images.shape[2]) - 1
-    grid = torch.stack((x.unsqueeze(1).expand(-1, height, -1), y.unsqueeze(2).expand(-1, -1, width)), dim=3)
+    x = _positions(boxes[:, 0], boxes[:, 2], count=width, geometry=geometry)
+    y = _positions(boxes[:, 1], boxes[:, 3], count=height, geometry=geometry)
     with torch.autocast(images.device.type, enabled=False):
+        if sampling == "matrices":
+            rows = _shares(y, length=images.shape[2], supersample=supersample)
+            columns = _shares(x, length=images.shape[3], supersample=supersample)
+            return rows.unsqueeze(1) @ images.float() @ columns.unsqueeze(1).mT
+        x, y = x * (2 / images.shape[3]) - 1, y * (2 / images.shape[2]) - 1
+        grid = torch.stack((x.unsqueeze(1).expand(-1, height, -1), y.unsqueeze(2).expand(-1, -1, width)), dim=3)
         views = functional.grid_sample(
             images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
         )
@@ -75,3 +84,13 @@ def _positions(start: Tensor, end: Tensor, *, count: int, geometry: Geometry) ->
     if geometry == "authors":
         return start[:, None] + 0.5 + steps * ((end - 1 - start)[:, None] / max(count - 1, 1))
     return start[:, None] + (steps + 0.5) * ((end - start)[:, None] / count)
+
+
+def _shares(positions: Float[Tensor, "B n"], *, length: int, supersample: int) -> Float[Tensor, "B m N"]:
+    """How much each of `length` pixels in a line counts for each point: the nearer of two the more, together 1.
+
+    Each `supersample` points that follow one another are averaged.
+    """
+    centres = (positions - 0.5).clamp(0, length - 1).unsqueeze(2)
+    shares = (1 - (centres - torch.arange(length, dtype=centres.dtype, device=centres.device)).abs()).clamp_min(0)
+    return shares if supersample == 1 else shares.unflatten(1, (-1, supersample)).mean(2)

@@ -68,6 +68,7 @@ def to_graph(model: MixtureOfExperts, *, temperature: float = 1.0) -> torch.expo
         ConfigError: the network cannot be exported.
     """
     frozen = copy.deepcopy(model).requires_grad_(False)
+    frozen.sampling = "matrices"  # ONNX Runtime looks the points of a grid up one by one: 4 to 7 times the time
     return trace(Answering(frozen, temperature=temperature), (example_pictures(model),))
 
 

@@ -23,7 +23,7 @@ from mge.core.attention import (
 )
 from mge.core.losses import mix_experts
 from mge.core.outputs import ExpertOutput, MixtureOutput
-from mge.core.zoom import compose_boxes, whole_boxes, zoom
+from mge.core.zoom import Sampling, compose_boxes, whole_boxes, zoom
 from mge.errors import ConfigError
 from mge.models.backbone import Backbone
 from mge.models.expert import Expert
@@ -108,6 +108,7 @@ class MixtureOfExperts(nn.Module):
         self.num_classes = num_classes
         self.view_size = size
         self.active_experts = num_experts  # the progressive schedule starts with one
+        self.sampling: Sampling = "grid"  # of the zooms; an exported graph has another
         part_kind = part_head if part_head != "auto" else "dense" if num_classes <= DENSE_UP_TO else "classwise"
 
         def build_backbone() -> Backbone:
@@ -255,17 +256,19 @@ class MixtureOfExperts(nn.Module):
         supersample = _reduction(pictures, size)
         if (size[0] * supersample, size[1] * supersample) == tuple(pictures.shape[2:]):
             return pictures if supersample == 1 else functional.avg_pool2d(pictures, supersample)
-        return zoom(pictures, boxes, size=size, supersample=supersample)
+        return zoom(pictures, boxes, size=size, supersample=supersample, sampling=self.sampling)
 
     @torch.no_grad()
     def _next_view(self, pictures: Tensor, view: Tensor, boxes: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
         """The view of what the former expert found, and its box in pixels of the pictures."""
         size = (view.shape[2], view.shape[3])
         composed = compose_boxes(boxes, found, size=size)
-        if self.config.zoom_from == "previous":
-            return zoom(view, found, size=size, geometry=self.config.geometry), composed
-        supersample = _reduction(pictures, size)
-        return zoom(pictures, composed, size=size, geometry=self.config.geometry, supersample=supersample), composed
+        source, boxes = (view, found) if self.config.zoom_from == "previous" else (pictures, composed)
+        supersample = 1 if source is view else _reduction(pictures, size)
+        seen = zoom(
+            source, boxes, size=size, geometry=self.config.geometry, supersample=supersample, sampling=self.sampling
+        )
+        return seen, composed
 
     def _size_of_view(self, pictures: Tensor) -> tuple[int, int]:
         if self.view_size is not None:

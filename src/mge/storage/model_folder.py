@@ -18,6 +18,7 @@ from torch import Tensor
 from mge.config import ModelConfig
 from mge.errors import ModelFolderError, StorageError
 from mge.storage.files import sha256, write_folder_atomically
+from mge.storage.model_card import write_card
 
 FORMAT_VERSION = 1
 DESCRIPTION, WEIGHTS, CARD = "model.json", "model.safetensors", "README.md"
@@ -93,7 +94,8 @@ def _fill(folder: Path, model: StoredModel) -> None:
     text = json.dumps({**own, **model.metadata}, indent=1, ensure_ascii=False) + "\n"
     text = text.replace(NO_CHECKSUM, hashlib.sha256(text.encode()).hexdigest(), 1)
     (folder / DESCRIPTION).write_text(text, encoding="utf-8", newline="\n")
-    (folder / CARD).write_text(_model_card(model), encoding="utf-8")
+    card = write_card(model.config, model.class_names, model.metadata)
+    (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def _read_description(file: Path) -> dict[str, Any]:
@@ -147,23 +149,3 @@ def _load_weights(file: Path, *, digest: str, num_bytes: int) -> dict[str, Tenso
         return load_file(file)
     except SafetensorError as error:
         raise ModelFolderError(f"{file} holds no weights: {error}; {COPY_AGAIN}") from error
-
-
-def _model_card(model: StoredModel) -> str:
-    provenance = model.metadata.get("provenance", {})
-    lines = [f"- {name}: {value}" for name, value in provenance.items()]
-    config = model.config
-    return "\n".join(
-        [
-            "# A mixture of granularity-specific experts",
-            "",
-            f"Trained with MGE: {config.experts} experts, backbone {config.backbone}, views of {config.size} px.",
-            "Load it with `mge.load(FOLDER)`, or use `mge predict FOLDER photo.jpg`.",
-            "",
-            f"{len(model.class_names)} classes: {', '.join(model.class_names)}",
-            "",
-            "Where it comes from:",
-            *lines,
-            "",
-        ]
-    )

@@ -12,6 +12,7 @@ import yaml
 from mge.errors import ConfigError, ModelFolderError
 from mge.storage.environment import describe_environment
 from mge.storage.files import write_text_atomically
+from mge.storage.hub import download_model, is_hub
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
 SKIPPED = "skipped.json"
@@ -181,11 +182,13 @@ def open_run(folder: str | Path) -> Run:
 
 
 def find_model_folder(path: str | Path) -> Path:
-    """The model folder that a run folder or model folder stands for.
+    """The model folder that a run folder, a model folder or a name on the Hub stands for.
 
     Raises:
         ModelFolderError: there is no model.
     """
+    if is_hub(path):
+        return download_model(path)
     folder = Path(path)
     if not folder.exists():
         raise ModelFolderError(f"{str(path)!r} does not exist; give the folder of a run or a model")

@@ -36,7 +36,7 @@ def export(
     Photos go in as uint8 pictures; normalisation, experts, boxes, zooms and gate are inside.
 
     Args:
-        run: A run folder or a model folder.
+        run: A run folder, a model folder, or hf:owner/name.
         format: `onnx`, for ONNX Runtime and `mge predict`; `torch-export`, for torch.export.load; or `openvino`.
         out: Folder to write. By default `export/FORMAT` in the run or model folder.
         photos: Photos that graph and model are both asked about: a file, a folder, or a pattern. By default some of
@@ -52,6 +52,8 @@ def export(
         MissingExtraError: what the format is written with is not installed.
     """
     check_choice("format", format, get_args(Format))
+    if out is None and str(run).startswith("hf:"):
+        raise ConfigError(f"run is {str(run)!r}, which is no folder to write to; give an --out")
     folder = Path(run) / "export" / format if out is None else Path(out)
     _check_out(folder)
     from mge.classifier import Classifier  # noqa: PLC0415

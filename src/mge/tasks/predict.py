@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from rich.console import Console
-from rich.progress import track
-
-from mge.config import check_choice
-from mge.errors import ConfigError, DataError
+from mge.config import check_choice, check_range
+from mge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from mge.prediction import Prediction
+    from mge.errors import DataError
+    from mge.prediction import Photo, Prediction
 
-    Result = Prediction | DataError
-
-Form = Literal["text", "csv", "json"]
+Form = Literal["text", "csv", "json", "jsonl", "parquet"]
 
 
 def predict(
@@ -36,14 +31,18 @@ def predict(
     fast: bool | None = None,
     cascade: bool = False,
 ) -> list[Prediction]:
-    """Classifies photos, folders of photos and globs.
+    """Classifies photos: files, folders, patterns, manifests, Parquet files and tar archives.
+
+    With `output`, what was done is kept as it is done: the same command goes on where a killed one stopped, and started
+    by torchrun its processes share the photos.
 
     Args:
-        run: A run folder or a model folder.
-        photos: Files, folders (with everything below them) and patterns such as `shelf/*.jpg`.
+        run: A run folder, a model folder, an .onnx file of `mge export`, or hf:owner/name on the Hugging Face Hub.
+        photos: Files, folders (with everything below them), patterns such as `shelf/*.jpg`, manifests with a column
+            `path` (.csv, .tsv, .jsonl), Parquet files with a column of photos, and tar archives.
         top: How many of the likeliest classes are shown.
-        output: File to write to (.csv or .json). By default the predictions are printed.
-        format: `text`, `csv` or `json`. By default that of `output`'s name, or text.
+        output: File to write to (.csv, .json, .jsonl or .parquet). By default the predictions are printed.
+        format: `text`, `csv`, `json`, `jsonl` or `parquet`. By default that of `output`'s name, or text.
         batch_size: Photos at a time.
         device: Where it runs, as torch names it.
         fast: Whether a compiled graph answers, which is compiled first (minutes, once) if it is not in the cache. By
@@ -52,109 +51,72 @@ def predict(
             good as `mge evaluate --cascade` says.
 
     Returns:
-        One prediction a photo, in the order of the files' names.
+        One prediction a photo, in the order of the photos. With `output` those of this call and process; none where
+        there are more than 10,000 photos, which would fill the memory: the file has them.
 
     Raises:
         ModelFolderError: there is no whole model in `run`.
         ConfigError: an option has a value that it cannot take, or the model has no thresholds for a cascade.
         DataError: there is no such photo. A photo that cannot be read is reported, and the others are classified.
     """
-    from mge.data.sources import find_photos  # noqa: PLC0415
-    from mge.loading import load  # noqa: PLC0415
-
     if cascade and fast:
         raise ConfigError("cascade and fast are both set; a compiled graph runs all experts: leave out one of them")
+    check_range("batch_size", batch_size, at_least=1)
     form = _choose_form(format, output)
-    files = find_photos(photos)
-    classifier = load(run, device=device, fast=False if cascade else fast)
+    from mge.data.sources.containers import find_all_photos  # noqa: PLC0415
+    from mge.loading import fingerprint, load  # noqa: PLC0415
+    from mge.report.predictions import check_form, print_rows  # noqa: PLC0415
+    from mge.volume import Tally, classify_to_file, make_rows  # noqa: PLC0415
+
+    _check_output(form, output)
+    check_form(form)
+    files: list[Photo] = list(find_all_photos(photos))
+    classifier = load(run, device=_own_device(device), fast=False if cascade else fast)
+
+    def ask(some: Iterable[Photo]) -> Iterator[Prediction | DataError]:
+        return classifier.stream(some, batch_size=batch_size, cascade=cascade)
+
+    tally, num_experts = Tally(), classifier.num_experts
     predictions: list[Prediction] = []
-    broken: list[DataError] = []
-    for result in _progress(classifier.stream(files, batch_size=batch_size, cascade=cascade), total=len(files)):
-        if isinstance(result, DataError):
-            broken.append(result)
-        else:
-            predictions.append(result)
     if output is None:
-        _write(predictions, sys.stdout, form=form, top=top)
+        rows = list(make_rows(ask, files, top=top, kept=predictions, is_quiet=False))
+        print_rows(tally.sift(rows), sys.stdout, form=form, num_experts=num_experts)
         sys.stderr.write(f"Next: mge predict {run} FOLDER --output predictions.csv\n")
     else:
-        with Path(output).open("w", newline="", encoding="utf-8") as file:
-            _write(predictions, file, form=form, top=top)
-        sys.stderr.write(f"{len(predictions)} predictions written to {output}\nNext: mge evaluate {run}\n")
-    if cascade and predictions:
-        mean = sum(prediction.num_experts_run for prediction in predictions) / len(predictions)
-        sys.stderr.write(f"{mean:.2f} of {len(classifier.model.experts)} experts looked at a photo on average\n")
-    if broken:
-        reasons = "; ".join(str(error) for error in broken)
-        raise DataError(
-            f"{len(broken)} of {len(files)} photos could not be read, the others were classified: {reasons}"
+        plan = {"model": fingerprint(run), "cascade": cascade}
+        predictions = classify_to_file(
+            ask, files, Path(output), plan=plan, form=form, num_experts=num_experts, top=top, tally=tally
         )
+        if os.environ.get("RANK", "0") == "0":
+            sys.stderr.write(f"{tally.num_classified} predictions written to {output}\nNext: mge evaluate {run}\n")
+    if cascade and tally.num_classified:
+        mean = tally.num_looks / tally.num_classified
+        sys.stderr.write(f"{mean:.2f} of {num_experts} experts looked at a photo on average\n")
+    tally.check()
     return predictions
-
-
-def _progress(results: Iterable[Result], *, total: int) -> Iterable[Result]:
-    """A bar with the time left, beside the predictions and not among them; only where a person watches."""
-    console = Console(stderr=True)
-    return track(results, "classifying", total=total, console=console, transient=True, disable=not console.is_terminal)
-
-
-def as_row(prediction: Prediction, *, top: int) -> dict[str, Any]:
-    """A prediction as plain values: what a CSV row and a JSON object hold."""
-    path, label = as_text(prediction.path), prediction.label
-    row: dict[str, Any] = {"path": path, "label": label, "probability": prediction.probability}
-    row["top"] = [{"label": label, "probability": probability} for label, probability in prediction.top(top)]
-    row["expert_labels"] = list(prediction.expert_labels)
-    row["num_experts_run"] = prediction.num_experts_run
-    row["gate_probs"] = list(prediction.gate_probs)
-    row["boxes_xyxy"] = [list(box) for box in prediction.boxes_xyxy]
-    return row
-
-
-def as_text(path: str) -> str:
-    """A path that any file and terminal can hold: a name in another encoding than UTF-8 gets marks for odd letters."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _choose_form(form: Form | None, output: str | Path | None) -> Form:
     if form is not None:
         check_choice("format", form, get_args(Form))
         return form
-    suffixes: dict[str, Form] = {".csv": "csv", ".json": "json"}
+    suffixes: dict[str, Form] = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
     suffix = Path(output).suffix.lower() if output is not None else ""
     if output is not None and suffix not in suffixes:
-        raise ConfigError(f"output is {str(output)!r}; accepted: a name that ends in .csv or .json, or --format")
+        accepted = "a name that ends in .csv or .json, .jsonl or .parquet, or --format"
+        raise ConfigError(f"output is {str(output)!r}; accepted: {accepted}")
     return suffixes.get(suffix, "text")
 
 
-def _write(predictions: list[Prediction], file: TextIO, *, form: Form, top: int) -> None:
-    if form == "json":
-        json.dump([as_row(prediction, top=top) for prediction in predictions], file, indent=1)
-        file.write("\n")
-    elif form == "csv":
-        _write_csv(predictions, file, top=top)
-    else:
-        for prediction in predictions:
-            likeliest = "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in prediction.top(top))
-            file.write(f"{as_text(prediction.path)}: {likeliest}\n")
+def _check_output(form: Form, output: str | Path | None) -> None:
+    """Raises ConfigError where predictions have to go to a file, and none is given."""
+    if output is None and form == "parquet":
+        raise ConfigError("format is 'parquet', which is no text to print; give an --output")
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if output is None and num_processes > 1:
+        raise ConfigError(f"{num_processes} processes share the photos, and each would print its own; give an --output")
 
 
-def _write_csv(predictions: list[Prediction], file: TextIO, *, top: int) -> None:
-    """One row a photo; lists become numbered columns, empty for experts that did not look."""
-    rows = []
-    for prediction in predictions:
-        row: dict[str, Any] = {
-            "path": as_text(prediction.path),
-            "label": prediction.label,
-            "probability": prediction.probability,
-        }
-        for place, (label, probability) in enumerate(prediction.top(top), start=1):
-            row |= {f"label_{place}": label, f"probability_{place}": probability}
-        row["num_experts_run"] = prediction.num_experts_run
-        for expert, (share, box) in enumerate(zip(prediction.gate_probs, prediction.boxes_xyxy, strict=True)):
-            row[f"gate_{expert}"] = share
-            row |= {f"box_{expert}_{edge}": at for edge, at in zip(("x1", "y1", "x2", "y2"), box, strict=True)}
-        rows.append(row)
-    widest: dict[str, Any] = max(rows, key=len, default=dict.fromkeys(("path", "label", "probability")))
-    writer = csv.DictWriter(file, fieldnames=list(widest))
-    writer.writeheader()
-    writer.writerows(rows)
+def _own_device(device: str) -> str:
+    """The device of this process, where torchrun has started one for each."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device

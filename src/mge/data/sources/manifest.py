@@ -41,6 +41,24 @@ def read_manifest(file: Path) -> PhotoSet:
     return PhotoSet(file.resolve().parent.name, f"manifest {file.name}", names, tuple(records), parents)
 
 
+def read_paths(file: Path) -> list[Path]:
+    """The photos that a manifest lists, whatever else it says; a photo that is missing is a matter of opening it.
+
+    Raises:
+        DataError: there is no column `path`, or a row without one.
+    """
+    paths = []
+    for number, row in _rows(file):
+        if not _text(row, "path"):
+            raise DataError(
+                f"{file}, line {number} has no path; expected a column `path`, relative to the file's folder"
+            )
+        paths.append(file.parent / _text(row, "path"))
+    if not paths:
+        raise DataError(f"{file} lists no photos; expected a header with path, and a row for each photo")
+    return paths
+
+
 def read_row(row: Mapping[str, Any], *, folder: Path, where: str) -> Record:
     """The photo of a manifest's row.
 

@@ -1,0 +1,123 @@
+"""Predictions as text, CSV, JSON, JSON lines or Parquet: one row a photo, written as the rows come."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from mge.errors import MissingExtraError
+
+Form = Literal["text", "csv", "json", "jsonl", "parquet"]
+NOTHING: dict[str, Any] = {"path": "", "label": "", "probability": 0.0}  # whose columns a file without rows has
+AT_A_TIME = 4096  # rows of Parquet that are in memory, and one group of rows in the file
+
+Row = dict[str, Any]
+
+
+def write_rows(rows: Iterable[Row], file: Path, *, form: Form, num_experts: int) -> None:
+    """Writes predictions to a file.
+
+    Args:
+        rows: As `as_row` makes them.
+        file: Where to.
+        form: In which form.
+        num_experts: For how many a CSV file has columns.
+
+    Raises:
+        MissingExtraError: Parquet is wanted, and what writes it is not installed.
+    """
+    if form == "parquet":
+        _write_parquet(rows, file)
+        return
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        print_rows(rows, opened, form=form, num_experts=num_experts)
+
+
+def print_rows(rows: Iterable[Row], out: TextIO, *, form: Form, num_experts: int) -> None:
+    """Writes predictions to where text goes."""
+    if form == "csv":
+        _write_csv(rows, out, num_experts=num_experts)
+    elif form == "jsonl":
+        out.writelines(json.dumps(row) + "\n" for row in rows)
+    elif form == "json":
+        out.writelines(_as_json_list(rows))
+    else:
+        out.writelines(_as_line(row) for row in rows)
+
+
+def check_form(form: Form) -> None:
+    """Raises MissingExtraError where a form needs what is not installed, before hours of work."""
+    if form == "parquet":
+        _import_pyarrow()
+
+
+def _as_line(row: Row) -> str:
+    likeliest = "  ".join(f"{entry['label']} {100 * entry['probability']:.1f} %" for entry in row["top"])
+    return f"{row['path']}: {likeliest}\n"
+
+
+def _as_json_list(rows: Iterable[Row]) -> Iterator[str]:
+    yield "["
+    for number, row in enumerate(rows):
+        yield ",\n" if number else "\n"
+        yield "\n".join(f" {line}" for line in json.dumps(row, indent=1).splitlines())
+    yield "\n]\n"
+
+
+def _write_csv(rows: Iterable[Row], out: TextIO, *, num_experts: int) -> None:
+    """Lists become numbered columns, empty for experts that did not look."""
+    remaining = iter(rows)
+    first = next(remaining, None)
+    given = NOTHING if first is None else first
+    columns = [name for name in _flat(given) if not re.match(r"(gate|box)_\d", name)]
+    columns += [name for number in range(num_experts) for name in (f"gate_{number}", *_box_columns(number))]
+    writer = csv.DictWriter(out, columns)
+    writer.writeheader()
+    writer.writerows(_flat(row) for row in chain([] if first is None else [first], remaining))
+
+
+def _flat(row: Row) -> Row:
+    """A row whose lists have become numbered values."""
+    flat = {name: value for name, value in row.items() if not isinstance(value, list)}
+    for place, entry in enumerate(row.get("top", []), start=1):
+        flat |= {f"label_{place}": entry["label"], f"probability_{place}": entry["probability"]}
+    for number, (share, box) in enumerate(zip(row.get("gate_probs", []), row.get("boxes_xyxy", []), strict=True)):
+        flat |= {f"gate_{number}": share, **dict(zip(_box_columns(number), box, strict=True))}
+    return flat
+
+
+def _box_columns(number: int) -> list[str]:
+    return [f"box_{number}_{edge}" for edge in ("x1", "y1", "x2", "y2")]
+
+
+def _write_parquet(rows: Iterable[Row], file: Path) -> None:
+    pyarrow, parquet = _import_pyarrow()
+    kinds = {
+        "top": pyarrow.list_(pyarrow.struct([("label", pyarrow.string()), ("probability", pyarrow.float64())])),
+        "expert_labels": pyarrow.list_(pyarrow.string()), "gate_probs": pyarrow.list_(pyarrow.float64()),
+        "boxes_xyxy": pyarrow.list_(pyarrow.list_(pyarrow.float64())),
+    }  # fmt: skip
+    plain = {str: pyarrow.string(), float: pyarrow.float64(), int: pyarrow.int64(), bool: pyarrow.bool_()}
+    remaining = iter(rows)
+    first = next(remaining, None)
+    given = NOTHING if first is None else first
+    schema = pyarrow.schema([(name, kinds.get(name) or plain[type(value)]) for name, value in given.items()])
+    with parquet.ParquetWriter(file, schema) as writer:
+        whole = chain([] if first is None else [first], remaining)
+        while chunk := list(islice(whole, AT_A_TIME)):
+            writer.write_table(pyarrow.Table.from_pylist(chunk, schema=schema))
+
+
+def _import_pyarrow() -> tuple[Any, Any]:
+    """The packages that write Parquet; they have no types of their own."""
+    try:
+        import pyarrow  # noqa: PLC0415  (an extra, heavy)
+        from pyarrow import parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError(
+            "Parquet is written by pyarrow, which is not installed; get it with: pip install 'mge[tables]'"
+        ) from error
+    return pyarrow, parquet

@@ -1,0 +1,104 @@
+"""Models on the Hugging Face Hub: `hf:owner/name`, or `hf:owner/name@revision`.
+
+What comes from there is a model folder as any other: its checksums are checked, and nothing in it is run.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from mge.errors import ConfigError, ModelFolderError
+
+PREFIX = "hf:"
+FILES = ("model.json", "model.safetensors", "README.md")
+
+
+class HubName(NamedTuple):
+    """What `hf:` text names.
+
+    Args:
+        repository: Owner and name.
+        revision: A branch, a tag or a commit; None: the newest.
+    """
+
+    repository: str
+    revision: str | None
+
+
+def is_hub(path: str | Path) -> bool:
+    """Whether this names a model on the Hub."""
+    return str(path).startswith(PREFIX)
+
+
+def read_name(text: str | Path) -> HubName:
+    """The parts of a name.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    match = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@(\S+))?", str(text))
+    if match is None:
+        raise ConfigError(f"the model is {str(text)!r}; accepted: hf:owner/name, or hf:owner/name@revision")
+    return HubName(match[1], match[2])
+
+
+def download_model(text: str | Path) -> Path:
+    """The folder of a model that was fetched from the Hub, or is in its cache already.
+
+    Raises:
+        ModelFolderError: there is none of this name, or it cannot be reached.
+        ConfigError: the name is none.
+    """
+    from huggingface_hub import snapshot_download  # noqa: PLC0415  (takes a while to import)
+
+    name = read_name(text)
+    try:
+        return Path(snapshot_download(name.repository, revision=name.revision, allow_patterns=list(FILES)))
+    except _hub_errors() as error:
+        raise ModelFolderError(
+            f"{str(text)!r} cannot be fetched: {_first_line(error)}; check the name on https://huggingface.co, and for "
+            "a private or gated model log in: hf auth login"
+        ) from error
+
+
+def upload_model(folder: Path, text: str, *, private: bool) -> str:
+    """Puts a model folder onto the Hub, in one commit.
+
+    Args:
+        folder: The folder; it is not checked here.
+        text: `hf:owner/name`. The repository is made where there is none.
+        private: Whether a repository that is made is private.
+
+    Returns:
+        The address of the model's page.
+
+    Raises:
+        ConfigError: the name is none, the Hub refuses, or it cannot be reached.
+    """
+    from huggingface_hub import HfApi  # noqa: PLC0415  (takes a while to import)
+
+    name = read_name(text)
+    api = HfApi()
+    try:
+        page = api.create_repo(name.repository, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=name.repository, folder_path=folder, revision=name.revision, allow_patterns=list(FILES),
+            commit_message="A mixture of experts, by mge push",
+        )  # fmt: skip
+    except _hub_errors() as error:
+        raise ConfigError(
+            f"{text!r} was not pushed: {_first_line(error)}; log in with a token that may write: hf auth login"
+        ) from error
+    return str(page)
+
+
+def _hub_errors() -> tuple[type[Exception], ...]:
+    """What huggingface_hub raises where the Hub refuses or cannot be reached, or a name is none."""
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415  (takes a while to import)
+
+    client_error = HfHubHTTPError.__bases__[0]  # HTTPError of the client that it uses: httpx, or httpx2
+    return (client_error, OSError, ValueError)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

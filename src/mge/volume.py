@@ -1,0 +1,152 @@
+"""Any number of photos into rows of predictions, kept as they are made: a killed run goes on where it stopped."""
+
+import dataclasses
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mge.errors import DataError
+from mge.prediction import Photo, Prediction, name_of
+from mge.report.predictions import Form, Row, write_rows
+from mge.report.progress import track_photos
+from mge.storage.files import write_atomically
+from mge.storage.parts import Parts
+
+KEPT = 10_000  # predictions that are also given to the caller where they go to a file
+NAMED = 10  # photos that could not be read and are named one by one
+FAILED = "failed"  # in a row: why its photo could not be read
+
+Ask = Callable[[Iterable[Photo]], Iterator[Prediction | DataError]]
+
+
+@dataclasses.dataclass
+class Tally:
+    """What became of the photos.
+
+    Args:
+        num_classified: How many have a prediction.
+        num_looks: How many experts looked at them, together.
+        reasons: Why the others have none.
+    """
+
+    num_classified: int = 0
+    num_looks: int = 0
+    reasons: list[str] = dataclasses.field(default_factory=list)
+
+    def sift(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Gives the rows of predictions on, and counts all of them."""
+        for row in rows:
+            if FAILED in row:
+                self.reasons.append(row[FAILED])
+            else:
+                self.num_classified += 1
+                self.num_looks += row["num_experts_run"]
+                yield row
+
+    def check(self) -> None:
+        """Raises DataError where photos could not be read."""
+        if self.reasons:
+            named = "; ".join(self.reasons[:NAMED])
+            more = f"; and {len(self.reasons) - NAMED:,} more" if len(self.reasons) > NAMED else ""
+            raise DataError(
+                f"{len(self.reasons)} of {len(self.reasons) + self.num_classified} photos could not be read, the "
+                f"others were classified: {named}{more}"
+            )
+
+
+def make_rows(ask: Ask, photos: Sequence[Photo], *, top: int, kept: list[Prediction], is_quiet: bool) -> Iterator[Row]:
+    """Classifies photos, and shows how far it is.
+
+    Args:
+        ask: Classifies them, in order.
+        photos: The photos.
+        top: How many of the likeliest classes a row holds.
+        kept: Gets the predictions.
+        is_quiet: Show nothing.
+
+    Yields:
+        A row for each photo, in order; for one that cannot be read, its reason.
+    """
+    results = track_photos(ask(photos), verb="classifying", total=len(photos), is_quiet=is_quiet)
+    for photo, result in zip(photos, results, strict=True):
+        if isinstance(result, DataError):
+            yield {"path": as_text(name_of(photo)), FAILED: as_text(str(result))}
+        else:
+            kept.append(result)
+            yield as_row(result, top=top)
+
+
+def classify_to_file(
+    ask: Ask, photos: Sequence[Photo], output: Path, *, plan: dict[str, Any], form: Form, num_experts: int, top: int,
+    tally: Tally,
+) -> list[Prediction]:  # fmt: skip
+    """Classifies photos into a file, which appears when it is complete.
+
+    What is done is kept beside it as it is done. Where torchrun started several processes, each does its share, and
+    the first writes the file.
+
+    Args:
+        ask: Classifies some photos, in order.
+        photos: All photos.
+        output: The file.
+        plan: What decides the predictions, beside the photos: rows of another plan are thrown away.
+        form: Of the file.
+        num_experts: For how many a CSV file has columns.
+        top: How many of the likeliest classes a row holds.
+        tally: Counts what became of the photos, in the first process.
+
+    Returns:
+        The predictions of this call and process, where there are at most 10,000 photos.
+    """
+    rank, num_processes = processes()
+    plan = {**plan, "top": top, "photos": _digest(photos)}
+    kept: list[Prediction] = []
+    with Parts(output, plan=plan, num_items=len(photos), rank=rank, num_processes=num_processes) as parts:
+        if parts.done and rank == 0:
+            sys.stderr.write(f"going on: {len(parts.done):,} of {len(photos):,} photos were classified before\n")
+        if parts.was_begun_otherwise:
+            sys.stderr.write(f"{output} was begun with another model, options or photos: all is done anew\n")
+        mine = [photos[number] for number in parts.mine]
+        for number, row in zip(parts.mine, make_rows(ask, mine, top=top, kept=kept, is_quiet=rank > 0), strict=True):
+            parts.append(number, row)
+            if len(photos) > KEPT:
+                kept.clear()
+        if rank == 0:
+            parts.wait_for_all()
+            rows = tally.sift(parts.rows())
+            write_atomically(output, lambda file: write_rows(rows, file, form=form, num_experts=num_experts))
+            parts.finish()
+    return kept
+
+
+def processes() -> tuple[int, int]:
+    """The number of this process, and how many there are, as torchrun tells them."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def as_row(prediction: Prediction, *, top: int) -> Row:
+    """A prediction as plain values."""
+    path, label = as_text(prediction.path), prediction.label
+    row: Row = {"path": path, "label": label, "probability": prediction.probability}
+    row["top"] = [{"label": label, "probability": probability} for label, probability in prediction.top(top)]
+    row["expert_labels"] = list(prediction.expert_labels)
+    row["num_experts_run"] = prediction.num_experts_run
+    row["gate_probs"] = list(prediction.gate_probs)
+    row["boxes_xyxy"] = [list(box) for box in prediction.boxes_xyxy]
+    return row
+
+
+def as_text(path: str) -> str:
+    """A path that any file and terminal can hold: a name in another encoding than UTF-8 gets marks for odd letters."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _digest(photos: Sequence[Photo]) -> str:
+    """What tells one list of photos from another: their names, in order."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        digest.update(name_of(photo).encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()
