@@ -20,7 +20,7 @@ def batcher_of(backend: Colours, *, batch_size: int = 8, batch_seconds: float = 
 
 async def ask_together(batcher: Batcher[Prepared], photos: list[Prepared]) -> list[Answer | BaseException]:
     async with batcher.running():
-        return await asyncio.gather(*map(batcher.answer, photos), return_exceptions=True)  # type: ignore[arg-type]
+        return await asyncio.gather(*map(batcher.answer, photos), return_exceptions=True)
 
 
 def test_each_photo_gets_its_own_answer_whatever_batch_it_fell_in() -> None:

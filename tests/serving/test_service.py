@@ -13,7 +13,7 @@ class Body:
 
 
 def test_who_gives_up_while_all_decoders_are_busy_leaves_no_bytes_behind() -> None:
-    async def ask() -> list[object]:
+    async def ask() -> list[Body | None]:
         service = Service(Colours(), Limits(decoders=1), on_batch=lambda _: None)
         go_on = threading.Event()
         busy = asyncio.create_task(service.in_thread(go_on.wait))

@@ -49,13 +49,13 @@ def explain(
         DataError: there is no such photo. A photo that cannot be read is reported, and the others are explained.
     """
     check_range("batch_size", batch_size, at_least=1)
-    from mge.classifier import load  # noqa: PLC0415
+    from mge.classifier import load_folder  # noqa: PLC0415
     from mge.data.sources import find_photos  # noqa: PLC0415
     from mge.report.album import Album  # noqa: PLC0415
     from mge.training.explanation import explain_stream, find_class  # noqa: PLC0415
 
     files = find_photos(photos)
-    classifier = load(run, device=device, fast=False)
+    classifier = load_folder(run, device=device, fast=False)
     other_label = None if against is None else find_class(against, classifier.class_names)
     album = Album(Path(output), keeps_pages=len(files) > 1)
     broken = []

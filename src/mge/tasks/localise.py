@@ -51,7 +51,7 @@ def localise(
     check_range("batch_size", batch_size, at_least=1)
     from lightning_fabric import Fabric  # noqa: PLC0415
 
-    from mge.classifier import load  # noqa: PLC0415
+    from mge.classifier import load_folder  # noqa: PLC0415
     from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415
     from mge.report.tables import print_broken, print_notes  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
@@ -59,7 +59,7 @@ def localise(
     from mge.training.localisation import locate, measure_localisation  # noqa: PLC0415
 
     path = Path(run)
-    classifier = load(path, fast=False)
+    classifier = load_folder(path, fast=False)
     photos = read_held_out(path, data=data, source_format=format, classifier=classifier)
     records, broken = without_broken(photos, split=split)
     classifier.model.to(Fabric(accelerator=accelerator, devices=1).device)
@@ -82,8 +82,8 @@ def localise(
 
 
 def _as_row(located: Located) -> BoxRow:
+    from mge.volume import as_text  # noqa: PLC0415
     from mge.report.boxes import BoxRow  # noqa: PLC0415
-    from mge.tasks.predict import as_text  # noqa: PLC0415
 
     def boxes(tensor: Any) -> list[Box]:  # noqa: ANN401  (a torch.Tensor, which is not imported here)
         return [tuple(box) for box in tensor.tolist()]
