@@ -1,9 +1,9 @@
 """Whether an exported mixture answers as the network does, and how quickly: ONNX Runtime beside eager PyTorch.
 
 `python benchmarks/export.py [RUN PHOTOS]` exports untrained mixtures of a ResNet, a ConvNeXt and a ViT, and a trained
-run where one is given, asks graph and network about 200 photos (drawn beetles where none are given) in batches of 1, 7 and
-32, and times both in turns, one thread each. It writes benchmarks/results/export.json and the table in docs/results.md.
-With --out FILE, for a trial, it writes that file only.
+run where one is given, asks graph and network about 200 photos (drawn beetles where none are given) in batches of 1, 7
+and 32, and times both in turns, one thread each. It writes benchmarks/results/export.json and the table in
+docs/results.md. With --out FILE, for a trial, it writes that file only.
 """
 
 import argparse

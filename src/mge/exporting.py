@@ -11,9 +11,11 @@ import torch
 from mge import examples
 from mge.data.views import Pixels
 from mge.errors import MissingExtraError
-from mge.models.export import OUTPUTS, to_graph, to_onnx, write_openvino, write_torch_export
+from mge.models.cascade_graphs import cascade_parts
+from mge.models.export import OUTPUTS, to_graph, to_onnx, trace, write_openvino, write_torch_export
 from mge.models.fast import quiet, side_of
 from mge.models.mixture import MixtureOfExperts
+from mge.onnx_cascade import OnnxCascade
 from mge.onnx_classifier import Array, open_session
 from mge.parity import Parity, Run, check_parity, measure_parity
 from mge.storage.exported import INPUT, KEY, Description, as_metadata, seal
@@ -24,6 +26,7 @@ Format = Literal["onnx", "torch-export", "openvino"]
 FILES: dict[Format, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "openvino": "model.xml"}
 DESCRIPTION = "preprocessing.json"
 EXAMPLE = Path(examples.__file__).parent / "classify.py"
+CASCADE_EXAMPLE = Path(examples.__file__).parent / "classify_by_cascade.py"
 
 
 def describe(stored: StoredModel, *, graph: str = "mixture", outputs: dict[str, str] | None = None) -> Description:
@@ -64,6 +67,40 @@ def export_mixture(
         file = write_mixture(model, description, unfinished, format=format)
         found.append(measure_parity(open_mixture(file), model, images, temperature=description.temperature))
         check_parity(found[0], name=file.name)
+
+    write_folder_atomically(folder, fill)
+    return found[0]
+
+
+def export_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path, *, images: Pixels) -> Parity:
+    """Writes one graph an expert and one for the gate, if together they answer as the model does, or nothing.
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        stored: The same model as it is stored.
+        folder: An export that is there already is replaced.
+        images: Photos that both are asked about.
+
+    Returns:
+        How well the graphs agree with the model where every expert looks.
+
+    Raises:
+        ExportError, ConfigError, MissingExtraError, StorageError: as `export_mixture`.
+    """
+    found: list[Parity] = []
+
+    def fill(unfinished: Path) -> None:
+        for name, part in cascade_parts(model).items():
+            description = describe(stored, graph=name, outputs=part.outputs)
+            graph = trace(part.network, tuple(part.examples.values()))
+            names = {"inputs": list(part.examples), "outputs": list(part.outputs)}
+            content = to_onnx(graph, **names, metadata={KEY: as_metadata(description)})
+            (unfinished / f"{name}.onnx").write_bytes(seal(content))
+        write_description(describe(stored), unfinished)
+        shutil.copyfile(CASCADE_EXAMPLE, unfinished / CASCADE_EXAMPLE.name)
+        cascade = OnnxCascade.load(unfinished)
+        found.append(measure_parity(cascade.run, model, images, temperature=cascade.description.temperature))
+        check_parity(found[0], name="cascade")
 
     write_folder_atomically(folder, fill)
     return found[0]

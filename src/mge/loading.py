@@ -7,6 +7,8 @@ from mge.errors import ConfigError
 from mge.storage.files import sha256
 from mge.storage.run_folder import find_model_folder
 
+CASCADE = "expert_0.onnx"  # is in every folder of an exported cascade
+
 if TYPE_CHECKING:
     from mge.classifier import Classifier
 
@@ -16,8 +18,8 @@ def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> 
 
     Args:
         path: A run folder (its best model is taken), a model folder, `hf:owner/name` on the Hugging Face Hub, or an
-            .onnx file that `mge export` wrote. The last gives an `OnnxClassifier`, which answers in the same way
-            without torch, and has no `model`.
+            .onnx file or the folder of a cascade that `mge export` wrote. The last two give an `OnnxClassifier`, which
+            answers in the same way without torch, and has no `model`.
         device: Where it shall run, as torch names it.
         fast: Whether it answers with a compiled graph, which is compiled with the first photos if it is not in the
             cache. None: where that is proven equal and saves time; see `FastPath`.
@@ -26,13 +28,14 @@ def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> 
         ModelFolderError: there is no whole model at this path.
         ConfigError: an .onnx file is to run on another device than the CPU, or with a compiled graph.
     """
-    if Path(path).suffix.lower() == ".onnx":
+    if _is_onnx(path):
         if device != "cpu" or fast:
             raise ConfigError(f"{path} runs in ONNX Runtime on the CPU; leave out device and fast, or give the run")
+        from mge.onnx_cascade import OnnxCascade  # noqa: PLC0415  (needs the extra)
         from mge.onnx_classifier import OnnxClassifier  # noqa: PLC0415  (needs the extra)
 
         # No type says what a path's suffix means; what both have is what `mge predict` and most scripts use.
-        return cast("Classifier", OnnxClassifier.load(path))
+        return cast("Classifier", (OnnxCascade if Path(path).is_dir() else OnnxClassifier).load(path))
     from mge.classifier import load_folder  # noqa: PLC0415  (imports torch)
 
     return load_folder(path, device=device, fast=fast)
@@ -44,8 +47,13 @@ def fingerprint(path: str | Path) -> str:
     Raises:
         ModelFolderError: there is no model at this path.
     """
-    if Path(path).suffix.lower() == ".onnx":
-        return sha256(Path(path))
+    if _is_onnx(path):
+        return sha256(Path(path) / CASCADE if Path(path).is_dir() else Path(path))
     from mge.storage.model_folder import DESCRIPTION  # noqa: PLC0415  (imports torch)
 
     return sha256(find_model_folder(path) / DESCRIPTION)
+
+
+def _is_onnx(path: str | Path) -> bool:
+    """Whether this is an exported graph, or a folder of those of a cascade."""
+    return Path(path).suffix.lower() == ".onnx" or (Path(path) / CASCADE).is_file()

@@ -65,8 +65,16 @@ class OnnxClassifier:
         """
         return Prepared(*middle_view(open_photo(photo), side=self.side, config=self.data))
 
-    def run(self, images: Pixels) -> dict[str, Array]:
-        """The graph's outputs by name, which are the fields of `MixtureOutput`, and `probabilities`."""
+    def run(self, images: Pixels, *, cascade: bool = False) -> dict[str, Array]:
+        """The graph's outputs by name, which are the fields of `MixtureOutput`, and `probabilities`.
+
+        Raises:
+            ConfigError: a cascade is asked for.
+        """
+        if cascade:
+            raise ConfigError(
+                "the ONNX file is the whole mixture; for a cascade export it anew: mge export RUN --cascade"
+            )
         names = [output.name for output in self.session.get_outputs()]
         return dict(zip(names, self.session.run(names, {INPUT: images}), strict=True))
 
@@ -77,10 +85,13 @@ class OnnxClassifier:
             prepared: One or more photos, from `prepare`.
             names: What the predictions call them. None: nothing, as for pictures in memory.
         """
-        outputs = self.run(np.stack([item.image for item in prepared]))
+        return self._answer(prepared, names=names or [""] * len(prepared), cascade=False)
+
+    def _answer(self, prepared: Sequence[Prepared], *, names: Sequence[str], cascade: bool) -> list[Answer]:
+        outputs = self.run(np.stack([item.image for item in prepared]), cascade=cascade)
         return [
             Answer(self._prediction(outputs, row, geometry=item.geometry, name=name), outputs["attention"][row])
-            for row, (item, name) in enumerate(zip(prepared, names or [""] * len(prepared), strict=True))
+            for row, (item, name) in enumerate(zip(prepared, names, strict=True))
         ]
 
     @overload
@@ -114,26 +125,27 @@ class OnnxClassifier:
         Yields:
             For each photo, in order, its prediction, or the reason why it cannot be read.
         """
-        if cascade:
-            raise ConfigError("the ONNX file is the whole mixture, which is no cascade; leave out --cascade")
-        yield from in_batches(photos, batch_size=batch_size, prepare=self.prepare, answer=self._predict_batch)
 
-    def _predict_batch(self, photos: Sequence[tuple[Photo, Prepared]], num_waiting: int) -> list[Prediction]:
-        names = [name_of(photo) for photo, _ in photos]
-        return [found.prediction for found in self.answer([item for _, item in photos], names=names)]
+        def answer(photos: Sequence[tuple[Photo, Prepared]], num_waiting: int) -> list[Prediction]:
+            names = [name_of(photo) for photo, _ in photos]
+            found = self._answer([item for _, item in photos], names=names, cascade=cascade)
+            return [each.prediction for each in found]
+
+        yield from in_batches(photos, batch_size=batch_size, prepare=self.prepare, answer=answer)
 
     def _prediction(self, outputs: Mapping[str, Array], row: int, *, geometry: CropGeometry, name: str) -> Prediction:
         probabilities = outputs["probabilities"][row]
         best = int(probabilities.argmax())
-        boxes: list[Any] = geometry.to_photo(outputs["boxes_xyxy"][row]).tolist()
+        count = int(outputs["num_experts_run"][row]) if "num_experts_run" in outputs else self.num_experts
+        boxes: list[Any] = geometry.to_photo(outputs["boxes_xyxy"][row, :count]).tolist()
         return Prediction(
             path=name,
             label=self.class_names[best],
             probability=float(probabilities[best]),
             probabilities=tuple(probabilities.tolist()),
             class_names=self.class_names,
-            expert_labels=tuple(self.class_names[label] for label in outputs["joint_logits"][row].argmax(1)),
-            gate_probs=tuple(outputs["gate_probs"][row].tolist()),
+            expert_labels=tuple(self.class_names[label] for label in outputs["joint_logits"][row, :count].argmax(1)),
+            gate_probs=tuple(outputs["gate_probs"][row, :count].tolist()),
             boxes_xyxy=tuple(tuple(box) for box in boxes),
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mge.errors import DataError
-from mge.prediction import Photo, Prediction, name_of
+from mge.prediction import Photo, Prediction, as_text, name_of
 from mge.report.predictions import Form, Row, write_rows
 from mge.report.progress import track_photos
 from mge.storage.files import write_atomically
@@ -137,11 +137,6 @@ def as_row(prediction: Prediction, *, top: int) -> Row:
     row["gate_probs"] = list(prediction.gate_probs)
     row["boxes_xyxy"] = [list(box) for box in prediction.boxes_xyxy]
     return row
-
-
-def as_text(path: str) -> str:
-    """A path that any file and terminal can hold: a name in another encoding than UTF-8 gets marks for odd letters."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _digest(photos: Sequence[Photo]) -> str:

@@ -28,7 +28,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(tiny_model: Path, photos: Path) -> list[Prediction]:
-    return mge.load(tiny_model, fast=False).predict(sorted(photos.rglob("*.png")))
+    return mge.load(tiny_model, fast=False).predict([*sorted(photos.rglob("*.png"))])
 
 
 def read_csv(file: Path) -> list[dict[str, str]]:

@@ -196,13 +196,13 @@ class MixtureOfExperts(nn.Module):
             experts: The experts as wrapped for several devices. None: the mixture's own.
         """
         boxes = whole_boxes(pictures)
-        view = self._first_view(pictures, boxes)
+        view = self.first_view(pictures, boxes)
         found: Tensor | None = None
         for expert in list(experts or self.experts)[: self.active_experts]:
             if found is not None:
-                view, boxes = self._next_view(pictures, view, boxes, found)
+                view, boxes = self.next_view(pictures, view, boxes, found)
             output = expert(view)
-            found, attention = self._attend(expert, output, labels, size=(view.shape[2], view.shape[3]))
+            found, attention = self.attend(expert, output, labels, size=(view.shape[2], view.shape[3]))
             staying = yield Look(view, output, attention, boxes, found)
             del output
             if staying is not None:
@@ -226,7 +226,7 @@ class MixtureOfExperts(nn.Module):
         return logits[:, : self.active_experts].float().softmax(1)
 
     @torch.no_grad()
-    def _attend(
+    def attend(
         self, expert: nn.Module, output: ExpertOutput, labels: Tensor | None, *, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """The box that an expert found in its view, and its map scaled to [0, 1]."""
@@ -250,7 +250,7 @@ class MixtureOfExperts(nn.Module):
         return boxes, scale_to_unit(maps)
 
     @torch.no_grad()
-    def _first_view(self, pictures: Tensor, boxes: Tensor) -> Tensor:
+    def first_view(self, pictures: Tensor, boxes: Tensor) -> Tensor:
         """The whole picture at the size of a view."""
         size = self._size_of_view(pictures)
         supersample = _reduction(pictures, size)
@@ -259,7 +259,7 @@ class MixtureOfExperts(nn.Module):
         return zoom(pictures, boxes, size=size, supersample=supersample, sampling=self.sampling)
 
     @torch.no_grad()
-    def _next_view(self, pictures: Tensor, view: Tensor, boxes: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
+    def next_view(self, pictures: Tensor, view: Tensor, boxes: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
         """The view of what the former expert found, and its box in pixels of the pictures."""
         size = (view.shape[2], view.shape[3])
         composed = compose_boxes(boxes, found, size=size)

@@ -42,8 +42,8 @@ def write_card(config: ModelConfig, class_names: Sequence[str], metadata: Mappin
 def _summary(config: ModelConfig, class_names: Sequence[str]) -> str:
     return (
         f"Tells {len(class_names)} classes apart in photos. Trained with MGE: {config.experts} experts, backbone "
-        f"{config.backbone}, views of {config.size} px. Each expert after the first looks at the part of the photo that "
-        "the one before it found telling, and a gate weighs their answers."
+        f"{config.backbone}, views of {config.size} px. Each expert after the first looks at the part of the photo "
+        "that the one before it found telling, and a gate weighs their answers."
     )
 
 
@@ -56,8 +56,8 @@ prediction = classifier.predict("photo.jpg")
 print(prediction.label, prediction.probability, prediction.boxes_xyxy)
 ```
 
-`mge predict FOLDER photo.jpg` does the same from the command line, and `mge export FOLDER` makes one ONNX file of it that
-runs without PyTorch. The folder holds numbers and text: nothing in it is executed, and a changed file is refused."""
+`mge predict FOLDER photo.jpg` does the same from the command line, and `mge export FOLDER` makes one ONNX file of it
+that runs without PyTorch. The folder holds numbers and text: nothing is executed, and a changed file is refused."""
 
 
 def _figures(metadata: Mapping[str, Any]) -> str:
@@ -107,8 +107,8 @@ def _classes(class_names: Sequence[str]) -> str:
 def _limits(num_classes: int, metadata: Mapping[str, Any]) -> str:
     unknown = "" if "rejection" in metadata else " It has no way to say that a photo shows none of them."
     return (
-        f"It knows its {num_classes} classes and nothing else.{unknown} It is as good as the photos that it learned from: "
-        "on other cameras, places or seasons, measure it first on photos of your own."
+        f"It knows its {num_classes} classes and nothing else.{unknown} It is as good as the photos that it learned "
+        "from: on other cameras, places or seasons, measure it first on photos of your own."
     )
 
 

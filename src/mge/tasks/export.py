@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from mge.config import check_choice
-from mge.errors import ConfigError, DataError, ModelFolderError, StorageError
+from mge.errors import ConfigError, DataError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,6 +29,7 @@ def export(
     format: Format = "onnx",  # noqa: A002  (the flag's name)
     out: str | Path | None = None,
     photos: str | Path | None = None,
+    cascade: bool = False,
 ) -> Path:
     """Writes a mixture as one graph that runs without MGE, and checks that it answers as the model does.
 
@@ -41,9 +41,11 @@ def export(
         out: Folder to write. By default `export/FORMAT` in the run or model folder.
         photos: Photos that graph and model are both asked about: a file, a folder, or a pattern. By default some of
             the run's own test photos, and drawn beetles where these are not to be had.
+        cascade: Whether to write one graph an expert instead, and one for the gate, so that later experts can be left
+            out where the first are sure. `onnx` only.
 
     Returns:
-        The graph's file.
+        The graph's file; of a cascade its folder.
 
     Raises:
         ModelFolderError: there is no whole model in `run`.
@@ -52,12 +54,15 @@ def export(
         MissingExtraError: what the format is written with is not installed.
     """
     check_choice("format", format, get_args(Format))
+    if cascade and format != "onnx":
+        raise ConfigError(f"cascade is set and format is {format!r}; a cascade is exported as onnx")
     if out is None and str(run).startswith("hf:"):
         raise ConfigError(f"run is {str(run)!r}, which is no folder to write to; give an --out")
-    folder = Path(run) / "export" / format if out is None else Path(out)
+    kind = "onnx-cascade" if cascade else format
+    folder = Path(run) / "export" / kind if out is None else Path(out)
     _check_out(folder)
     from mge.classifier import Classifier  # noqa: PLC0415
-    from mge.exporting import FILES, describe, export_mixture  # noqa: PLC0415
+    from mge.exporting import FILES, describe, export_cascade, export_mixture  # noqa: PLC0415
     from mge.storage.model_folder import load_model  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
 
@@ -65,15 +70,23 @@ def export(
     classifier = Classifier.from_stored(stored)
     images, source = _choose_photos(run, photos, classifier)
     _say(f"exporting, and asking graph and model about {len(images)} {source} ...")
-    parity = export_mixture(classifier.model, describe(stored), folder, images=images, format=format)
-    file = folder / FILES[format]
-    size = sum(each.stat().st_size for each in folder.glob(f"{file.stem}.*")) / 1e6
+    if cascade:
+        parity = export_cascade(classifier.model, stored, folder, images=images)
+        file, files = folder, list(folder.glob("*.onnx"))
+    else:
+        parity = export_mixture(classifier.model, describe(stored), folder, images=images, format=format)
+        file = folder / FILES[format]
+        files = list(folder.glob(f"{file.stem}.*"))
+    size = sum(each.stat().st_size for each in files) / 1e6
     sys.stdout.write(f"Written: {file} ({size:.1f} MB)\nIt answers as the model does: {parity}\n")
     sys.stdout.write(f"Next: {_next(file)}\n")
     return file
 
 
 def _next(file: Path) -> str:
+    if file.is_dir():
+        program = file / "classify_by_cascade.py"
+        return f"mge predict {file} photo.jpg --cascade, or without MGE: python {program} photo.jpg"
     if file.suffix == ".onnx":
         return f"mge predict {file} photo.jpg, or without MGE: python {file.parent / 'classify.py'} photo.jpg"
     return f"{file.parent / 'preprocessing.json'} says what the graph takes and gives"
@@ -109,8 +122,10 @@ def _choose_photos(run: str | Path, photos: str | Path | None, classifier: Class
         images = _prepare(content, classifier)
         if images is not None:
             return images, f"photos of {name}"
-    except (ModelFolderError, DataError) as error:  # a model without its run, or a run without its photos
-        _say(f"Note: the model's own photos are not to be had: {error}")
+    except ConfigError:
+        _say("Note: a model without its run does not know its photos")
+    except DataError as error:
+        _say(f"Note: the run's photos are not to be had: {error}")
     from mge.data.beetles import BEETLE_CLASSES, draw_beetle  # noqa: PLC0415
 
     drawn = [draw_beetle(number % len(BEETLE_CLASSES), seed=number).image for number in range(NUM_CHECKED)]
@@ -123,16 +138,12 @@ def _own_photos(run: Path, classifier: Classifier) -> tuple[str, list[Photo]]:
     """The name of the run's data, and some of its test photos.
 
     Raises:
-        ModelFolderError: the model has no run.
+        ConfigError: the model has no run.
         DataError: its data are not there any more.
     """
-    from mge.data.sources import read_photos  # noqa: PLC0415
-    from mge.storage.run_folder import open_run  # noqa: PLC0415
+    from mge.training.held_out import read_held_out  # noqa: PLC0415
 
-    settings = open_run(run).config()
-    fractions = {name: settings[name] for name in ("val_fraction", "test_fraction")}
-    config = dataclasses.replace(classifier.data, **fractions)
-    found = read_photos(settings["data"], config=config, seed=settings["seed"], format=settings["format"])
+    found = read_held_out(run, data=None, source_format="auto", classifier=classifier)
     records = found.split("test") or found.split("val") or found.records
     return found.name, [record.content for record in _spread(records)]
 

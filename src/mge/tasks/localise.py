@@ -82,8 +82,8 @@ def localise(
 
 
 def _as_row(located: Located) -> BoxRow:
+    from mge.prediction import as_text  # noqa: PLC0415
     from mge.report.boxes import BoxRow  # noqa: PLC0415
-    from mge.volume import as_text  # noqa: PLC0415
 
     def boxes(tensor: Any) -> list[Box]:  # noqa: ANN401  (a torch.Tensor, which is not imported here)
         return [tuple(box) for box in tensor.tolist()]

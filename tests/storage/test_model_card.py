@@ -1,0 +1,43 @@
+"""The model card says what is known about a model, and nothing that is not."""
+
+import yaml
+
+from mge.config import ModelConfig
+from mge.storage.model_card import write_card
+
+CONFIG = ModelConfig(backbone="resnet50", experts=3, size=224, detail=2.0)
+
+
+def test_the_hub_can_read_its_head() -> None:
+    head = write_card(CONFIG, ("a", "b"), {}).split("---")[1]
+    assert yaml.safe_load(head) == {
+        "library_name": "mge",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "fine-grained", "mixture-of-experts"],
+    }
+
+
+def test_it_says_what_is_known() -> None:
+    metadata = {
+        "preprocessing": {"resize": "squash"},
+        "calibration": {"temperature": 1.234},
+        "rejection": {"threshold": 0.815},
+        "cascade": {"thresholds": [0.9, 0.9]},
+        "provenance": {"data": "birds", "epoch": 11, "val_top1_mixture": 91.25, "val_top1_expert0": 88.0},
+    }
+    card = write_card(CONFIG, ("Käfer", "wren"), metadata)
+    for text in (
+        "3 experts, backbone resnet50, views of 224 px", "Käfer, wren", "squashed to a square", "448 x 448 px",
+        "logits are divided by 1.23.", "less than 81.5 % is called `unknown`", "thresholds for a cascade",
+        "| the mixture | 91.2 |", "| expert 0 alone | 88.0 |", "- data: birds", "mge.load",
+    ):  # fmt: skip
+        assert text in card
+    assert "no way to say" not in card
+
+
+def test_it_is_silent_about_what_is_not_known() -> None:
+    card = write_card(CONFIG, tuple(f"class {number}" for number in range(300)), {})
+    for text in ("How good it is", "Where it comes from", "calibrated", "unknown", "cascade"):
+        assert text not in card
+    assert "class 199, and 100 more" in card
+    assert "It has no way to say that a photo shows none of them." in card
