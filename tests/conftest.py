@@ -31,10 +31,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model folder of an untrained mixture of two experts."""
+    """The model folder of an untrained mixture of two experts, calibrated as if it had been trained."""
     from tests.exports import save_tiny  # not above: jaxtyping's hook comes before the first import of mge
 
-    return save_tiny(tmp_path_factory.mktemp("tiny") / "model")
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "model", calibration={"temperature": 1.5})
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """An .onnx file answers as the network does, without torch, and is refused where it is not what was written."""
 
+import dataclasses
 import json
 import random
 import subprocess
@@ -98,6 +99,17 @@ def test_mge_load_and_predict_take_it_as_any_run(tiny_onnx: Path, tiny_model: Pa
     for one, other in zip(found, expected, strict=True):
         assert_same(one, other)
     assert isinstance(mge.load(str(tiny_onnx)), OnnxClassifier)
+
+
+def test_a_photo_that_it_is_not_sure_enough_about_is_unknown(classifier: OnnxClassifier, scenes: list[Path]) -> None:
+    metadata = {**classifier.description.metadata, "rejection": {"threshold": 0.999}}
+    careful = OnnxClassifier(classifier.session, dataclasses.replace(classifier.description, metadata=metadata))
+    plain, unknown = classifier.predict(scenes[0]), careful.predict(scenes[0])
+    assert (unknown.label, unknown.likeliest) == ("unknown", plain.label)
+    assert "at least 99.9 % is needed" in unknown.reason
+    assert unknown.probabilities == plain.probabilities
+    careful.least_probability = None
+    assert careful.predict(scenes[0]).label == plain.label
 
 
 def test_unreadable_photos_are_named_and_the_others_answered(

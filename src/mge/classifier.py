@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, overload
 import torch
 
 from mge.config import DataConfig
+from mge.core.calibration import calibrated
 from mge.data.photo import open_photo
 from mge.data.transforms import eval_view
 from mge.data.views import CropGeometry
@@ -15,7 +16,7 @@ from mge.fast_path import FastPath
 from mge.models.cascade import run_cascade
 from mge.models.fast import Arithmetic, multiplies_bfloat16, side_of
 from mge.models.mixture import MixtureOfExperts
-from mge.prediction import Answer, Photo, Prediction, in_batches, name_of
+from mge.prediction import Answer, Photo, Prediction, in_batches, name_of, reject
 from mge.storage.compiled_cache import compiled_path
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
@@ -36,16 +37,19 @@ class Classifier:
         class_names: Names of the classes, in the order of the logits.
         data: How photos are resized and cropped.
         thresholds: For each expert but the last, how sure it must be for the later ones not to look in a cascade.
+        temperature: What logits are divided by for probabilities to mean what they say; 1 changes nothing.
+        least_probability: Below it a photo is called unknown. None: no photo is.
     """
 
     def __init__(
         self, model: MixtureOfExperts, *, class_names: Sequence[str], data: DataConfig | None = None,
-        thresholds: Sequence[float] | None = None,
+        thresholds: Sequence[float] | None = None, temperature: float = 1.0, least_probability: float | None = None,
     ) -> None:  # fmt: skip
         self.model = model.eval()
         self.class_names = tuple(class_names)
         self.data = data or DataConfig()
         self.thresholds = None if thresholds is None else tuple(thresholds)
+        self.temperature, self.least_probability = temperature, least_probability
         self.side = side_of(model)
         self.fast: FastPath | None = None
 
@@ -62,12 +66,18 @@ class Classifier:
         return cls(
             model, class_names=stored.class_names, data=DataConfig.from_dict(preprocessing),
             thresholds=stored.metadata.get("cascade", {}).get("thresholds"),
+            temperature=stored.metadata.get("calibration", {}).get("temperature", 1.0),
+            least_probability=stored.metadata.get("rejection", {}).get("threshold"),
         )  # fmt: skip
 
     @property
     def num_experts(self) -> int:
         """How many experts look at a photo that is no easy one of a cascade."""
         return self.model.active_experts
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """The probabilities that logits of the mixture stand for, at its temperature."""
+        return calibrated(logits, temperature=self.temperature)
 
     def prepare(self, photo: Photo) -> Prepared:
         """A photo as the network wants it.
@@ -155,7 +165,7 @@ class Classifier:
             output = self.model(images)
         else:
             output = self.fast.answer(images, num_waiting=num_waiting)
-        probabilities = output.logits.float().softmax(1).cpu()
+        probabilities = self.probabilities(output.logits).cpu()
         predictions = [
             self._prediction(
                 photo,
@@ -173,7 +183,7 @@ class Classifier:
         boxes_xyxy: list[Any],
     ) -> Prediction:  # fmt: skip
         best = int(probabilities.argmax())
-        return Prediction(
+        prediction = Prediction(
             path=name_of(photo),
             label=self.class_names[best],
             probability=float(probabilities[best]),
@@ -183,6 +193,7 @@ class Classifier:
             gate_probs=tuple(gate_probs),
             boxes_xyxy=tuple(tuple(box) for box in boxes_xyxy),
         )
+        return prediction if self.least_probability is None else reject(prediction, threshold=self.least_probability)
 
 
 def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:

@@ -16,6 +16,7 @@ AttentionTo = Literal["class", "belief"]
 BoxShape = Literal["extent", "spread"]
 Diversity = Literal["paper", "authors", "none"]
 Gate = Literal["own", "shared"]
+GateTrust = Literal["chosen", "full"]
 Geometry = Literal["pixels", "authors"]
 Mix = Literal["logits", "probs"]
 Normalisation = Literal["imagenet", "half"]
@@ -209,6 +210,8 @@ class TrainConfig(_Options):
         gate_lr: Highest learning rate of the gate's layers.
         gate_from: Fraction of the epochs (of each stage) after which the gate learns. Before, all experts count the
             same: a gate that is asked sooner goes by how far each expert is, not by what it is good at.
+        gate_trust: Whether what the gate has learned counts in `full`, or as far as validation photos say (`chosen`):
+            from not at all, so that all experts count the same, to in full.
         weight_decay: L2 penalty (`sgd`) or decoupled decay (`adamw`).
         warmup_epochs: Epochs during which the learning rate rises from 0.
         decay: `cosine` to 0, or `step`: a tenth after each `decay_epochs`.
@@ -248,6 +251,7 @@ class TrainConfig(_Options):
     head_lr: float = 0.01
     gate_lr: float = 0.0003
     gate_from: float = 0.5
+    gate_trust: GateTrust = "chosen"
     weight_decay: float = 5e-4
     warmup_epochs: float = 0.0
     decay: Decay = "cosine"
@@ -343,6 +347,7 @@ _PUBLISHED: dict[str, Any] = {
     "head_lr": 0.01,
     "gate_lr": 0.01,
     "gate_from": 0.0,
+    "gate_trust": "full",
     "weight_decay": 1e-4,
     "warmup_epochs": 0.0,
     "decay": "step",

@@ -9,7 +9,7 @@ import numpy as np
 from mge.data.photo import open_photo
 from mge.data.views import CropGeometry, Pixels, middle_view
 from mge.errors import ConfigError, DataError, MissingExtraError, ModelFolderError
-from mge.prediction import Answer, Photo, Prediction, in_batches, name_of
+from mge.prediction import Answer, Photo, Prediction, in_batches, name_of, reject
 from mge.storage.exported import EXPORT_AGAIN, INPUT, Description, read_sealed
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class OnnxClassifier:
         self.session, self.description = session, description
         self.class_names, self.side = description.class_names, description.side
         self.data, self.num_experts = description.data, description.architecture.experts
+        self.least_probability = description.least_probability
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None) -> "OnnxClassifier":
@@ -138,7 +139,7 @@ class OnnxClassifier:
         best = int(probabilities.argmax())
         count = int(outputs["num_experts_run"][row]) if "num_experts_run" in outputs else self.num_experts
         boxes: list[Any] = geometry.to_photo(outputs["boxes_xyxy"][row, :count]).tolist()
-        return Prediction(
+        prediction = Prediction(
             path=name,
             label=self.class_names[best],
             probability=float(probabilities[best]),
@@ -148,6 +149,7 @@ class OnnxClassifier:
             gate_probs=tuple(outputs["gate_probs"][row, :count].tolist()),
             boxes_xyxy=tuple(tuple(box) for box in boxes),
         )
+        return prediction if self.least_probability is None else reject(prediction, threshold=self.least_probability)
 
 
 def open_session(raw: bytes, *, name: str, threads: int | None = None) -> "InferenceSession":

@@ -29,11 +29,13 @@ class Tally:
     Args:
         num_classified: How many have a prediction.
         num_looks: How many experts looked at them, together.
+        num_unknown: How many of them are labelled `unknown`.
         reasons: Why the others have none.
     """
 
     num_classified: int = 0
     num_looks: int = 0
+    num_unknown: int = 0
     reasons: list[str] = dataclasses.field(default_factory=list)
 
     def sift(self, rows: Iterable[Row]) -> Iterator[Row]:
@@ -44,7 +46,18 @@ class Tally:
             else:
                 self.num_classified += 1
                 self.num_looks += row["num_experts_run"]
+                self.num_unknown += bool(row["reason"])
                 yield row
+
+    def report(self, *, num_experts: int | None) -> None:
+        """Says how many photos are unknown and, of a cascade, how many of so many experts looked."""
+        if self.num_unknown:
+            sys.stderr.write(
+                f"{self.num_unknown} of {self.num_classified} photos are unknown; --reject false names them anyway\n"
+            )
+        if num_experts is not None and self.num_classified:
+            mean = self.num_looks / self.num_classified
+            sys.stderr.write(f"{mean:.2f} of {num_experts} experts looked at a photo on average\n")
 
     def check(self) -> None:
         """Raises DataError where photos could not be read."""
@@ -131,6 +144,7 @@ def as_row(prediction: Prediction, *, top: int) -> Row:
     """A prediction as plain values."""
     path, label = as_text(prediction.path), prediction.label
     row: Row = {"path": path, "label": label, "probability": prediction.probability}
+    row |= {"likeliest": prediction.likeliest, "reason": prediction.reason}
     row["top"] = [{"label": label, "probability": probability} for label, probability in prediction.top(top)]
     row["expert_labels"] = list(prediction.expert_labels)
     row["num_experts_run"] = prediction.num_experts_run

@@ -56,7 +56,8 @@ def check_form(form: Form) -> None:
 
 def _as_line(row: Row) -> str:
     likeliest = "  ".join(f"{entry['label']} {100 * entry['probability']:.1f} %" for entry in row["top"])
-    return f"{row['path']}: {likeliest}\n"
+    unknown = f"{row['label']}: {row['reason']}; " if row["reason"] else ""
+    return f"{row['path']}: {unknown}{likeliest}\n"
 
 
 def _as_json_list(rows: Iterable[Row]) -> Iterator[str]:

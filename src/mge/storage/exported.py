@@ -51,6 +51,12 @@ class Description:
         """What the logits are divided by before they become probabilities; the graph does it itself."""
         return float(self.metadata.get("calibration", {}).get("temperature", 1.0))
 
+    @property
+    def least_probability(self) -> float | None:
+        """Below it a photo is called unknown; None: no photo is. The graph does not know it."""
+        threshold = self.metadata.get("rejection", {}).get("threshold")
+        return None if threshold is None else float(threshold)
+
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON-able values."""
         return {

@@ -30,6 +30,7 @@ def predict(
     device: str = "cpu",
     fast: bool | None = None,
     cascade: bool = False,
+    reject: bool = True,
 ) -> list[Prediction]:
     """Classifies photos: files, folders, patterns, manifests, Parquet files and tar archives.
 
@@ -49,6 +50,8 @@ def predict(
             default where it is proven equal to the network on the first photos, and saves time.
         cascade: Whether later experts look only at photos that those before them were not sure about: quicker, and as
             good as `mge evaluate --cascade` says.
+        reject: Whether photos that the model is not sure enough about are labelled `unknown`, where it has a threshold
+            for that: `mge evaluate --reject auto` chooses one.
 
     Returns:
         One prediction a photo, in the order of the photos. With `output` those of this call and process; none where
@@ -72,6 +75,8 @@ def predict(
     check_form(form)
     files: list[Photo] = list(find_all_photos(photos))
     classifier = load(run, device=_own_device(device), fast=False if cascade else fast)
+    if not reject:
+        classifier.least_probability = None
 
     def ask(some: Iterable[Photo]) -> Iterator[Prediction | DataError]:
         return classifier.stream(some, batch_size=batch_size, cascade=cascade)
@@ -83,15 +88,13 @@ def predict(
         print_rows(tally.sift(rows), sys.stdout, form=form, num_experts=num_experts)
         sys.stderr.write(f"Next: mge predict {run} FOLDER --output predictions.csv\n")
     else:
-        plan = {"model": fingerprint(run), "cascade": cascade}
+        plan = {"model": fingerprint(run), "cascade": cascade, "reject": reject}
         predictions = classify_to_file(
             ask, files, Path(output), plan=plan, form=form, num_experts=num_experts, top=top, tally=tally
         )
         if os.environ.get("RANK", "0") == "0":
             sys.stderr.write(f"{tally.num_classified} predictions written to {output}\nNext: mge evaluate {run}\n")
-    if cascade and tally.num_classified:
-        mean = tally.num_looks / tally.num_classified
-        sys.stderr.write(f"{mean:.2f} of {num_experts} experts looked at a photo on average\n")
+    tally.report(num_experts=num_experts if cascade else None)
     tally.check()
     return predictions
 

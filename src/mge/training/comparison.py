@@ -151,7 +151,8 @@ def _ask(
     records, _ = without_broken(photos, split=split)
     classifier.model.to(fabric.device)
     _, answers = ask(fabric, classifier, records, batch_size=batch_size)
-    return _Asked(photos.name, classifier.class_names, records, answers.logits.softmax(1), count_cost(classifier.model))
+    probs = classifier.probabilities(answers.logits)
+    return _Asked(photos.name, classifier.class_names, records, probs, count_cost(classifier.model))
 
 
 def _aligned(one: _Asked, other: _Asked, *, path: Path, former: Path) -> _Asked:

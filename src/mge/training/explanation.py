@@ -72,7 +72,7 @@ def explain_batch(
     images = torch.stack([photo.prepared.image for photo in photos]).to(device)
     looks = list(model.look(model.normalise(images)))
     output = MixtureOutput(*(tensor.float().cpu() for tensor in model.combine(looks)))
-    labels = output.logits.argmax(1)
+    labels, probabilities = output.logits.argmax(1), classifier.probabilities(output.logits)
     others = None if other_label is None else _others(output.logits, classifier.class_names.index(other_label))
     contrasts = [] if others is None else [
         _contrasts(look, cast(nn.Linear, expert.large_head), labels=labels.to(device), others=others.to(device),
@@ -83,7 +83,7 @@ def explain_batch(
     maps = maps.clamp(0, 1).unflatten(0, output.attention.shape[:2])
     return [
         _explanation(
-            photo, output, row=row, maps=maps[row], names=classifier.class_names,
+            photo, output, probabilities[row], row=row, maps=maps[row], names=classifier.class_names,
             contrasts=[contrast[row] for contrast in contrasts],
             other_label=None if others is None else classifier.class_names[int(others[row])],
         )
@@ -150,8 +150,8 @@ def _contrasts(look: Look, head: nn.Linear, *, labels: Tensor, others: Tensor, o
 
 
 def _explanation(
-    photo: Opened, output: MixtureOutput, *, row: int, maps: Tensor, names: tuple[str, ...], contrasts: list[Contrast],
-    other_label: str | None,
+    photo: Opened, output: MixtureOutput, probabilities: Tensor, *, row: int, maps: Tensor, names: tuple[str, ...],
+    contrasts: list[Contrast], other_label: str | None,
 ) -> Explanation:  # fmt: skip
     boxes = [tuple(box) for box in photo.prepared.geometry.to_photo(output.boxes_xyxy[row]).tolist()]
     picture, cut = show(photo.photo, boxes)
@@ -163,7 +163,7 @@ def _explanation(
         )
         for number, box in enumerate(boxes)
     ]  # fmt: skip
-    top = _ranking(output.logits[row].softmax(0), names)
+    top = _ranking(probabilities, names)
     return Explanation(picture, photo.photo.size, views, top, photo.true_label, other_label, photo.path)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 from lightning_fabric import Fabric
 
@@ -9,12 +10,14 @@ from mge.classifier import Classifier
 from mge.data.batches import num_workers
 from mge.data.broken import Broken, leave_out, list_broken
 from mge.data.dataset import PhotoDataset
-from mge.data.records import PhotoSet, Record, Split
+from mge.data.records import PhotoSet, Record
 from mge.data.sources import read_photos
 from mge.errors import ConfigError, DataError
 from mge.storage.run_folder import open_run
 from mge.training.inspection import inspect
 from mge.training.measure import Answers, answer_photos
+
+Selection = Literal["train", "val", "test", "all"]  # a split, or all of them
 
 
 def read_held_out(path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier) -> PhotoSet:
@@ -53,17 +56,17 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
     return photos
 
 
-def without_broken(photos: PhotoSet, *, split: Split) -> tuple[tuple[Record, ...], tuple[Broken, ...]]:
-    """The photos of a split that can be read, and the others.
+def without_broken(photos: PhotoSet, *, split: Selection) -> tuple[tuple[Record, ...], tuple[Broken, ...]]:
+    """The photos of a split, or all photos, that can be read, and the others.
 
     Raises:
         DataError: the split is empty, or none of its photos can be read.
     """
-    records = photos.split(split)
+    records = photos.records if split == "all" else photos.split(split)
     if not records:
         raise DataError(f"{photos.name} has no photos in its {split} split; try --split train, val or test")
     broken = list_broken(records, inspect(records, with_hashes=False))
-    readable = leave_out(photos, broken).split(split)
+    readable = leave_out(dataclasses.replace(photos, records=records), broken).records
     if not readable:
         raise DataError(
             f"none of the {len(records)} {split} photos of {photos.name} can be read; the first is {broken[0].path}, "

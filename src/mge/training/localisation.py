@@ -120,7 +120,7 @@ def _locate_batch(classifier: Classifier, batch: _Batch) -> list[Located]:
     device = next(model.parameters()).device
     pictures = model.normalise(batch.images.to(device))
     looks = list(model.look(pictures))
-    probabilities = model.combine(looks).logits.float().softmax(1).cpu()
+    probabilities = classifier.probabilities(model.combine(looks).logits).cpu()
     views, found = _boxes(looks, batch)
     knowns: list[Known | None] = [None] * len(batch.records)
     if any(record.box_xyxy for record in batch.records):
