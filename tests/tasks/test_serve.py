@@ -39,7 +39,7 @@ def test_an_answer_has_the_attention_of_the_network(tiny_model: Path, tmp_path: 
         output = classifier.model(torch.stack([photo.image for photo in prepared]))
     answers = classifier.answer(prepared)
     np.testing.assert_allclose(np.stack([answer.attention for answer in answers]), output.attention, atol=1e-6)
-    shares = output.logits.softmax(1).tolist()
+    shares = (output.logits / classifier.temperature).softmax(1).tolist()
     assert [answer.prediction.probabilities for answer in answers] == [pytest.approx(row, abs=1e-6) for row in shares]
 
 

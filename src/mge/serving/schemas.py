@@ -30,12 +30,13 @@ class Prediction(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: str = Field(description="The file's name as it was sent; empty where there was none.")
-    label: str = Field(description="The likeliest class.")
+    label: str = Field(description="The likeliest class, or `unknown` where the model is not sure enough of it.")
     probability: Probability
     top: list[LikelyClass] = Field(description="The likeliest classes, likeliest first.")
     expert_labels: list[str] = Field(description="The class that each expert by itself holds for likeliest.")
     gate_probs: list[Probability] = Field(description="How much each expert counted.")
     boxes_xyxy: list[Box] = Field(description="What each expert saw.")
+    reason: str = Field("", description="Why the label is `unknown`; empty where it is a class.")
 
 
 class Unreadable(BaseModel):
