@@ -37,6 +37,7 @@ __all__ = [
     "models",
     "predict",
     "push",
+    "serve",
     "train",
 ]
 
@@ -63,12 +64,13 @@ _HOMES = {
     "check": "mge.tasks.check",
     "distill": "mge.tasks.distill",
     "evaluate": "mge.tasks.evaluate",
+    "explain": "mge.tasks.explain",
     "export": "mge.tasks.export",
     "load": "mge.loading",
-    "explain": "mge.tasks.explain",
     "localise": "mge.tasks.localise",
     "predict": "mge.tasks.predict",
     "push": "mge.tasks.push",
+    "serve": "mge.tasks.serve",
     "train": "mge.tasks.train",
 }
 
@@ -103,6 +105,7 @@ if TYPE_CHECKING:
     from mge.tasks.localise import localise
     from mge.tasks.predict import predict
     from mge.tasks.push import push
+    from mge.tasks.serve import serve
     from mge.tasks.train import train
 
 

@@ -16,7 +16,7 @@ from mge.fast_path import FastPath
 from mge.models.cascade import run_cascade
 from mge.models.fast import Arithmetic, multiplies_bfloat16, side_of
 from mge.models.mixture import MixtureOfExperts
-from mge.prediction import Photo, Prediction, in_batches, name_of, reject
+from mge.prediction import Answer, Photo, Prediction, in_batches, name_of, reject
 from mge.storage.compiled_cache import compiled_path
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
@@ -141,10 +141,20 @@ class Classifier:
             )
         return self.thresholds
 
-    @torch.inference_mode()
+    def answer(self, prepared: Sequence[Prepared]) -> list[Answer]:
+        """What the mixture says about prepared photos, in one batch, and where each expert looked."""
+        return self._answer_batch([(b"", photo) for photo in prepared], num_waiting=0, thresholds=None)
+
     def _predict_batch(
         self, photos: Sequence[tuple[Photo, Prepared]], *, num_waiting: int, thresholds: tuple[float, ...] | None
     ) -> list[Prediction]:
+        answers = self._answer_batch(photos, num_waiting=num_waiting, thresholds=thresholds)
+        return [answer.prediction for answer in answers]
+
+    @torch.inference_mode()
+    def _answer_batch(
+        self, photos: Sequence[tuple[Photo, Prepared]], *, num_waiting: int, thresholds: tuple[float, ...] | None
+    ) -> list[Answer]:
         device = next(self.model.parameters()).device
         images = torch.stack([prepared.image for _, prepared in photos]).to(device)
         counts = [self.model.active_experts] * len(images)
@@ -156,7 +166,7 @@ class Classifier:
         else:
             output = self.fast.answer(images, num_waiting=num_waiting)
         probabilities = self.probabilities(output.logits).cpu()
-        return [
+        predictions = [
             self._prediction(
                 photo,
                 probabilities[row],
@@ -166,6 +176,7 @@ class Classifier:
             )
             for row, ((photo, prepared), count) in enumerate(zip(photos, counts, strict=True))
         ]
+        return [Answer(*pair) for pair in zip(predictions, output.attention.float().cpu().numpy(), strict=True)]
 
     def _prediction(
         self, photo: Photo, probabilities: torch.Tensor, *, gate_probs: list[float], expert_labels: list[int],

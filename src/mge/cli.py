@@ -27,6 +27,7 @@ VERBS = {
     "evaluate": "mge.tasks.evaluate:evaluate",
     "predict": "mge.tasks.predict:predict",
     "export": "mge.tasks.export:export",
+    "serve": "mge.tasks.serve:serve",
     "push": "mge.tasks.push:push",
     "explain": "mge.tasks.explain:explain",
     "localise": "mge.tasks.localise:localise",

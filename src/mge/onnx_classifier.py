@@ -9,7 +9,7 @@ import numpy as np
 from mge.data.photo import open_photo
 from mge.data.views import CropGeometry, Pixels, middle_view
 from mge.errors import ConfigError, DataError, MissingExtraError, ModelFolderError
-from mge.prediction import Photo, Prediction, in_batches, name_of, reject
+from mge.prediction import Answer, Photo, Prediction, in_batches, name_of, reject
 from mge.storage.exported import EXPORT_AGAIN, INPUT, Description, read_sealed
 
 if TYPE_CHECKING:
@@ -23,13 +23,6 @@ class Prepared(NamedTuple):
 
     image: Pixels  # uint8 (3, side, side)
     geometry: CropGeometry  # how to get from there to the photo's own pixels
-
-
-class Answer(NamedTuple):
-    """What the mixture says about one photo, and where each expert looked."""
-
-    prediction: Prediction
-    attention: Array  # (E, h, w) each expert's map over its own view, in [0, 1]
 
 
 class OnnxClassifier:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import length_hint
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from mge.data.photo import NamedPhoto
@@ -70,6 +71,13 @@ def reject(prediction: Prediction, *, threshold: float) -> Prediction:
         f"{100 * threshold:.1f} % is needed"
     )
     return dataclasses.replace(prediction, label=UNKNOWN, reason=reason)
+
+
+class Answer(NamedTuple):
+    """What the mixture says about one photo, and where each expert looked."""
+
+    prediction: Prediction
+    attention: np.ndarray[tuple[int, ...], np.dtype[np.float32]]  # (E, h, w) each one's map of its view, in [0, 1]
 
 
 def name_of(photo: Photo) -> str:

@@ -1,0 +1,137 @@
+"""Photos of different requests → batches for the mixture."""
+
+import asyncio
+import dataclasses
+import logging
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from typing import Generic
+
+from mge.prediction import Answer
+from mge.serving.backend import Backend, P
+
+LOG = logging.getLogger("mge.serving")
+FAILURES_IN_A_ROW = 3  # after as many photos that the mixture failed on, one after the other, the server is not ready
+
+
+class ModelFailedError(Exception):
+    """The mixture failed on a photo: the server's fault, not the client's."""
+
+
+@dataclasses.dataclass(eq=False)
+class _Waiting(Generic[P]):
+    """A photo in the queue, and what its request waits for."""
+
+    prepared: P
+    answer: asyncio.Future[Answer]
+
+
+class Batcher(Generic[P]):
+    """Has a mixture answer photos in batches, on a thread of its own; one batch at a time, first come, first served.
+
+    A batch waits only for photos that are announced, and never long. A photo whose request was cancelled while it
+    waited is left out. Where a batch fails, its photos are asked about one by one: only the guilty one fails.
+
+    Args:
+        backend: The mixture.
+        batch_size: Photos that it looks at together.
+        batch_seconds: For how long a batch waits for announced photos.
+        on_batch: Called with the number of photos of each batch that was computed.
+    """
+
+    def __init__(
+        self, backend: Backend[P], *, batch_size: int, batch_seconds: float,
+        on_batch: Callable[[int], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.backend, self.batch_size, self.batch_seconds = backend, batch_size, batch_seconds
+        self.on_batch = on_batch
+        self.failures_in_a_row = 0
+        self._queue: asyncio.Queue[_Waiting[P]] = asyncio.Queue()  # bounded by who is let in, see admission
+        self._announced = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mge-model")
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the mixture works."""
+        return self.failures_in_a_row < FAILURES_IN_A_ROW
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While it is open, photos are answered."""
+        work = asyncio.create_task(self._work())
+        try:
+            yield
+        finally:
+            work.cancel()
+            await asyncio.wait({work})
+            self._thread.shutdown()
+
+    @contextmanager
+    def announced(self) -> Iterator[None]:
+        """While it is open, a photo is on its way, for which a batch may wait."""
+        self._announced += 1
+        try:
+            yield
+        finally:
+            self._announced -= 1
+
+    async def answer(self, prepared: P) -> Answer:
+        """What the mixture says about a photo.
+
+        Raises:
+            ModelFailedError: it failed on this photo.
+        """
+        waiting = _Waiting(prepared, asyncio.get_running_loop().create_future())
+        self._queue.put_nowait(waiting)
+        return await waiting.answer
+
+    async def _work(self) -> None:
+        while True:
+            batch = await self._next_batch()
+            await self._answer_batch(batch)
+
+    async def _next_batch(self) -> list[_Waiting[P]]:
+        batch = [await self._queue.get()]
+        latest = asyncio.get_running_loop().time() + self.batch_seconds
+        while len(batch) < self.batch_size and (self._announced or not self._queue.empty()):
+            try:
+                async with asyncio.timeout_at(latest):
+                    batch.append(await self._queue.get())
+            except TimeoutError:
+                break
+        return [waiting for waiting in batch if not waiting.answer.done()]
+
+    async def _answer_batch(self, batch: list[_Waiting[P]]) -> None:
+        if not batch:
+            return
+        answers = await self._compute(batch)
+        if isinstance(answers, BaseException):
+            if len(batch) > 1:
+                for waiting in batch:
+                    await self._answer_batch([waiting] if not waiting.answer.done() else [])
+            else:
+                self._fail(batch[0], answers)
+            return
+        for waiting, answer in zip(batch, answers, strict=True):
+            if not math.isfinite(answer.prediction.probability):
+                self._fail(waiting, ArithmeticError("probabilities are no numbers"))
+                continue
+            self.failures_in_a_row = 0
+            if not waiting.answer.done():
+                waiting.answer.set_result(answer)
+
+    async def _compute(self, batch: list[_Waiting[P]]) -> list[Answer] | BaseException:
+        """The answers, or whatever the mixture raised: other people's photos must not suffer from it."""
+        self.on_batch(len(batch))
+        job = self._thread.submit(lambda: list(self.backend.answer([waiting.prepared for waiting in batch])))
+        done = asyncio.wrap_future(job)
+        await asyncio.wait({done})
+        return done.exception() or done.result()
+
+    def _fail(self, waiting: _Waiting[P], error: BaseException) -> None:
+        self.failures_in_a_row += 1
+        LOG.error("the mixture failed on a photo", exc_info=error)
+        if not waiting.answer.done():
+            waiting.answer.set_exception(ModelFailedError("the mixture failed on this photo"))

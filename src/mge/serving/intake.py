@@ -1,0 +1,147 @@
+"""How a request comes in: it has the key, gets a place, sends its body in time, and stays until it is answered."""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import NamedTuple, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from mge.serving.admission import Admission, Place
+from mge.serving.limits import MAX_DRAINED_BYTES, Limits, Refusal
+
+T = TypeVar("T")
+CLOSE = {"Connection": "close"}  # after a body that was not read to its end, nothing else can come
+
+
+class Visit(NamedTuple):
+    """A request that was let in."""
+
+    request: Request
+    body: bytes
+    place: Place
+    deadline: float
+
+    async def finish(self, work: Coroutine[None, None, T]) -> T:
+        """The result of some work, which is cancelled when the client has gone or the deadline is over.
+
+        Raises:
+            Refusal: 504, it took too long.
+            ClientDisconnect: nobody waits for it any more.
+        """
+        working = asyncio.create_task(work)
+        gone = asyncio.create_task(_gone(self.request))
+        try:
+            await asyncio.wait({working, gone}, timeout=self.deadline, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            if gone.done():
+                raise ClientDisconnect
+            raise Refusal(504, f"there was no answer within {self.deadline:g} seconds; try again later")
+        finally:
+            working.cancel()
+            gone.cancel()
+            await asyncio.wait({working, gone})
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class Intake:
+    """Lets requests in, or refuses them.
+
+    Args:
+        limits: How much is taken on.
+        admission: Counts who is in.
+        api_key: What a request has to show; empty: nothing.
+    """
+
+    def __init__(self, limits: Limits, *, admission: Admission, api_key: str = "") -> None:
+        self.limits, self.admission, self.api_key = limits, admission, api_key
+
+    @asynccontextmanager
+    async def visit(self, request: Request) -> AsyncIterator[Visit]:
+        """While it is open, the request has its place.
+
+        Raises:
+            Refusal: it is not let in.
+        """
+        with await self._enter(request) as place:
+            body = await self._read_body(request, place)
+            yield Visit(request, body, place, self.limits.deadline)
+
+    def check_key(self, request: Request) -> None:
+        """Raises Refusal 401 unless the request shows the key, where there is one."""
+        said = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self.api_key and not hmac.compare_digest(said.encode(), self.api_key.encode()):
+            raise Refusal(401, "the key is missing or wrong; send it as X-API-Key", {"WWW-Authenticate": "Bearer"})
+
+    async def _enter(self, request: Request) -> Place:
+        try:
+            self.check_key(request)
+            self._check_header(request)
+            return self.admission.enter(request.client.host if request.client else "")
+        except Refusal as refusal:
+            if not await self._drain(request):
+                refusal.headers.update(CLOSE)
+            raise
+
+    def _check_header(self, request: Request) -> None:
+        if _declared_bytes(request) > self.limits.max_bytes:
+            raise self._too_large()
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise Refusal(415, "the body is compressed; accepted: photos as they are, without Content-Encoding")
+
+    async def _read_body(self, request: Request, place: Place) -> bytes:
+        chunks, size = [], 0
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size <= self.limits.max_bytes:
+                        place.hold(len(chunk))
+                        chunks.append(chunk)
+                        continue
+                    chunks.clear()
+                    if size > self.limits.max_bytes + MAX_DRAINED_BYTES:
+                        break
+        except TimeoutError:
+            raise Refusal(
+                408, f"the body did not arrive within {self.limits.body_seconds:g} seconds; send it again", CLOSE
+            ) from None
+        except Refusal as refusal:
+            refusal.headers.update(CLOSE)
+            raise
+        if size > self.limits.max_bytes:
+            raise self._too_large()
+        return b"".join(chunks)
+
+    async def _drain(self, request: Request) -> bool:
+        """Reads a body and throws it away, within bounds: most clients look for an answer when they have sent all.
+
+        Returns:
+            Whether it was read to its end.
+        """
+        if request.headers.get("expect", "").lower() == "100-continue" or _declared_bytes(request) > MAX_DRAINED_BYTES:
+            return False
+        size = 0
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > MAX_DRAINED_BYTES:
+                        return False
+        except TimeoutError:
+            return False
+        return True
+
+    def _too_large(self) -> Refusal:
+        return Refusal(413, f"the body is too large; accepted: up to {self.limits.max_bytes / 1e6:g} MB", CLOSE)
+
+
+def _declared_bytes(request: Request) -> int:
+    said = request.headers.get("content-length", "0")
+    return int(said) if said.isascii() and said.isdigit() else 0

@@ -1,0 +1,178 @@
+"""`mge serve`: a trained mixture that answers over HTTP, with a page for people."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import mge
+from mge.config import check_choice, check_range
+from mge.errors import ConfigError, MissingExtraError, ModelFolderError
+
+if TYPE_CHECKING:
+    from mge.serving.backend import Backend
+
+Engine = Literal["onnx", "torch"]
+
+PACKAGE = Path(__file__).parents[1]
+SOURCES = ("core", "models", "exporting.py")  # what an exported graph is made of
+KEPT = 8  # exports in the cache; the oldest goes first
+HERE = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    model: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    backend: Engine = "onnx",
+    api_key: str | None = None,
+    threads: int | None = None,
+    batch_size: int = 8,
+    queue: int = 64,
+    per_client: int = 0,
+    max_mb: float = 20.0,
+    max_photos: int = 16,
+    deadline: float = 30.0,
+) -> None:
+    """Serves a mixture over HTTP, with a page at /.
+
+    Runs until Ctrl-C or SIGTERM; who was let in by then is answered. A second signal stops it at once.
+
+    Args:
+        model: An .onnx file of mge export, a run folder or a model folder.
+        host: Address to listen at. 0.0.0.0 is every address of this machine: then set a key.
+        port: Port to listen at; 0 takes a free one.
+        backend: `onnx` answers with ONNX Runtime and needs no PyTorch; a folder is exported once, into the cache.
+            `torch` answers with PyTorch.
+        api_key: What requests for answers have to show as X-API-Key. By default $MGE_API_KEY, which no list of
+            processes shows; without either, nothing is asked for.
+        threads: How many compute at a time. By default one for each core.
+        batch_size: Photos of different requests that the mixture looks at together.
+        queue: Photos that are read, waiting or being classified at a time. Who comes on top is told to come back (503).
+        per_client: As many of them may be of one address (429 above); 0 does not count.
+        max_mb: Megabytes that a request may have.
+        max_photos: Photos that a request may have.
+        deadline: Seconds after which a request is given up (504).
+
+    Raises:
+        ModelFolderError: there is no whole model at this path.
+        ConfigError: an option has a value that it cannot take, or the port is taken.
+        MissingExtraError: what the server is made of is not installed.
+    """
+    check_choice("backend", backend, get_args(Engine))
+    check_range("port", port, at_least=0, at_most=65535)
+    key = os.environ.get("MGE_API_KEY", "") if api_key is None else api_key
+    if not key.isascii() or not key.isprintable():
+        raise ConfigError("the key has letters that no header can carry; accepted: printable ASCII")
+    _need_server()
+    from mge.serving.app import create_app  # noqa: PLC0415
+    from mge.serving.limits import Limits  # noqa: PLC0415
+    from mge.serving.server import build_server, listen  # noqa: PLC0415
+
+    limits = Limits(
+        queue=queue, per_client=per_client, batch_size=batch_size, max_bytes=round(max_mb * 1e6),
+        max_photos=max_photos, deadline=deadline,
+    )  # fmt: skip
+    opened = listen(host, port)
+    try:
+        mixture = _open(Path(model), backend, threads=threads)
+        app = create_app(mixture, limits=limits, api_key=key, name=_name(Path(model)))
+        where = f"http://{f'[{host}]' if ':' in host else host}:{opened.getsockname()[1]}/"
+        line = f"Serving {model} ({len(mixture.class_names)} classes, {backend}) at {where}; Ctrl-C stops it"
+        if host not in HERE and not key:
+            _say("Note: whoever reaches this machine may use the server; set a key with MGE_API_KEY")
+        build_server(app, limits=limits, on_start=lambda: _say(line)).run(sockets=[opened])
+    finally:
+        opened.close()
+
+
+def _need_server() -> None:
+    try:
+        import fastapi  # noqa: F401, PLC0415  (an extra)
+        import prometheus_client  # noqa: F401, PLC0415
+        import python_multipart  # noqa: F401, PLC0415
+        import uvicorn  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the server is made of packages of which {error.name} is not installed; get them with: "
+            "pip install 'mge[serve]'"
+        ) from error
+
+
+def _open(model: Path, engine: Engine, *, threads: int | None) -> Backend[Any]:
+    """The mixture, ready to answer.
+
+    Raises:
+        ModelFolderError: there is none at this path.
+        ConfigError: an .onnx file cannot be run by PyTorch.
+    """
+    if engine == "torch":
+        if model.suffix.lower() == ".onnx":
+            raise ConfigError(f"{model} is run by ONNX Runtime; leave out --backend torch, or give the run")
+        import torch  # noqa: PLC0415
+
+        from mge.loading import load  # noqa: PLC0415
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        return load(model, fast=False)
+    from mge.onnx_classifier import OnnxClassifier  # noqa: PLC0415
+
+    file = model if model.suffix.lower() == ".onnx" else _exported(model)
+    return OnnxClassifier.load(file, threads=threads)
+
+
+def _name(model: Path) -> str:
+    """What people call a model: its run's folder, or the name of its file where that says something."""
+    inside = ("best", "last", "onnx", "export")  # a run has folders of these names
+    name = model.stem if model.suffix == ".onnx" and model.stem != "model" else ""
+    folders = [folder.name for folder in (model.resolve(), *model.resolve().parents) if not folder.suffix]
+    return name or next((folder for folder in folders if folder and folder not in inside), "mixture")
+
+
+def _exported(model: Path) -> Path:
+    """The .onnx file of a folder, exported by a process of its own if it is not in the cache: torch stays outside."""
+    from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
+
+    folder = find_model_folder(model)
+    file = _cache() / _key(folder) / "model.onnx"
+    if not file.is_file():
+        _say(f"Exporting {model} to {file}, once; this may take a minute ...")
+        command = [sys.executable, "-m", "mge", "export", str(model), "--out", str(file.parent)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["it stopped"])[-1].removeprefix("mge: error: ")
+            raise ModelFolderError(f"{model} could not be exported: {reason}; or serve it with --backend torch")
+        _remove_oldest(_cache())
+    return file
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("MGE_CACHE", "~/.cache/mge")).expanduser() / "onnx"
+
+
+def _key(folder: Path) -> str:
+    """A name that changes with the model, which its description holds the checksum of, and with what exports it."""
+    description = folder / "model.json"
+    if not description.is_file():
+        raise ModelFolderError(f"{str(folder)!r} is no model folder: it has no model.json; give one of mge train")
+    sources = [file for name in SOURCES for file in sorted((PACKAGE / name).glob("*.py")) or [PACKAGE / name]]
+    parts = [mge.__version__.encode(), *(file.read_bytes() for file in [description, *sources])]
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:32]
+
+
+def _remove_oldest(folder: Path) -> None:
+    exports = sorted(folder.iterdir(), key=lambda export: export.stat().st_mtime)
+    for export in exports[:-KEPT]:
+        shutil.rmtree(export, ignore_errors=True)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
