@@ -102,10 +102,10 @@ class ModelConfig(_Options):
     zoom_from: ZoomFrom = "photo"
     geometry: Geometry = "pixels"
     attention: Attention = "own"
-    attention_to: AttentionTo = "class"
-    positive_weights: bool = False
-    box: BoxShape = "extent"
-    attention_threshold: float = 0.5
+    attention_to: AttentionTo = "belief"
+    positive_weights: bool = True
+    box: BoxShape = "spread"
+    attention_threshold: float = 0.3
     attention_offset: float = 0.0
     part_filters: int = 10
     part_padding: int = 0
@@ -239,7 +239,7 @@ class TrainConfig(_Options):
     epochs: int = 30
     batch_size: int = 16
     seed: int = 0
-    schedule: Schedule = "progressive"
+    schedule: Schedule = "joint"
     freeze_former: bool = True
     start: Start = "former"
     follow: Follow = "predicted"

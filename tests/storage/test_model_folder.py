@@ -1,5 +1,6 @@
 """A model folder comes back as it was, or is refused with the reason."""
 
+import hashlib
 import json
 import random
 import shutil
@@ -11,7 +12,7 @@ import torch
 
 from mge.config import ModelConfig
 from mge.errors import ModelFolderError, StorageError
-from mge.storage.model_folder import FORMAT_VERSION, StoredModel, load_model, save_model
+from mge.storage.model_folder import FORMAT_VERSION, NO_CHECKSUM, StoredModel, load_model, save_model
 from tests.storage.test_checkpoint import small_files_only  # noqa: F401  (a fixture)
 
 
@@ -92,6 +93,17 @@ def test_a_newer_format_is_refused(folder: Path) -> None:
         ModelFolderError, match=r"has format version 2, and this MGE reads up to 1; install a newer mge"
     ):
         load_model(folder)
+
+
+def test_a_folder_from_before_there_was_a_choice_answers_as_it_did_then(folder: Path) -> None:
+    file = folder / "model.json"
+    description = json.loads(file.read_text(encoding="utf-8"))
+    del description["architecture"]["attention_to"], description["architecture"]["box"]
+    text = json.dumps({**description, "format_version": 1, "checksum": NO_CHECKSUM})
+    file.write_text(text.replace(NO_CHECKSUM, hashlib.sha256(text.encode()).hexdigest()), encoding="utf-8")
+    config = load_model(folder).config
+    assert (config.attention_to, config.box) == ("class", "extent")
+    assert model().config.box == "spread"
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors"])

@@ -90,8 +90,8 @@ class MixtureOfExperts(nn.Module):
         self, backbone: str, *, num_classes: int, num_experts: int = 3, pretrained: bool = True,
         weights: str | Path | None = None, size: int | None = None, detail: float = 1.0, output_stride: int = 0,
         zoom_from: ZoomFrom = "photo", geometry: Geometry = "pixels", attention: Attention = "own",
-        attention_to: AttentionTo = "class", positive_weights: bool = False, box: BoxShape = "extent",
-        attention_threshold: float = 0.5, attention_offset: float = 0.0, part_filters: int = 10, part_padding: int = 0,
+        attention_to: AttentionTo = "belief", positive_weights: bool = True, box: BoxShape = "spread",
+        attention_threshold: float = 0.3, attention_offset: float = 0.0, part_filters: int = 10, part_padding: int = 0,
         part_head: Literal["auto", "dense", "classwise"] = "auto", part_gradient: bool = True,
         gate: GateChoice = "shared", mix: Mix = "logits", normalisation: Normalisation = "imagenet",
     ) -> None:  # fmt: skip

@@ -20,7 +20,9 @@ from mge.errors import ModelFolderError, StorageError
 from mge.storage.files import sha256, write_folder_atomically
 from mge.storage.model_card import write_card
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Format version → what its architectures do not say, since there was no choice then.
+FIXED_THEN: dict[int, dict[str, str]] = {1: {"attention_to": "class", "box": "extent"}, FORMAT_VERSION: {}}
 DESCRIPTION, WEIGHTS, CARD = "model.json", "model.safetensors", "README.md"
 NO_CHECKSUM = "0" * 64  # stands in model.json for its own checksum while that is computed
 COPY_AGAIN = "copy the whole folder again from where it came"
@@ -108,8 +110,9 @@ def _read_description(file: Path) -> dict[str, Any]:
             f"{file} has format version {version}, and this MGE reads up to {FORMAT_VERSION}; install a newer mge"
         )
     checksum = description.pop("checksum")
-    if version != FORMAT_VERSION or _checksum(raw, said=checksum) != checksum:
+    if version not in FIXED_THEN or _checksum(raw, said=checksum) != checksum:
         raise ModelFolderError(f"{file} is damaged or was changed: its checksum is not its content's; {COPY_AGAIN}")
+    description["architecture"] = {**FIXED_THEN[version], **description["architecture"]}
     return description
 
 
