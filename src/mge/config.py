@@ -218,6 +218,7 @@ class TrainConfig(_Options):
         nodes: Number of machines.
         strategy: Lightning Fabric's strategy: auto, ddp, fsdp.
         checkpoint_minutes: Minutes between checkpoints inside an epoch. One is written after each epoch anyway.
+        checkpoint_steps: Also write one after every so many batches of an epoch. 0: by the clock only.
     """
 
     epochs: int = 30
@@ -252,6 +253,7 @@ class TrainConfig(_Options):
     nodes: int = 1
     strategy: str = "auto"
     checkpoint_minutes: float = 10.0
+    checkpoint_steps: int = 0
 
     def _check(self) -> None:
         check_range("epochs", self.epochs, at_least=1)
@@ -262,7 +264,7 @@ class TrainConfig(_Options):
         check_range("ema", self.ema, at_least=0, at_most=0.99999)
         check_range("label_smoothing", self.label_smoothing, at_least=0, at_most=0.9)
         for name in ("backbone_lr", "head_lr", "weight_decay", "warmup_epochs", "diversity_weight", "clip_norm",
-                     "checkpoint_minutes"):  # fmt: skip
+                     "checkpoint_minutes", "checkpoint_steps"):  # fmt: skip
             check_range(name, getattr(self, name), at_least=0)
 
 

@@ -11,10 +11,10 @@ import yaml
 
 from mge.errors import ConfigError, ModelFolderError
 from mge.storage.environment import describe_environment
-from mge.storage.files import write_text_atomically
+from mge.storage.files import UNFINISHED, remove, write_text_atomically
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
-SKIPPED = "skipped.json"
+SKIPPED, ORIGIN = "skipped.json", "origin.json"
 
 
 class Run:
@@ -57,12 +57,19 @@ class Run:
         """List of the photos that the run leaves out."""
         return self.folder / SKIPPED
 
+    @property
+    def whole(self) -> Self:
+        """The run that a plain network's run is part of; any other run itself."""
+        is_part = (self.folder.parent / CONFIG).is_file()
+        return type(self)(self.folder.parent) if is_part else self
+
     @classmethod
     def create(cls, folder: Path, *, config: Mapping[str, Any], manifest: str | None = None) -> Self:
         """Makes a run folder with its configuration and environment.
 
         Args:
-            folder: A folder that does not exist, or is empty.
+            folder: A folder that does not exist, or is empty; what a run left that died before it had a configuration
+                is removed.
             config: The resolved options, as `mge train --config` reads them.
             manifest: The text of a manifest that the run keeps and that is its data, in place of what `config` says.
 
@@ -70,6 +77,8 @@ class Run:
             ConfigError: there is something at this place already.
             StorageError: it cannot be written.
         """
+        if folder.is_dir() and not (folder / CONFIG).exists():
+            _clear_stillborn(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"{folder} exists and is not empty; give another --out, or go on: --resume {folder}")
         run = cls(folder)
@@ -94,6 +103,27 @@ class Run:
         if not isinstance(settings, dict):
             raise ModelFolderError(f"{file} is damaged: it has no settings; copy it again or train anew")
         return settings
+
+    def data(self) -> str:
+        """What names the run's photos: a data set of the Hub by the commit that the run began with."""
+        return str((self.origin() or {}).get("pinned") or self.config()["data"])
+
+    def write_origin(self, origin: Mapping[str, Any]) -> None:
+        """Writes with which options and photos the run began."""
+        self._write(ORIGIN, json.dumps(dict(origin), indent=1, ensure_ascii=False) + "\n")
+
+    def origin(self) -> dict[str, Any] | None:
+        """With which options and photos the run began; None where that was not noted.
+
+        Raises:
+            ModelFolderError: the file is damaged.
+        """
+        return self._read_json(ORIGIN, dict)
+
+    def clear_unfinished(self) -> None:
+        """Removes what a process that was killed was writing; who goes on with a run is alone in it."""
+        for path in self.folder.rglob(f".*{UNFINISHED}"):
+            remove(path)
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Adds an epoch to metrics.csv.
@@ -137,13 +167,7 @@ class Run:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        if not self.skipped_path.exists():
-            return None
-        try:
-            photos: list[dict[str, str]] = json.loads(self.skipped_path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ModelFolderError(f"{self.skipped_path} is damaged: {error}; copy it again or train anew") from error
-        return photos
+        return self._read_json(SKIPPED, list)
 
     def write_summary(self, figures: Mapping[str, Any]) -> None:
         """Writes the final figures."""
@@ -155,17 +179,31 @@ class Run:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        file = self.folder / SUMMARY
+        return self._read_json(SUMMARY, dict, remedy="remove it and resume the run") or {}
+
+    def _read_json(self, name: str, kind: type[Any], *, remedy: str = "copy it again or train anew") -> Any:  # noqa: ANN401
+        """What a JSON file of the run holds; None where there is none."""
+        file = self.folder / name
         if not file.exists():
-            return {}
+            return None
         try:
-            figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ModelFolderError(f"{file} is damaged: {error}; remove it and resume the run") from error
-        return figures
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ModelFolderError(f"{file} is damaged: {error}; {remedy}") from error
+        if not isinstance(content, kind):
+            raise ModelFolderError(f"{file} is damaged: it holds a {type(content).__name__}; {remedy}")
+        return content
 
     def _write(self, name: str, text: str) -> None:
         write_text_atomically(self.folder / name, text)
+
+
+def _clear_stillborn(folder: Path) -> None:
+    """Empties a folder that holds nothing but what a run writes before its configuration."""
+    paths = list(folder.iterdir())
+    if all(path.name == ENVIRONMENT or path.name.endswith(UNFINISHED) for path in paths):
+        for path in paths:
+            remove(path)
 
 
 def open_run(folder: str | Path) -> Run:

@@ -21,7 +21,7 @@ from mge.data.balance import balanced_class_weights
 from mge.data.batches import Batch, epoch_batches, load_batches, num_workers
 from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
-from mge.errors import DivergedError, Interrupted
+from mge.errors import DataError, DivergedError, Interrupted
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.run_folder import Run
@@ -88,6 +88,7 @@ class Training:
         """Trains to the end, or goes on from the run's checkpoint.
 
         Raises:
+            DataError: a photo cannot be read any more; a checkpoint was written.
             DivergedError: the loss is not finite any more.
             Interrupted: a signal came; a checkpoint was written.
         """
@@ -99,9 +100,18 @@ class Training:
                 self._begin_stage(saved)
                 saved = None
                 while self.position.epoch < self.config.epochs:
-                    self._train_epoch(stop)
-                    self._end_epoch()
+                    self._go_through_epoch(stop)
                 self.position = Position(stage=self.position.stage + 1)
+
+    def _go_through_epoch(self, stop: StopRequest) -> None:
+        """Trains and validates, and loses nothing where a photo cannot be read any more."""
+        try:
+            self._train_epoch(stop)
+            self._end_epoch()
+        except DataError:
+            if self.position.batch and self._is_step_whole(len(self._batches())):
+                self._save_checkpoint()
+            raise
 
     @property
     def evaluated(self) -> MixtureOfExperts:
@@ -142,24 +152,36 @@ class Training:
         num_epochs = self.num_stages * self.config.epochs
         self.display.start(done=self._data_epoch * len(batches) + position.batch, total=num_epochs * len(batches))
         self._set_modes()
-        workers = num_workers(self.data, self.photos)
+        left = load_batches(
+            self.photos, batches[position.batch :], epoch=self._data_epoch, workers=num_workers(self.data, self.photos)
+        )
         asked = time.monotonic()
-        for batch in load_batches(self.photos, batches[position.batch :], epoch=self._data_epoch, workers=workers):
+        for batch in left:
             came = time.monotonic()
             self._train_batch(batch, num_batches=len(batches))
             done = time.monotonic()
             position.tally.data_seconds += came - asked
             position.tally.seconds += done - asked
-            number = stop.agreed(self.fabric)
-            if number or self._is_checkpoint_due(done):
-                self._save_checkpoint()
-            if number:
-                raise Interrupted(
-                    f"stopped after batch {position.batch} of epoch {position.epoch + 1}; a checkpoint is written, "
-                    f"go on with: mge train --resume {self.run.folder}",
-                    signal_number=number,
-                )
+            if self._is_step_whole(len(batches)):
+                self._save_or_stop(stop)
             asked = time.monotonic()
+
+    def _is_step_whole(self, num_batches: int) -> bool:
+        """Whether no gradient waits for further batches: a checkpoint holds weights, and no gradients."""
+        return self.position.batch % self.config.accumulate == 0 or self.position.batch == num_batches
+
+    def _save_or_stop(self, stop: StopRequest) -> None:
+        """Writes a checkpoint where one is due, or where a signal asks the run to stop."""
+        position = self.position
+        number, is_due = stop.agreed(self.fabric, is_due=self._is_checkpoint_due())
+        if number or is_due:
+            self._save_checkpoint()
+        if number:
+            raise Interrupted(
+                f"stopped after batch {position.batch} of epoch {position.epoch + 1}; a checkpoint is written, go on "
+                f"with: mge train --resume {self.run.whole.folder}",
+                signal_number=number,
+            )
 
     def _train_batch(self, batch: Batch, *, num_batches: int) -> None:
         """One step: gradients, and every `accumulate` batches new weights."""
@@ -179,7 +201,7 @@ class Training:
                 f"checkpoint, from before, is {self.run.checkpoint_path}"
             )
         position.batch += 1
-        if position.batch % config.accumulate == 0 or position.batch == num_batches:
+        if self._is_step_whole(num_batches):
             self._update_weights()
         self.display.step(position.tally.figures() if self.display.wants_figures else None)
 
@@ -256,8 +278,11 @@ class Training:
         for expert in self.model.experts:
             expert.train(any(parameter.requires_grad for parameter in expert.parameters()))
 
-    def _is_checkpoint_due(self, now: float) -> bool:
-        return now - self._saved_at > 60 * self.config.checkpoint_minutes
+    def _is_checkpoint_due(self) -> bool:
+        steps = self.config.checkpoint_steps
+        if steps and self.position.batch % steps == 0:
+            return True
+        return time.monotonic() - self._saved_at > 60 * self.config.checkpoint_minutes
 
     def _save_checkpoint(self) -> None:
         if self.fabric.is_global_zero:

@@ -31,6 +31,7 @@ from mge.training.distillation import StudentStep, check_held_out, match_classes
 from mge.training.explanation import explain_photos
 from mge.training.loop import Training
 from mge.training.measure import Answers, answer_photos, measure
+from mge.training.origin import check_settings, keep_or_check
 from mge.training.skipping import skip_broken
 from mge.training.step import Step
 
@@ -202,13 +203,20 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
     model_config, data_config, config = split_options(options, preset=preset)
     fabric = build_fabric(config)
     run = _enter_run(fabric, settings, folder, manifest=manifest) if is_new else open_run(folder or "")
-    data = data if manifest is None else run.manifest_path
+    if manifest is not None:
+        data = run.manifest_path
+    elif not is_new:
+        data = run.data()
+        check_settings(settings, run=run)
+        if fabric.is_global_zero:
+            run.clear_unfinished()
     try:
         with fabric.rank_zero_first():  # one process draws the beetles, the others find them
             photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
         if fabric.is_global_zero:
             announce(photos)
             print_notes(photos.notes)
+        keep_or_check(fabric, photos, run=run, settings=settings)
         photos, broken = skip_broken(fabric, photos, run=run, max_fraction=data_config.max_broken_fraction)
         session = Session(fabric, photos, data_config, config, broken)
         plain = {
