@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,8 @@ def test_other_photos_than_the_run_began_with_are_refused(
     photos: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    change: Any,
-    message: str,  # noqa: ANN401
+    change: Callable[[Path], None],
+    message: str,
 ) -> None:
     own = tmp_path / "photos"
     shutil.copytree(photos, own)
