@@ -20,6 +20,7 @@ __all__ = [
     "MixtureOfExperts",
     "MixtureOutput",
     "ModelFolderError",
+    "OutOfMemoryError",
     "Prediction",
     "Run",
     "StorageError",
@@ -47,6 +48,7 @@ _HOMES = {
     "MixtureOfExperts": "mge.models.mixture",
     "MixtureOutput": "mge.core.outputs",
     "ModelFolderError": "mge.errors",
+    "OutOfMemoryError": "mge.errors",
     "Prediction": "mge.prediction",
     "Run": "mge.storage.run_folder",
     "StorageError": "mge.errors",
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
         MgeError,
         MissingExtraError,
         ModelFolderError,
+        OutOfMemoryError,
         StorageError,
     )
     from mge.models.mixture import MixtureOfExperts

@@ -182,7 +182,7 @@ class TrainConfig(_Options):
 
     Args:
         epochs: Passes over the training photos (under the progressive schedule: for each expert).
-        batch_size: Photos a step, over all devices.
+        batch_size: Photos a step, over all devices. `auto` takes the largest power of two that fits in memory.
         seed: Decides the order of photos, augmentation, dropout, first weights and splits.
         schedule: `joint` trains all experts in each step; `progressive` adds one after the other.
         freeze_former: Whether the progressive schedule leaves former experts as they are.
@@ -222,7 +222,7 @@ class TrainConfig(_Options):
     """
 
     epochs: int = 30
-    batch_size: int = 16
+    batch_size: int | Literal["auto"] = 16
     seed: int = 0
     schedule: Schedule = "progressive"
     freeze_former: bool = True
@@ -257,7 +257,10 @@ class TrainConfig(_Options):
 
     def _check(self) -> None:
         check_range("epochs", self.epochs, at_least=1)
-        check_range("batch_size", self.batch_size, at_least=1)
+        if self.batch_size != "auto":
+            if type(self.batch_size) is not int:
+                raise ConfigError(f"batch_size is {self.batch_size!r}; accepted: a whole number, at least 1, or auto")
+            check_range("batch_size", self.batch_size, at_least=1)
         check_range("seed", self.seed, at_least=0, at_most=2**32 - 1)
         check_range("accumulate", self.accumulate, at_least=1)
         check_range("decay_epochs", self.decay_epochs, at_least=1)
@@ -266,6 +269,12 @@ class TrainConfig(_Options):
         for name in ("backbone_lr", "head_lr", "weight_decay", "warmup_epochs", "diversity_weight", "clip_norm",
                      "checkpoint_minutes", "checkpoint_steps"):  # fmt: skip
             check_range(name, getattr(self, name), at_least=0)
+
+    @property
+    def photos_a_step(self) -> int:
+        """The batch size, once it is a number."""
+        assert isinstance(self.batch_size, int), "a run decides what `auto` is before it trains"
+        return self.batch_size
 
 
 @dataclasses.dataclass(frozen=True)

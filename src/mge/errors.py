@@ -33,6 +33,12 @@ class DivergedError(MgeError, ArithmeticError):
     exit_code = 3
 
 
+class OutOfMemoryError(MgeError, MemoryError):
+    """Memory ran out, of the machine or of the accelerator."""
+
+    exit_code = 71
+
+
 class StorageError(MgeError, OSError):
     """A file cannot be written: the disk is full, or the folder is gone or read-only."""
 

@@ -11,7 +11,7 @@ from mge.config import DataConfig
 from mge.data.balance import balanced_order
 from mge.data.dataset import PhotoDataset, Sample
 from mge.data.machine import free_shared_memory, num_cores
-from mge.errors import DataError
+from mge.errors import DataError, OutOfMemoryError
 
 
 class Batch(NamedTuple):
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """A DataLoader whose errors about photos are one line, also where a worker's traceback was wrapped around them."""
+    """A DataLoader whose errors are one line, also where a worker's traceback was wrapped around them."""
 
     def __init__(self, loader: DataLoader[Sample]) -> None:
         self.loader = loader
@@ -37,6 +37,13 @@ class Batches:
         except DataError as error:
             last_line = str(error).strip().splitlines()[-1]
             raise DataError(last_line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise OutOfMemoryError(
+                "a process that reads photos was killed, as systems do where memory runs out; use fewer of them "
+                "(--workers 1), or keep no photos in memory (--cache no)"
+            ) from error
 
 
 def epoch_batches(
@@ -83,6 +90,7 @@ def load_batches(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epo
 
     Raises:
         DataError: while iterating: a photo cannot be read.
+        OutOfMemoryError: while iterating: the system killed a process that decodes.
     """
     keys = [[(epoch, index) for index in batch] for batch in batches]
     return Batches(

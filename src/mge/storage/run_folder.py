@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import yaml
 
-from mge.errors import ConfigError, ModelFolderError
+from mge.errors import ConfigError, ModelFolderError, StorageError
 from mge.storage.environment import describe_environment
 from mge.storage.files import UNFINISHED, remove, write_text_atomically
 
@@ -83,10 +83,10 @@ class Run:
             raise ConfigError(f"{folder} exists and is not empty; give another --out, or go on: --resume {folder}")
         run = cls(folder)
         if manifest is not None:
-            run._write(run.manifest_path.name, manifest)
+            write_text_atomically(run.manifest_path, manifest)
             config = {**config, "data": str(run.manifest_path.resolve())}
-        run._write(ENVIRONMENT, json.dumps(describe_environment(), indent=1) + "\n")
-        run._write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        write_text_atomically(folder / ENVIRONMENT, json.dumps(describe_environment(), indent=1) + "\n")
+        write_text_atomically(folder / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         return run
 
     def config(self) -> dict[str, Any]:
@@ -107,6 +107,18 @@ class Run:
     def data(self) -> str:
         """What names the run's photos: a data set of the Hub by the commit that the run began with."""
         return str((self.origin() or {}).get("pinned") or self.config()["data"])
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Writes the options again, where some of them were decided by the run itself."""
+        self._write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    def check_exists(self) -> None:
+        """Raises StorageError where the folder is gone, so that nothing makes another one that lacks the rest."""
+        if not (self.folder / CONFIG).is_file():
+            raise StorageError(
+                f"the run folder {self.folder} is gone; put it back, and go on with: mge train --resume "
+                f"{self.whole.folder}"
+            )
 
     def write_origin(self, origin: Mapping[str, Any]) -> None:
         """Writes with which options and photos the run began."""

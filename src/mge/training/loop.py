@@ -175,6 +175,7 @@ class Training:
         position = self.position
         number, is_due = stop.agreed(self.fabric, is_due=self._is_checkpoint_due())
         if number or is_due:
+            self._check_weights()
             self._save_checkpoint()
         if number:
             raise Interrupted(
@@ -196,9 +197,7 @@ class Training:
         position.tally.add(measured, num_photos=len(batch.labels))
         if not all(map(math.isfinite, position.tally.losses)):
             raise DivergedError(
-                f"the loss is not finite in batch {position.batch + 1} of epoch {position.epoch + 1}: training has "
-                f"diverged; lower --backbone-lr and --head-lr or set --clip-norm 1 and train anew. The last "
-                f"checkpoint, from before, is {self.run.checkpoint_path}"
+                f"the loss is not finite in batch {position.batch + 1} of epoch {position.epoch + 1}: {self._remedy()}"
             )
         position.batch += 1
         if self._is_step_whole(num_batches):
@@ -217,6 +216,7 @@ class Training:
     def _end_epoch(self) -> None:
         """Validates, writes the metrics row, keeps the best model, writes a checkpoint."""
         position = self.position
+        self._check_weights()
         row = self._metrics_row()
         score = (float(position.epoch), 0.0)
         if self.val_photos is not None:
@@ -226,6 +226,7 @@ class Training:
         is_best = is_last_stage and score > position.best_score
         is_last = is_last_stage and position.epoch + 1 == self.config.epochs
         if self.fabric.is_global_zero:
+            self.run.check_exists()
             self.run.append_metrics(row)
             self.display.epoch(row, num_epochs=self.config.epochs, num_stages=self.num_stages)
             for wanted, folder in ((is_best, self.run.best), (is_last, self.run.last)):
@@ -253,7 +254,7 @@ class Training:
             self.fabric,
             self.evaluated,
             photos,
-            batch_size=self.config.batch_size,
+            batch_size=self.config.photos_a_step,
             workers=num_workers(self.data, photos),
         )
         figures = measure(answers)
@@ -262,7 +263,7 @@ class Training:
 
     def _batches(self) -> list[list[int]]:
         return epoch_batches(
-            len(self.photos), batch_size=self.config.batch_size, seed=self.config.seed, epoch=self._data_epoch,
+            len(self.photos), batch_size=self.config.photos_a_step, seed=self.config.seed, epoch=self._data_epoch,
             shuffle=True, drop_last=True, rank=self.fabric.global_rank, world=self.fabric.world_size,
             balance=self.photos.labels if self.config.balance == "sampler" else None,
         )  # fmt: skip
@@ -284,8 +285,24 @@ class Training:
             return True
         return time.monotonic() - self._saved_at > 60 * self.config.checkpoint_minutes
 
+    def _check_weights(self) -> None:
+        """Keeps weights that are no numbers from replacing good ones: a finite loss may have an infinite gradient."""
+        if all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
+            return
+        position = self.position
+        raise DivergedError(
+            f"the weights are not finite after batch {position.batch} of epoch {position.epoch + 1}: {self._remedy()}"
+        )
+
+    def _remedy(self) -> str:
+        return (
+            "training has diverged; lower --backbone-lr and --head-lr or set --clip-norm 1 and train anew. The last "
+            f"checkpoint, from before, is {self.run.checkpoint_path}"
+        )
+
     def _save_checkpoint(self) -> None:
         if self.fabric.is_global_zero:
+            self.run.check_exists()
             state = {
                 "position": dataclasses.asdict(self.position),
                 "model": self.model.state_dict(),

@@ -10,10 +10,11 @@ from mge.data.records import PhotoSet
 from mge.errors import ConfigError, DataError
 from mge.storage.run_folder import Run
 
-# Settings that may change while a run rests: where its photos lie, where and how quickly it runs, what it also does.
+# Settings that may change while a run rests: where things lie (a student knows its teacher by its checksum), where and
+# how quickly it runs, what it also does.
 HARMLESS = (
-    "data", "workers", "cache", "accelerator", "devices", "nodes", "strategy", "checkpoint_minutes",
-    "checkpoint_steps", "max_broken_fraction", "baseline",
+    "data", "teacher", "teacher_sha256", "workers", "cache", "accelerator", "devices", "nodes", "strategy",
+    "checkpoint_minutes", "checkpoint_steps", "max_broken_fraction", "baseline",
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from mge.data.broken import Broken
 from mge.data.dataset import PhotoDataset
 from mge.data.records import PhotoSet, Split
 from mge.data.sources import read_photos
-from mge.errors import MgeError
+from mge.errors import MgeError, StorageError
 from mge.models.mixture import DENSE_UP_TO, MixtureOfExperts
 from mge.report.figures import draw_experts
 from mge.report.tables import PICTURE, print_notes, print_summary
@@ -31,6 +31,7 @@ from mge.training.distillation import StudentStep, check_held_out, match_classes
 from mge.training.explanation import explain_photos
 from mge.training.loop import Training
 from mge.training.measure import Answers, answer_photos, measure
+from mge.training.memory import explain_memory, find_batch_size
 from mge.training.origin import check_settings, keep_or_check
 from mge.training.skipping import skip_broken
 from mge.training.step import Step
@@ -94,12 +95,28 @@ class Session:
             val_photos=self.dataset("val", model=model_config), run=run, config=self.config, data=self.data,
             display=display, save_model=self.save_model, step=step,
         )  # fmt: skip
-        training.fit(resume=run.checkpoint_path.exists())
-        self.fabric.barrier()
-        summary = self.evaluate(run, model_config, stores_cascade=True)
+        with explain_memory(self.config):
+            training.fit(resume=run.checkpoint_path.exists())
+            self.fabric.barrier()
+            summary = self.evaluate(run, model_config, stores_cascade=True)
         if self.fabric.is_global_zero:
             run.write_summary(summary)
         return summary
+
+    def with_batch_size(self, model_config: ModelConfig) -> "Session":
+        """The same session with the largest batch that all its networks can be trained on."""
+        num_classes, num_photos = len(self.photos.class_names), len(self.photos.split("train"))
+        plain = [config for config, _ in plan_baselines(model_config, self.config).values()]
+        batch_size = min(
+            find_batch_size(self.fabric, each, num_classes=num_classes, num_photos=num_photos, config=self.config)
+            for each in (model_config, *plain)
+        )
+        if self.fabric.is_global_zero:
+            note = (
+                f"batch size {batch_size} (auto) is the largest power of two that fits; the default learning rates are"
+            )
+            print_notes([f"{note} meant for 16 photos, so raise them for many more"])
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, batch_size=batch_size))
 
     def baseline(self, name: str, plan: Plan, *, run: Run) -> float:
         """The accuracy of a plain network, which is a run of its own inside the mixture's."""
@@ -146,7 +163,7 @@ class Session:
 
         def ask(photos: PhotoDataset) -> Answers:
             workers = num_workers(self.data, photos)
-            return answer_photos(self.fabric, model, photos, batch_size=self.config.batch_size, workers=workers)
+            return answer_photos(self.fabric, model, photos, batch_size=self.config.photos_a_step, workers=workers)
 
         photos = self.dataset(split, model=model_config)
         assert photos is not None
@@ -198,43 +215,63 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
         The finished run.
     """
     options = dict(settings)
-    data, source_format, preset = (options.pop(name) for name in ("data", "format", "preset"))
+    _, source_format, preset = (options.pop(name) for name in ("data", "format", "preset"))
     distillation = take_distillation(options)
     model_config, data_config, config = split_options(options, preset=preset)
     fabric = build_fabric(config)
-    run = _enter_run(fabric, settings, folder, manifest=manifest) if is_new else open_run(folder or "")
-    if manifest is not None:
-        data = run.manifest_path
-    elif not is_new:
-        data = run.data()
-        check_settings(settings, run=run)
-        if fabric.is_global_zero:
-            run.clear_unfinished()
+    run = _enter_run(fabric, settings, folder, manifest=manifest) if is_new else _go_on_with(fabric, settings, folder)
+    data = run.data() if manifest is None else run.manifest_path
     try:
         with fabric.rank_zero_first():  # one process draws the beetles, the others find them
             photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
-        if fabric.is_global_zero:
-            announce(photos)
-            print_notes(photos.notes)
-        keep_or_check(fabric, photos, run=run, settings=settings)
-        photos, broken = skip_broken(fabric, photos, run=run, max_fraction=data_config.max_broken_fraction)
-        session = Session(fabric, photos, data_config, config, broken)
+        session = _open_session(fabric, photos, model_config, data_config, config, run=run)
         plain = {
             f"{name}_top1": session.baseline(name, plan, run=run)
-            for name, plan in plan_baselines(model_config, config).items()
+            for name, plan in plan_baselines(model_config, session.config).items()
         }
         if distillation is None:
             summary = session.train(model_config, run=run, title=f"{model_config.experts} experts")
         else:
             summary = session.distill(model_config, distillation, run=run)
-    except BaseException:
-        if is_new and fabric.is_global_zero and not any(run.folder.rglob("*.ckpt")):
+    except BaseException as error:
+        has_begun = any(run.folder.rglob("*.ckpt"))
+        if is_new and fabric.is_global_zero and not has_begun:
             shutil.rmtree(run.folder, ignore_errors=True)  # nothing was trained: there is nothing to go on with
+        if isinstance(error, StorageError) and has_begun:
+            raise StorageError(f"{error}, then go on with: mge train --resume {run.folder}") from error
         raise
     if fabric.is_global_zero:
         run.write_summary({**summary, **plain})
         session.draw(run, model_config=model_config, split=summary["split"])
         print_summary(run)
+    return run
+
+
+def _open_session(
+    fabric: Fabric, photos: PhotoSet, model_config: ModelConfig, data_config: DataConfig, config: TrainConfig, *,
+    run: Run,
+) -> Session:  # fmt: skip
+    """Looks at the photos, decides what the options leave to the machine, and notes with what the run begins."""
+    if fabric.is_global_zero:
+        announce(photos)
+        print_notes(photos.notes)
+    readable, broken = skip_broken(fabric, photos, run=run, max_fraction=data_config.max_broken_fraction)
+    session = Session(fabric, readable, data_config, config, broken)
+    if config.batch_size == "auto":
+        session = session.with_batch_size(model_config)
+        if fabric.is_global_zero:
+            run.write_config({**run.config(), "batch_size": session.config.batch_size})
+    fabric.barrier()  # all read what the first process wrote
+    keep_or_check(fabric, photos, run=run, settings=run.config())
+    return session
+
+
+def _go_on_with(fabric: Fabric, settings: Mapping[str, Any], folder: Path | None) -> Run:
+    """A run that exists, with the settings that it began with, and without what it was writing when it was killed."""
+    run = open_run(folder or "")
+    check_settings(settings, run=run)
+    if fabric.is_global_zero:
+        run.clear_unfinished()
     return run
 
 
