@@ -25,11 +25,14 @@ Resize = Literal["short", "squash"]
 Balance = Literal["none", "sampler", "loss"]
 Decay = Literal["cosine", "step"]
 Follow = Literal["true", "predicted"]
+BatchNorm = Literal["auto", "local", "synced", "frozen"]
 Baseline = Literal["none", "same_view", "equal_compute", "both"]
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["joint", "progressive"]
 Start = Literal["weights", "former"]
+Strategy = Literal["auto", "ddp"]
 Preset = Literal["default", "paper", "authors"]
 
 
@@ -107,14 +110,14 @@ class ModelConfig(_Options):
     normalisation: Normalisation = "imagenet"
 
     def _check(self) -> None:
-        check_range("experts", self.experts, at_least=1)
-        check_range("size", self.size, at_least=16)
+        check_range("experts", self.experts, at_least=1, at_most=64)
+        check_range("size", self.size, at_least=16, at_most=8192)
         check_range("detail", self.detail, at_least=1, at_most=16)
         check_choice("output_stride", self.output_stride, (0, 8, 16, 32))
         check_range("attention_threshold", self.attention_threshold, at_least=0, at_most=1)
         check_range("attention_offset", self.attention_offset, at_least=-256, at_most=256)
-        check_range("part_filters", self.part_filters, at_least=0)
-        check_range("part_padding", self.part_padding, at_least=0)
+        check_range("part_filters", self.part_filters, at_least=0, at_most=1000)
+        check_range("part_padding", self.part_padding, at_least=0, at_most=64)
         if self.part_filters == 0 and self.experts > 1:
             raise ConfigError(
                 f"part_filters is 0 and experts is {self.experts}: a network without part filters has one head only; "
@@ -208,6 +211,9 @@ class TrainConfig(_Options):
         clip_norm: Largest gradient norm of an expert. 0 does not clip.
         accumulate: Batches whose gradients are added before the weights change.
         ema: Decay of the averaged weights that are evaluated and saved. 0 keeps none.
+        batch_norm: Which photos batch norm takes its statistics from in training: those of each process (`local`), of
+            all of them (`synced`, on GPUs only), or none (`frozen`: they stay as they are); `auto` is synced where
+            several GPUs train, and local otherwise.
         precision: Arithmetic of the backbones: `auto` takes bfloat16 where the hardware multiplies it natively (AMX,
             CUDA).
         channels_last: Whether pictures are laid out with channels last in memory.
@@ -216,7 +222,8 @@ class TrainConfig(_Options):
         accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
         devices: Number of devices, or `auto`.
         nodes: Number of machines.
-        strategy: Lightning Fabric's strategy: auto, ddp, fsdp.
+        strategy: Lightning Fabric's strategy for several devices; `auto` is ddp.
+        patience: Seconds that a process waits in a step for the others before the run stops and says whom it lost.
         checkpoint_minutes: Minutes between checkpoints inside an epoch. One is written after each epoch anyway.
         checkpoint_steps: Also write one after every so many batches of an epoch. 0: by the clock only.
     """
@@ -245,13 +252,15 @@ class TrainConfig(_Options):
     clip_norm: float = 0.0
     accumulate: int = 1
     ema: float = 0.0
+    batch_norm: BatchNorm = "auto"
     precision: Precision = "auto"
     channels_last: bool = True
     baseline: Baseline = "none"
-    accelerator: str = "auto"
+    accelerator: Accelerator = "auto"
     devices: str = "1"
     nodes: int = 1
-    strategy: str = "auto"
+    strategy: Strategy = "auto"
+    patience: float = 60.0
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
 
@@ -261,6 +270,10 @@ class TrainConfig(_Options):
             if type(self.batch_size) is not int:
                 raise ConfigError(f"batch_size is {self.batch_size!r}; accepted: a whole number, at least 1, or auto")
             check_range("batch_size", self.batch_size, at_least=1)
+        check_range("nodes", self.nodes, at_least=1)
+        check_range("patience", self.patience, at_least=1)
+        if self.devices != "auto" and not (self.devices.isdecimal() and int(self.devices)):
+            raise ConfigError(f"devices is {self.devices!r}; accepted: a whole number, at least 1, or auto")
         check_range("seed", self.seed, at_least=0, at_most=2**32 - 1)
         check_range("accumulate", self.accumulate, at_least=1)
         check_range("decay_epochs", self.decay_epochs, at_least=1)

@@ -33,6 +33,12 @@ class DivergedError(MgeError, ArithmeticError):
     exit_code = 3
 
 
+class LostProcessError(MgeError, RuntimeError):
+    """Another of the processes that train together is gone, or hangs; the run can be resumed."""
+
+    exit_code = 75
+
+
 class OutOfMemoryError(MgeError, MemoryError):
     """Memory ran out, of the machine or of the accelerator."""
 

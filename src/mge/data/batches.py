@@ -59,7 +59,7 @@ def epoch_batches(
         epoch: Gives each epoch an order of its own.
         shuffle: Whether the order is random.
         drop_last: Whether an incomplete last batch is left out (batch norm cannot learn from one photo). A data set
-            smaller than a batch is one batch all the same.
+            smaller than a batch is one batch all the same, with as many photos for each process.
         rank: Number of this process.
         world: Number of processes; each global batch is dealt out over them, no place of it twice.
         balance: The class of each photo, to show every class equally often, at random. The number of batches stays.
@@ -75,6 +75,8 @@ def epoch_batches(
     batches = [order[start : start + batch_size] for start in range(0, num_photos, batch_size)]
     if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
         batches.pop()
+    if drop_last:
+        batches[-1] = batches[-1][: len(batches[-1]) - len(batches[-1]) % world]
     shares = [batch[rank::world] for batch in batches]
     return shares if drop_last else [share for share in shares if share]
 

@@ -17,6 +17,7 @@ from huggingface_hub import constants
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from mge.errors import ConfigError
@@ -120,6 +121,12 @@ class Backbone(nn.Module):
             images, indices=list(self.depths), norm=True, output_fmt="NCHW", intermediates_only=True
         )
         return FeatureMaps(part, large)
+
+
+def synchronise_batch_norm(module: nn.Module) -> nn.Module:
+    """The same module with batch norm over all processes, which GPUs can do; timm's own kinds keep their activation."""
+    converted: nn.Module = convert_sync_batchnorm(module)
+    return converted
 
 
 def load_weights(net: nn.Module, file: Path, *, name: str) -> None:

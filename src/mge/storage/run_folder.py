@@ -14,6 +14,7 @@ from mge.storage.environment import describe_environment
 from mge.storage.files import UNFINISHED, remove, write_text_atomically
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
+NAMED = ("data", "format", "preset")  # the settings that a run is opened by
 SKIPPED, ORIGIN = "skipped.json", "origin.json"
 
 
@@ -98,10 +99,13 @@ class Run:
         file = self.folder / CONFIG
         try:
             settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
             raise ModelFolderError(f"{file} cannot be read: {error}; copy it again or train anew") from error
         if not isinstance(settings, dict):
             raise ModelFolderError(f"{file} is damaged: it has no settings; copy it again or train anew")
+        missing = [name for name in NAMED if not isinstance(settings.get(name, ""), str)]
+        if missing:
+            raise ModelFolderError(f"{file} is damaged: {missing[0]} is no text; copy it again or train anew")
         return settings
 
     def data(self) -> str:
@@ -161,8 +165,11 @@ class Run:
         file = self.folder / METRICS
         if not file.exists():
             return []
-        with file.open(newline="", encoding="utf-8") as opened:
-            return list(csv.DictReader(opened))
+        try:
+            with file.open(newline="", encoding="utf-8") as opened:
+                return list(csv.DictReader(opened))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ModelFolderError(f"{file} is damaged: {error}; remove it, or copy it again") from error
 
     def waiting_percent(self) -> float:
         """The percentage of the time of training, all epochs together, that was spent waiting for photos."""

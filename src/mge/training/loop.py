@@ -4,15 +4,17 @@ Order of photos, augmentation and dropout are pure functions of (seed, stage, ep
 no random state, and a run that goes on from one computes what it would have computed.
 """
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -21,13 +23,14 @@ from mge.data.balance import balanced_class_weights
 from mge.data.batches import Batch, epoch_batches, load_batches, num_workers
 from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
-from mge.errors import DataError, DivergedError, Interrupted
+from mge.errors import DataError, DivergedError, Interrupted, ModelFolderError
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.run_folder import Run
 from mge.training.display import Display
 from mge.training.learning_rate import build_optimizer, set_learning_rate
 from mge.training.measure import answer_photos, measure
+from mge.training.others import Others
 from mge.training.signals import StopRequest
 from mge.training.step import Network, Step, train_step, wrap
 from mge.training.tally import Tally
@@ -82,6 +85,7 @@ class Training:
         self.network: Network
         self.optimizer: Optimizer
         self.averaged: AveragedModel | None = None
+        self.others = Others(fabric, patience=config.patience, run=run)
         self._saved_at = time.monotonic()
 
     def fit(self, *, resume: bool = False) -> None:
@@ -91,11 +95,14 @@ class Training:
             DataError: a photo cannot be read any more; a checkpoint was written.
             DivergedError: the loss is not finite any more.
             Interrupted: a signal came; a checkpoint was written.
+            LostProcessError: another process is gone, or hangs.
         """
         saved = load_checkpoint(self.run.checkpoint_path) if resume else None
         if saved is not None:
-            self.position = Position.from_dict(saved["position"])
-        with StopRequest() as stop, self.display:
+            with self._explain_misfit():
+                self.position = Position.from_dict(saved["position"])
+                self._check_position()
+        with StopRequest() as stop, self.display, self.others:
             while self.position.stage < self.num_stages:
                 self._begin_stage(saved)
                 saved = None
@@ -123,18 +130,38 @@ class Training:
         if self.config.schedule == "progressive":
             self._choose_experts(is_new=saved is None)
         if saved is not None:
-            self.model.load_state_dict(saved["model"])
-        self.network = wrap(self.fabric, self.model)
+            with self._explain_misfit():
+                self.model.load_state_dict(saved["model"])
+        with self.others.patiently():
+            self.network = wrap(self.fabric, self.model)
         optimizer = build_optimizer(self.model, self.config)
         if self.config.ema:
             self.averaged = AveragedModel(
                 self.model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema), use_buffers=True
             )
         if saved is not None:
-            optimizer.load_state_dict(saved["optimizer"])
-            if self.averaged is not None:
-                self.averaged.load_state_dict(saved["averaged"])
+            with self._explain_misfit():
+                optimizer.load_state_dict(saved["optimizer"])
+                if self.averaged is not None:
+                    self.averaged.load_state_dict(saved["averaged"])
         self.optimizer = cast(Optimizer, self.fabric.setup_optimizers(optimizer))
+
+    @contextlib.contextmanager
+    def _explain_misfit(self) -> Iterator[None]:
+        """Says that a checkpoint is not this run's, where its parts do not fit."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelFolderError(
+                f"{self.run.checkpoint_path} is not the checkpoint of this run: {reason}; copy it again or train anew"
+            ) from error
+
+    def _check_position(self) -> None:
+        position = self.position
+        if not (0 <= position.stage <= self.num_stages and 0 <= position.epoch <= self.config.epochs
+                and 0 <= position.batch <= len(self._batches())):  # fmt: skip
+            raise ValueError(f"stage {position.stage}, epoch {position.epoch}, batch {position.batch} are none of it")
 
     def _choose_experts(self, *, is_new: bool) -> None:
         """Lets one more expert take part under the progressive schedule, and decides which of them learn."""
@@ -158,6 +185,7 @@ class Training:
         asked = time.monotonic()
         for batch in left:
             came = time.monotonic()
+            self.others.meet(f"batch {position.batch + 1} of epoch {position.epoch + 1}")
             self._train_batch(batch, num_batches=len(batches))
             done = time.monotonic()
             position.tally.data_seconds += came - asked
@@ -219,8 +247,10 @@ class Training:
         self._check_weights()
         row = self._metrics_row()
         score = (float(position.epoch), 0.0)
+        self.others.share_buffers(self.evaluated)
         if self.val_photos is not None:
-            row |= self._validate(self.val_photos)
+            with self.others.patiently():
+                row |= self._validate(self.val_photos)
             score = (row["val_top1_mixture"], -row["val_loss_mixture"])
         is_last_stage = position.stage == self.num_stages - 1
         is_best = is_last_stage and score > position.best_score
@@ -274,10 +304,14 @@ class Training:
         return self.position.stage * self.config.epochs + self.position.epoch
 
     def _set_modes(self) -> None:
-        """Training mode for what learns; what is frozen keeps its batch statistics."""
+        """Training mode for what learns; what is frozen keeps the statistics of its batch norm."""
         self.model.train()
         for expert in self.model.experts:
             expert.train(any(parameter.requires_grad for parameter in expert.parameters()))
+        if self.config.batch_norm == "frozen":
+            for module in self.model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
 
     def _is_checkpoint_due(self) -> bool:
         steps = self.config.checkpoint_steps

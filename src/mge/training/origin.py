@@ -7,13 +7,13 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from mge.data.records import PhotoSet
-from mge.errors import ConfigError, DataError
+from mge.errors import ConfigError, DataError, ModelFolderError
 from mge.storage.run_folder import Run
 
 # Settings that may change while a run rests: where things lie (a student knows its teacher by its checksum), where and
 # how quickly it runs, what it also does.
 HARMLESS = (
-    "data", "teacher", "teacher_sha256", "workers", "cache", "accelerator", "devices", "nodes", "strategy",
+    "data", "teacher", "teacher_sha256", "workers", "cache", "accelerator", "devices", "nodes", "strategy", "patience",
     "checkpoint_minutes", "checkpoint_steps", "max_broken_fraction", "baseline",
 )  # fmt: skip
 
@@ -38,10 +38,13 @@ def keep_or_check(fabric: Fabric, photos: PhotoSet, *, run: Run, settings: Mappi
 
     Raises:
         DataError: they are not.
+        ModelFolderError: what was noted is damaged.
     """
     description = describe_photos(photos)
     origin = run.origin()
     fabric.barrier()  # all have looked before the first process writes
+    if origin is not None and not origin.keys() >= description.keys():
+        raise ModelFolderError(f"{run.folder / 'origin.json'} is damaged: it lacks a part; copy it again or train anew")
     if origin is not None:
         _compare(description, origin=origin, name=photos.name)
     elif fabric.is_global_zero:

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -18,14 +18,16 @@ from mge.data.broken import Broken
 from mge.data.dataset import PhotoDataset
 from mge.data.records import PhotoSet, Split
 from mge.data.sources import read_photos
-from mge.errors import MgeError, StorageError
+from mge.errors import DataError, MgeError, ModelFolderError, StorageError
+from mge.models.backbone import synchronise_batch_norm
 from mge.models.mixture import DENSE_UP_TO, MixtureOfExperts
 from mge.report.figures import draw_experts
 from mge.report.tables import PICTURE, print_notes, print_summary
 from mge.storage.model_folder import StoredModel, load_model, save_model
-from mge.storage.run_folder import Run, open_run
+from mge.storage.run_folder import NAMED, Run, open_run
 from mge.training.baselines import Plan, plan_baselines
 from mge.training.cascade import choose_cascade, measure_cascade, store_cascade
+from mge.training.devices import build_fabric, check_shares, synchronises_batch_norm
 from mge.training.display import Display, announce
 from mge.training.distillation import StudentStep, check_held_out, match_classes, open_teacher
 from mge.training.explanation import explain_photos
@@ -78,12 +80,18 @@ class Session:
             model_config, num_classes=len(self.photos.class_names), pretrained=self.config.pretrained,
             weights=self.config.weights,
         )  # fmt: skip
+        if synchronises_batch_norm(self.config, self.fabric):
+            model = cast(MixtureOfExperts, synchronise_batch_norm(model))
         if self.config.channels_last:
             model = model.to(memory_format=torch.channels_last)
         if self.config.measure_offset and model_config.experts > 1:
             model.measure_offset()
         photos = self.dataset("train", model=model_config, is_training=True)
         assert photos is not None, "read_photos refuses data without training photos"
+        if len(photos) < self.fabric.world_size:
+            raise DataError(
+                f"{len(photos)} training photos cannot be dealt out to {self.fabric.world_size} processes; use fewer"
+            )
         display = Display(title, is_quiet=not self.fabric.is_global_zero)
         if model_config.part_head == "auto" and model_config.part_filters and model.num_classes > DENSE_UP_TO:
             display.note(
@@ -215,10 +223,11 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
         The finished run.
     """
     options = dict(settings)
-    _, source_format, preset = (options.pop(name) for name in ("data", "format", "preset"))
+    _, source_format, preset = (options.pop(name, "") for name in NAMED)
     distillation = take_distillation(options)
     model_config, data_config, config = split_options(options, preset=preset)
     fabric = build_fabric(config)
+    check_shares(config, world=fabric.world_size)
     run = _enter_run(fabric, settings, folder, manifest=manifest) if is_new else _go_on_with(fabric, settings, folder)
     data = run.data() if manifest is None else run.manifest_path
     try:
@@ -269,6 +278,9 @@ def _open_session(
 def _go_on_with(fabric: Fabric, settings: Mapping[str, Any], folder: Path | None) -> Run:
     """A run that exists, with the settings that it began with, and without what it was writing when it was killed."""
     run = open_run(folder or "")
+    lacking = [name for name in NAMED if name not in settings]
+    if lacking:
+        raise ModelFolderError(f"{run.folder / 'config.yaml'} has no {lacking[0]}; copy it again or train anew")
     check_settings(settings, run=run)
     if fabric.is_global_zero:
         run.clear_unfinished()
@@ -307,22 +319,3 @@ def _free_folder(name: str) -> Path:
     """`runs/name`, or `runs/name-2` and so on where that exists."""
     candidates = (Path("runs") / (name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
     return next(folder for folder in candidates if not folder.exists())
-
-
-def choose_precision(precision: str) -> str:
-    """Lightning Fabric's name of a precision; `auto` takes bfloat16 where the hardware multiplies it natively."""
-    if precision == "auto":
-        has_amx = torch.cpu._is_amx_tile_supported()
-        is_native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else has_amx
-        precision = "bfloat16" if is_native else "float32"
-    return {"bfloat16": "bf16-mixed", "float32": "32-true"}[precision]
-
-
-def build_fabric(config: TrainConfig) -> Fabric:
-    """Lightning Fabric for the devices and the precision of a configuration, launched."""
-    fabric = Fabric(
-        accelerator=config.accelerator, devices=config.devices if config.devices == "auto" else int(config.devices),
-        num_nodes=config.nodes, strategy=config.strategy, precision=choose_precision(config.precision),  # type: ignore[arg-type]
-    )  # fmt: skip
-    fabric.launch()
-    return fabric
