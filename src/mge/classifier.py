@@ -52,9 +52,16 @@ class Classifier:
 
     @classmethod
     def from_stored(cls, stored: StoredModel) -> "Classifier":
-        """Builds the network of a model folder and fills it with its weights."""
-        model = MixtureOfExperts.from_config(stored.config, num_classes=len(stored.class_names))
+        """Builds the network of a model folder and fills it with its weights.
+
+        Raises:
+            ModelFolderError: the weights are those of another architecture.
+        """
+        num_classes = len(stored.class_names)
         try:
+            with torch.device("meta"):  # takes no memory, whatever a description that somebody wrote asks for
+                MixtureOfExperts.from_config(stored.config, num_classes=num_classes).load_state_dict(stored.state)
+            model = MixtureOfExperts.from_config(stored.config, num_classes=num_classes)
             model.load_state_dict(stored.state)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
@@ -62,7 +69,7 @@ class Classifier:
         preprocessing = stored.metadata.get("preprocessing", {})
         return cls(
             model, class_names=stored.class_names, data=DataConfig.from_dict(preprocessing),
-            thresholds=stored.metadata.get("cascade", {}).get("thresholds"),
+            thresholds=_read_thresholds(stored.metadata),
         )  # fmt: skip
 
     def prepare(self, photo: Photo) -> Prepared:
@@ -178,6 +185,16 @@ class Classifier:
             gate_probs=tuple(gate_probs),
             boxes_xyxy=tuple(tuple(box) for box in boxes_xyxy),
         )
+
+
+def _read_thresholds(metadata: dict[str, Any]) -> Sequence[float] | None:
+    cascade = metadata.get("cascade", {})
+    thresholds = cascade.get("thresholds") if isinstance(cascade, dict) else cascade
+    if thresholds is None:
+        return None
+    if not isinstance(thresholds, list) or not all(isinstance(each, int | float) for each in thresholds):
+        raise ModelFolderError(f"the thresholds in model.json are {str(thresholds)[:50]!r}; expected a list of numbers")
+    return thresholds
 
 
 def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:

@@ -21,6 +21,7 @@ from mge.storage.files import sha256, write_folder_atomically
 
 FORMAT_VERSION = 1
 DESCRIPTION, WEIGHTS, CARD = "model.json", "model.safetensors", "README.md"
+MAX_DESCRIPTION = 32_000_000  # bytes of model.json: enough for the names of hundreds of thousands of classes
 NO_CHECKSUM = "0" * 64  # stands in model.json for its own checksum while that is computed
 COPY_AGAIN = "copy the whole folder again from where it came"
 
@@ -98,6 +99,8 @@ def _fill(folder: Path, model: StoredModel) -> None:
 
 def _read_description(file: Path) -> dict[str, Any]:
     """What model.json says, if it says what it said when it was written."""
+    if file.stat().st_size > MAX_DESCRIPTION:
+        raise ModelFolderError(f"{file} has {file.stat().st_size} bytes; accepted: up to {MAX_DESCRIPTION}")
     raw = file.read_bytes()
     description: dict[str, Any] = json.loads(raw)
     version = description.pop("format_version")
