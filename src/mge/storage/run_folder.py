@@ -134,7 +134,8 @@ class Run:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        return self._read_json(ORIGIN, dict)
+        origin: dict[str, Any] | None = self._read_json(ORIGIN, dict)
+        return origin
 
     def clear_unfinished(self) -> None:
         """Removes what a process that was killed was writing; who goes on with a run is alone in it."""
@@ -186,7 +187,8 @@ class Run:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        return self._read_json(SKIPPED, list)
+        photos: list[dict[str, str]] | None = self._read_json(SKIPPED, list)
+        return photos
 
     def write_summary(self, figures: Mapping[str, Any]) -> None:
         """Writes the final figures."""
