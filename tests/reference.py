@@ -250,6 +250,28 @@ def _pixels(box: Sequence[int]) -> set[tuple[int, int]]:
     return {(x, y) for x in range(box[0], box[2]) for y in range(box[1], box[3])}
 
 
+def connected_parts(mask: NDArray[np.bool_]) -> list[set[tuple[int, int]]]:
+    """The parts of a mask whose pixels touch, at least at a corner: a flood fill."""
+    left = {(x, y) for y, x in zip(*mask.nonzero(), strict=True)}
+    parts = []
+    while left:
+        part, border = set(), [left.pop()]
+        while border:
+            x, y = border.pop()
+            part.add((x, y))
+            near = {(x + dx, y + dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)} & left
+            left -= near
+            border += near
+        parts.append(part)
+    return parts
+
+
+def box_around(pixels: set[tuple[int, int]]) -> list[int]:
+    """The smallest box with all pixels in it, end-exclusive."""
+    columns, rows = [x for x, _ in pixels], [y for _, y in pixels]
+    return [min(columns), min(rows), max(columns) + 1, max(rows) + 1]
+
+
 def max_box_accuracy(ious: Array, *, iou_threshold: float) -> float:
     best = 0.0
     for row in ious:
@@ -299,3 +321,26 @@ def slopes(function: Callable[[Array], float], point: Array, *, step: float = 1e
         below[index] -= step
         gradient[index] = (function(above) - function(below)) / (2 * step)
     return gradient
+
+
+def spread_box(cells: Array, *, size: Size, threshold: float) -> list[float]:
+    """The box of mean and spread of a map, cell by cell; size is (height, width)."""
+    (height, width), scaled = size, scale_to_unit(cells)
+    rows, columns = scaled.shape
+    if not (scaled > threshold).any():
+        return [0, 0, width, height]
+    edges: list[list[float]] = []
+    for length, count, axis in ((width, columns, 1), (height, rows, 0)):
+        cell = length / count
+        weights = [0.0] * count
+        for row, column in np.ndindex(rows, columns):
+            weights[(row, column)[axis]] += max(0.0, float(scaled[row, column]) - threshold)
+        mean = sum(weight * (number + 0.5) * cell for number, weight in enumerate(weights)) / sum(weights)
+        # The even distribution over a cell has a variance of its own.
+        variance = sum(
+            weight * (((number + 0.5) * cell - mean) ** 2 + cell**2 / 12) for number, weight in enumerate(weights)
+        ) / sum(weights)
+        half = math.sqrt(12 * variance) / 2
+        edges.append([max(0.0, mean - half), min(float(length), mean + half)])
+    (x1, x2), (y1, y2) = edges
+    return [x1, y1, x2, y2]

@@ -27,10 +27,13 @@ __all__ = [
     "StorageError",
     "bench",
     "check",
+    "compare",
     "convert",
     "distill",
     "evaluate",
+    "explain",
     "load",
+    "localise",
     "models",
     "predict",
     "train",
@@ -54,12 +57,15 @@ _HOMES = {
     "Prediction": "mge.prediction",
     "Run": "mge.storage.run_folder",
     "StorageError": "mge.errors",
+    "compare": "mge.tasks.compare",
     "convert": "mge.tasks.convert",
     "bench": "mge.tasks.bench",
     "check": "mge.tasks.check",
     "distill": "mge.tasks.distill",
     "evaluate": "mge.tasks.evaluate",
+    "explain": "mge.tasks.explain",
     "load": "mge.classifier",
+    "localise": "mge.tasks.localise",
     "predict": "mge.tasks.predict",
     "train": "mge.tasks.train",
 }
@@ -86,9 +92,12 @@ if TYPE_CHECKING:
     from mge.storage.run_folder import Run
     from mge.tasks.bench import bench
     from mge.tasks.check import check
+    from mge.tasks.compare import compare
     from mge.tasks.convert import convert
     from mge.tasks.distill import distill
     from mge.tasks.evaluate import evaluate
+    from mge.tasks.explain import explain
+    from mge.tasks.localise import localise
     from mge.tasks.predict import predict
     from mge.tasks.train import train
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, overload
 import torch
 
 from mge.config import DataConfig
+from mge.core.calibration import calibrated
 from mge.data.photo import open_photo
 from mge.data.transforms import CropGeometry, eval_view
 from mge.errors import ConfigError, DataError, ModelFolderError
@@ -16,7 +17,7 @@ from mge.fast_path import FastPath
 from mge.models.cascade import run_cascade
 from mge.models.fast import Arithmetic, multiplies_bfloat16, side_of
 from mge.models.mixture import MixtureOfExperts
-from mge.prediction import Photo, Prediction
+from mge.prediction import Photo, Prediction, reject
 from mge.storage.compiled_cache import compiled_path
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
@@ -37,16 +38,19 @@ class Classifier:
         class_names: Names of the classes, in the order of the logits.
         data: How photos are resized and cropped.
         thresholds: For each expert but the last, how sure it must be for the later ones not to look in a cascade.
+        temperature: What logits are divided by for probabilities to mean what they say; 1 changes nothing.
+        least_probability: Below it a photo is called unknown. None: no photo is.
     """
 
     def __init__(
         self, model: MixtureOfExperts, *, class_names: Sequence[str], data: DataConfig | None = None,
-        thresholds: Sequence[float] | None = None,
+        thresholds: Sequence[float] | None = None, temperature: float = 1.0, least_probability: float | None = None,
     ) -> None:  # fmt: skip
         self.model = model.eval()
         self.class_names = tuple(class_names)
         self.data = data or DataConfig()
         self.thresholds = None if thresholds is None else tuple(thresholds)
+        self.temperature, self.least_probability = temperature, least_probability
         self.side = side_of(model)
         self.fast: FastPath | None = None
 
@@ -69,8 +73,14 @@ class Classifier:
         preprocessing = stored.metadata.get("preprocessing", {})
         return cls(
             model, class_names=stored.class_names, data=DataConfig.from_dict(preprocessing),
-            thresholds=_read_thresholds(stored.metadata),
+            thresholds=_read_numbers(stored.metadata, "cascade", "thresholds"),
+            temperature=_read_number(stored.metadata, "calibration", "temperature", default=1.0),
+            least_probability=_read_number(stored.metadata, "rejection", "threshold"),
         )  # fmt: skip
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """The probabilities that logits of the mixture stand for, at its temperature."""
+        return calibrated(logits, temperature=self.temperature)
 
     def prepare(self, photo: Photo) -> Prepared:
         """A photo as the network wants it.
@@ -158,7 +168,7 @@ class Classifier:
             output = self.model(images)
         else:
             output = self.fast.answer(images, num_waiting=num_waiting)
-        probabilities = output.logits.float().softmax(1).cpu()
+        probabilities = self.probabilities(output.logits).cpu()
         return [
             self._prediction(
                 photo,
@@ -175,7 +185,7 @@ class Classifier:
         boxes_xyxy: list[Any],
     ) -> Prediction:  # fmt: skip
         best = int(probabilities.argmax())
-        return Prediction(
+        prediction = Prediction(
             path=str(photo) if isinstance(photo, str | Path) else "",
             label=self.class_names[best],
             probability=float(probabilities[best]),
@@ -185,16 +195,31 @@ class Classifier:
             gate_probs=tuple(gate_probs),
             boxes_xyxy=tuple(tuple(box) for box in boxes_xyxy),
         )
+        return prediction if self.least_probability is None else reject(prediction, threshold=self.least_probability)
 
 
-def _read_thresholds(metadata: dict[str, Any]) -> Sequence[float] | None:
-    cascade = metadata.get("cascade", {})
-    thresholds = cascade.get("thresholds") if isinstance(cascade, dict) else cascade
-    if thresholds is None:
-        return None
-    if not isinstance(thresholds, list) or not all(isinstance(each, int | float) for each in thresholds):
-        raise ModelFolderError(f"the thresholds in model.json are {str(thresholds)[:50]!r}; expected a list of numbers")
-    return thresholds
+def _read_chosen(metadata: dict[str, Any], name: str, key: str) -> Any:  # noqa: ANN401  (whatever was written)
+    """What a part of model.json that validation photos chose says; None where there is no such part."""
+    part = metadata.get(name, {})
+    if not isinstance(part, dict):
+        raise ModelFolderError(f"{name} in model.json is {str(part)[:50]!r}; expected an object")
+    return part.get(key)
+
+
+def _read_number(metadata: dict[str, Any], name: str, key: str, *, default: float | None = None) -> Any:  # noqa: ANN401
+    value = _read_chosen(metadata, name, key)
+    if not isinstance(value, float | int | None):
+        raise ModelFolderError(f"{key} of {name} in model.json is {str(value)[:50]!r}; expected a number")
+    return default if value is None else value
+
+
+def _read_numbers(metadata: dict[str, Any], name: str, key: str) -> Sequence[float] | None:
+    values = _read_chosen(metadata, name, key)
+    if values is not None and not (
+        isinstance(values, list) and all(isinstance(value, float | int) for value in values)
+    ):
+        raise ModelFolderError(f"{key} of {name} in model.json are {str(values)[:50]!r}; expected a list of numbers")
+    return values
 
 
 def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:

@@ -5,7 +5,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mge.core.attention import attention_boxes, attention_map, channel_weights, scale_to_unit
+from mge.core.attention import (
+    attention_boxes,
+    attention_map,
+    channel_weights,
+    class_evidence,
+    enlarge,
+    expected_weights,
+    scale_to_unit,
+    spread_boxes,
+)
 from mge.core.zoom import Geometry
 from tests import reference
 
@@ -33,6 +42,21 @@ def test_positive_channel_weights_leave_negative_ones_out() -> None:
     assert weights.tolist() == [[0.75, 1.0], [0.25, 0.0]]
 
 
+@pytest.mark.parametrize("positive", [False, True])
+def test_expected_weights_are_the_mean_of_all_classes_weights_by_belief(positive: bool) -> None:
+    classifier, probs = torch.randn(5, 7), torch.randn(3, 5).softmax(1)
+    weights = expected_weights(classifier, probs, num_cells=6, positive=positive)
+    every_class = channel_weights(classifier, torch.arange(5), num_cells=6, positive=positive)
+    expected = [sum(prob * row for prob, row in zip(photo, every_class, strict=True)) for photo in probs]
+    torch.testing.assert_close(weights, torch.stack([torch.as_tensor(row) for row in expected]))
+
+
+def test_expected_weights_of_a_sure_expert_are_those_of_its_class() -> None:
+    classifier, probs = torch.randn(4, 7), torch.eye(4)[[2, 0]]
+    weights = expected_weights(classifier, probs, num_cells=9)
+    torch.testing.assert_close(weights, channel_weights(classifier, torch.tensor([2, 0]), num_cells=9))
+
+
 # ----------------------------------------------------------------------------------------------------------------- maps
 def test_an_attention_map_sums_the_channels_and_cuts_off_negative_evidence() -> None:
     features = torch.tensor([[[[1.0, 2.0]], [[3.0, 1.0]]]])
@@ -49,6 +73,34 @@ def test_an_attention_map_equals_an_autograd_grad_cam(shape: tuple[int, int, int
     weights = channel_weights(head.weight, labels, num_cells=shape[2] * shape[3], positive=positive)
     expected = reference.grad_cam(features, head, labels.tolist(), positive=positive)
     np.testing.assert_allclose(attention_map(features, weights).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_evidence_of_all_cells_is_the_logit_less_its_bias() -> None:
+    head, features = nn.Linear(6, 5), torch.randn(4, 6, 3, 2)
+    labels = torch.tensor([0, 4, 2, 2])
+    evidence = class_evidence(features, head.weight, labels)
+    logits = head(features.mean((2, 3))).gather(1, labels.unsqueeze(1)).squeeze(1)
+    torch.testing.assert_close(evidence.sum((1, 2)), logits - head.bias[labels])
+
+
+def test_evidence_by_hand() -> None:
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, 1.0]]]])
+    classifier = torch.tensor([[0.0, 0.0], [2.0, -1.0]])
+    assert class_evidence(features, classifier, torch.tensor([1])).tolist() == [[[-0.5, 1.5]]]
+
+
+def test_an_enlarged_map_is_that_of_the_naive_loop() -> None:
+    maps = torch.rand(2, 3, 3)
+    for cells, large in zip(maps, enlarge(maps, side=12), strict=True):
+        expected = reference.enlarge(cells.double().numpy(), size=(12, 12))
+        np.testing.assert_allclose(large, expected, atol=1e-6)
+
+
+def test_an_enlarged_map_lies_where_its_cells_looked() -> None:
+    maps = torch.rand(2, 4, 4)
+    plain, moved = enlarge(maps, side=32), enlarge(maps, side=32, offset=5.0)
+    torch.testing.assert_close(moved[:, 5:, 5:], plain[:, :-5, :-5])
+    torch.testing.assert_close(moved[:, :, :5], moved[:, :, :1].expand(-1, -1, 5))  # what lies beyond goes on
 
 
 def test_an_attention_map_is_float32_and_the_same_under_autocast() -> None:
@@ -231,3 +283,46 @@ def test_an_offset_moves_the_edges_inside_the_view_and_leaves_those_on_its_borde
         far = attention_boxes(maps, size=(64, 64), threshold=0.99, offset=offset)
         assert ((far[:, 2:] - far[:, :2]) >= 1).all()
         assert ((far >= 0) & (far <= 64)).all()
+
+
+# --------------------------------------------------------------------------------------------------------- spread boxes
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.8])
+def test_spread_boxes_equal_the_naive_loop(threshold: float) -> None:
+    maps = torch.rand(6, 5, 7) ** 3
+    boxes = spread_boxes(maps, size=SIZE, threshold=threshold)
+    expected = [reference.spread_box(cells, size=SIZE, threshold=threshold) for cells in maps.double().numpy()]
+    np.testing.assert_allclose(boxes.numpy(), expected, atol=1e-3)
+
+
+def test_an_evenly_lit_rectangle_of_cells_is_its_own_spread_box() -> None:
+    cells = torch.zeros(6, 8)
+    cells[1:3, 2:7] = 5.0
+    ((x1, y1, x2, y2),) = spread_boxes(cells[None], size=(24, 32), threshold=0.4).tolist()
+    assert (x1, y1, x2, y2) == pytest.approx((8, 4, 28, 12), abs=1e-4)
+
+
+def test_a_spread_box_stays_inside_the_view_and_moves_with_the_offset() -> None:
+    corner, middle = peak_at(0, 0), peak_at(1, 2)
+    boxes = spread_boxes(torch.stack((corner, middle)), size=(32, 32), threshold=0.2)
+    torch.testing.assert_close(boxes, torch.tensor([[0.0, 0, 8, 8], [16, 8, 24, 16]]))
+    moved = spread_boxes(torch.stack((corner, middle)), size=(32, 32), threshold=0.2, offset=3.0)
+    torch.testing.assert_close(moved, torch.tensor([[3.0, 3, 11, 11], [19, 11, 27, 19]]))
+    far = spread_boxes(torch.stack((corner, middle)), size=(32, 32), threshold=0.2, offset=100.0)
+    assert far.tolist() == [[31, 31, 32, 32]] * 2
+
+
+def test_a_map_without_contrast_gives_the_whole_view_as_spread_box() -> None:
+    assert spread_boxes(torch.ones(1, 3, 3), size=SIZE, threshold=0.3, offset=5.0).tolist() == [WHOLE]
+    assert spread_boxes(torch.rand(1, 3, 3), size=SIZE, threshold=1.0).tolist() == [WHOLE]
+
+
+def test_a_small_change_of_the_map_moves_a_spread_box_little_and_an_extent_box_by_cells() -> None:
+    cells = peak_at(1, 1)
+    cells[3, 3] = 0.52  # enlarged to 32 pixels a cell in the middle keeps 0.88 of its height, one in the corner all
+    changed = cells.clone()
+    changed[3, 3] = 0.535
+    both = torch.stack((cells, changed))
+    spread = spread_boxes(both, size=(32, 32), threshold=0.5)
+    extent = attention_boxes(both, size=(32, 32), threshold=0.6)
+    assert (spread[0] - spread[1]).abs().max() < 2
+    assert (extent[0] - extent[1]).abs().max() > 4

@@ -3,7 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mge.core.losses import classification_loss, diversity_paper, expert_loss, mix_experts
 from mge.core.outputs import ExpertOutput
+from mge.models.gate import Gate
 from mge.models.mixture import Look, MixtureOfExperts
 from tests.models.networks import build, draw, expert_of
 
@@ -114,6 +115,8 @@ def test_every_parameter_of_an_expert_learns_from_its_loss() -> None:
 @pytest.mark.parametrize("gate", ["own", "shared"])
 def test_the_gates_loss_never_reaches_the_experts(gate: str, mix: str) -> None:
     net = learn(gate=gate, mix=mix)
+    for parameter in cast(Gate, net.gate).layers.parameters():
+        nn.init.normal_(parameter)  # a gate that has not learned anything yet sends its backbone no gradient
     looks = list(net.look(draw(), LABELS))
     joint_logits = torch.stack([look.output.joint_logits.detach() for look in looks], dim=1)
     assert looks[0].output.large_features.requires_grad

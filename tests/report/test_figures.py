@@ -3,17 +3,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mge.report.figures import ExpertView, Explanation, draw_experts
+from mge.report.figures import ExpertView, Explanation, draw_experts, show
 
 
 def make_explanation(num_experts: int, *, true_label: str | None = "a") -> Explanation:
-    picture = np.zeros((64, 64, 3), np.uint8)
-    picture[16:32, 16:32] = (250, 250, 0)
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[16:32, 16:32] = (250, 250, 0)
+    boxes = [(4.5 * number, 2.0, 64.0 - number, 60.0) for number in range(num_experts)]
+    picture, cut = show(Image.fromarray(pixels), boxes)
     views = [
-        ExpertView(np.eye(4, dtype=np.float32), (4.5 * number, 2.0, 64.0 - number, 60.0), "a", 0.5, 1 / num_experts)
-        for number in range(num_experts)
+        ExpertView(view, np.eye(4, dtype=np.float32), box, (("a", 0.5), ("b", 0.3)), 1 / num_experts)
+        for view, box in zip(cut, boxes, strict=True)
     ]
-    return Explanation(picture, views, "a", 0.9, true_label)
+    return Explanation(picture, (64, 64), views, (("a", 0.9), ("b", 0.1)), true_label)
 
 
 def test_there_is_a_row_for_each_photo_and_a_column_for_each_expert(tmp_path: Path) -> None:

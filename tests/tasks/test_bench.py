@@ -18,6 +18,7 @@ def test_bench_measures_both_sides_of_the_same_work(tmp_path: Path, capsys: pyte
     for name in ("inference", "training"):
         row = figures[name]
         assert row["ratio"] == pytest.approx(row["mixture_seconds"] / row["floor_seconds"], rel=0.01)
+        assert 0.1 < row["processor_ratio"] / row["ratio"] < 10
         assert row["photos_per_second"] == pytest.approx(2 / row["mixture_seconds"], rel=0.01)
     # Of the forward that was timed: with one round, the experts' seconds of a round before would be none.
     assert 0 < figures["inference"]["attention_boxes_zooms_percent"] < 90

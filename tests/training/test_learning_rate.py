@@ -25,13 +25,14 @@ def test_step_decay_is_a_tenth_after_each_step() -> None:
 @pytest.mark.parametrize("gate", ["own", "shared"])
 def test_every_parameter_has_the_rate_of_its_kind(gate: str) -> None:
     model = MixtureOfExperts("test_resnet", num_classes=3, num_experts=2, pretrained=False, gate=gate)  # type: ignore[arg-type]
-    optimizer = build_optimizer(model, TrainConfig(backbone_lr=0.1, head_lr=0.7))
-    set_learning_rate(optimizer, epoch=0, config=TrainConfig(backbone_lr=0.1, head_lr=0.7, epochs=1))
+    config = TrainConfig(backbone_lr=0.1, head_lr=0.7, gate_lr=0.4, epochs=1)
+    optimizer = build_optimizer(model, config)
+    set_learning_rate(optimizer, epoch=0, config=config)
     rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     for name, parameter in model.named_parameters():
-        assert rates[id(parameter)] == pytest.approx(0.1 if ".backbone." in name or "gate.backbone" in name else 0.7), (
-            name
-        )
+        expected = 0.1 if ".backbone." in name else 0.4 if name.startswith("gate.layers") else 0.7
+        assert rates[id(parameter)] == pytest.approx(expected), name
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
 
 
 def test_what_is_frozen_is_left_out() -> None:

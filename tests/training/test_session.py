@@ -14,6 +14,7 @@ import mge
 from mge.core.losses import Blend
 from mge.errors import ConfigError, DivergedError, Interrupted, ModelFolderError
 from mge.models import mixture
+from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
 from mge.training import loop, session
 from mge.training.devices import choose_precision
@@ -214,6 +215,17 @@ def test_wrong_requests_say_what_to_do(photos: Path, tmp_path: Path) -> None:
         mge.train(photos, out=tmp_path / "small", **{**TINY, "size": 32})
     with pytest.raises(ConfigError, match="did you mean"):
         mge.train(photos, out=tmp_path / "unknown", **{**TINY, "backbone": "resnet51"})
+
+
+@pytest.mark.parametrize("schedule", ["joint", "progressive"])
+def test_the_gate_stays_even_until_it_is_its_turn(schedule: str, photos: Path, tmp_path: Path) -> None:
+    late = {**TINY, "schedule": schedule, "gate_lr": 0.1}
+    largest = []
+    for start in (0.0, 1.0):
+        run = mge.train(photos, out=tmp_path / str(start), gate_from=start, **late)
+        largest.append(float(load_model(run.last).state["gate.layers.1.weight"].abs().max()))
+    assert largest[0] > 0
+    assert largest[1] == 0
 
 
 def test_the_precision_has_a_name_in_fabric() -> None:

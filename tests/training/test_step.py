@@ -120,3 +120,13 @@ def test_blended_photos_and_class_weights_count_in_every_classification_term(fab
         assert parameter.grad is not None, name
         assert other.grad is not None, name
         assert torch.allclose(parameter.grad, other.grad, rtol=1e-4, atol=1e-5), name
+
+
+def test_a_gate_that_does_not_learn_yet_has_no_gradient_and_the_experts_have_theirs(fabric: Fabric) -> None:
+    model = make_model(gate="own")
+    network = wrap(fabric, model)._replace(gate_learns=False)
+    measured = train_step(fabric, network, make_batch(), config=TrainConfig())
+    assert model.gate is not None
+    assert all(parameter.grad is None for parameter in model.gate.parameters())
+    assert all(parameter.grad is not None for parameter in model.experts.parameters())
+    assert torch.isfinite(measured.losses).all()

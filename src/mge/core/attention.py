@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from mge.core.zoom import Geometry
+from mge.core.zoom import Geometry, zoom
 
 
 def channel_weights(
@@ -33,6 +33,26 @@ def channel_weights(
     return weights.relu() if positive else weights
 
 
+def expected_weights(
+    classifier: Float[Tensor, "C D"], probs: Float[Tensor, "B C"], *, num_cells: int, positive: bool = False
+) -> Float[Tensor, "B D"]:
+    """The Grad-CAM weight of each channel, every class counting as much as the expert believes in it.
+
+    An expert that is sure gives the map of its class. One that is not gives the map of all the classes that it wavers
+    between, which shows where the thing is whatever its name.
+
+    Args:
+        classifier: Weight of the linear layer behind the mean pool.
+        probs: How probable the expert holds each class for.
+        num_cells: Number of cells h * w of the pooled feature map.
+        positive: Whether negative weights become 0, class by class.
+
+    Differs: the paper follows one class.
+    """
+    weights = classifier.float() / num_cells
+    return probs.float() @ (weights.relu() if positive else weights)
+
+
 def attention_map(features: Float[Tensor, "B D h w"], weights: Float[Tensor, "B D"]) -> Float[Tensor, "B h w"]:
     """The class activation map: channels summed with their weights, negative evidence left out.
 
@@ -45,10 +65,47 @@ def attention_map(features: Float[Tensor, "B D h w"], weights: Float[Tensor, "B 
 
     Source: Grad-CAM (Selvaraju et al., ICCV 2017, equation 2).
     """
+    return _weighted_sum(features, weights).relu()
+
+
+def class_evidence(
+    features: Float[Tensor, "B D h w"], classifier: Float[Tensor, "C D"], labels: Int[Tensor, " B"]
+) -> Float[Tensor, "B h w"]:
+    """What each cell adds to the logit of one class a photo: its class activation map with its signs.
+
+    All cells together are the logit of the large-part head, less its bias; so the difference of the maps of two classes
+    is, cell by cell, what speaks for the one and not for the other.
+
+    Args:
+        features: Feature map of the last stage.
+        classifier: Weight of the linear layer behind the mean pool.
+        labels: The class that each photo's map is made for.
+
+    Source: CAM (Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016).
+    """
+    num_cells = features.shape[2] * features.shape[3]
+    return _weighted_sum(features, channel_weights(classifier, labels, num_cells=num_cells))
+
+
+def _weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         cells = features.float().flatten(2)
         summed = torch.bmm(weights.float().unsqueeze(1), cells).squeeze(1)
-        return summed.relu().view(features.shape[0], *features.shape[2:])
+        return summed.view(features.shape[0], *features.shape[2:])
+
+
+def enlarge(maps: Float[Tensor, "B h w"], *, side: int, offset: float = 0.0) -> Float[Tensor, "B side side"]:
+    """Each map laid over its view: enlarged, and moved to where its cells looked.
+
+    Args:
+        maps: One value a cell.
+        side: Side of the result in pixels.
+        offset: How many of these pixels right of and below its place in the map what a cell sees lies.
+    """
+    height, width = maps.shape[1:]
+    x, y = offset * width / side, offset * height / side
+    window = torch.tensor([[-x, -y, width - x, height - y]], device=maps.device)
+    return zoom(maps.unsqueeze(1), window.expand(len(maps), 4), size=(side, side)).squeeze(1)
 
 
 def scale_to_unit(maps: Float[Tensor, "B h w"]) -> Float[Tensor, "B h w"]:
@@ -95,6 +152,52 @@ def attention_boxes(
         is_empty = (x1 == x2) | (y1 == y2) | is_blank
         return torch.where(is_empty.unsqueeze(1), whole, boxes)
     return _shift(boxes + torch.tensor([0, 0, 1, 1], dtype=maps.dtype, device=maps.device), offset, size=size)
+
+
+def spread_boxes(
+    maps: Float[Tensor, "B h w"], *, size: tuple[int, int], threshold: float, offset: float = 0.0
+) -> Float[Tensor, "B 4"]:
+    """Boxes around where a map is centred, as wide as it is spread, one direction at a time.
+
+    Each cell counts with how far it lies above the threshold. A rectangle of even weight has a standard deviation of
+    its width divided by the square root of 12, so the box of that width is drawn around the mean: an evenly lit
+    rectangle of cells gives itself. Unlike the outermost cell above a threshold, mean and spread follow the map without
+    jumps, so that rounding moves a box no more than it moves the map, and one far cell does not decide alone.
+
+    Args:
+        maps: Class activation maps.
+        size: Height and width of the view in pixels.
+        threshold: Fraction of the map's range, at least 0 and below 1, that is subtracted first.
+        offset: How many pixels right of and below its place in the map what a cell sees lies; see `Backbone.offset`.
+
+    Returns:
+        Boxes as x1, y1, x2, y2 in pixels of the view, at least a pixel wide. A map without contrast gives the whole
+        view.
+
+    Differs: the paper takes the smallest box around all cells above the threshold.
+    """
+    height, width = size
+    cells = (scale_to_unit(maps.float()) - threshold).clamp_min(0)
+    total = cells.sum((1, 2))
+    share = cells / total.clamp_min(torch.finfo(cells.dtype).tiny)[:, None, None]
+    x, half_width = _mean_and_half(share.sum(1), length=width)
+    y, half_height = _mean_and_half(share.sum(2), length=height)
+    boxes = torch.stack((x - half_width, y - half_height, x + half_width, y + half_height), dim=1)
+    limit = boxes.new_tensor([width, height, width, height])
+    moved = (boxes + offset * (total > 0)[:, None]).clamp_min(0).minimum(limit)
+    start, end = moved[:, :2].minimum(limit[:2] - 1), moved[:, 2:]
+    found = torch.cat((start, torch.maximum(end, start + 1)), dim=1)
+    whole = boxes.new_tensor([0, 0, width, height])
+    return torch.where((total > 0)[:, None], found, whole)
+
+
+def _mean_and_half(shares: Float[Tensor, "B n"], *, length: int) -> tuple[Tensor, Tensor]:
+    """Centre and half width, in pixels, of n cells that divide a length and have these shares of the whole."""
+    cell = length / shares.shape[1]
+    centres = (torch.arange(shares.shape[1], device=shares.device) + 0.5) * cell
+    mean = (shares * centres).sum(1)
+    variance = (shares * (centres - mean[:, None]) ** 2).sum(1) + cell**2 / 12
+    return mean, (3 * variance).sqrt()
 
 
 def _shift(boxes: Tensor, offset: float, *, size: tuple[int, int]) -> Tensor:

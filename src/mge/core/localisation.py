@@ -21,7 +21,8 @@ def max_box_accuracy(ious: Float[Tensor, "T N"], *, iou_threshold: float = 0.5) 
         ious: Intersection over union for each of T attention thresholds and N photos.
         iou_threshold: From where on a box counts as found.
 
-    Source: MaxBoxAcc (Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020).
+    Source: MaxBoxAcc (Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020), whose
+    boxes are those around the largest connected part above the threshold.
     """
     return (ious >= iou_threshold).float().mean(1).amax()
 
@@ -29,7 +30,7 @@ def max_box_accuracy(ious: Float[Tensor, "T N"], *, iou_threshold: float = 0.5) 
 def max_box_accuracy_v2(ious: Float[Tensor, "T N"]) -> Float[Tensor, ""]:
     """The mean of `max_box_accuracy` at 0.3, 0.5 and 0.7.
 
-    Source: MaxBoxAccV2 (Choe et al., arXiv 2007.04178).
+    Source: MaxBoxAccV2 (Choe et al., arXiv 2007.04178), whose boxes are the best of those around all connected parts.
     """
     return torch.stack([max_box_accuracy(ious, iou_threshold=at) for at in (0.3, 0.5, 0.7)]).mean()
 

@@ -163,6 +163,12 @@ def mix_experts(
     return torch.logsumexp(log_weights + functional.log_softmax(logits, dim=2), dim=1)
 
 
+def temper_gate(gate_probs: Float[Tensor, "B E"], trust: float) -> Float[Tensor, "B E"]:
+    """What a gate says when its logits are multiplied: 0 counts all experts the same, 1 leaves it as it is."""
+    log_probs = gate_probs.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+    return (trust * log_probs).softmax(1)
+
+
 def _cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float, class_weights: Tensor | None) -> Tensor:
     """The mean over the photos, not over their weights: so a photo counts the same in whatever batch it comes."""
     if class_weights is None:

@@ -1,6 +1,6 @@
 """Coarser classes: which class belongs to which."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from mge.errors import DataError
 
@@ -42,3 +42,24 @@ def _check_end(label: str, parents: dict[str, str], *, name: str) -> None:
         if above not in parents:
             return
         above = parents[above]
+
+
+def list_levels(class_names: Sequence[str], parents: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """What each class belongs to at each level of coarser classes, the coarsest first, the classes themselves last.
+
+    Levels are counted from the top. A class that lies less deep than others stands for itself at the levels below it,
+    as `Kiwi` does among groceries. Levels at which all belong to one (`Birds`) are left out: nobody errs there.
+
+    Args:
+        class_names: The classes.
+        parents: The coarser class of each class, as `collect_parents` gives them.
+    """
+    chains = []
+    for name in class_names:
+        chain = [name]
+        while chain[-1] in parents:
+            chain.append(parents[chain[-1]])
+        chains.append(chain[::-1])
+    depth = max(map(len, chains))
+    levels = [tuple(chain[min(level, len(chain) - 1)] for chain in chains) for level in range(depth)]
+    return [level for level in levels if len(set(level)) > 1]

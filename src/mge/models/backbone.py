@@ -17,7 +17,6 @@ from huggingface_hub import constants
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from mge.errors import ConfigError
@@ -125,7 +124,7 @@ class Backbone(nn.Module):
 
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:
     """The same module with batch norm over all processes, which GPUs can do; timm's own kinds keep their activation."""
-    converted: nn.Module = convert_sync_batchnorm(module)
+    converted: nn.Module = timm.layers.convert_sync_batchnorm(module)
     return converted
 
 

@@ -1,5 +1,7 @@
 """The gate: how much each expert counts for a photo."""
 
+from typing import cast
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,6 +25,17 @@ class Gate(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.layers = nn.Sequential(nn.Linear(width, HIDDEN_WIDTH), nn.Linear(HIDDEN_WIDTH, num_experts))
+        self.start_even()
+
+    def start_even(self) -> None:
+        """Lets all experts count the same, until learning says otherwise.
+
+        Differs: neither paper nor program says how a gate starts. One that leans to the first expert, the only one it
+        knew, needs longer to change its mind than a short stage lasts.
+        """
+        last = cast(nn.Linear, self.layers[1])
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(
         self, first_view: Float[Tensor, "B 3 H W"], first_features: Float[Tensor, "B D"]

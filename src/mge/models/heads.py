@@ -26,7 +26,7 @@ class PartFilters(nn.Module):
     def forward(self, features: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P"]:
         """How strongly each part is there: its filter's largest response."""
         responses: Tensor = self.filters(features)
-        return responses.relu().amax((2, 3))
+        return responses.amax((2, 3)).relu()  # the same as the largest of the ReLU's values, which need not be written
 
 
 class ClasswiseLinear(nn.Module):

@@ -11,9 +11,16 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mge.config import Attention, Geometry, Mix, ModelConfig, Normalisation, ZoomFrom
+from mge.config import Attention, AttentionTo, BoxShape, Geometry, Mix, ModelConfig, Normalisation, ZoomFrom
 from mge.config import Gate as GateChoice
-from mge.core.attention import attention_boxes, attention_map, channel_weights, scale_to_unit
+from mge.core.attention import (
+    attention_boxes,
+    attention_map,
+    channel_weights,
+    expected_weights,
+    scale_to_unit,
+    spread_boxes,
+)
 from mge.core.losses import mix_experts
 from mge.core.outputs import ExpertOutput, MixtureOutput
 from mge.core.zoom import compose_boxes, whole_boxes, zoom
@@ -58,7 +65,10 @@ class MixtureOfExperts(nn.Module):
         zoom_from: Whether views are cut out of the `photo` (one resampling), or out of the `previous` view.
         geometry: `pixels`, or `authors` for the aligned corners and dropped last rows of their program.
         attention: Whether each expert's `own` classifier weights its map, or the `first` expert's all of them.
+        attention_to: Whether a map shows the evidence for one `class`, or for each as much as the expert believes in it
+            (`belief`).
         positive_weights: Whether negative channel weights become 0.
+        box: Whether boxes are the `extent` of what lies above the threshold, or follow its `spread`.
         attention_threshold: Fraction of a map's range from which a point lies inside the box.
         attention_offset: Pixels of a view by which what a cell sees lies right of and below the cell.
         part_filters: Part filters for each class. 0 (one expert only) is a plain network.
@@ -80,18 +90,18 @@ class MixtureOfExperts(nn.Module):
         self, backbone: str, *, num_classes: int, num_experts: int = 3, pretrained: bool = True,
         weights: str | Path | None = None, size: int | None = None, detail: float = 1.0, output_stride: int = 0,
         zoom_from: ZoomFrom = "photo", geometry: Geometry = "pixels", attention: Attention = "own",
-        positive_weights: bool = False, attention_threshold: float = 0.5, attention_offset: float = 0.0,
-        part_filters: int = 10, part_padding: int = 0, part_head: Literal["auto", "dense", "classwise"] = "auto",
-        part_gradient: bool = True, gate: GateChoice = "shared", mix: Mix = "logits",
-        normalisation: Normalisation = "imagenet",
+        attention_to: AttentionTo = "class", positive_weights: bool = False, box: BoxShape = "extent",
+        attention_threshold: float = 0.5, attention_offset: float = 0.0, part_filters: int = 10, part_padding: int = 0,
+        part_head: Literal["auto", "dense", "classwise"] = "auto", part_gradient: bool = True,
+        gate: GateChoice = "shared", mix: Mix = "logits", normalisation: Normalisation = "imagenet",
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = ModelConfig(
             backbone=backbone, experts=num_experts, size=size or 448, detail=detail, output_stride=output_stride,
-            zoom_from=zoom_from, geometry=geometry, attention=attention, positive_weights=positive_weights,
-            attention_threshold=attention_threshold, attention_offset=attention_offset, part_filters=part_filters,
-            part_padding=part_padding, part_head=part_head, part_gradient=part_gradient, gate=gate, mix=mix,
-            normalisation=normalisation,
+            zoom_from=zoom_from, geometry=geometry, attention=attention, attention_to=attention_to,
+            positive_weights=positive_weights, box=box, attention_threshold=attention_threshold,
+            attention_offset=attention_offset, part_filters=part_filters, part_padding=part_padding,
+            part_head=part_head, part_gradient=part_gradient, gate=gate, mix=mix, normalisation=normalisation,
         )  # fmt: skip
         if num_classes < 2:
             raise ConfigError(f"num_classes is {num_classes}; accepted: at least 2")
@@ -139,8 +149,10 @@ class MixtureOfExperts(nn.Module):
         Returns:
             Every expert's answers and maps, the gate, and the mixture. No field is left out in training.
         """
-        pictures = self.normalise(images)
-        looks = list(self.look(pictures, labels))
+        return self.combine(list(self.look(self.normalise(images), labels)))
+
+    def combine(self, looks: Sequence[Look]) -> MixtureOutput:
+        """The mixture's answer out of the turns of its active experts."""
         joint_logits = torch.stack([look.output.joint_logits for look in looks], dim=1)
         gate_probs = self.weigh(looks[0].view, looks[0].output.large_features)
         return MixtureOutput(
@@ -217,21 +229,23 @@ class MixtureOfExperts(nn.Module):
         self, expert: nn.Module, output: ExpertOutput, labels: Tensor | None, *, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """The box that an expert found in its view, and its map scaled to [0, 1]."""
-        first = self.config.attention == "first"
+        config = self.config
+        first = config.attention == "first"
         head = cast(nn.Linear, (self.experts[0] if first else expert).large_head)
-        if labels is None:
-            scores = head(output.large_features) if first else output.joint_logits
-            labels = scores.argmax(1)
+        scores = head(output.large_features) if first else output.joint_logits
         cells = output.features.shape[2] * output.features.shape[3]
-        weights = channel_weights(head.weight, labels, num_cells=cells, positive=self.config.positive_weights)
+        if labels is None and config.attention_to == "belief":
+            probs = scores.float().softmax(1)
+            weights = expected_weights(head.weight, probs, num_cells=cells, positive=config.positive_weights)
+        else:
+            followed = scores.argmax(1) if labels is None else labels
+            weights = channel_weights(head.weight, followed, num_cells=cells, positive=config.positive_weights)
         maps = attention_map(output.features, weights)
-        boxes = attention_boxes(
-            maps,
-            size=size,
-            threshold=self.config.attention_threshold,
-            geometry=self.config.geometry,
-            offset=self.config.attention_offset,
-        )
+        threshold, offset = config.attention_threshold, config.attention_offset
+        if config.box == "spread":
+            boxes = spread_boxes(maps, size=size, threshold=threshold, offset=offset)
+        else:
+            boxes = attention_boxes(maps, size=size, threshold=threshold, geometry=config.geometry, offset=offset)
         return boxes, scale_to_unit(maps)
 
     @torch.no_grad()

@@ -1,41 +1,84 @@
-"""Pictures of where the experts looked."""
+"""What the experts saw of some photos, one row a photo."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-# Okabe and Ito's colours, which colour-blind people can tell apart.
-EXPERT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
+from mge.report.lettering import FAINT, font, percent, write
+from mge.report.overlays import Box, cut_out, draw_boxes, expert_colour, fit_photo, lay_attention
 
-LONGEST_LABEL = 27  # letters that fit above a picture
+PHOTO_SIDE, VIEW_SIDE = 464, 226  # pixels: of the photo, and of what is cut out of it; two views are as high as it is
+GAP, CAPTION, TITLE = 12, 40, 44
+
+Ranking = tuple[tuple[str, float], ...]  # class names with their probabilities, likeliest first
+
+
+class Contrast(NamedTuple):
+    """What speaks for one class and for another, cell by cell, in an expert's large-part head."""
+
+    evidence: NDArray[np.float32]  # (h, w) for the class that was predicted
+    other_evidence: NDArray[np.float32]  # (h, w) for the other one
+    logit: float
+    other_logit: float
 
 
 class ExpertView(NamedTuple):
     """What one expert saw of a photo, and what it made of it."""
 
-    attention: NDArray[np.float32]  # (h, w) in [0, 1], over the box
-    box_xyxy: tuple[float, float, float, float]  # in pixels of the picture
-    label: str
-    probability: float
+    picture: Image.Image  # its view, cut out of the photo
+    attention: NDArray[np.float32]  # (h, w) in [0, 1], over its view
+    box_xyxy: Box  # the view, in the photo's own pixels
+    top: Ranking
     gate_prob: float
+    contrast: Contrast | None = None
+
+    @property
+    def label(self) -> str:
+        """What it held for likeliest."""
+        return self.top[0][0]
+
+    @property
+    def probability(self) -> float:
+        """How likely it held it."""
+        return self.top[0][1]
 
 
 class Explanation(NamedTuple):
     """One photo with every expert's view of it."""
 
-    picture: NDArray[np.uint8]  # (H, W, 3)
+    picture: Image.Image  # the photo, fitted into PHOTO_SIDE
+    size: tuple[int, int]  # width and height of the photo itself
     views: Sequence[ExpertView]
-    label: str  # the mixture's answer
-    probability: float
+    top: Ranking  # the mixture's
     true_label: str | None = None
+    other_label: str | None = None  # what the answer is contrasted with
+    path: str = ""
+
+    @property
+    def label(self) -> str:
+        """The mixture's answer."""
+        return self.top[0][0]
+
+    @property
+    def probability(self) -> float:
+        """The probability that the mixture gives it."""
+        return self.top[0][1]
+
+
+def show(
+    photo: Image.Image, boxes_xyxy: Sequence[Box], *, photo_side: int = PHOTO_SIDE, view_side: int = VIEW_SIDE
+) -> tuple[Image.Image, list[Image.Image]]:
+    """A photo fitted into what is drawn of it, and the views cut out of its own pixels."""
+    return fit_photo(photo, side=photo_side), [cut_out(photo, box, side=view_side) for box in boxes_xyxy]
+
+
+def draw_photo(explanation: Explanation) -> Image.Image:
+    """The photo with the boxes of all experts."""
+    return draw_boxes(explanation.picture, [view.box_xyxy for view in explanation.views], size=explanation.size)
 
 
 def draw_experts(explanations: Sequence[Explanation], file: Path, *, title: str = "") -> None:
@@ -47,58 +90,50 @@ def draw_experts(explanations: Sequence[Explanation], file: Path, *, title: str 
         title: Written above.
     """
     columns = 1 + max(len(explanation.views) for explanation in explanations)
-    figure = Figure(figsize=(2.3 * columns, 2.65 * len(explanations) + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(len(explanations), columns, squeeze=False)
-    for row, explanation in zip(grid, explanations, strict=True):
-        _draw_photo(row[0], explanation)
-        for number, (axes, view) in enumerate(zip(row[1:], explanation.views, strict=False)):
-            _draw_view(axes, explanation.picture, view, number=number)
-        for axes in row[1 + len(explanation.views) :]:
-            axes.set_axis_off()
-    if title:
-        figure.suptitle(title)
-    figure.savefig(file, dpi=110)
+    top = TITLE if title else GAP
+    row_height = CAPTION + VIEW_SIDE + GAP
+    sheet = Image.new("RGB", (GAP + columns * (VIEW_SIDE + GAP), top + len(explanations) * row_height), "white")
+    draw = ImageDraw.Draw(sheet)
+    write(draw, (GAP, TITLE / 2), title, size=17, bold=True, anchor="lm", width=sheet.width - 2 * GAP)
+    for row, explanation in enumerate(explanations):
+        y = top + row * row_height
+        _draw_photo_cell(sheet, draw, explanation, x=GAP, y=y)
+        for number, view in enumerate(explanation.views):
+            _draw_view_cell(sheet, draw, view, number=number, x=GAP + (number + 1) * (VIEW_SIDE + GAP), y=y)
+    sheet.save(file, compress_level=1)
 
 
-def _draw_photo(axes: Axes, explanation: Explanation) -> None:
-    axes.imshow(explanation.picture)
-    for number, view in enumerate(explanation.views):
-        x1, y1, x2, y2 = view.box_xyxy
-        colour = EXPERT_COLOURS[number % len(EXPERT_COLOURS)]
-        axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=2))
-    is_known = explanation.true_label is not None
-    mark = "" if not is_known else " ✓" if explanation.true_label == explanation.label else " ✗"
-    truth = f"\ntruly {_shortened(explanation.true_label or '')}" if mark == " ✗" else ""
-    axes.set_title(f"{_shortened(explanation.label)} {100 * explanation.probability:.0f} %{mark}{truth}", fontsize=8)
-    _without_ticks(axes, colour="#808080")
+def _draw_photo_cell(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, explanation: Explanation, *, x: int, y: int
+) -> None:
+    is_wrong = explanation.true_label not in (None, explanation.label)
+    mark = "" if explanation.true_label is None else " ✗" if is_wrong else " ✓"
+    truth = f"truly {explanation.true_label}" if is_wrong else ""
+    _write_caption(draw, explanation.top[0], truth, mark=mark, x=x, y=y)
+    fitted = fit_photo(explanation.picture, side=VIEW_SIDE)
+    marked = draw_boxes(fitted, [view.box_xyxy for view in explanation.views], size=explanation.size)
+    sheet.paste(marked, (x + (VIEW_SIDE - marked.width) // 2, y + CAPTION + (VIEW_SIDE - marked.height) // 2))
 
 
-def _draw_view(axes: Axes, picture: NDArray[np.uint8], view: ExpertView, *, number: int) -> None:
-    x1, y1, x2, y2 = view.box_xyxy
-    left, top = max(0, math.floor(x1)), max(0, math.floor(y1))
-    crop = picture[top : max(top + 1, math.ceil(y2)), left : max(left + 1, math.ceil(x2))]
-    height, width = crop.shape[:2]
-    extent = (0.0, float(width), float(height), 0.0)
-    axes.imshow(crop, extent=extent)
-    axes.imshow(view.attention, extent=extent, cmap="magma", alpha=0.42, interpolation="bilinear", vmin=0, vmax=1)
-    axes.set_aspect(height and width / height)
-    axes.set_title(
-        f"expert {number}, gate {100 * view.gate_prob:.0f} %\n{_shortened(view.label)} {100 * view.probability:.0f} %",
-        fontsize=8,
-    )
-    _without_ticks(axes, colour=EXPERT_COLOURS[number % len(EXPERT_COLOURS)])
+def _draw_view_cell(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, view: ExpertView, *, number: int, x: int, y: int
+) -> None:
+    _write_caption(draw, view.top[0], f"expert {number}, gate {percent(view.gate_prob)}", x=x, y=y)
+    sheet.paste(frame(lay_attention(view.picture, view.attention), number=number), (x, y + CAPTION))
 
 
-def _shortened(label: str) -> str:
-    """A class name that fits above a picture: its beginning and its end."""
-    half = (LONGEST_LABEL - 1) // 2
-    return label if len(label) <= LONGEST_LABEL else f"{label[:half]}…{label[-half:]}"
+def frame(view: Image.Image, *, number: int) -> Image.Image:
+    """Draws an edge in its expert's colour on a view, and returns it."""
+    edge = (0, 0, view.width - 1, view.height - 1)
+    ImageDraw.Draw(view).rectangle(edge, outline=expert_colour(number), width=3)
+    return view
 
 
-def _without_ticks(axes: Axes, *, colour: str) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_edgecolor(colour)
-        spine.set_linewidth(2)
+def _write_caption(
+    draw: ImageDraw.ImageDraw, best: tuple[str, float], below: str, *, x: int, y: int, mark: str = ""
+) -> None:
+    chance = f" {percent(best[1])}{mark}"
+    room = VIEW_SIDE - font(13, bold=True).getlength(chance)
+    write(draw, (x, y + 2), best[0], size=13, bold=True, width=room)
+    write(draw, (x + VIEW_SIDE, y + 2), chance, size=13, bold=True, anchor="ra")
+    write(draw, (x, y + 20), below, size=12, width=VIEW_SIDE, colour=FAINT)

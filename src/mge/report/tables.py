@@ -1,6 +1,6 @@
 """Figures as tables that a person reads in a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,28 @@ def print_summary(run: Run, *, console: Console | None = None) -> None:
     console.print(f"Next: mge predict {run.folder} photo.jpg")
 
 
-def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, console: Console | None = None) -> None:
-    """Writes the table of an evaluation, and what to do next."""
+def print_evaluation(
+    figures: Mapping[str, Any], *, file: Path, model: Path, page: Path | None = None, console: Console | None = None
+) -> None:
+    """Writes the table of an evaluation, and what to do next.
+
+    Args:
+        figures: The figures.
+        file: Where they are.
+        model: The run or model folder.
+        page: The report; None where there is none.
+        console: Where to write.
+    """
     console = console or Console(highlight=False, soft_wrap=True)
     console.print(summary_table(figures))
     broken = [Broken(**photo) for photo in figures.get("broken", [])]
     print_broken(broken, num_photos=figures["num_photos"] + len(broken), file=file, console=console)
     if "cascade_curve" in figures:  # it was chosen just now
         console.print(_describe_choice(figures["cascade"]))
+    for line in _describe_trust(figures):
+        console.print(line, markup=False)
+    if page is not None:
+        console.print(f"Report: {page}", markup=False)
     flag = " --cascade" if "cascade" in figures else ""
     console.print(f"Figures: {file}\nNext: mge predict {model} photo.jpg{flag}")
 
@@ -52,7 +66,8 @@ def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, con
 def summary_table(summary: Mapping[str, Any]) -> Table:
     """A row for each network and part, with its accuracy in percent."""
     unread = f"; {summary['num_broken']} more cannot be read" if summary.get("num_broken") else ""
-    table = Table(title=f"Accuracy on {summary['num_photos']} photos of the {summary['split']} split{unread}")
+    which = "photos, all that there are" if summary["split"] == "all" else f"photos of the {summary['split']} split"
+    table = Table(title=f"Accuracy on {summary['num_photos']} {which}{unread}")
     table.add_column("what answers")
     table.add_column("top-1 %", justify="right")
     for key, name in PLAIN_NAMES.items():
@@ -107,15 +122,37 @@ def _describe_choice(cascade: Mapping[str, Any]) -> str:
     return f"Cascade, chosen on {count} validation photos and stored: an expert is sure enough at {shown}.{warning}"
 
 
+def _describe_trust(figures: Mapping[str, Any]) -> Iterable[str]:
+    """How far probabilities can be trusted, and what is called unknown: a line each, where it was measured."""
+    if "mixture_interval" in figures:
+        low, high = figures["mixture_interval"]
+        yield f"Measured: {figures['measured']}. The mixture's accuracy lies between {low:.1f} and {high:.1f} %."
+    if "validation" in figures.get("calibration", {}):
+        calibration = figures["calibration"]
+        yield (
+            f"Probabilities: off by {calibration['ece_after']:.1f} % on average (ECE), "
+            f"{calibration['ece_before']:.1f} % without the temperature {calibration['temperature']:.3f}."
+        )
+    if "rejection" in figures:
+        rejection = figures["rejection"]
+        share = rejection["accepted_percent"]
+        error = "" if rejection["error_percent"] is None else f", {rejection['error_percent']:.1f} % of these are wrong"
+        yield f"Unknown below {100 * rejection['threshold']:.1f} %: {share:.1f} % of photos are accepted{error}."
+    if "unknown" in figures:
+        unknown = figures["unknown"]
+        yield f"Photos of other things, {unknown['num_photos']}: told apart with an AUROC of {unknown['auroc']:.3f}."
+
+
 def print_bench(figures: Mapping[str, Any], *, console: Console | None = None) -> None:
     """Writes what a mixture costs beside its floor."""
     console = console or Console(highlight=False, soft_wrap=True)
     title = "{experts} x {backbone}, {size} px, gate {gate}, batch {batch_size}, {precision}".format(**figures)
-    table = Table("", "mixture / floor", "lowest to highest", "photos a second", title=title)
+    table = Table("", "mixture / floor", "lowest to highest", "in processor seconds", "photos a second", title=title)
     for name in ("inference", "training"):
         row = figures[name]
         spread = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
-        table.add_row(name, f"{row['ratio']:.3f}", spread, f"{row['photos_per_second']:.2f}")
+        ratios = f"{row['ratio']:.3f}", spread, f"{row['processor_ratio']:.3f}"
+        table.add_row(name, *ratios, f"{row['photos_per_second']:.2f}")
     console.print(table)
     share = figures["inference"]["attention_boxes_zooms_percent"]
     activations, sizes = figures["training"], figures["sizes"]

@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mge.config import check_choice, check_range
 from mge.errors import ConfigError
 
-SplitName = Literal["train", "val", "test"]
+if TYPE_CHECKING:
+    from mge.training.choices import Choices
+
+SplitName = Literal["train", "val", "test", "all"]
+Reject = Literal["auto", "off"]
 
 
 def evaluate(
     run: str | Path,
     data: str | Path | None = None,
     *,
-    split: SplitName = "test",
+    split: SplitName | None = None,
     format: str = "auto",  # noqa: A002  (the flag's name)
     out: str | Path | None = None,
     batch_size: int = 16,
     accelerator: str = "auto",
+    report: bool = True,
+    calibrate: bool = False,
+    reject: Reject | float | None = None,
+    target_error: float | None = None,
+    unknown: str | Path | None = None,
     cascade: bool = False,
     max_accuracy_loss: float | None = None,
 ) -> dict[str, Any]:
-    """Measures the accuracy of every expert and head, of the mixture, of the plain mean and of an oracle.
+    """Measures every expert and head of a mixture, how far its probabilities can be trusted, and writes a report.
 
     Args:
         run: A run folder or a model folder.
         data: Photos to measure on. By default the run's own data.
-        split: Which of their splits: `train`, `val` or `test`.
+        split: Which of their splits: `train`, `val`, `test` or `all`. By default `test`; of other data than the run's
+            own that have no splits, `all`.
         format: How to read `data`: `auto`, or the name of a reader.
         out: JSON file to write the figures to. By default `evaluation-SPLIT.json` in the run folder.
         batch_size: Photos at a time.
         accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
+        report: Whether to write report.html and its tables, into a folder beside the figures that is called like them.
+        calibrate: Whether to fit anew, on the run's validation photos, the temperature that makes probabilities mean
+            what they say, and to store it with the model. Training does it for new models.
+        reject: `auto` chooses on the run's validation photos how probable a class must be for a photo not to be called
+            unknown, and stores that with the model; a number is that probability; `off` takes it away again.
+        target_error: Share of the accepted photos that may be wrong, for `--reject auto`. By default 0.05.
+        unknown: Folder of photos that show other things than the classes: how well are they told apart?
         cascade: Whether to choose anew, on the run's validation photos, how sure the first experts must be for the
             later ones not to look, and to store that with the model. `mge predict --cascade` uses it.
         max_accuracy_loss: Points of accuracy that the cascade may lose there. By default 0.2.
@@ -43,22 +60,54 @@ def evaluate(
     Raises:
         ModelFolderError: there is no whole model in `run`.
         DataError: the photos cannot be read, or have classes that the model does not know.
-        ConfigError: an option has a value that it cannot take, or there is nothing to choose a cascade for or on.
+        ConfigError: an option has a value that it cannot take, or there is nothing to choose something for or on.
     """
-    check_choice("split", split, get_args(SplitName))
+    if split is not None:
+        check_choice("split", split, get_args(SplitName))
+    _check_cascade(cascade, max_accuracy_loss)
+    _check_reject(reject, target_error)
+    from mge.report.tables import print_evaluation, print_notes  # noqa: PLC0415
+    from mge.training.evaluation import evaluate_model  # noqa: PLC0415
+    from mge.training.reporting import write_report  # noqa: PLC0415
+
+    evaluation = evaluate_model(
+        Path(run), data=data, split=split, source_format=format, out=None if out is None else Path(out),
+        batch_size=batch_size, accelerator=accelerator, unknown=unknown,
+        choices=_choices(calibrate, reject, target_error, max_accuracy_loss, cascade=cascade),
+    )  # fmt: skip
+    page = write_report(evaluation, Path(run)) if report else None
+    print_notes(evaluation.selected.photos.notes)
+    print_evaluation(evaluation.figures, file=evaluation.file, model=Path(run), page=page)
+    return evaluation.figures
+
+
+def _choices(
+    calibrate: bool, reject: Reject | float | None, target_error: float | None, max_accuracy_loss: float | None, *,
+    cascade: bool,
+) -> Choices:  # fmt: skip
+    """What is to be chosen, with what holds where nothing was said."""
+    from mge.training.cascade import MAX_ACCURACY_LOSS  # noqa: PLC0415
+    from mge.training.choices import Choices  # noqa: PLC0415
+    from mge.training.rejection import TARGET_ERROR  # noqa: PLC0415
+
+    allowed = MAX_ACCURACY_LOSS if max_accuracy_loss is None else max_accuracy_loss
+    target = TARGET_ERROR if target_error is None else target_error
+    return Choices(allowed if cascade else None, calibrate=calibrate, reject=reject, target_error=target)
+
+
+def _check_cascade(cascade: bool, max_accuracy_loss: float | None) -> None:
     if max_accuracy_loss is not None:
         check_range("max_accuracy_loss", max_accuracy_loss, at_least=0, at_most=100)
         if not cascade:
             raise ConfigError(f"max_accuracy_loss is {max_accuracy_loss:g}, which only a cascade has; add --cascade")
-    from mge.report.tables import print_evaluation, print_notes  # noqa: PLC0415
-    from mge.training.cascade import MAX_ACCURACY_LOSS  # noqa: PLC0415
-    from mge.training.evaluation import evaluate_model  # noqa: PLC0415
 
-    allowed = MAX_ACCURACY_LOSS if max_accuracy_loss is None else max_accuracy_loss
-    evaluation = evaluate_model(
-        Path(run), data=data, split=split, source_format=format, out=None if out is None else Path(out),
-        batch_size=batch_size, accelerator=accelerator, max_accuracy_loss=allowed if cascade else None,
-    )  # fmt: skip
-    print_notes(evaluation.notes)
-    print_evaluation(evaluation.figures, file=evaluation.file, model=Path(run))
-    return evaluation.figures
+
+def _check_reject(reject: Reject | float | None, target_error: float | None) -> None:
+    if isinstance(reject, str):
+        check_choice("reject", reject, get_args(Reject))
+    elif reject is not None:
+        check_range("reject", reject, at_least=0, at_most=1)
+    if target_error is not None:
+        check_range("target_error", target_error, at_least=0.001, at_most=0.999)
+        if reject != "auto":
+            raise ConfigError(f"target_error is {target_error:g}, which --reject auto keeps; add it")

@@ -35,6 +35,7 @@ def predict(
     device: str = "cpu",
     fast: bool | None = None,
     cascade: bool = False,
+    reject: bool = True,
 ) -> list[Prediction]:
     """Classifies photos, folders of photos and globs.
 
@@ -50,6 +51,8 @@ def predict(
             default where it is proven equal to the network on the first photos, and saves time.
         cascade: Whether later experts look only at photos that those before them were not sure about: quicker, and as
             good as `mge evaluate --cascade` says.
+        reject: Whether photos that the model is not sure enough about are labelled `unknown`, where it has a threshold
+            for that: `mge evaluate --reject auto` chooses one.
 
     Returns:
         One prediction a photo, in the order of the files' names.
@@ -67,6 +70,8 @@ def predict(
     form = _choose_form(format, output)
     files = find_photos(photos)
     classifier = load(run, device=device, fast=False if cascade else fast)
+    if not reject:
+        classifier.least_probability = None
     predictions: list[Prediction] = []
     broken: list[DataError] = []
     for result in _progress(classifier.stream(files, batch_size=batch_size, cascade=cascade), total=len(files)):
@@ -81,6 +86,9 @@ def predict(
         with Path(output).open("w", newline="", encoding="utf-8") as file:
             _write(predictions, file, form=form, top=top)
         sys.stderr.write(f"{len(predictions)} predictions written to {output}\nNext: mge evaluate {run}\n")
+    num_unknown = sum(bool(prediction.reason) for prediction in predictions)
+    if num_unknown:
+        sys.stderr.write(f"{num_unknown} of {len(predictions)} photos are unknown; --reject false names them anyway\n")
     if cascade and predictions:
         mean = sum(prediction.num_experts_run for prediction in predictions) / len(predictions)
         sys.stderr.write(f"{mean:.2f} of {len(classifier.model.experts)} experts looked at a photo on average\n")
@@ -102,6 +110,7 @@ def as_row(prediction: Prediction, *, top: int) -> dict[str, Any]:
     """A prediction as plain values: what a CSV row and a JSON object hold."""
     path, label = as_text(prediction.path), prediction.label
     row: dict[str, Any] = {"path": path, "label": label, "probability": prediction.probability}
+    row |= {"likeliest": prediction.likeliest, "reason": prediction.reason}
     row["top"] = [{"label": label, "probability": probability} for label, probability in prediction.top(top)]
     row["expert_labels"] = list(prediction.expert_labels)
     row["num_experts_run"] = prediction.num_experts_run
@@ -135,7 +144,8 @@ def _write(predictions: list[Prediction], file: TextIO, *, form: Form, top: int)
     else:
         for prediction in predictions:
             likeliest = "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in prediction.top(top))
-            file.write(f"{as_text(prediction.path)}: {likeliest}\n")
+            unknown = f"{prediction.label}: {prediction.reason}; " if prediction.reason else ""
+            file.write(f"{as_text(prediction.path)}: {unknown}{likeliest}\n")
 
 
 def _write_csv(predictions: list[Prediction], file: TextIO, *, top: int) -> None:
@@ -146,6 +156,8 @@ def _write_csv(predictions: list[Prediction], file: TextIO, *, top: int) -> None
             "path": as_text(prediction.path),
             "label": prediction.label,
             "probability": prediction.probability,
+            "likeliest": prediction.likeliest,
+            "reason": prediction.reason,
         }
         for place, (label, probability) in enumerate(prediction.top(top), start=1):
             row |= {f"label_{place}": label, f"probability_{place}": probability}

@@ -1,8 +1,6 @@
 """The cascade of a trained mixture: thresholds out of its answers about validation photos, and what they save."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +9,6 @@ from torch import Tensor
 from mge.config import ModelConfig
 from mge.core.cascade import choose_thresholds, stopping_experts
 from mge.errors import ConfigError
-from mge.storage.model_folder import StoredModel, save_model
 from mge.training.measure import Answers
 
 MAX_ACCURACY_LOSS = 0.2  # points of accuracy that the cascade may lose on the validation photos
@@ -70,15 +67,6 @@ def trace_curve(val_answers: Answers, answers: Answers, *, config: ModelConfig) 
         measured = measure_cascade(answers, thresholds, config=config)
         points.append({"max_accuracy_loss": allowed, "thresholds": thresholds, **measured})
     return points
-
-
-def store_cascade(folder: Path, stored: StoredModel, cascade: Mapping[str, Any]) -> None:
-    """Writes the model folder anew, with this cascade.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    save_model(folder, dataclasses.replace(stored, metadata={**stored.metadata, "cascade": dict(cascade)}))
 
 
 def check_experts(config: ModelConfig) -> None:

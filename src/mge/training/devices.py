@@ -9,6 +9,7 @@ from torch import distributed
 
 from mge.config import TrainConfig
 from mge.errors import ConfigError
+from mge.models.fast import multiplies_bfloat16
 
 # While photos are looked at, read and evaluated, processes may wait for each other for long: with 2.7 million photos it
 # takes hours. In the steps of training they must not; see `Others`.
@@ -18,9 +19,7 @@ PREPARATION = datetime.timedelta(hours=24)
 def choose_precision(precision: str) -> str:
     """Lightning Fabric's name of a precision; `auto` takes bfloat16 where the hardware multiplies it natively."""
     if precision == "auto":
-        has_amx = torch.cpu._is_amx_tile_supported()
-        is_native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else has_amx
-        precision = "bfloat16" if is_native else "float32"
+        precision = "bfloat16" if multiplies_bfloat16("cuda" if torch.cuda.is_available() else "cpu") else "float32"
     return {"bfloat16": "bf16-mixed", "float32": "32-true"}[precision]
 
 

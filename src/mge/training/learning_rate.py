@@ -11,15 +11,21 @@ from mge.models.mixture import MixtureOfExperts
 
 
 def build_optimizer(model: MixtureOfExperts, config: TrainConfig) -> Optimizer:
-    """One optimiser for everything that learns, with a group for backbones and one for heads and gate.
+    """One optimiser for all that learns, with a group for backbones, one for heads and one for the gate's layers.
 
     Source: section 4.1 of the paper (SGD, momentum 0.9, a smaller rate for what was trained on ImageNet).
     """
-    backbones = {id(parameter) for module in _backbones(model) for parameter in module.parameters()}
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    learning = {id(parameter): parameter for parameter in model.parameters() if parameter.requires_grad}
+    of_backbones = [parameter for module in _backbones(model) for parameter in module.parameters()]
+    of_gate = [] if model.gate is None else list(model.gate.layers.parameters())
+    backbones, gate = (
+        [learning.pop(id(parameter)) for parameter in part if id(parameter) in learning]
+        for part in (of_backbones, of_gate)
+    )
     groups = [
-        {"params": [parameter for parameter in learning if id(parameter) in backbones], "peak": config.backbone_lr},
-        {"params": [parameter for parameter in learning if id(parameter) not in backbones], "peak": config.head_lr},
+        {"params": backbones, "peak": config.backbone_lr},
+        {"params": list(learning.values()), "peak": config.head_lr},
+        {"params": gate, "peak": config.gate_lr},
     ]
     if config.optimizer == "adamw":
         return AdamW(groups, lr=config.head_lr, weight_decay=config.weight_decay, foreach=True)

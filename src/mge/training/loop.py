@@ -169,6 +169,8 @@ class Training:
         self.model.active_experts = stage + 1
         if is_new and stage > 0 and self.config.start == "former":
             experts[stage].load_state_dict(experts[stage - 1].state_dict())
+        if is_new and self.model.gate is not None:
+            self.model.gate.start_even()
         for number, expert in enumerate(experts):
             is_former = number < stage
             expert.requires_grad_(number == stage or (is_former and not self.config.freeze_former))
@@ -215,12 +217,14 @@ class Training:
     def _train_batch(self, batch: Batch, *, num_batches: int) -> None:
         """One step: gradients, and every `accumulate` batches new weights."""
         position, config = self.position, self.config
-        set_learning_rate(self.optimizer, epoch=position.epoch + position.batch / num_batches, config=config)
+        epoch = position.epoch + position.batch / num_batches
+        set_learning_rate(self.optimizer, epoch=epoch, config=config)
         torch.manual_seed(_mix(config.seed, self._data_epoch, position.batch, self.fabric.global_rank))  # dropout
         moved = Batch(*(tensor.to(self.fabric.device, non_blocking=True) for tensor in batch))
         blended, blend = blend_batch(moved, config=self.data, seed=_mix(config.seed, self._data_epoch, position.batch))
+        network = self.network._replace(gate_learns=epoch >= config.gate_from * config.epochs)
         measured = self.step(
-            self.fabric, self.network, blended, config=config, blend=blend, class_weights=self.class_weights
+            self.fabric, network, blended, config=config, blend=blend, class_weights=self.class_weights
         )
         position.tally.add(measured, num_photos=len(batch.labels))
         if not all(map(math.isfinite, position.tally.losses)):
@@ -268,7 +272,7 @@ class Training:
 
     def _metrics_row(self) -> dict[str, Any]:
         tally = self.position.tally.over_processes(self.fabric)
-        backbone, head = (group["lr"] for group in self.optimizer.param_groups)
+        backbone, head, _ = (group["lr"] for group in self.optimizer.param_groups)
         return {
             "stage": self.position.stage,
             "epoch": self.position.epoch,

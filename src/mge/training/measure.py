@@ -1,5 +1,6 @@
 """What a trained mixture answers about a set of photos, and how good its parts are."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,10 +11,13 @@ from torch.nn import functional
 
 from mge.config import Mix
 from mge.core.cascade import confidence, mix_so_far
+from mge.core.losses import mix_experts, temper_gate
 from mge.core.outputs import MixtureOutput
 from mge.data.batches import Batch, epoch_batches, load_batches
 from mge.data.dataset import PhotoDataset
 from mge.models.mixture import MixtureOfExperts
+
+TRUSTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # how far the gate's opinion may count
 
 
 class Answers(NamedTuple):
@@ -28,6 +32,7 @@ class Answers(NamedTuple):
     part_labels: Tensor  # (N, E)
     joint_labels: Tensor  # (N, E)
     boxes_xyxy: Tensor  # (N, E, 4) what each expert saw, in pixels of the crop
+    trust_losses: Tensor  # (N, T) the mixture's loss if the gate counted as far as each of TRUSTS
     so_far_labels: Tensor  # (N, E) the class that the mixture of the experts up to each one answers
     so_far_confidences: Tensor  # (N, E) how sure it is: that class's probability
 
@@ -46,6 +51,7 @@ def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
         part_labels=output.part_logits.argmax(2).cpu(),
         joint_labels=output.joint_logits.argmax(2).cpu(),
         boxes_xyxy=output.boxes_xyxy.float().cpu(),
+        trust_losses=_trust_losses(output, batch.labels, mix=mix).cpu(),
         so_far_labels=so_far.argmax(2).cpu(),
         so_far_confidences=confidence(so_far).cpu(),
     )
@@ -54,7 +60,7 @@ def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
 @torch.inference_mode()
 def answer_photos(
     fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, batch_size: int, workers: int = 0,
-    on_batch: Callable[[int], None] | None = None,
+    on_batch: Callable[[int], None] | None = None, in_float32: bool = False,
 ) -> Answers:  # fmt: skip
     """Runs a mixture over a data set, in the mode of evaluation.
 
@@ -67,6 +73,7 @@ def answer_photos(
         batch_size: Photos at a time, over all processes.
         workers: Number of processes that decode.
         on_batch: Called with the number of photos done after each batch.
+        in_float32: Whether it answers in float32 as `mge predict` does, whatever precision it is trained in.
     """
     was_training = model.training
     model.eval()
@@ -77,7 +84,7 @@ def answer_photos(
     )  # fmt: skip
     for batch in load_batches(photos, batches, epoch=0, workers=workers):
         moved = Batch(*(tensor.to(fabric.device, non_blocking=True) for tensor in batch))
-        with fabric.autocast():
+        with contextlib.nullcontext() if in_float32 else fabric.autocast():
             parts.append(summarise(model(moved.images), moved, mix=model.config.mix))
         if on_batch is not None:
             on_batch(len(moved.labels))
@@ -105,6 +112,12 @@ def measure(answers: Answers) -> dict[str, Any]:
         "oracle_top1": _percent(right.any(1)),
         "gate_mean": [round(share, 4) for share in answers.gate_probs.mean(0).tolist()],
     }
+
+
+def _trust_losses(output: MixtureOutput, labels: Tensor, *, mix: Mix) -> Tensor:
+    """(B, T) the mixture's loss under each trust in the gate."""
+    mixtures = [mix_experts(output.joint_logits, temper_gate(output.gate_probs, trust), mix=mix) for trust in TRUSTS]
+    return torch.stack([functional.cross_entropy(logits, labels, reduction="none") for logits in mixtures], dim=1)
 
 
 def _over_processes(fabric: Fabric, parts: list[Answers]) -> list[Answers]:

@@ -36,7 +36,9 @@ class Others:
 
     def __enter__(self) -> Self:
         if self.fabric.world_size > 1:
-            self._meeting = distributed.new_group(backend="gloo")  # the only one that can tell who is missing
+            meeting = distributed.new_group(backend="gloo")  # the only one that can tell who is missing
+            assert isinstance(meeting, distributed.ProcessGroup), "all processes are in it"
+            self._meeting = meeting
             distributed.set_timeout(self.patience)
         return self
 

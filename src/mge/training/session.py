@@ -26,11 +26,14 @@ from mge.report.tables import PICTURE, print_notes, print_summary
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from mge.storage.run_folder import NAMED, Run, open_run
 from mge.training.baselines import Plan, plan_baselines
-from mge.training.cascade import choose_cascade, measure_cascade, store_cascade
+from mge.training.calibration import count_classes
+from mge.training.cascade import MAX_ACCURACY_LOSS
+from mge.training.choices import Choices, choose, measure_chosen, store_choices
 from mge.training.devices import build_fabric, check_shares, synchronises_batch_norm
 from mge.training.display import Display, announce
 from mge.training.distillation import StudentStep, check_held_out, match_classes, open_teacher
 from mge.training.explanation import explain_photos
+from mge.training.gate_trust import choose_trust, with_trust
 from mge.training.loop import Training
 from mge.training.measure import Answers, answer_photos, measure
 from mge.training.memory import explain_memory, find_batch_size
@@ -106,7 +109,7 @@ class Session:
         with explain_memory(self.config):
             training.fit(resume=run.checkpoint_path.exists())
             self.fabric.barrier()
-            summary = self.evaluate(run, model_config, stores_cascade=True)
+            summary = self.evaluate(run, model_config, stores_choices=True)
         if self.fabric.is_global_zero:
             run.write_summary(summary)
         return summary
@@ -157,35 +160,51 @@ class Session:
                 summary[f"{name}_top1"] = self.evaluate(other, config)["mixture_top1"]
         return {"student_top1": summary["mixture_top1"], **summary}
 
-    def evaluate(self, run: Run, model_config: ModelConfig, *, stores_cascade: bool = False) -> dict[str, Any]:
+    def evaluate(self, run: Run, model_config: ModelConfig, *, stores_choices: bool = False) -> dict[str, Any]:
         """Measures a run's best model on the test split, or on validation where there is none.
 
         Args:
             run: The run.
             model_config: Its network.
-            stores_cascade: Whether validation photos choose the thresholds of a cascade, to be stored with the model.
+            stores_choices: Whether validation photos choose the model's temperature and, where it has several experts,
+                the thresholds of a cascade, to be stored with it.
         """
         split: Split = "test" if self.photos.split("test") else "val" if self.photos.split("val") else "train"
-        stored = load_model(run.best)
-        model = Classifier.from_stored(stored).model.to(self.fabric.device)
-
-        def ask(photos: PhotoDataset) -> Answers:
-            workers = num_workers(self.data, photos)
-            return answer_photos(self.fabric, model, photos, batch_size=self.config.photos_a_step, workers=workers)
-
         photos = self.dataset(split, model=model_config)
         assert photos is not None
-        answers = ask(photos)
+        val_photos = self.dataset("val", model=model_config) if stores_choices else None  # a cache decodes all of them
+        stored = load_model(run.best)
+        if val_photos is not None and model_config.experts > 1 and self.config.gate_trust == "chosen":
+            stored = self._temper_gate(run, stored, val_photos)
+        answers = self._ask(stored, photos)
         num_broken = sum(photo.split == split for photo in self.broken)
         figures = {"split": split, "num_broken": num_broken, **measure(answers)}
-        wants_cascade = stores_cascade and model_config.experts > 1
-        val_photos = self.dataset("val", model=model_config) if wants_cascade else None  # a cache decodes all of them
         if val_photos is not None:
-            cascade = choose_cascade(answers if split == "val" else ask(val_photos), config=model_config)
-            figures["cascade"] = cascade | measure_cascade(answers, cascade["thresholds"], config=model_config)
+            choices = Choices(MAX_ACCURACY_LOSS if model_config.experts > 1 else None, calibrate=True)
+            train_counts = count_classes([record.label for record in self.photos.split("train")], stored.class_names)
+            metadata = choose(
+                choices, stored.metadata, answers if split == "val" else self._ask(stored, val_photos),
+                config=model_config, train_counts=train_counts,
+            )  # fmt: skip
+            figures |= measure_chosen(metadata, answers, config=model_config)
             if self.fabric.is_global_zero:
-                store_cascade(run.best, stored, cascade)
+                store_choices(run.best, stored, metadata)
         return figures
+
+    def _ask(self, stored: StoredModel, photos: PhotoDataset) -> Answers:
+        """What a stored model answers, as it will when it is used: in float32."""
+        model = Classifier.from_stored(stored).model.to(self.fabric.device)
+        workers, size = num_workers(self.data, photos), self.config.photos_a_step
+        return answer_photos(self.fabric, model, photos, batch_size=size, workers=workers, in_float32=True)
+
+    def _temper_gate(self, run: Run, stored: StoredModel, val_photos: PhotoDataset) -> StoredModel:
+        """The model with its gate trusted as far as validation photos say, and stored so; only once."""
+        if "gate_trust" not in stored.metadata:
+            stored = with_trust(stored, choose_trust(self._ask(stored, val_photos)))
+            if self.fabric.is_global_zero:
+                save_model(run.best, stored)
+            self.fabric.barrier()
+        return stored
 
     def draw(self, run: Run, *, model_config: ModelConfig, split: Split) -> None:
         """Draws what each expert saw in a few photos, spread over a split."""

@@ -19,6 +19,7 @@ class Network(NamedTuple):
     model: MixtureOfExperts
     experts: Sequence[nn.Module]
     gate: nn.Module | None
+    gate_learns: bool = True  # whether it does so in this step
 
 
 class StepFigures(NamedTuple):
@@ -92,7 +93,8 @@ def train_step(
         diversity.append(terms.diversity.detach())
         hits.append((answers[-1].argmax(1) == batch.labels).sum())
         del look, terms, total
-    gate_probs = network.model.weigh(first_view, first_features, gate=network.gate)
+    with torch.set_grad_enabled(network.gate_learns):
+        gate_probs = network.model.weigh(first_view, first_features, gate=network.gate)
     mixture = mix_experts(torch.stack(answers, dim=1), gate_probs, mix=network.model.config.mix)
     loss = classification_loss(mixture, batch.labels, blend=blend, class_weights=class_weights)
     if loss.requires_grad:

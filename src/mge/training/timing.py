@@ -6,7 +6,7 @@ import statistics
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -19,6 +19,13 @@ from mge.data.batches import Batch
 from mge.models.mixture import MixtureOfExperts
 from mge.training.learning_rate import build_optimizer
 from mge.training.step import train_step, wrap
+
+
+class Seconds(NamedTuple):
+    """How long something took."""
+
+    wall: float
+    processor: float  # summed over this process's threads; other programs on the machine hardly change it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +88,10 @@ class Bench:
                 self.model.weigh(looks[0].view, looks[0].output.large_features)
 
         with torch.inference_mode(), self.fabric.autocast():
-            mine, theirs = self._interleave(lambda: self.model(self.photos), self._floor_forward)
-            totals = [(self._time(mixture), inside.seconds) for _ in range(self.case.rounds)]  # in this order
+            pairs = self._interleave(lambda: self.model(self.photos), self._floor_forward)
+            totals = [(self._time(mixture).wall, inside.seconds) for _ in range(self.case.rounds)]  # in this order
         outside = [1 - seconds / total for total, seconds in totals]
-        return self._summary(mine, theirs) | {"attention_boxes_zooms_percent": 100 * statistics.median(outside)}
+        return self._summary(pairs) | {"attention_boxes_zooms_percent": 100 * statistics.median(outside)}
 
     def training(self) -> dict[str, float]:
         """Seconds of a training step of both, and bytes of activations that wait for a backward."""
@@ -107,13 +114,13 @@ class Bench:
                 its_optimizer.step()
                 its_optimizer.zero_grad()
 
-        mine, theirs = self._interleave(mixture, floor)
+        pairs = self._interleave(mixture, floor)
         with waiting_bytes() as mixture_bytes:
             mixture()
         with waiting_bytes() as floor_bytes:
             self._floor_backward(self.floors[0])
         peaks = {"activation_bytes": mixture_bytes.peak, "plain_activation_bytes": floor_bytes.peak}
-        return self._summary(mine, theirs) | peaks | {"activation_ratio": mixture_bytes.peak / floor_bytes.peak}
+        return self._summary(pairs) | peaks | {"activation_ratio": mixture_bytes.peak / floor_bytes.peak}
 
     def sizes(self) -> dict[str, int]:
         """Numbers of parameters."""
@@ -129,31 +136,32 @@ class Bench:
             loss = functional.cross_entropy(net(self.views).float(), self.labels)
         loss.backward()
 
-    def _interleave(self, mine: Callable[[], object], theirs: Callable[[], object]) -> tuple[list[float], list[float]]:
+    def _interleave(self, mine: Callable[[], object], theirs: Callable[[], object]) -> list[tuple[Seconds, Seconds]]:
         pairs = [(self._time(mine), self._time(theirs)) for _ in range(self.case.rounds + 1)]
-        first, second = zip(*pairs[1:], strict=True)
-        return list(first), list(second)
+        return pairs[1:]
 
-    def _time(self, work: Callable[[], object]) -> float:
+    def _time(self, work: Callable[[], object]) -> Seconds:
         self._wait()
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         work()
         self._wait()
-        return time.perf_counter() - started
+        return Seconds(time.perf_counter() - started, time.process_time() - worked)
 
     def _wait(self) -> None:
         if self.fabric.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def _summary(self, mine: list[float], theirs: list[float]) -> dict[str, float]:
-        ratios = [one / other for one, other in zip(mine, theirs, strict=True)]
+    def _summary(self, pairs: list[tuple[Seconds, Seconds]]) -> dict[str, float]:
+        ratios = [mine.wall / floor.wall for mine, floor in pairs]
+        seconds = statistics.median(mine.wall for mine, _ in pairs)
         return {
             "ratio": statistics.median(ratios),
             "ratio_low": min(ratios),
             "ratio_high": max(ratios),
-            "mixture_seconds": statistics.median(mine),
-            "floor_seconds": statistics.median(theirs),
-            "photos_per_second": self.case.batch_size / statistics.median(mine),
+            "processor_ratio": statistics.median(mine.processor / floor.processor for mine, floor in pairs),
+            "mixture_seconds": seconds,
+            "floor_seconds": statistics.median(floor.wall for _, floor in pairs),
+            "photos_per_second": self.case.batch_size / seconds,
         }
 
     def _place(self, net: Any) -> Any:  # noqa: ANN401  (any network, as it came)

@@ -1,0 +1,92 @@
+"""`mge compare`: which of several runs is better, by how much, at what cost, and on which photos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from mge.config import check_choice, check_range
+
+if TYPE_CHECKING:
+    from mge.report.comparison import Difference
+    from mge.training.comparison import Contest
+
+SplitName = Literal["train", "val", "test"]
+
+
+def compare(
+    runs: list[str],
+    *,
+    data: str | Path | None = None,
+    split: SplitName = "test",
+    format: str = "auto",  # noqa: A002  (the flag's name)
+    ensemble: bool = False,
+    output: str | Path = "comparison",
+    resamples: int = 10_000,
+    seed: int = 0,
+    batch_size: int = 16,
+    accelerator: str = "auto",
+) -> dict[str, Any]:
+    """Compares runs on the same photos: accuracy with intervals, paired differences, cost, and where they differ.
+
+    Args:
+        runs: Two or more folders of runs or models; the baselines inside a run, such as `RUN/plain`, are runs too.
+        data: Photos to compare on. By default the runs' own data, which must be the same.
+        split: Which of their splits: `train`, `val` or `test`.
+        format: How to read `data`: `auto`, or the name of a reader.
+        ensemble: Whether the mean of all runs' probabilities is compared, too.
+        output: Folder for comparison.json, differences.csv and differences.png.
+        resamples: How often photos are drawn anew for the intervals.
+        seed: Decides which photos are drawn.
+        batch_size: Photos at a time.
+        accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
+
+    Returns:
+        The figures, accuracies in percent.
+
+    Raises:
+        ModelFolderError: there is no whole model in a run.
+        ConfigError: an option has a value that it cannot take, or the runs tell different classes apart.
+        DataError: the photos cannot be read, or the runs were tested on different ones.
+    """
+    check_choice("split", split, get_args(SplitName))
+    check_range("resamples", resamples, at_least=100)
+    check_range("batch_size", batch_size, at_least=1)
+    from mge.report.comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
+    from mge.storage.files import write_text_atomically  # noqa: PLC0415
+    from mge.training.comparison import hold_contest, judge  # noqa: PLC0415
+
+    contest = hold_contest(
+        [Path(run) for run in runs], data=data, split=split, source_format=format, batch_size=batch_size,
+        accelerator=accelerator, with_ensemble=ensemble,
+    )  # fmt: skip
+    figures = {"data": contest.data, "split": split, **judge(contest, num_resamples=resamples, seed=seed)}
+    differences, names = _differences(contest), [each.name for each in contest.contestants]
+    figures["num_different"] = len(differences)
+    folder = Path(output)
+    files = [folder / "differences.csv"]
+    write_text_atomically(folder / "comparison.json", json.dumps(figures, indent=1) + "\n")
+    write_text_atomically(files[0], differences_csv(differences, names))
+    if differences:
+        files.append(folder / "differences.png")
+        draw_differences(differences, files[1], names=names)
+    print_comparison(figures, files=files)
+    return figures
+
+
+def _differences(contest: Contest) -> list[Difference]:
+    """The photos about which the runs do not agree, the most telling first."""
+    from mge.report.comparison import Difference  # noqa: PLC0415
+    from mge.training.comparison import telling_order  # noqa: PLC0415
+
+    found = []
+    for number in telling_order(contest):
+        answers = []
+        for contestant in contest.contestants:
+            probs = contestant.probs[number]
+            best = int(probs.argmax())
+            of_truth = float(probs[int(contest.labels[number])])
+            answers.append((contest.class_names[best], float(probs[best]), of_truth))
+        found.append(Difference(contest.records[number], answers))
+    return found

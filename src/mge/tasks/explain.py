@@ -1,0 +1,81 @@
+"""`mge explain`: why a trained mixture says what it says about photos, in pictures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import track
+
+from mge.config import check_range
+from mge.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mge.report.figures import Explanation
+
+    Result = Explanation | DataError
+
+
+def explain(
+    run: str | Path,
+    photos: list[str],
+    *,
+    against: str | None = None,
+    output: str | Path = "explained",
+    batch_size: int = 16,
+    device: str = "cpu",
+) -> list[Path]:
+    """Draws what each expert saw, where it looked, what it said and how much it counted, one picture a photo.
+
+    Args:
+        run: A run folder or a model folder.
+        photos: Files, folders (with everything below them) and patterns such as `shelf/*.jpg`.
+        against: A class: what speaks for the answer and not for this one is drawn too. Where the answer is this class
+            itself, the next likely one takes its place.
+        output: Folder for the pictures, and for index.html where there are several.
+        batch_size: Photos at a time.
+        device: Where it runs, as torch names it.
+
+    Returns:
+        The pictures, in the order of the photos.
+
+    Raises:
+        ModelFolderError: there is no whole model in `run`.
+        ConfigError: an option has a value that it cannot take, or the model has no such class.
+        DataError: there is no such photo. A photo that cannot be read is reported, and the others are explained.
+    """
+    check_range("batch_size", batch_size, at_least=1)
+    from mge.classifier import load  # noqa: PLC0415
+    from mge.data.sources import find_photos  # noqa: PLC0415
+    from mge.report.album import Album  # noqa: PLC0415
+    from mge.training.explanation import explain_stream, find_class  # noqa: PLC0415
+
+    files = find_photos(photos)
+    classifier = load(run, device=device, fast=False)
+    other_label = None if against is None else find_class(against, classifier.class_names)
+    album = Album(Path(output), keeps_pages=len(files) > 1)
+    broken = []
+    explained = explain_stream(classifier, files, other_label=other_label, batch_size=batch_size)
+    for result in _progress(explained, total=len(files)):
+        if isinstance(result, DataError):
+            broken.append(result)
+        else:
+            album.add(result)
+    written = album.finish(title=f"What the experts saw: {Path(run).name}")
+    sys.stderr.write(f"{len(album.pictures)} pictures written to {output}\n")
+    if written is not None:
+        sys.stderr.write(f"Next: open {written}\n")
+    if broken:
+        reasons = "; ".join(str(error) for error in broken)
+        raise DataError(f"{len(broken)} of {len(files)} photos could not be read, the others were explained: {reasons}")
+    return album.pictures
+
+
+def _progress(results: Iterable[Result], *, total: int) -> Iterable[Result]:
+    """A bar with the time left; only where a person watches."""
+    console = Console(stderr=True)
+    return track(results, "explaining", total=total, console=console, transient=True, disable=not console.is_terminal)

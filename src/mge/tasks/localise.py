@@ -1,0 +1,95 @@
+"""`mge localise`: boxes that a mixture finds although it was trained without any."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from mge.config import check_choice, check_range
+
+if TYPE_CHECKING:
+    from mge.report.boxes import Box, BoxRow
+    from mge.training.localisation import Located
+
+SplitName = Literal["train", "val", "test"]
+
+
+def localise(
+    run: str | Path,
+    data: str | Path | None = None,
+    *,
+    split: SplitName = "test",
+    format: str = "auto",  # noqa: A002  (the flag's name)
+    output: str | Path | None = None,
+    batch_size: int = 16,
+    accelerator: str = "auto",
+) -> dict[str, Any]:
+    """Writes where the experts looked as boxes in the photos, and measures them where the photos have boxes.
+
+    Args:
+        run: A run folder or a model folder.
+        data: Photos with their classes. By default the run's own data.
+        split: Which of their splits: `train`, `val` or `test`.
+        format: How to read `data`: `auto`, or the name of a reader.
+        output: Folder for boxes.csv, boxes.json (COCO) and localisation.json. By default `localisation-SPLIT` in the
+            run folder.
+        batch_size: Photos at a time.
+        accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
+
+    Returns:
+        The figures, in percent: for each expert MaxBoxAcc, MaxBoxAccV2, top-1 and GT-known localisation and the
+        pointing game.
+
+    Raises:
+        ModelFolderError: there is no whole model in `run`.
+        DataError: the photos cannot be read, or have classes that the model does not know.
+        ConfigError: an option has a value that it cannot take.
+    """
+    check_choice("split", split, get_args(SplitName))
+    check_range("batch_size", batch_size, at_least=1)
+    from lightning_fabric import Fabric  # noqa: PLC0415
+
+    from mge.classifier import load  # noqa: PLC0415
+    from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415
+    from mge.report.tables import print_broken, print_notes  # noqa: PLC0415
+    from mge.storage.files import write_text_atomically  # noqa: PLC0415
+    from mge.training.held_out import read_held_out, without_broken  # noqa: PLC0415
+    from mge.training.localisation import locate, measure_localisation  # noqa: PLC0415
+
+    path = Path(run)
+    classifier = load(path, fast=False)
+    photos = read_held_out(path, data=data, source_format=format, classifier=classifier)
+    records, broken = without_broken(photos, split=split)
+    classifier.model.to(Fabric(accelerator=accelerator, devices=1).device)
+    located = list(locate(classifier, records, batch_size=batch_size))
+    figures: dict[str, Any] = {
+        "data": photos.name, "split": split, "num_photos": len(located), "num_broken": len(broken),
+        "broken": [dataclasses.asdict(photo) for photo in broken], **measure_localisation(located),
+    }  # fmt: skip
+    folder = Path(output) if output is not None else path / f"localisation-{split}"
+    rows = [_as_row(each) for each in located]
+    about = f"Where the experts of {path.name} looked in the {split} photos of {photos.name}; written by mge localise"
+    coco = as_coco(rows, class_names=classifier.class_names, about=about)
+    write_text_atomically(folder / "boxes.csv", as_csv(rows))
+    write_text_atomically(folder / "boxes.json", json.dumps(coco) + "\n")
+    write_text_atomically(folder / "localisation.json", json.dumps(figures, indent=1) + "\n")
+    print_notes(photos.notes)
+    print_broken(broken, num_photos=len(records) + len(broken), file=folder / "localisation.json")
+    print_localisation(figures, folder=str(folder))
+    return figures
+
+
+def _as_row(located: Located) -> BoxRow:
+    from mge.report.boxes import BoxRow  # noqa: PLC0415
+    from mge.tasks.predict import as_text  # noqa: PLC0415
+
+    def boxes(tensor: Any) -> list[Box]:  # noqa: ANN401  (a torch.Tensor, which is not imported here)
+        return [tuple(box) for box in tensor.tolist()]
+
+    record = located.record
+    return BoxRow(
+        as_text(str(record.path)), located.size, located.label, located.probability, record.label,
+        boxes(located.views_xyxy), boxes(located.found_xyxy), record.box_xyxy,
+    )  # fmt: skip

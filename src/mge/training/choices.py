@@ -1,0 +1,98 @@
+"""What validation photos choose for a trained mixture, and what is stored with it."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from mge.config import ModelConfig
+from mge.storage.model_folder import StoredModel, save_model
+from mge.training.calibration import choose_temperature, describe_calibration
+from mge.training.cascade import choose_cascade, measure_cascade
+from mge.training.measure import Answers
+from mge.training.rejection import TARGET_ERROR, choose_rejection, measure_rejection
+
+CHOSEN = ("cascade", "calibration", "rejection")  # their names in model.json
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What is to be chosen anew.
+
+    Args:
+        max_accuracy_loss: Points that a cascade may lose. None: the cascade stays as it is.
+        calibrate: Whether to fit a temperature.
+        reject: `auto` chooses the probability below which photos are unknown, a number is that probability, `off` takes
+            it away, None leaves it.
+        target_error: Share of the accepted photos that may be wrong, where it is chosen.
+    """
+
+    max_accuracy_loss: float | None = None
+    calibrate: bool = False
+    reject: Literal["auto", "off"] | float | None = None
+    target_error: float = TARGET_ERROR
+
+    @property
+    def needs_photos(self) -> bool:
+        """Whether validation photos have to be asked."""
+        return self.max_accuracy_loss is not None or self.calibrate or self.reject == "auto"
+
+
+def choose(
+    choices: Choices, metadata: Mapping[str, Any], val_answers: Answers | None, *, config: ModelConfig,
+    train_counts: Tensor | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What is known about a model, with what was to be chosen.
+
+    A new temperature takes the old threshold of rejection away: it was one of other probabilities.
+
+    Args:
+        choices: What is to be chosen.
+        metadata: What is stored with the model so far.
+        val_answers: What it says about validation photos; None where nothing needs them.
+        config: Its architecture.
+        train_counts: Training photos of each class, if that is known.
+    """
+    chosen = dict(metadata)
+    if val_answers is not None and choices.max_accuracy_loss is not None:
+        chosen["cascade"] = choose_cascade(val_answers, config=config, max_accuracy_loss=choices.max_accuracy_loss)
+    if val_answers is not None and (choices.calibrate or (choices.reject == "auto" and "calibration" not in metadata)):
+        chosen["calibration"] = choose_temperature(val_answers, train_counts=train_counts)
+        chosen.pop("rejection", None)
+    if choices.reject == "off":
+        chosen.pop("rejection", None)
+    elif val_answers is not None and choices.reject == "auto":
+        temperature = chosen["calibration"]["temperature"]
+        chosen["rejection"] = choose_rejection(val_answers, temperature=temperature, target_error=choices.target_error)
+    elif isinstance(choices.reject, float | int):
+        chosen["rejection"] = {"threshold": float(choices.reject)}
+    return chosen
+
+
+def measure_chosen(metadata: Mapping[str, Any], answers: Answers, *, config: ModelConfig) -> dict[str, Any]:
+    """What the stored cascade, temperature and rejection are worth on some photos."""
+    calibration = describe_calibration(metadata, answers)
+    figures: dict[str, Any] = {"calibration": calibration}
+    if "cascade" in metadata:
+        cascade = metadata["cascade"]
+        figures["cascade"] = cascade | measure_cascade(answers, cascade["thresholds"], config=config)
+    if "rejection" in metadata:
+        rejection = metadata["rejection"]
+        figures["rejection"] = rejection | measure_rejection(
+            answers, threshold=rejection["threshold"], temperature=calibration["temperature"]
+        )
+    return figures
+
+
+def store_choices(folder: Path, stored: StoredModel, metadata: Mapping[str, Any]) -> StoredModel:
+    """Writes the model folder anew with what was chosen, unless that is what it holds already.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    chosen = dataclasses.replace(stored, metadata=dict(metadata))
+    if chosen.metadata != stored.metadata:
+        save_model(folder, chosen)
+    return chosen

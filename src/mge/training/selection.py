@@ -1,0 +1,123 @@
+"""Which photos a stored mixture is measured on, and which choose for it."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from mge.classifier import Classifier
+from mge.data.broken import Broken
+from mge.data.records import PhotoSet, Record
+from mge.data.sources import NOT_ON_DISK, find_photos
+from mge.errors import ConfigError, DataError
+from mge.storage.run_folder import open_run
+from mge.training.calibration import count_classes
+from mge.training.held_out import Selection, read_held_out, without_broken
+from mge.training.inspection import inspect
+
+
+@dataclasses.dataclass(frozen=True)
+class Selected:
+    """Photos to measure on.
+
+    Args:
+        photos: The data that they are of.
+        split: The split that they are, or `all`.
+        is_own: Whether they are of the data that the run was trained with.
+        readable: The photos themselves.
+        broken: Those that cannot be read, and are left out.
+    """
+
+    photos: PhotoSet
+    split: Selection
+    is_own: bool
+    readable: tuple[Record, ...]
+    broken: tuple[Broken, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """Which photos these are, for people."""
+        name = self.photos.name
+        if self.split != "all":
+            trained = ", which it was trained on" if self.is_own and self.split == "train" else ""
+            return f"the {self.split} split of {name}{trained}"
+        if self.is_own:
+            return f"all photos of {name}, those that it was trained on among them"
+        return f"all photos of {name}" + (", which has no splits of its own" if "test" in self.photos.held_out else "")
+
+
+def select(
+    path: Path, *, data: str | Path | None, split: Selection | None, source_format: str, classifier: Classifier
+) -> Selected:
+    """Reads the photos to measure on, and leaves out those that cannot be read.
+
+    Args:
+        path: A run folder or a model folder.
+        data: Photos; None: those that the run was trained with.
+        split: Which split of them; None: the test split, or all photos where other data have no splits of their own.
+        source_format: How to read `data`.
+        classifier: What is measured: it must know the classes by name.
+
+    Raises:
+        ConfigError: `data` is missing and the folder does not know its own.
+        DataError: there are no such photos, none can be read, or they have classes that the model does not know.
+    """
+    is_own = data is None or _is_own_data(path, data)
+    wanted = None if is_own else data
+    photos = read_held_out(path, data=wanted, source_format=source_format, classifier=classifier)
+    split = split or ("all" if not is_own and "test" in photos.held_out else "test")
+    readable, broken = without_broken(photos, split=split)
+    return Selected(photos, split, is_own, readable, broken)
+
+
+def select_validation(path: Path, selected: Selected, *, classifier: Classifier) -> tuple[tuple[Record, ...], Tensor]:
+    """The photos that choose: the run's own, or those of the given data where there is no run.
+
+    Returns:
+        The validation photos, and how many training photos of each class go with them.
+
+    Raises:
+        ConfigError: there are no validation photos.
+    """
+    has_run = (path / "config.yaml").exists()
+    photos = selected.photos
+    if has_run and not selected.is_own:
+        photos = read_held_out(path, data=None, source_format="auto", classifier=classifier)
+    records = photos.split("val")
+    if not records:
+        raise ConfigError(
+            f"{photos.name} has no validation photos, and thresholds and temperatures are chosen on them; train with "
+            "--val-fraction above 0, or give a model folder and data with a val split"
+        )
+    return records, count_classes([record.label for record in photos.split("train")], classifier.class_names)
+
+
+def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
+    """The photos below a folder that show other things than the classes; those that cannot be read are left out.
+
+    Args:
+        folder: The folder.
+        label: What they are labelled, since a record needs a class; nothing looks at it.
+
+    Raises:
+        DataError: there is none that can be read.
+    """
+    records: Sequence[Record] = [Record(Path(file), label) for file in find_photos([str(folder)])]
+    looks = inspect(records, with_hashes=False)
+    readable = tuple(record for record, look in zip(records, looks, strict=True) if not look.error)
+    if not readable:
+        raise DataError(f"none of the {len(records)} photos of {str(folder)!r} can be read; mge check says why")
+    return readable
+
+
+def _is_own_data(path: Path, data: str | Path) -> bool:
+    """Whether these are the data that the run was trained with."""
+    if not (path / "config.yaml").exists():
+        return False
+    own = str(open_run(path).config()["data"])
+    if str(data) == own:
+        return True
+    is_file = own not in NOT_ON_DISK and not own.startswith("hf:")
+    return is_file and os.path.realpath(data) == os.path.realpath(own)
