@@ -64,7 +64,8 @@ class Classifier:
         num_classes = len(stored.class_names)
         try:
             with torch.device("meta"):  # takes no memory, whatever a description that somebody wrote asks for
-                MixtureOfExperts.from_config(stored.config, num_classes=num_classes).load_state_dict(stored.state)
+                described = MixtureOfExperts.from_config(stored.config, num_classes=num_classes)
+            described.load_state_dict(stored.state, assign=True)
             model = MixtureOfExperts.from_config(stored.config, num_classes=num_classes)
             model.load_state_dict(stored.state)
         except RuntimeError as error:

@@ -124,7 +124,7 @@ class Backbone(nn.Module):
 
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:
     """The same module with batch norm over all processes, which GPUs can do; timm's own kinds keep their activation."""
-    converted: nn.Module = timm.layers.convert_sync_batchnorm(module)
+    converted: nn.Module = timm.layers.convert_sync_batchnorm(module)  # type: ignore[attr-defined,no-untyped-call]
     return converted
 
 
