@@ -55,9 +55,17 @@ class Classifier:
 
     @classmethod
     def from_stored(cls, stored: StoredModel) -> "Classifier":
-        """Builds the network of a model folder and fills it with its weights."""
-        model = MixtureOfExperts.from_config(stored.config, num_classes=len(stored.class_names))
+        """Builds the network of a model folder and fills it with its weights.
+
+        Raises:
+            ModelFolderError: the weights are those of another architecture.
+        """
+        num_classes = len(stored.class_names)
         try:
+            with torch.device("meta"):  # takes no memory, whatever a description that somebody wrote asks for
+                described = MixtureOfExperts.from_config(stored.config, num_classes=num_classes)
+            described.load_state_dict(stored.state, assign=True)
+            model = MixtureOfExperts.from_config(stored.config, num_classes=num_classes)
             model.load_state_dict(stored.state)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
@@ -65,9 +73,9 @@ class Classifier:
         preprocessing = stored.metadata.get("preprocessing", {})
         return cls(
             model, class_names=stored.class_names, data=DataConfig.from_dict(preprocessing),
-            thresholds=stored.metadata.get("cascade", {}).get("thresholds"),
-            temperature=stored.metadata.get("calibration", {}).get("temperature", 1.0),
-            least_probability=stored.metadata.get("rejection", {}).get("threshold"),
+            thresholds=_read_numbers(stored.metadata, "cascade", "thresholds"),
+            temperature=_read_number(stored.metadata, "calibration", "temperature", default=1.0),
+            least_probability=_read_number(stored.metadata, "rejection", "threshold"),
         )  # fmt: skip
 
     @property
@@ -194,6 +202,30 @@ class Classifier:
             boxes_xyxy=tuple(tuple(box) for box in boxes_xyxy),
         )
         return prediction if self.least_probability is None else reject(prediction, threshold=self.least_probability)
+
+
+def _read_chosen(metadata: dict[str, Any], name: str, key: str) -> Any:  # noqa: ANN401  (whatever was written)
+    """What a part of model.json that validation photos chose says; None where there is no such part."""
+    part = metadata.get(name, {})
+    if not isinstance(part, dict):
+        raise ModelFolderError(f"{name} in model.json is {str(part)[:50]!r}; expected an object")
+    return part.get(key)
+
+
+def _read_number(metadata: dict[str, Any], name: str, key: str, *, default: float | None = None) -> Any:  # noqa: ANN401
+    value = _read_chosen(metadata, name, key)
+    if not isinstance(value, float | int | None):
+        raise ModelFolderError(f"{key} of {name} in model.json is {str(value)[:50]!r}; expected a number")
+    return default if value is None else value
+
+
+def _read_numbers(metadata: dict[str, Any], name: str, key: str) -> Sequence[float] | None:
+    values = _read_chosen(metadata, name, key)
+    if values is not None and not (
+        isinstance(values, list) and all(isinstance(value, float | int) for value in values)
+    ):
+        raise ModelFolderError(f"{key} of {name} in model.json are {str(values)[:50]!r}; expected a list of numbers")
+    return values
 
 
 def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:

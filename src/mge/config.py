@@ -28,11 +28,14 @@ Resize = Literal["short", "squash"]
 Balance = Literal["none", "sampler", "loss"]
 Decay = Literal["cosine", "step"]
 Follow = Literal["true", "predicted"]
+BatchNorm = Literal["auto", "local", "synced", "frozen"]
 Baseline = Literal["none", "same_view", "equal_compute", "both"]
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["joint", "progressive"]
 Start = Literal["weights", "former"]
+Strategy = Literal["auto", "ddp"]
 Preset = Literal["default", "best", "paper", "authors"]
 
 
@@ -116,14 +119,14 @@ class ModelConfig(_Options):
     normalisation: Normalisation = "imagenet"
 
     def _check(self) -> None:
-        check_range("experts", self.experts, at_least=1)
-        check_range("size", self.size, at_least=16)
+        check_range("experts", self.experts, at_least=1, at_most=64)
+        check_range("size", self.size, at_least=16, at_most=8192)
         check_range("detail", self.detail, at_least=1, at_most=16)
         check_choice("output_stride", self.output_stride, (0, 8, 16, 32))
         check_range("attention_threshold", self.attention_threshold, at_least=0, at_most=1)
         check_range("attention_offset", self.attention_offset, at_least=-256, at_most=256)
-        check_range("part_filters", self.part_filters, at_least=0)
-        check_range("part_padding", self.part_padding, at_least=0)
+        check_range("part_filters", self.part_filters, at_least=0, at_most=1000)
+        check_range("part_padding", self.part_padding, at_least=0, at_most=64)
         if self.box == "spread" and self.geometry == "authors":
             raise ConfigError("box is spread and geometry is authors, which knows extents only; use box=extent")
         if self.part_filters == 0 and self.experts > 1:
@@ -193,7 +196,7 @@ class TrainConfig(_Options):
 
     Args:
         epochs: Passes over the training photos (under the progressive schedule: for each expert).
-        batch_size: Photos a step, over all devices.
+        batch_size: Photos a step, over all devices. `auto` takes the largest power of two that fits in memory.
         seed: Decides the order of photos, augmentation, dropout, first weights and splits.
         schedule: `joint` trains all experts in each step; `progressive` adds one after the other.
         freeze_former: Whether the progressive schedule leaves former experts as they are.
@@ -224,6 +227,9 @@ class TrainConfig(_Options):
         clip_norm: Largest gradient norm of an expert. 0 does not clip.
         accumulate: Batches whose gradients are added before the weights change.
         ema: Decay of the averaged weights that are evaluated and saved. 0 keeps none.
+        batch_norm: Which photos batch norm takes its statistics from in training: those of each process (`local`), of
+            all of them (`synced`, on GPUs only), or none (`frozen`: they stay as they are); `auto` is synced where
+            several GPUs train, and local otherwise.
         precision: Arithmetic of the backbones: `auto` takes bfloat16 where the hardware multiplies it natively (CUDA;
             on a CPU AMX or AVX-512 BF16).
         channels_last: Whether pictures are laid out with channels last in memory.
@@ -232,12 +238,14 @@ class TrainConfig(_Options):
         accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
         devices: Number of devices, or `auto`.
         nodes: Number of machines.
-        strategy: Lightning Fabric's strategy: auto, ddp, fsdp.
+        strategy: Lightning Fabric's strategy for several devices; `auto` is ddp.
+        patience: Seconds that a process waits in a step for the others before the run stops and says whom it lost.
         checkpoint_minutes: Minutes between checkpoints inside an epoch. One is written after each epoch anyway.
+        checkpoint_steps: Also write one after every so many batches of an epoch. 0: by the clock only.
     """
 
     epochs: int = 30
-    batch_size: int = 16
+    batch_size: int | Literal["auto"] = 16
     seed: int = 0
     schedule: Schedule = "joint"
     freeze_former: bool = True
@@ -263,18 +271,28 @@ class TrainConfig(_Options):
     clip_norm: float = 0.0
     accumulate: int = 1
     ema: float = 0.0
+    batch_norm: BatchNorm = "auto"
     precision: Precision = "auto"
     channels_last: bool = True
     baseline: Baseline = "none"
-    accelerator: str = "auto"
+    accelerator: Accelerator = "auto"
     devices: str = "1"
     nodes: int = 1
-    strategy: str = "auto"
+    strategy: Strategy = "auto"
+    patience: float = 60.0
     checkpoint_minutes: float = 10.0
+    checkpoint_steps: int = 0
 
     def _check(self) -> None:
         check_range("epochs", self.epochs, at_least=1)
-        check_range("batch_size", self.batch_size, at_least=1)
+        if self.batch_size != "auto":
+            if type(self.batch_size) is not int:
+                raise ConfigError(f"batch_size is {self.batch_size!r}; accepted: a whole number, at least 1, or auto")
+            check_range("batch_size", self.batch_size, at_least=1)
+        check_range("nodes", self.nodes, at_least=1)
+        check_range("patience", self.patience, at_least=1)
+        if self.devices != "auto" and not (self.devices.isdecimal() and int(self.devices)):
+            raise ConfigError(f"devices is {self.devices!r}; accepted: a whole number, at least 1, or auto")
         check_range("seed", self.seed, at_least=0, at_most=2**32 - 1)
         check_range("accumulate", self.accumulate, at_least=1)
         check_range("decay_epochs", self.decay_epochs, at_least=1)
@@ -282,8 +300,14 @@ class TrainConfig(_Options):
         check_range("label_smoothing", self.label_smoothing, at_least=0, at_most=0.9)
         check_range("gate_from", self.gate_from, at_least=0, at_most=1)
         for name in ("backbone_lr", "head_lr", "gate_lr", "weight_decay", "warmup_epochs", "diversity_weight",
-                     "clip_norm", "checkpoint_minutes"):  # fmt: skip
+                     "clip_norm", "checkpoint_minutes", "checkpoint_steps"):  # fmt: skip
             check_range(name, getattr(self, name), at_least=0)
+
+    @property
+    def photos_a_step(self) -> int:
+        """The batch size, once it is a number."""
+        assert isinstance(self.batch_size, int), "a run decides what `auto` is before it trains"
+        return self.batch_size
 
 
 @dataclasses.dataclass(frozen=True)

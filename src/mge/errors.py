@@ -39,6 +39,18 @@ class DivergedError(MgeError, ArithmeticError):
     exit_code = 3
 
 
+class LostProcessError(MgeError, RuntimeError):
+    """Another of the processes that train together is gone, or hangs; the run can be resumed."""
+
+    exit_code = 75
+
+
+class OutOfMemoryError(MgeError, MemoryError):
+    """Memory ran out, of the machine or of the accelerator."""
+
+    exit_code = 71
+
+
 class StorageError(MgeError, OSError):
     """A file cannot be written: the disk is full, or the folder is gone or read-only."""
 

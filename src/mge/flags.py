@@ -143,12 +143,14 @@ def read_config_file(file: Path, options: Mapping[str, Option]) -> dict[str, Any
     Raises:
         ConfigError: it cannot be read, has an unknown or repeated name, or a value of a wrong type.
     """
+    if file.exists() and not file.is_file():
+        raise ConfigError(f"config {str(file)!r} is no file; give a YAML file")
     try:
         root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
         raise ConfigError(f"config {str(file)!r} cannot be read: {reason}; give a YAML file") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"config {str(file)!r} is no YAML: {error}") from error
     if not isinstance(root, yaml.MappingNode | None):
         raise ConfigError(f"config {str(file)!r} has no settings; accepted: lines such as `experts: 3`")

@@ -1,7 +1,9 @@
 """Data sets of the Hugging Face Hub, out of a cache that the tests fill: no test asks the network."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -159,3 +161,23 @@ def test_a_run_is_named_after_the_data_set_and_its_configuration_keeps_the_name(
     assert OLD in (run.best / "model.json").read_text()
     assert run.config()["data"] == "hf:nobody/birds"
     assert mge.evaluate(run.folder)["mixture_top1"] == run.summary()["mixture_top1"]
+
+
+def test_a_run_goes_on_with_the_commit_that_it_began_with(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(cache, "nobody/birds", {"train": as_dataset(rows(6))})
+    tiny: dict[str, Any] = {"backbone": "test_resnet", "pretrained": False, "size": 64, "experts": 1, "epochs": 1}
+    run = mge.train("hf:nobody/birds", part_filters=0, batch_size=4, accelerator="cpu", **tiny)
+    assert run.data() == f"hf:nobody/birds@{OLD}"
+    (run.folder / "summary.json").unlink()
+    shutil.rmtree(cache)
+    fill(cache, "nobody/birds", {"train": as_dataset(rows(6, seed=1))}, commit=NEW)
+    with pytest.raises(DataError, match=f"the revision '{OLD}' of hf:nobody/birds was not found"):
+        mge.train(resume=run.folder)
+    with pytest.raises(DataError, match=f"the revision '{OLD}' of hf:nobody/birds was not found"):
+        mge.evaluate(run.folder)
+    fill(cache, "nobody/birds", {"train": as_dataset(rows(6))})
+    shutil.rmtree(next(cache.glob(f"**/{NEW}")))
+    assert mge.train(resume=run.folder).summary()["mixture_top1"] >= 0

@@ -28,3 +28,23 @@ def test_two_processes_train_one_mixture_and_count_every_photo_once(tmp_path: Pa
     assert len(rows) == 3  # a head, and one epoch of each expert
     assert "18" in rows[1].split(",")  # photos: 3 full batches of 6, over both processes
     assert done.stdout.count("Next: mge predict") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one_and_survive_signals_kills_and_hangs(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "processes.py"
+    command = [sys.executable, str(script), "--signals", "1", "--kills", "1", "--json", str(tmp_path / "figures.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    equal, stops, hung = figures["equal"], figures["signals"], figures["hung"]
+    assert equal["steps"] >= 50
+    assert equal["largest_difference_of_losses"] <= 1e-5
+    assert equal["same_figures"]
+    assert equal["test_photos_counted"] == 103
+    assert (stops["clean"], stops["at_the_step"], stops["same_bits"]) == (1, 1, 1)
+    (kill,) = figures["kills"]
+    assert sorted(kill["exit_codes"]) == [-9, 75]
+    assert kill["largest_difference_of_weights"] <= 1e-4  # it goes on with one process
+    assert hung["exit_code"] == 75
+    assert "--resume" in hung["said"]

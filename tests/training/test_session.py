@@ -17,7 +17,7 @@ from mge.models import mixture
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
 from mge.training import loop, session
-from mge.training.session import choose_precision
+from mge.training.devices import choose_precision
 from mge.training.step import train_step
 from tests.photos import write_class_folders
 

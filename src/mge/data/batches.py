@@ -11,7 +11,7 @@ from mge.config import DataConfig
 from mge.data.balance import balanced_order
 from mge.data.dataset import PhotoDataset, Sample
 from mge.data.machine import free_shared_memory, num_cores
-from mge.errors import DataError
+from mge.errors import DataError, OutOfMemoryError
 
 
 class Batch(NamedTuple):
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """A DataLoader whose errors about photos are one line, also where a worker's traceback was wrapped around them."""
+    """A DataLoader whose errors are one line, also where a worker's traceback was wrapped around them."""
 
     def __init__(self, loader: DataLoader[Sample]) -> None:
         self.loader = loader
@@ -37,6 +37,13 @@ class Batches:
         except DataError as error:
             last_line = str(error).strip().splitlines()[-1]
             raise DataError(last_line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise OutOfMemoryError(
+                "a process that reads photos was killed, as systems do where memory runs out; use fewer of them "
+                "(--workers 1), or keep no photos in memory (--cache no)"
+            ) from error
 
 
 def epoch_batches(
@@ -52,7 +59,7 @@ def epoch_batches(
         epoch: Gives each epoch an order of its own.
         shuffle: Whether the order is random.
         drop_last: Whether an incomplete last batch is left out (batch norm cannot learn from one photo). A data set
-            smaller than a batch is one batch all the same.
+            smaller than a batch is one batch all the same, with as many photos for each process.
         rank: Number of this process.
         world: Number of processes; each global batch is dealt out over them, no place of it twice.
         balance: The class of each photo, to show every class equally often, at random. The number of batches stays.
@@ -68,6 +75,8 @@ def epoch_batches(
     batches = [order[start : start + batch_size] for start in range(0, num_photos, batch_size)]
     if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
         batches.pop()
+    if drop_last:
+        batches[-1] = batches[-1][: len(batches[-1]) - len(batches[-1]) % world]
     shares = [batch[rank::world] for batch in batches]
     return shares if drop_last else [share for share in shares if share]
 
@@ -83,6 +92,7 @@ def load_batches(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epo
 
     Raises:
         DataError: while iterating: a photo cannot be read.
+        OutOfMemoryError: while iterating: the system killed a process that decodes.
     """
     keys = [[(epoch, index) for index in batch] for batch in batches]
     return Batches(

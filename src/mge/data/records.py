@@ -54,6 +54,7 @@ class PhotoSet:
             A class that is a coarser class itself, as `Banana` is among groceries, has no entry.
         held_out: The splits that the data left open, so that `assign_splits` chose their photos.
         notes: What a person should know about them before training: one sentence each.
+        pinned: What names exactly these photos where `data` named the newest ones; empty where it is the same.
     """
 
     name: str
@@ -63,6 +64,7 @@ class PhotoSet:
     parents: Mapping[str, str] = dataclasses.field(default_factory=dict)
     held_out: tuple[Split, ...] = ()
     notes: tuple[str, ...] = ()
+    pinned: str = ""
 
     def split(self, name: Split) -> tuple[Record, ...]:
         """The photos of one split."""

@@ -122,6 +122,12 @@ class Backbone(nn.Module):
         return FeatureMaps(part, large)
 
 
+def synchronise_batch_norm(module: nn.Module) -> nn.Module:
+    """The same module with batch norm over all processes, which GPUs can do; timm's own kinds keep their activation."""
+    converted: nn.Module = timm.layers.convert_sync_batchnorm(module)  # type: ignore[attr-defined,no-untyped-call]
+    return converted
+
+
 def load_weights(net: nn.Module, file: Path, *, name: str) -> None:
     """Fills a timm network from a local file, which may hold more than the network: a classifier, say.
 

@@ -96,10 +96,15 @@ def _remove_forgotten(path: Path) -> None:
     """Removes what a killed process left when it was writing this path."""
     for forgotten in path.parent.glob(f".{path.name}-*{UNFINISHED}"):
         if time.time() - forgotten.stat().st_mtime > FORGOTTEN_AFTER:
-            if forgotten.is_dir():
-                shutil.rmtree(forgotten, ignore_errors=True)
-            else:
-                forgotten.unlink(missing_ok=True)
+            remove(forgotten)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a whole folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _put_into_place(new: Path, folder: Path) -> None:

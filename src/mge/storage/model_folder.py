@@ -24,6 +24,7 @@ FORMAT_VERSION = 2
 # Format version → what its architectures do not say, since there was no choice then.
 FIXED_THEN: dict[int, dict[str, str]] = {1: {"attention_to": "class", "box": "extent"}, FORMAT_VERSION: {}}
 DESCRIPTION, WEIGHTS, CARD = "model.json", "model.safetensors", "README.md"
+MAX_DESCRIPTION = 32_000_000  # bytes of model.json: enough for the names of hundreds of thousands of classes
 NO_CHECKSUM = "0" * 64  # stands in model.json for its own checksum while that is computed
 COPY_AGAIN = "copy the whole folder again from where it came"
 
@@ -102,6 +103,8 @@ def _fill(folder: Path, model: StoredModel) -> None:
 
 def _read_description(file: Path) -> dict[str, Any]:
     """What model.json says, if it says what it said when it was written."""
+    if file.stat().st_size > MAX_DESCRIPTION:
+        raise ModelFolderError(f"{file} has {file.stat().st_size} bytes; accepted: up to {MAX_DESCRIPTION}")
     raw = file.read_bytes()
     description: dict[str, Any] = json.loads(raw)
     version = description.pop("format_version")

@@ -9,13 +9,14 @@ from typing import Any, Self
 
 import yaml
 
-from mge.errors import ConfigError, ModelFolderError
+from mge.errors import ConfigError, ModelFolderError, StorageError
 from mge.storage.environment import describe_environment
-from mge.storage.files import write_text_atomically
+from mge.storage.files import UNFINISHED, remove, write_text_atomically
 from mge.storage.hub import download_model, is_hub
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
-SKIPPED = "skipped.json"
+NAMED = ("data", "format", "preset")  # the settings that a run is opened by
+SKIPPED, ORIGIN = "skipped.json", "origin.json"
 
 
 class Run:
@@ -58,12 +59,19 @@ class Run:
         """List of the photos that the run leaves out."""
         return self.folder / SKIPPED
 
+    @property
+    def whole(self) -> Self:
+        """The run that a plain network's run is part of; any other run itself."""
+        is_part = (self.folder.parent / CONFIG).is_file()
+        return type(self)(self.folder.parent) if is_part else self
+
     @classmethod
     def create(cls, folder: Path, *, config: Mapping[str, Any], manifest: str | None = None) -> Self:
         """Makes a run folder with its configuration and environment.
 
         Args:
-            folder: A folder that does not exist, or is empty.
+            folder: A folder that does not exist, or is empty; what a run left that died before it had a configuration
+                is removed.
             config: The resolved options, as `mge train --config` reads them.
             manifest: The text of a manifest that the run keeps and that is its data, in place of what `config` says.
 
@@ -71,14 +79,16 @@ class Run:
             ConfigError: there is something at this place already.
             StorageError: it cannot be written.
         """
+        if folder.is_dir() and not (folder / CONFIG).exists():
+            _clear_stillborn(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"{folder} exists and is not empty; give another --out, or go on: --resume {folder}")
         run = cls(folder)
         if manifest is not None:
-            run._write(run.manifest_path.name, manifest)
+            write_text_atomically(run.manifest_path, manifest)
             config = {**config, "data": str(run.manifest_path.resolve())}
-        run._write(ENVIRONMENT, json.dumps(describe_environment(), indent=1) + "\n")
-        run._write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        write_text_atomically(folder / ENVIRONMENT, json.dumps(describe_environment(), indent=1) + "\n")
+        write_text_atomically(folder / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         return run
 
     def config(self) -> dict[str, Any]:
@@ -90,11 +100,48 @@ class Run:
         file = self.folder / CONFIG
         try:
             settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
             raise ModelFolderError(f"{file} cannot be read: {error}; copy it again or train anew") from error
         if not isinstance(settings, dict):
             raise ModelFolderError(f"{file} is damaged: it has no settings; copy it again or train anew")
+        missing = [name for name in NAMED if not isinstance(settings.get(name, ""), str)]
+        if missing:
+            raise ModelFolderError(f"{file} is damaged: {missing[0]} is no text; copy it again or train anew")
         return settings
+
+    def data(self) -> str:
+        """What names the run's photos: a data set of the Hub by the commit that the run began with."""
+        return str((self.origin() or {}).get("pinned") or self.config()["data"])
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Writes the options again, where some of them were decided by the run itself."""
+        self._write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    def check_exists(self) -> None:
+        """Raises StorageError where the folder is gone, so that nothing makes another one that lacks the rest."""
+        if not (self.folder / CONFIG).is_file():
+            raise StorageError(
+                f"the run folder {self.folder} is gone; put it back, and go on with: mge train --resume "
+                f"{self.whole.folder}"
+            )
+
+    def write_origin(self, origin: Mapping[str, Any]) -> None:
+        """Writes with which options and photos the run began."""
+        self._write(ORIGIN, json.dumps(dict(origin), indent=1, ensure_ascii=False) + "\n")
+
+    def origin(self) -> dict[str, Any] | None:
+        """With which options and photos the run began; None where that was not noted.
+
+        Raises:
+            ModelFolderError: the file is damaged.
+        """
+        origin: dict[str, Any] | None = self._read_json(ORIGIN, dict)
+        return origin
+
+    def clear_unfinished(self) -> None:
+        """Removes what a process that was killed was writing; who goes on with a run is alone in it."""
+        for path in self.folder.rglob(f".*{UNFINISHED}"):
+            remove(path)
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Adds an epoch to metrics.csv.
@@ -120,8 +167,11 @@ class Run:
         file = self.folder / METRICS
         if not file.exists():
             return []
-        with file.open(newline="", encoding="utf-8") as opened:
-            return list(csv.DictReader(opened))
+        try:
+            with file.open(newline="", encoding="utf-8") as opened:
+                return list(csv.DictReader(opened))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ModelFolderError(f"{file} is damaged: {error}; remove it, or copy it again") from error
 
     def waiting_percent(self) -> float:
         """The percentage of the time of training, all epochs together, that was spent waiting for photos."""
@@ -138,12 +188,7 @@ class Run:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        if not self.skipped_path.exists():
-            return None
-        try:
-            photos: list[dict[str, str]] = json.loads(self.skipped_path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ModelFolderError(f"{self.skipped_path} is damaged: {error}; copy it again or train anew") from error
+        photos: list[dict[str, str]] | None = self._read_json(SKIPPED, list)
         return photos
 
     def write_summary(self, figures: Mapping[str, Any]) -> None:
@@ -156,17 +201,31 @@ class Run:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        file = self.folder / SUMMARY
+        return self._read_json(SUMMARY, dict, remedy="remove it and resume the run") or {}
+
+    def _read_json(self, name: str, kind: type[Any], *, remedy: str = "copy it again or train anew") -> Any:  # noqa: ANN401
+        """What a JSON file of the run holds; None where there is none."""
+        file = self.folder / name
         if not file.exists():
-            return {}
+            return None
         try:
-            figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ModelFolderError(f"{file} is damaged: {error}; remove it and resume the run") from error
-        return figures
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ModelFolderError(f"{file} is damaged: {error}; {remedy}") from error
+        if not isinstance(content, kind):
+            raise ModelFolderError(f"{file} is damaged: it holds a {type(content).__name__}; {remedy}")
+        return content
 
     def _write(self, name: str, text: str) -> None:
         write_text_atomically(self.folder / name, text)
+
+
+def _clear_stillborn(folder: Path) -> None:
+    """Empties a folder that holds nothing but what a run writes before its configuration."""
+    paths = list(folder.iterdir())
+    if all(path.name == ENVIRONMENT or path.name.endswith(UNFINISHED) for path in paths):
+        for path in paths:
+            remove(path)
 
 
 def open_run(folder: str | Path) -> Run:

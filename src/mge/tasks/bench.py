@@ -54,7 +54,7 @@ def bench(
     from mge.storage.files import write_atomically  # noqa: PLC0415
     from mge.storage.model_folder import load_model  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
-    from mge.training.session import choose_precision  # noqa: PLC0415
+    from mge.training.devices import choose_precision  # noqa: PLC0415
     from mge.training.timing import Bench, Case  # noqa: PLC0415
 
     config = ModelConfig(backbone=backbone, experts=experts, size=size, gate=gate)

@@ -38,8 +38,9 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
             raise ConfigError(
                 f"{str(path)!r} is a model without its run; say which data to evaluate on: mge evaluate {path} DATA"
             )
-        settings = open_run(path).config()
-        data, source_format, seed = settings["data"], settings["format"], settings["seed"]
+        run = open_run(path)
+        settings = run.config()
+        data, source_format, seed = run.data(), settings["format"], settings["seed"]
         config = dataclasses.replace(
             classifier.data, val_fraction=settings["val_fraction"], test_fraction=settings["test_fraction"]
         )

@@ -4,15 +4,17 @@ Order of photos, augmentation and dropout are pure functions of (seed, stage, ep
 no random state, and a run that goes on from one computes what it would have computed.
 """
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -21,13 +23,14 @@ from mge.data.balance import balanced_class_weights
 from mge.data.batches import Batch, epoch_batches, load_batches, num_workers
 from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
-from mge.errors import DivergedError, Interrupted
+from mge.errors import DataError, DivergedError, Interrupted, ModelFolderError
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.run_folder import Run
 from mge.training.display import Display
 from mge.training.learning_rate import build_optimizer, set_learning_rate
 from mge.training.measure import answer_photos, measure
+from mge.training.others import Others
 from mge.training.signals import StopRequest
 from mge.training.step import Network, Step, train_step, wrap
 from mge.training.tally import Tally
@@ -82,26 +85,40 @@ class Training:
         self.network: Network
         self.optimizer: Optimizer
         self.averaged: AveragedModel | None = None
+        self.others = Others(fabric, patience=config.patience, run=run)
         self._saved_at = time.monotonic()
 
     def fit(self, *, resume: bool = False) -> None:
         """Trains to the end, or goes on from the run's checkpoint.
 
         Raises:
+            DataError: a photo cannot be read any more; a checkpoint was written.
             DivergedError: the loss is not finite any more.
             Interrupted: a signal came; a checkpoint was written.
+            LostProcessError: another process is gone, or hangs.
         """
         saved = load_checkpoint(self.run.checkpoint_path) if resume else None
         if saved is not None:
-            self.position = Position.from_dict(saved["position"])
-        with StopRequest() as stop, self.display:
+            with self._explain_misfit():
+                self.position = Position.from_dict(saved["position"])
+                self._check_position()
+        with StopRequest() as stop, self.display, self.others:
             while self.position.stage < self.num_stages:
                 self._begin_stage(saved)
                 saved = None
                 while self.position.epoch < self.config.epochs:
-                    self._train_epoch(stop)
-                    self._end_epoch()
+                    self._go_through_epoch(stop)
                 self.position = Position(stage=self.position.stage + 1)
+
+    def _go_through_epoch(self, stop: StopRequest) -> None:
+        """Trains and validates, and loses nothing where a photo cannot be read any more."""
+        try:
+            self._train_epoch(stop)
+            self._end_epoch()
+        except DataError:
+            if self.position.batch and self._is_step_whole(len(self._batches())):
+                self._save_checkpoint()
+            raise
 
     @property
     def evaluated(self) -> MixtureOfExperts:
@@ -113,18 +130,38 @@ class Training:
         if self.config.schedule == "progressive":
             self._choose_experts(is_new=saved is None)
         if saved is not None:
-            self.model.load_state_dict(saved["model"])
-        self.network = wrap(self.fabric, self.model)
+            with self._explain_misfit():
+                self.model.load_state_dict(saved["model"])
+        with self.others.patiently():
+            self.network = wrap(self.fabric, self.model)
         optimizer = build_optimizer(self.model, self.config)
         if self.config.ema:
             self.averaged = AveragedModel(
                 self.model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema), use_buffers=True
             )
         if saved is not None:
-            optimizer.load_state_dict(saved["optimizer"])
-            if self.averaged is not None:
-                self.averaged.load_state_dict(saved["averaged"])
+            with self._explain_misfit():
+                optimizer.load_state_dict(saved["optimizer"])
+                if self.averaged is not None:
+                    self.averaged.load_state_dict(saved["averaged"])
         self.optimizer = cast(Optimizer, self.fabric.setup_optimizers(optimizer))
+
+    @contextlib.contextmanager
+    def _explain_misfit(self) -> Iterator[None]:
+        """Says that a checkpoint is not this run's, where its parts do not fit."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelFolderError(
+                f"{self.run.checkpoint_path} is not the checkpoint of this run: {reason}; copy it again or train anew"
+            ) from error
+
+    def _check_position(self) -> None:
+        position = self.position
+        if not (0 <= position.stage <= self.num_stages and 0 <= position.epoch <= self.config.epochs
+                and 0 <= position.batch <= len(self._batches())):  # fmt: skip
+            raise ValueError(f"stage {position.stage}, epoch {position.epoch}, batch {position.batch} are none of it")
 
     def _choose_experts(self, *, is_new: bool) -> None:
         """Lets one more expert take part under the progressive schedule, and decides which of them learn."""
@@ -144,24 +181,38 @@ class Training:
         num_epochs = self.num_stages * self.config.epochs
         self.display.start(done=self._data_epoch * len(batches) + position.batch, total=num_epochs * len(batches))
         self._set_modes()
-        workers = num_workers(self.data, self.photos)
+        left = load_batches(
+            self.photos, batches[position.batch :], epoch=self._data_epoch, workers=num_workers(self.data, self.photos)
+        )
         asked = time.monotonic()
-        for batch in load_batches(self.photos, batches[position.batch :], epoch=self._data_epoch, workers=workers):
+        for batch in left:
             came = time.monotonic()
+            self.others.meet(f"batch {position.batch + 1} of epoch {position.epoch + 1}")
             self._train_batch(batch, num_batches=len(batches))
             done = time.monotonic()
             position.tally.data_seconds += came - asked
             position.tally.seconds += done - asked
-            number = stop.agreed(self.fabric)
-            if number or self._is_checkpoint_due(done):
-                self._save_checkpoint()
-            if number:
-                raise Interrupted(
-                    f"stopped after batch {position.batch} of epoch {position.epoch + 1}; a checkpoint is written, "
-                    f"go on with: mge train --resume {self.run.folder}",
-                    signal_number=number,
-                )
+            if self._is_step_whole(len(batches)):
+                self._save_or_stop(stop)
             asked = time.monotonic()
+
+    def _is_step_whole(self, num_batches: int) -> bool:
+        """Whether no gradient waits for further batches: a checkpoint holds weights, and no gradients."""
+        return self.position.batch % self.config.accumulate == 0 or self.position.batch == num_batches
+
+    def _save_or_stop(self, stop: StopRequest) -> None:
+        """Writes a checkpoint where one is due, or where a signal asks the run to stop."""
+        position = self.position
+        number, is_due = stop.agreed(self.fabric, is_due=self._is_checkpoint_due())
+        if number or is_due:
+            self._check_weights()
+            self._save_checkpoint()
+        if number:
+            raise Interrupted(
+                f"stopped after batch {position.batch} of epoch {position.epoch + 1}; a checkpoint is written, go on "
+                f"with: mge train --resume {self.run.whole.folder}",
+                signal_number=number,
+            )
 
     def _train_batch(self, batch: Batch, *, num_batches: int) -> None:
         """One step: gradients, and every `accumulate` batches new weights."""
@@ -178,12 +229,10 @@ class Training:
         position.tally.add(measured, num_photos=len(batch.labels))
         if not all(map(math.isfinite, position.tally.losses)):
             raise DivergedError(
-                f"the loss is not finite in batch {position.batch + 1} of epoch {position.epoch + 1}: training has "
-                f"diverged; lower --backbone-lr and --head-lr or set --clip-norm 1 and train anew. The last "
-                f"checkpoint, from before, is {self.run.checkpoint_path}"
+                f"the loss is not finite in batch {position.batch + 1} of epoch {position.epoch + 1}: {self._remedy()}"
             )
         position.batch += 1
-        if position.batch % config.accumulate == 0 or position.batch == num_batches:
+        if self._is_step_whole(num_batches):
             self._update_weights()
         self.display.step(position.tally.figures() if self.display.wants_figures else None)
 
@@ -199,15 +248,19 @@ class Training:
     def _end_epoch(self) -> None:
         """Validates, writes the metrics row, keeps the best model, writes a checkpoint."""
         position = self.position
+        self._check_weights()
         row = self._metrics_row()
         score = (float(position.epoch), 0.0)
+        self.others.share_buffers(self.evaluated)
         if self.val_photos is not None:
-            row |= self._validate(self.val_photos)
+            with self.others.patiently():
+                row |= self._validate(self.val_photos)
             score = (row["val_top1_mixture"], -row["val_loss_mixture"])
         is_last_stage = position.stage == self.num_stages - 1
         is_best = is_last_stage and score > position.best_score
         is_last = is_last_stage and position.epoch + 1 == self.config.epochs
         if self.fabric.is_global_zero:
+            self.run.check_exists()
             self.run.append_metrics(row)
             self.display.epoch(row, num_epochs=self.config.epochs, num_stages=self.num_stages)
             for wanted, folder in ((is_best, self.run.best), (is_last, self.run.last)):
@@ -235,7 +288,7 @@ class Training:
             self.fabric,
             self.evaluated,
             photos,
-            batch_size=self.config.batch_size,
+            batch_size=self.config.photos_a_step,
             workers=num_workers(self.data, photos),
         )
         figures = measure(answers)
@@ -244,7 +297,7 @@ class Training:
 
     def _batches(self) -> list[list[int]]:
         return epoch_batches(
-            len(self.photos), batch_size=self.config.batch_size, seed=self.config.seed, epoch=self._data_epoch,
+            len(self.photos), batch_size=self.config.photos_a_step, seed=self.config.seed, epoch=self._data_epoch,
             shuffle=True, drop_last=True, rank=self.fabric.global_rank, world=self.fabric.world_size,
             balance=self.photos.labels if self.config.balance == "sampler" else None,
         )  # fmt: skip
@@ -255,16 +308,39 @@ class Training:
         return self.position.stage * self.config.epochs + self.position.epoch
 
     def _set_modes(self) -> None:
-        """Training mode for what learns; what is frozen keeps its batch statistics."""
+        """Training mode for what learns; what is frozen keeps the statistics of its batch norm."""
         self.model.train()
         for expert in self.model.experts:
             expert.train(any(parameter.requires_grad for parameter in expert.parameters()))
+        if self.config.batch_norm == "frozen":
+            for module in self.model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
 
-    def _is_checkpoint_due(self, now: float) -> bool:
-        return now - self._saved_at > 60 * self.config.checkpoint_minutes
+    def _is_checkpoint_due(self) -> bool:
+        steps = self.config.checkpoint_steps
+        if steps and self.position.batch % steps == 0:
+            return True
+        return time.monotonic() - self._saved_at > 60 * self.config.checkpoint_minutes
+
+    def _check_weights(self) -> None:
+        """Keeps weights that are no numbers from replacing good ones: a finite loss may have an infinite gradient."""
+        if all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
+            return
+        position = self.position
+        raise DivergedError(
+            f"the weights are not finite after batch {position.batch} of epoch {position.epoch + 1}: {self._remedy()}"
+        )
+
+    def _remedy(self) -> str:
+        return (
+            "training has diverged; lower --backbone-lr and --head-lr or set --clip-norm 1 and train anew. The last "
+            f"checkpoint, from before, is {self.run.checkpoint_path}"
+        )
 
     def _save_checkpoint(self) -> None:
         if self.fabric.is_global_zero:
+            self.run.check_exists()
             state = {
                 "position": dataclasses.asdict(self.position),
                 "model": self.model.state_dict(),

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -18,23 +18,26 @@ from mge.data.broken import Broken
 from mge.data.dataset import PhotoDataset
 from mge.data.records import PhotoSet, Split
 from mge.data.sources import read_photos
-from mge.errors import MgeError
-from mge.models.fast import multiplies_bfloat16
+from mge.errors import DataError, MgeError, ModelFolderError, StorageError
+from mge.models.backbone import synchronise_batch_norm
 from mge.models.mixture import DENSE_UP_TO, MixtureOfExperts
 from mge.report.figures import draw_experts
 from mge.report.tables import PICTURE, print_notes, print_summary
 from mge.storage.model_folder import StoredModel, load_model, save_model
-from mge.storage.run_folder import Run, open_run
+from mge.storage.run_folder import NAMED, Run, open_run
 from mge.training.baselines import Plan, plan_baselines
 from mge.training.calibration import count_classes
 from mge.training.cascade import MAX_ACCURACY_LOSS
 from mge.training.choices import Choices, choose, measure_chosen, store_choices
+from mge.training.devices import build_fabric, check_shares, synchronises_batch_norm
 from mge.training.display import Display, announce
 from mge.training.distillation import StudentStep, check_held_out, match_classes, open_teacher
 from mge.training.explanation import explain_photos
 from mge.training.gate_trust import choose_trust, with_trust
 from mge.training.loop import Training
 from mge.training.measure import Answers, answer_photos, measure
+from mge.training.memory import explain_memory, find_batch_size
+from mge.training.origin import check_settings, keep_or_check
 from mge.training.skipping import skip_broken
 from mge.training.step import Step
 
@@ -80,12 +83,18 @@ class Session:
             model_config, num_classes=len(self.photos.class_names), pretrained=self.config.pretrained,
             weights=self.config.weights,
         )  # fmt: skip
+        if synchronises_batch_norm(self.config, self.fabric):
+            model = cast(MixtureOfExperts, synchronise_batch_norm(model))
         if self.config.channels_last:
             model = model.to(memory_format=torch.channels_last)
         if self.config.measure_offset and model_config.experts > 1:
             model.measure_offset()
         photos = self.dataset("train", model=model_config, is_training=True)
         assert photos is not None, "read_photos refuses data without training photos"
+        if len(photos) < self.fabric.world_size:
+            raise DataError(
+                f"{len(photos)} training photos cannot be dealt out to {self.fabric.world_size} processes; use fewer"
+            )
         display = Display(title, is_quiet=not self.fabric.is_global_zero)
         if model_config.part_head == "auto" and model_config.part_filters and model.num_classes > DENSE_UP_TO:
             display.note(
@@ -97,12 +106,28 @@ class Session:
             val_photos=self.dataset("val", model=model_config), run=run, config=self.config, data=self.data,
             display=display, save_model=self.save_model, step=step,
         )  # fmt: skip
-        training.fit(resume=run.checkpoint_path.exists())
-        self.fabric.barrier()
-        summary = self.evaluate(run, model_config, stores_choices=True)
+        with explain_memory(self.config):
+            training.fit(resume=run.checkpoint_path.exists())
+            self.fabric.barrier()
+            summary = self.evaluate(run, model_config, stores_choices=True)
         if self.fabric.is_global_zero:
             run.write_summary(summary)
         return summary
+
+    def with_batch_size(self, model_config: ModelConfig) -> "Session":
+        """The same session with the largest batch that all its networks can be trained on."""
+        num_classes, num_photos = len(self.photos.class_names), len(self.photos.split("train"))
+        plain = [config for config, _ in plan_baselines(model_config, self.config).values()]
+        batch_size = min(
+            find_batch_size(self.fabric, each, num_classes=num_classes, num_photos=num_photos, config=self.config)
+            for each in (model_config, *plain)
+        )
+        if self.fabric.is_global_zero:
+            note = (
+                f"batch size {batch_size} (auto) is the largest power of two that fits; the default learning rates are"
+            )
+            print_notes([f"{note} meant for 16 photos, so raise them for many more"])
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, batch_size=batch_size))
 
     def baseline(self, name: str, plan: Plan, *, run: Run) -> float:
         """The accuracy of a plain network, which is a run of its own inside the mixture's."""
@@ -169,7 +194,7 @@ class Session:
     def _ask(self, stored: StoredModel, photos: PhotoDataset) -> Answers:
         """What a stored model answers, as it will when it is used: in float32."""
         model = Classifier.from_stored(stored).model.to(self.fabric.device)
-        workers, size = num_workers(self.data, photos), self.config.batch_size
+        workers, size = num_workers(self.data, photos), self.config.photos_a_step
         return answer_photos(self.fabric, model, photos, batch_size=size, workers=workers, in_float32=True)
 
     def _temper_gate(self, run: Run, stored: StoredModel, val_photos: PhotoDataset) -> StoredModel:
@@ -217,36 +242,67 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
         The finished run.
     """
     options = dict(settings)
-    data, source_format, preset = (options.pop(name) for name in ("data", "format", "preset"))
+    _, source_format, preset = (options.pop(name, "") for name in NAMED)
     distillation = take_distillation(options)
     model_config, data_config, config = split_options(options, preset=preset)
     fabric = build_fabric(config)
-    run = _enter_run(fabric, settings, folder, manifest=manifest) if is_new else open_run(folder or "")
-    data = data if manifest is None else run.manifest_path
+    check_shares(config, world=fabric.world_size)
+    run = _enter_run(fabric, settings, folder, manifest=manifest) if is_new else _go_on_with(fabric, settings, folder)
+    data = run.data() if manifest is None else run.manifest_path
     try:
         with fabric.rank_zero_first():  # one process draws the beetles, the others find them
             photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
-        if fabric.is_global_zero:
-            announce(photos)
-            print_notes(photos.notes)
-        photos, broken = skip_broken(fabric, photos, run=run, max_fraction=data_config.max_broken_fraction)
-        session = Session(fabric, photos, data_config, config, broken)
+        session = _open_session(fabric, photos, model_config, data_config, config, run=run)
         plain = {
             f"{name}_top1": session.baseline(name, plan, run=run)
-            for name, plan in plan_baselines(model_config, config).items()
+            for name, plan in plan_baselines(model_config, session.config).items()
         }
         if distillation is None:
             summary = session.train(model_config, run=run, title=f"{model_config.experts} experts")
         else:
             summary = session.distill(model_config, distillation, run=run)
-    except BaseException:
-        if is_new and fabric.is_global_zero and not any(run.folder.rglob("*.ckpt")):
+    except BaseException as error:
+        has_begun = any(run.folder.rglob("*.ckpt"))
+        if is_new and fabric.is_global_zero and not has_begun:
             shutil.rmtree(run.folder, ignore_errors=True)  # nothing was trained: there is nothing to go on with
+        if isinstance(error, StorageError) and has_begun:
+            raise StorageError(f"{error}, then go on with: mge train --resume {run.folder}") from error
         raise
     if fabric.is_global_zero:
         run.write_summary({**summary, **plain})
         session.draw(run, model_config=model_config, split=summary["split"])
         print_summary(run)
+    return run
+
+
+def _open_session(
+    fabric: Fabric, photos: PhotoSet, model_config: ModelConfig, data_config: DataConfig, config: TrainConfig, *,
+    run: Run,
+) -> Session:  # fmt: skip
+    """Looks at the photos, decides what the options leave to the machine, and notes with what the run begins."""
+    if fabric.is_global_zero:
+        announce(photos)
+        print_notes(photos.notes)
+    readable, broken = skip_broken(fabric, photos, run=run, max_fraction=data_config.max_broken_fraction)
+    session = Session(fabric, readable, data_config, config, broken)
+    if config.batch_size == "auto":
+        session = session.with_batch_size(model_config)
+        if fabric.is_global_zero:
+            run.write_config({**run.config(), "batch_size": session.config.batch_size})
+    fabric.barrier()  # all read what the first process wrote
+    keep_or_check(fabric, photos, run=run, settings=run.config())
+    return session
+
+
+def _go_on_with(fabric: Fabric, settings: Mapping[str, Any], folder: Path | None) -> Run:
+    """A run that exists, with the settings that it began with, and without what it was writing when it was killed."""
+    run = open_run(folder or "")
+    lacking = [name for name in NAMED if name not in settings]
+    if lacking:
+        raise ModelFolderError(f"{run.folder / 'config.yaml'} has no {lacking[0]}; copy it again or train anew")
+    check_settings(settings, run=run)
+    if fabric.is_global_zero:
+        run.clear_unfinished()
     return run
 
 
@@ -282,20 +338,3 @@ def _free_folder(name: str) -> Path:
     """`runs/name`, or `runs/name-2` and so on where that exists."""
     candidates = (Path("runs") / (name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
     return next(folder for folder in candidates if not folder.exists())
-
-
-def choose_precision(precision: str) -> str:
-    """Lightning Fabric's name of a precision; `auto` takes bfloat16 where the hardware multiplies it natively."""
-    if precision == "auto":
-        precision = "bfloat16" if multiplies_bfloat16("cuda" if torch.cuda.is_available() else "cpu") else "float32"
-    return {"bfloat16": "bf16-mixed", "float32": "32-true"}[precision]
-
-
-def build_fabric(config: TrainConfig) -> Fabric:
-    """Lightning Fabric for the devices and the precision of a configuration, launched."""
-    fabric = Fabric(
-        accelerator=config.accelerator, devices=config.devices if config.devices == "auto" else int(config.devices),
-        num_nodes=config.nodes, strategy=config.strategy, precision=choose_precision(config.precision),  # type: ignore[arg-type]
-    )  # fmt: skip
-    fabric.launch()
-    return fabric

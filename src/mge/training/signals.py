@@ -30,12 +30,21 @@ class StopRequest:
         for number, handler in self._former.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def agreed(self, fabric: Fabric) -> int:
-        """The number of the signal that any process received, the same on all of them; 0 for none."""
+    def agreed(self, fabric: Fabric, *, is_due: bool = False) -> tuple[int, bool]:
+        """What all processes do after this step, so that none goes on while another stops.
+
+        Args:
+            fabric: The processes.
+            is_due: Whether it is time for a checkpoint by this process's clock.
+
+        Returns:
+            The number of the signal that any of them received, 0 for none; and whether a checkpoint is due on any.
+        """
         if fabric.world_size == 1:
-            return self._received
-        highest = torch.tensor(float(self._received), device=fabric.device)
-        return int(fabric.all_reduce(highest, reduce_op="max").item())  # type: ignore[union-attr]
+            return self._received, is_due
+        said = torch.tensor([self._received, int(is_due)], dtype=torch.float32, device=fabric.device)
+        number, due = fabric.all_reduce(said, reduce_op="max").tolist()  # type: ignore[union-attr]
+        return int(number), bool(due)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self._received and number == signal.SIGINT:

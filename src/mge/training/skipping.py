@@ -6,6 +6,7 @@ from lightning_fabric import Fabric
 
 from mge.data.broken import Broken, leave_out, list_broken, refuse_too_broken
 from mge.data.records import PhotoSet
+from mge.errors import ModelFolderError
 from mge.report.tables import print_broken
 from mge.storage.run_folder import Run
 from mge.training.inspection import inspect
@@ -27,10 +28,14 @@ def skip_broken(
 
     Raises:
         DataError: more are broken, or all training photos of a class are.
+        ModelFolderError: the run's list of them is damaged.
     """
     saved = run.skipped()
     if saved is not None:
-        broken = tuple(Broken(**row) for row in saved)
+        try:
+            broken = tuple(Broken(**row) for row in saved)
+        except TypeError as error:
+            raise ModelFolderError(f"{run.skipped_path} is damaged: {error}; copy it again or train anew") from error
     else:
         seen = inspect(photos.records, with_hashes=False) if fabric.is_global_zero else []
         broken = fabric.broadcast(list_broken(photos.records, seen) if fabric.is_global_zero else ())

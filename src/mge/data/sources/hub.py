@@ -76,7 +76,9 @@ def read_hub(data: Path) -> PhotoSet:
     ]
     source = f"Hugging Face Hub, {str(data).removeprefix(PREFIX)}, commit {loaded.commit}"
     photos = read_tables(tables, name=wanted.repository, source=source, folder=None)
-    return dataclasses.replace(photos, notes=(*loaded.notes, *photos.notes))
+    config = "" if wanted.config is None else f":{wanted.config}"
+    pinned = f"{PREFIX}{wanted.repository}{config}@{loaded.commit}"
+    return dataclasses.replace(photos, notes=(*loaded.notes, *photos.notes), pinned=pinned)
 
 
 def _load(wanted: HubName) -> _Loaded:

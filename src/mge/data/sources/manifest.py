@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def read_row(row: Mapping[str, Any], *, folder: Path, where: str) -> Record:
                 "group, parent"
             )
     path = folder / _text(row, "path")
-    if not path.is_file():
+    if not _is_file(path):
         raise DataError(f"{where} names {str(row['path'])!r}, which does not exist; relative paths start at {folder}")
     split, box = _split(row, where=where), _box(row, where=where)
     return Record(path, _text(row, "label"), split, box, group=_text(row, "group"))
@@ -94,15 +95,27 @@ def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 yield number, _json_row(line, where=f"{file}, line {number}")
         return
     reader = csv.DictReader(text.splitlines(), delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
-    for row in reader:
-        yield reader.line_num, {str(key).strip().lower(): value for key, value in row.items() if key is not None}
+    try:
+        for row in reader:
+            yield reader.line_num, {str(key).strip().lower(): value for key, value in row.items() if key is not None}
+    except csv.Error as error:
+        raise DataError(f"{file}, line {reader.line_num} cannot be read: {error}; is a quote missing?") from error
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file of this name; a name that no disk would take names none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _json_row(line: str, *, where: str) -> Mapping[str, Any]:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where} is not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, brackets without end
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise DataError(f"{where} is not JSON: {reason}") from error
     if not isinstance(row, dict):
         raise DataError(f"{where} is {type(row).__name__}; expected an object with path and label")
     return row
@@ -131,6 +144,6 @@ def _box(row: Mapping[str, Any], *, where: str) -> tuple[float, float, float, fl
         x1, y1, x2, y2 = (float(value) for value in values)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise DataError(f"{where} has the box {values}; expected four numbers x1, y1, x2, y2 in pixels") from error
-    if not (0 <= x1 < x2 and 0 <= y1 < y2):
+    if not (0 <= x1 < x2 < math.inf and 0 <= y1 < y2 < math.inf):
         raise DataError(f"{where} has the box {values}; expected x1 < x2 and y1 < y2, both at least 0")
     return x1, y1, x2, y2

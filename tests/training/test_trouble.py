@@ -1,0 +1,264 @@
+"""What goes wrong around a run ends it in one line that says what to change, and the former checkpoint stays good."""
+
+import contextlib
+import math
+import os
+import resource
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import mge
+from mge.cli import main
+from mge.errors import DivergedError, StorageError
+from mge.storage.checkpoint import load_checkpoint
+from mge.storage.run_folder import Run
+from mge.training import loop
+from mge.training.step import StepFigures, train_step
+from tests.photos import write_class_folders
+from tests.training.test_session import TINY, digest
+
+Arrange = Callable[[int, Callable[[], object]], None]
+OPTIONS: dict[str, Any] = {**TINY, "workers": 0, "checkpoint_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_class_folders(tmp_path_factory.mktemp("photos"), per_class=8)
+
+
+@pytest.fixture(scope="module")
+def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that nothing happened to."""
+    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "whole", **OPTIONS)
+
+
+@pytest.fixture
+def happens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Arrange]:
+    """Lets something happen before the given step."""
+
+    def arrange(number: int, event: Callable[[], object]) -> None:
+        count = iter(range(1, 1000))
+
+        def step(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+            done = next(count)
+            if done == number:
+                event()
+            return train_step(*args, **options)
+
+        monkeypatch.setattr(loop, "train_step", step)
+
+    yield arrange
+    monkeypatch.undo()
+
+
+@pytest.fixture
+def file_limit() -> Iterator[Callable[[int], None]]:
+    """Lets the system refuse files of more than some bytes, as a full disk would."""
+    former_signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, former[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    signal.signal(signal.SIGXFSZ, former_signal)
+
+
+def test_where_files_may_not_grow_the_former_checkpoint_stays_and_the_run_goes_on_later(
+    photos: Path,
+    whole: Run,
+    tmp_path: Path,
+    happens: Arrange,
+    file_limit: Callable[[int], None],
+) -> None:
+    happens(3, lambda: file_limit(100_000))
+    with pytest.raises(StorageError, match=r"last\.ckpt was not written: File too large; check") as stopped:
+        mge.train(photos, out=tmp_path / "run", **OPTIONS)
+    assert stopped.value.exit_code == 74
+    assert load_checkpoint(Run(tmp_path / "run").checkpoint_path)["position"]["batch"] == 2
+    assert not list((tmp_path / "run").rglob("*.unfinished"))
+    file_limit(resource.RLIM_INFINITY)
+    assert digest(mge.train(resume=tmp_path / "run").last) == digest(whole.last)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 MB of its own, where mounting is allowed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64M", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_space(
+    photos: Path,
+    whole: Run,
+    small_disk: Path,
+    happens: Arrange,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fill() -> None:
+        free = shutil.disk_usage(small_disk).free
+        (small_disk / "other").write_bytes(bytes(free - 100_000))
+
+    happens(3, fill)
+    options = [f"--{name}={value}".lower() for name, value in OPTIONS.items()]
+    assert main(["train", str(photos), "--out", str(small_disk / "run"), *options]) == 74
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "the disk is full (0 MB left)" in line
+    assert "last.ckpt was not written" in line
+    assert f"make space and try again, then go on with: mge train --resume {small_disk / 'run'}" in line
+    assert load_checkpoint(Run(small_disk / "run").checkpoint_path)["position"]["batch"] == 2
+    assert not list(small_disk.rglob("*.unfinished"))
+    (small_disk / "other").unlink()
+    assert digest(mge.train(resume=small_disk / "run").last) == digest(whole.last)
+
+
+def test_a_disk_that_may_only_be_read_stops_the_run(photos: Path, small_disk: Path, happens: Arrange) -> None:
+    def remount(mode: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{mode}", str(small_disk)], check=True)
+
+    happens(2, lambda: remount("ro"))
+    with pytest.raises(StorageError, match=r"was not written: Read-only file system; check the folder and its perm"):
+        mge.train(photos, out=small_disk / "run", **OPTIONS)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        mge.train(photos, out=small_disk / "other", **OPTIONS)
+    remount("rw")
+    assert load_checkpoint(Run(small_disk / "run").checkpoint_path)["position"]["batch"] == 1
+
+
+def test_a_run_folder_that_vanishes_is_not_made_again(photos: Path, tmp_path: Path, happens: Arrange) -> None:
+    happens(2, lambda: (tmp_path / "run").rename(tmp_path / "moved"))
+    with pytest.raises(
+        StorageError, match=r"the run folder .*run is gone; put it back, and go on with: mge train --re"
+    ):
+        mge.train(photos, out=tmp_path / "run", **OPTIONS)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_stops_within_a_step_and_leaves_the_checkpoint_from_before(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = iter(range(1, 1000))
+
+    def step(*args: Any, **options: Any) -> StepFigures:  # noqa: ANN401
+        measured = train_step(*args, **options)
+        return measured._replace(losses=measured.losses * math.inf) if next(count) == 3 else measured
+
+    monkeypatch.setattr(loop, "train_step", step)
+    with pytest.raises(DivergedError, match=r"the loss is not finite in batch 3 of epoch 1.*--clip-norm") as stopped:
+        mge.train(photos, out=tmp_path / "run", **OPTIONS)
+    assert stopped.value.exit_code == 3
+    assert load_checkpoint(Run(tmp_path / "run").checkpoint_path)["position"]["batch"] == 2
+    assert next(count) == 4
+
+
+def test_weights_that_are_no_numbers_are_not_written_over_good_ones(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gradient may overflow where the loss was finite; the loss of the next step would tell, too late."""
+    count = iter(range(1, 1000))
+
+    def step(fabric: Any, network: Any, *args: Any, **options: Any) -> StepFigures:  # noqa: ANN401
+        measured = train_step(fabric, network, *args, **options)
+        if next(count) == 3:
+            next(network.model.parameters()).grad.fill_(math.nan)
+        return measured
+
+    monkeypatch.setattr(loop, "train_step", step)
+    with pytest.raises(DivergedError, match=r"the weights are not finite after batch 3 of epoch 1.*--clip-norm"):
+        mge.train(photos, out=tmp_path / "run", **OPTIONS)
+    saved = load_checkpoint(Run(tmp_path / "run").checkpoint_path)
+    assert saved["position"]["batch"] == 2
+    assert all(torch.isfinite(tensor).all() for tensor in saved["model"].values())
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ..."),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried "
+    ),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_where_memory_runs_out_it_is_said_what_needs_less(
+    photos: Path,
+    tmp_path: Path,
+    happens: Arrange,
+    error: Exception,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail() -> None:
+        raise error
+
+    happens(2, fail)
+    options = [f"--{name}={value}".lower() for name, value in OPTIONS.items()]
+    assert main(["train", str(photos), "--out", str(tmp_path / "run"), *options]) == 71
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "there is not enough memory for a batch of 4 photos" in line
+    assert "--batch-size auto finds one that fits; the same with half the memory: --batch-size 2 --accumulate 2" in line
+
+
+def test_another_runtime_error_is_a_bug_and_keeps_its_traceback(photos: Path, tmp_path: Path, happens: Arrange) -> None:
+    def fail() -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    happens(2, fail)
+    with pytest.raises(RuntimeError, match="mat1"):
+        mge.train(photos, out=tmp_path / "run", **OPTIONS)
+
+
+def test_a_reading_process_that_the_system_kills_is_said_to_be_that(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system kills such a process where memory runs out, and says nothing."""
+    main_process = os.getpid()
+
+    def die(*_: Any, **__: Any) -> Any:  # noqa: ANN401
+        assert os.getpid() != main_process
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr("mge.data.dataset.PhotoDataset.__getitem__", die)
+    with pytest.raises(mge.OutOfMemoryError, match=r"a process that reads photos was killed.*--workers 1"):
+        mge.train(photos, out=tmp_path / "run", **{**OPTIONS, "workers": 2})
+
+
+def test_without_a_right_to_write_nothing_is_left(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="was not written: Not a directory; check the folder"):
+        mge.train(photos, out=tmp_path / "file" / "run", **OPTIONS)
+    with contextlib.suppress(NotADirectoryError):
+        assert not (tmp_path / "file" / "run").exists()
+
+
+def test_a_batch_size_that_fits_is_found_written_down_and_kept(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {**TINY, "batch_size": "auto", "epochs": 1}
+    run = mge.train(photos, out=tmp_path / "run", **options)
+    assert run.config()["batch_size"] == 8  # of 15 training photos
+    assert "batch size 8 (auto)" in capsys.readouterr().out
+    monkeypatch.setattr("mge.training.memory.free_memory", lambda: 0)
+    with pytest.raises(mge.OutOfMemoryError, match="not enough memory to train on one photo at a time"):
+        mge.train(photos, out=tmp_path / "none", **options)
+    (run.folder / "summary.json").unlink()
+    assert mge.train(resume=run.folder).config()["batch_size"] == 8
+
+
+@pytest.mark.parametrize("batch_size", [0, "many", 2.5, True])
+def test_a_batch_size_is_a_number_or_auto(photos: Path, tmp_path: Path, batch_size: object) -> None:
+    with pytest.raises(
+        mge.ConfigError, match=r"batch_size is .*; accepted: (at least 1|a whole number, at least 1, or auto)$"
+    ):
+        mge.train(photos, out=tmp_path / "run", **{**TINY, "batch_size": batch_size})
