@@ -17,10 +17,13 @@ SWIN = "swin_tiny_patch4_window7_224"
 def build(backbone: str = "test_resnet", *, num_classes: int = CLASSES, **options: Any) -> MixtureOfExperts:  # noqa: ANN401
     """A mixture that is quick to run, in evaluation mode; the same numbers each time.
 
-    Its threshold is high, so that boxes are smaller than the view.
+    Its attention is the paper's, and its threshold high, so that boxes are smaller than the view.
     """
     torch.manual_seed(1)
-    quick = {"size": SIZE, "pretrained": False, "part_filters": 2, "attention_threshold": 0.6}
+    quick = {
+        "size": SIZE, "pretrained": False, "part_filters": 2, "attention_to": "class", "positive_weights": False,
+        "box": "extent", "attention_threshold": 0.6,
+    }  # fmt: skip
     return MixtureOfExperts(backbone, num_classes=num_classes, **{**quick, **options}).eval()
 
 

@@ -149,6 +149,44 @@ def test_without_labels_each_expert_follows_what_it_predicts() -> None:
         np.testing.assert_allclose(look.attention.numpy(), scaled(maps), atol=1e-5)
 
 
+@pytest.mark.parametrize("positive", [False, True])
+def test_attention_to_beliefs_is_the_mean_of_all_classes_maps_by_how_probable_they_are(positive: bool) -> None:
+    net = build(num_experts=2, output_stride=8, attention_to="belief", positive_weights=positive)
+    for number, look in enumerate(let_look(net, draw())):
+        probs = look.output.joint_logits.softmax(1).numpy()
+        gradients = expert_of(net, number).large_head.weight.detach().numpy()
+        features = look.output.features.numpy()
+        for photo in range(len(features)):
+            maps = sum(
+                prob * np.einsum("k,khw->hw", row.clip(0) if positive else row, features[photo])
+                for prob, row in zip(probs[photo], gradients, strict=True)
+            )
+            expected = reference.scale_to_unit(np.maximum(maps, 0))
+            np.testing.assert_allclose(look.attention[photo].numpy(), expected, atol=1e-4)
+
+
+def test_with_labels_attention_is_to_their_class_whatever_is_believed() -> None:
+    to_class, to_belief = (
+        let_look(build(num_experts=2, attention_to=kind), draw(), LABELS) for kind in ("class", "belief")
+    )
+    for one, other in zip(to_class, to_belief, strict=True):
+        assert torch.equal(one.attention, other.attention)
+
+
+def test_an_expert_finds_the_box_of_its_attentions_spread() -> None:
+    net = build(num_experts=2, output_stride=8, box="spread")
+    for look in let_look(net, draw()):
+        expected = [
+            reference.spread_box(cells, size=(SIZE, SIZE), threshold=0.6) for cells in look.attention.double().numpy()
+        ]
+        np.testing.assert_allclose(look.next_boxes_xyxy.numpy(), expected, atol=1e-2)
+
+
+def test_a_spread_box_and_the_authors_geometry_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="box is spread and geometry is authors"):
+        build(num_experts=2, box="spread", geometry="authors")
+
+
 @pytest.mark.parametrize("labels", [LABELS, None])
 def test_attention_first_weighs_every_map_with_the_first_experts_classifier(labels: Tensor | None) -> None:
     net = build(num_experts=3, attention="first", output_stride=8)
@@ -373,8 +411,9 @@ def test_a_stored_network_answers_as_before(tmp_path: Path, gate: str) -> None:
 def test_every_option_of_a_configuration_reaches_the_network() -> None:
     config = ModelConfig(
         backbone="test_resnet", experts=2, size=96, detail=1.5, output_stride=16, zoom_from="previous",
-        geometry="authors", attention="first", positive_weights=True, attention_threshold=0.45, part_filters=3,
-        part_padding=1, part_head="classwise", part_gradient=False, gate="own", mix="probs", normalisation="half",
+        geometry="authors", attention="first", attention_to="class", positive_weights=True, box="extent",
+        attention_threshold=0.45, part_filters=3, part_padding=1, part_head="classwise", part_gradient=False,
+        gate="own", mix="probs", normalisation="half",
     )  # fmt: skip
     net = MixtureOfExperts.from_config(config, num_classes=CLASSES)
     assert net.config == config

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO  # type: ignore[import-untyped]
+from pycocotools.coco import COCO
 
 import mge
 from tests.photos import COLOURS, write_scene

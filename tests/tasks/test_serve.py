@@ -55,7 +55,7 @@ def test_a_folder_is_exported_once_and_that_is_said(
         (folder / "model.onnx").touch()
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(task.subprocess, "run", export)
+    monkeypatch.setattr("mge.tasks.serve.subprocess.run", export)
     monkeypatch.setenv("MGE_CACHE", str(tmp_path))
     file = task._exported(tiny_model)
     assert task._exported(tiny_model) == file
@@ -66,7 +66,7 @@ def test_a_folder_is_exported_once_and_that_is_said(
 
 def test_an_export_that_fails_says_why(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 2, "", "exporting ...\nmge: error: onnxscript is not installed\n")
-    monkeypatch.setattr(task.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr("mge.tasks.serve.subprocess.run", lambda *_, **__: failed)
     monkeypatch.setenv("MGE_CACHE", str(tmp_path))
     with pytest.raises(ModelFolderError, match=r"could not be exported: onnxscript is not installed; or serve it with"):
         task._exported(tiny_model)
