@@ -162,7 +162,14 @@ def write_accuracy(
         figures[name] = {"test_top1": top1, "interval": [low, high], "multiply_adds": costs[name]}
     for number, cascade in enumerate(cascades):
         figures[f"cascade, seed {number}"] = cascade
-    text = json.dumps({"command": "python benchmarks/grocery.py", "recipe": "recipes/grocery.yaml", "test": figures}, indent=1, default=str) + "\n"
+    text = (
+        json.dumps(
+            {"command": "python benchmarks/grocery.py", "recipe": "recipes/grocery.yaml", "test": figures},
+            indent=1,
+            default=str,
+        )
+        + "\n"
+    )
     (RESULTS / "grocery.json").write_text(text, encoding="utf-8")
     write_table("grocery", rows)
 
