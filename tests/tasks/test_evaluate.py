@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import mge
 from mge.cli import main
@@ -24,7 +24,6 @@ TINY: dict[str, Any] = {
     "baseline": "none",
 }  # fmt: skip
 PARENTS = {"apple": "round", "lime": "citrus", "plum": "round"}
-CHROMIUM = "/usr/bin/chromium"
 
 
 @pytest.fixture(scope="module")
@@ -233,10 +232,7 @@ def test_what_mge_localise_said_about_other_photos_is_left_out(tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Debian's Chromium")
-def test_the_page_opens_in_a_browser_without_error_or_request_for_everybody(
-    report: Path,
-) -> None:
+def test_the_page_opens_in_a_browser_without_error_or_request_for_everybody(report: Path, browser: Browser) -> None:
     assert report.stat().st_size < 15e6
     messages: list[str] = []
     requests: list[str] = []
@@ -246,23 +242,20 @@ def test_the_page_opens_in_a_browser_without_error_or_request_for_everybody(
         page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for scheme, width in (("light", 1280), ("dark", 390)):
-            size = {"width": width, "height": 900}
-            page = browser.new_page(color_scheme=scheme, viewport=size, bypass_csp=True)  # type: ignore[arg-type]
-            listen(page)
-            page.goto(report.as_uri(), wait_until="load")
-            broken = "[...document.images].filter(image => !(image.complete && image.naturalWidth)).length"
-            assert page.evaluate(broken) == 0
-            assert page.evaluate("document.images.length") > 0
-            assert page.evaluate("[...document.images].every(image => image.alt)")
-            assert page.evaluate("[...document.querySelectorAll('svg')].every(svg => svg.getAttribute('aria-label'))")
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert page.evaluate("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))")
-            assert Axe().run(page).response["violations"] == []
-            ink = page.evaluate("getComputedStyle(document.body).color")
-            assert (ink == "rgb(230, 233, 236)") is (scheme == "dark")
-        browser.close()
+    for scheme, width in (("light", 1280), ("dark", 390)):
+        size = {"width": width, "height": 900}
+        page = browser.new_page(color_scheme=scheme, viewport=size, bypass_csp=True)  # type: ignore[arg-type]
+        listen(page)
+        page.goto(report.as_uri(), wait_until="load")
+        broken = "[...document.images].filter(image => !(image.complete && image.naturalWidth)).length"
+        assert page.evaluate(broken) == 0
+        assert page.evaluate("document.images.length") > 0
+        assert page.evaluate("[...document.images].every(image => image.alt)")
+        assert page.evaluate("[...document.querySelectorAll('svg')].every(svg => svg.getAttribute('aria-label'))")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))")
+        assert Axe().run(page).response["violations"] == []
+        ink = page.evaluate("getComputedStyle(document.body).color")
+        assert (ink == "rgb(230, 233, 236)") is (scheme == "dark")
     assert messages == []
     assert {url for url in requests if not url.startswith("data:")} == {report.as_uri()}

@@ -1,12 +1,11 @@
 """`mge explain` leaves a picture for each photo, and pages that work in a browser without a network."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 import mge
 from mge.cli import main
@@ -35,12 +34,6 @@ def explained(model: Path, photos: Path, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("explained")
     mge.explain(model, [str(photos)], output=folder, against="granny smith", batch_size=2)
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
 
 
 def test_there_is_a_picture_for_each_photo_also_where_two_share_a_name(explained: Path) -> None:
