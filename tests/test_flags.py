@@ -126,7 +126,7 @@ def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, text: str, messag
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml' cannot be read: No such file"):
         settings_of("--config", str(tmp_path / "none.yaml"))
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="is no file; give a YAML file"):
         settings_of("--config", str(tmp_path))
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(ConfigError, match="it is no text in UTF-8"):

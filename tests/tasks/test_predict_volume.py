@@ -170,7 +170,7 @@ def predict_command(model: Path, photos: Path, output: Path) -> list[str]:
 
 
 def await_rows(folder: Path, *, count: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while sum(file.read_bytes().count(b"\n") for file in folder.glob("*.jsonl")) < count:
         assert time.monotonic() < deadline
         time.sleep(0.005)

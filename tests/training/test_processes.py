@@ -8,6 +8,7 @@ import pytest
 from tests.photos import write_class_folders
 
 OPTIONS = [
+    "--schedule", "progressive",
     "--backbone", "test_resnet", "--no-pretrained", "--size", "64", "--experts", "2", "--part-filters", "2",
     "--epochs", "1", "--batch-size", "6", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp",
     "--baseline", "same_view",
@@ -25,7 +26,7 @@ def test_two_processes_train_one_mixture_and_count_every_photo_once(tmp_path: Pa
     assert summary["num_photos"] == 6  # 2 of 9 photos of each of 3 classes
     assert "plain_top1" in summary
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
-    assert len(rows) == 3  # a head, and one epoch of each expert
+    assert len(rows) == 3  # a head, and one epoch of each of two stages
     assert "18" in rows[1].split(",")  # photos: 3 full batches of 6, over both processes
     assert done.stdout.count("Next: mge predict") == 1
 

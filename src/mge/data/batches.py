@@ -75,7 +75,7 @@ def epoch_batches(
     batches = [order[start : start + batch_size] for start in range(0, num_photos, batch_size)]
     if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
         batches.pop()
-    if drop_last:
+    if drop_last and len(batches[-1]) < batch_size:
         batches[-1] = batches[-1][: len(batches[-1]) - len(batches[-1]) % world]
     shares = [batch[rank::world] for batch in batches]
     return shares if drop_last else [share for share in shares if share]

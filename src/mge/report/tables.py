@@ -147,7 +147,7 @@ def print_bench(figures: Mapping[str, Any], *, console: Console | None = None) -
     """Writes what a mixture costs beside its floor."""
     console = console or Console(highlight=False, soft_wrap=True)
     title = "{experts} x {backbone}, {size} px, gate {gate}, batch {batch_size}, {precision}".format(**figures)
-    table = Table("", "mixture / floor", "lowest to highest", "in processor seconds", "photos a second", title=title)
+    table = Table("", "mixture / floor", "lowest to highest", "by processor", "photos/s", title=title)
     for name in ("inference", "training"):
         row = figures[name]
         spread = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
