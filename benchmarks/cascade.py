@@ -22,6 +22,7 @@ from trainings import RESULTS, RUNS, write_table
 from mge.data.dataset import PhotoDataset
 from mge.models.cascade import run_cascade
 from mge.models.mixture import MixtureOfExperts
+from mge.training.choices import Choices
 from mge.training.evaluation import evaluate_model
 
 ROUNDS = 6  # times that each side goes through the photos, after one round that does not count
@@ -56,7 +57,7 @@ def measure(run: Path) -> dict[str, Any]:
         copy = Path(shutil.copytree(run, Path(folder) / run.name, ignore=unneeded))
         evaluation = evaluate_model(
             copy, data=None, split="test", source_format="auto", out=None, batch_size=BATCH_SIZE, accelerator="auto",
-            max_accuracy_loss=MAX_ACCURACY_LOSS,
+            choices=Choices(max_accuracy_loss=MAX_ACCURACY_LOSS),
         )  # fmt: skip
     kept = ("data", "split", "num_photos", "mixture_top1", "cascade", "cascade_curve")
     figures = {name: evaluation.figures[name] for name in kept}
