@@ -13,7 +13,7 @@ from mge.errors import LostProcessError
 from mge.storage.run_folder import Run
 from mge.training.devices import PREPARATION
 
-CONNECTION = ("gloo", "NCCL", "monitoredBarrier", "pair closure")  # in the errors that torch raises over other processes
+CONNECTION = ("gloo", "NCCL", "monitoredBarrier", "pair closure")  # in errors that torch raises over other processes
 
 
 class Others:
