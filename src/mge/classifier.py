@@ -16,7 +16,7 @@ from mge.fast_path import FastPath
 from mge.models.cascade import run_cascade
 from mge.models.fast import Arithmetic, multiplies_bfloat16, side_of
 from mge.models.mixture import MixtureOfExperts
-from mge.prediction import Answer, Photo, Prediction, in_batches, name_of, reject
+from mge.prediction import Answer, Photo, Prediction, all_or_error, in_batches, name_of, reject
 from mge.storage.compiled_cache import compiled_path
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
@@ -115,12 +115,8 @@ class Classifier:
             DataError: a photo cannot be read.
             ConfigError: a cascade is asked for, and the model has no thresholds for one.
         """
-        predictions: list[Prediction] = []
         given = photos if isinstance(photos, list) else [photos]
-        for result in self.stream(given, batch_size=batch_size, cascade=cascade):
-            if isinstance(result, DataError):
-                raise result
-            predictions.append(result)
+        predictions = all_or_error(self.stream(given, batch_size=batch_size, cascade=cascade))
         return predictions if isinstance(photos, list) else predictions[0]
 
     def stream(

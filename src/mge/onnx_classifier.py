@@ -9,7 +9,7 @@ import numpy as np
 from mge.data.photo import open_photo
 from mge.data.views import CropGeometry, Pixels, middle_view
 from mge.errors import ConfigError, DataError, MissingExtraError, ModelFolderError
-from mge.prediction import Answer, Photo, Prediction, in_batches, name_of, reject
+from mge.prediction import Answer, Photo, Prediction, all_or_error, in_batches, name_of, reject
 from mge.storage.exported import EXPORT_AGAIN, INPUT, Description, read_sealed
 
 if TYPE_CHECKING:
@@ -111,11 +111,7 @@ class OnnxClassifier:
             ConfigError: a cascade is asked for.
         """
         given = photos if isinstance(photos, list) else [photos]
-        predictions = []
-        for result in self.stream(given, batch_size=batch_size, cascade=cascade):
-            if isinstance(result, DataError):
-                raise result
-            predictions.append(result)
+        predictions = all_or_error(self.stream(given, batch_size=batch_size, cascade=cascade))
         return predictions if isinstance(photos, list) else predictions[0]
 
     def stream(

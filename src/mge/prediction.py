@@ -125,3 +125,17 @@ def in_batches(
         predicted = iter(answer(readable, length_hint(remaining)) if readable else ())
         for item in prepared:
             yield item if isinstance(item, DataError) else next(predicted)
+
+
+def all_or_error(results: Iterable[Prediction | DataError]) -> list[Prediction]:
+    """All predictions.
+
+    Raises:
+        DataError: the first photo that could not be read.
+    """
+    predictions: list[Prediction] = []
+    for result in results:
+        if isinstance(result, DataError):
+            raise result
+        predictions.append(result)
+    return predictions
