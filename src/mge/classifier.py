@@ -17,6 +17,7 @@ from mge.models.cascade import run_cascade
 from mge.models.fast import Arithmetic, multiplies_bfloat16, side_of
 from mge.models.mixture import MixtureOfExperts
 from mge.prediction import Answer, Photo, Prediction, all_or_error, in_batches, name_of, reject
+from mge.storage.chosen import read_least_probability, read_temperature, read_thresholds
 from mge.storage.compiled_cache import compiled_path
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
@@ -73,9 +74,8 @@ class Classifier:
         preprocessing = stored.metadata.get("preprocessing", {})
         return cls(
             model, class_names=stored.class_names, data=DataConfig.from_dict(preprocessing),
-            thresholds=_read_numbers(stored.metadata, "cascade", "thresholds"),
-            temperature=_read_number(stored.metadata, "calibration", "temperature", default=1.0),
-            least_probability=_read_number(stored.metadata, "rejection", "threshold"),
+            thresholds=read_thresholds(stored.metadata), temperature=read_temperature(stored.metadata),
+            least_probability=read_least_probability(stored.metadata),
         )  # fmt: skip
 
     @property
@@ -198,30 +198,6 @@ class Classifier:
             boxes_xyxy=tuple(tuple(box) for box in boxes_xyxy),
         )
         return prediction if self.least_probability is None else reject(prediction, threshold=self.least_probability)
-
-
-def _read_chosen(metadata: dict[str, Any], name: str, key: str) -> Any:  # noqa: ANN401  (whatever was written)
-    """What a part of model.json that validation photos chose says; None where there is no such part."""
-    part = metadata.get(name, {})
-    if not isinstance(part, dict):
-        raise ModelFolderError(f"{name} in model.json is {str(part)[:50]!r}; expected an object")
-    return part.get(key)
-
-
-def _read_number(metadata: dict[str, Any], name: str, key: str, *, default: float | None = None) -> Any:  # noqa: ANN401
-    value = _read_chosen(metadata, name, key)
-    if not isinstance(value, float | int | None):
-        raise ModelFolderError(f"{key} of {name} in model.json is {str(value)[:50]!r}; expected a number")
-    return default if value is None else value
-
-
-def _read_numbers(metadata: dict[str, Any], name: str, key: str) -> Sequence[float] | None:
-    values = _read_chosen(metadata, name, key)
-    if values is not None and not (
-        isinstance(values, list) and all(isinstance(value, float | int) for value in values)
-    ):
-        raise ModelFolderError(f"{key} of {name} in model.json are {str(values)[:50]!r}; expected a list of numbers")
-    return values
 
 
 def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:

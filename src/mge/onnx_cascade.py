@@ -34,8 +34,7 @@ class OnnxCascade(OnnxClassifier):
         super().__init__(sessions[FIRST], files[FIRST][1])
         self.experts = [sessions[f"expert_{number}.onnx"] for number in range(self.num_experts)]
         self.gate = sessions[GATE]
-        stored = self.description.metadata.get("cascade", {}).get("thresholds")
-        self.thresholds: tuple[float, ...] | None = None if stored is None else tuple(stored)
+        self.thresholds = self.description.thresholds
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None) -> "OnnxCascade":
