@@ -16,8 +16,9 @@ from mge.models.export import OUTPUTS, to_graph, to_onnx, trace, write_openvino,
 from mge.models.fast import quiet, side_of
 from mge.models.mixture import MixtureOfExperts
 from mge.onnx_cascade import OnnxCascade
-from mge.onnx_classifier import Array, open_session
+from mge.onnx_classifier import open_session
 from mge.parity import Parity, Run, check_parity, measure_parity
+from mge.prediction import Array
 from mge.storage.exported import INPUT, KEY, Description, as_metadata, seal
 from mge.storage.files import write_folder_atomically
 from mge.storage.model_folder import StoredModel

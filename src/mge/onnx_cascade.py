@@ -7,7 +7,8 @@ import numpy as np
 
 from mge.data.views import Pixels
 from mge.errors import ConfigError, ModelFolderError
-from mge.onnx_classifier import Array, OnnxClassifier, open_session
+from mge.onnx_classifier import OnnxClassifier, open_session
+from mge.prediction import Array
 from mge.storage.exported import EXPORT_AGAIN, INPUT, Description, read_sealed
 
 if TYPE_CHECKING:
