@@ -5,7 +5,7 @@ Frozen dataclasses hold the options by concern: the network (`ModelConfig`), the
 line's flags. They validate themselves.
 """
 
-from mge.config.checks import check_choice, check_names, check_range
+from mge.config.checks import check_choice, check_names, check_range, check_ranges
 from mge.config.data import DataConfig, Resize
 from mge.config.distillation import DistillConfig, take_distillation
 from mge.config.model import (
@@ -42,6 +42,6 @@ __all__ = [
     "PRESETS", "Accelerator", "Attention", "AttentionTo", "Balance", "Baseline", "BatchNorm", "BoxShape",
     "DataConfig", "Decay", "DistillConfig", "Diversity", "Follow", "Gate", "GateTrust", "Geometry", "Mix",
     "ModelConfig", "Normalisation", "Optimizer", "PartHead", "Precision", "Preset", "Resize", "Schedule", "Start",
-    "Strategy", "TrainConfig", "ZoomFrom", "check_choice", "check_names", "check_range", "split_options",
-    "take_distillation",
+    "Strategy", "TrainConfig", "ZoomFrom", "check_choice", "check_names", "check_range", "check_ranges",
+    "split_options", "take_distillation",
 ]  # fmt: skip

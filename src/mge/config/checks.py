@@ -58,6 +58,12 @@ def check_range(name: str, value: float, *, at_least: float, at_most: float | No
         raise ConfigError(f"{name} is {value}; accepted: {bounds}")
 
 
+def check_ranges(options: object, *names: str, at_least: float, at_most: float | None = None) -> None:
+    """Raises ConfigError unless all these fields are numbers inside the bounds."""
+    for name in names:
+        check_range(name, getattr(options, name), at_least=at_least, at_most=at_most)
+
+
 def _check_literal(field: "dataclasses.Field[Any]", value: object) -> None:
     if get_origin(field.type) is Literal:
         check_choice(field.name, value, get_args(field.type))

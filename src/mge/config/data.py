@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from mge.config.checks import Options, check_range
+from mge.config.checks import Options, check_range, check_ranges
 
 Resize = Literal["short", "squash"]
 
@@ -49,14 +49,11 @@ class DataConfig(Options):
     max_broken_fraction: float = 0.05
 
     def _check(self) -> None:
-        check_range("val_fraction", self.val_fraction, at_least=0, at_most=0.9)
-        check_range("test_fraction", self.test_fraction, at_least=0, at_most=0.9)
+        check_ranges(self, "val_fraction", "test_fraction", at_least=0, at_most=0.9)
         check_range("crop_fraction", self.crop_fraction, at_least=0.1, at_most=1)
-        check_range("jitter", self.jitter, at_least=0, at_most=1)
-        check_range("resized_crop", self.resized_crop, at_least=0, at_most=1)
+        check_ranges(self, "jitter", "resized_crop", at_least=0, at_most=1)
         check_range("randaugment", self.randaugment, at_least=0, at_most=30)
         check_range("erasing", self.erasing, at_least=0, at_most=1)
-        check_range("mixup", self.mixup, at_least=0, at_most=100)
-        check_range("cutmix", self.cutmix, at_least=0, at_most=100)
+        check_ranges(self, "mixup", "cutmix", at_least=0, at_most=100)
         check_range("workers", self.workers, at_least=-1)
         check_range("max_broken_fraction", self.max_broken_fraction, at_least=0, at_most=1)

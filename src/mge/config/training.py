@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from mge.config.checks import Options, check_range
+from mge.config.checks import Options, check_range, check_ranges
 from mge.errors import ConfigError
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
@@ -120,19 +120,18 @@ class TrainConfig(Options):
             if type(self.batch_size) is not int:
                 raise ConfigError(f"batch_size is {self.batch_size!r}; accepted: a whole number, at least 1, or auto")
             check_range("batch_size", self.batch_size, at_least=1)
-        check_range("nodes", self.nodes, at_least=1)
-        check_range("patience", self.patience, at_least=1)
+        check_ranges(self, "nodes", "patience", at_least=1)
         if self.devices != "auto" and not (self.devices.isdecimal() and int(self.devices)):
             raise ConfigError(f"devices is {self.devices!r}; accepted: a whole number, at least 1, or auto")
         check_range("seed", self.seed, at_least=0, at_most=2**32 - 1)
-        check_range("accumulate", self.accumulate, at_least=1)
-        check_range("decay_epochs", self.decay_epochs, at_least=1)
+        check_ranges(self, "accumulate", "decay_epochs", at_least=1)
         check_range("ema", self.ema, at_least=0, at_most=0.99999)
         check_range("label_smoothing", self.label_smoothing, at_least=0, at_most=0.9)
         check_range("gate_from", self.gate_from, at_least=0, at_most=1)
-        for name in ("backbone_lr", "head_lr", "gate_lr", "weight_decay", "warmup_epochs", "diversity_weight",
-                     "clip_norm", "checkpoint_minutes", "checkpoint_steps"):  # fmt: skip
-            check_range(name, getattr(self, name), at_least=0)
+        check_ranges(
+            self, "backbone_lr", "head_lr", "gate_lr", "weight_decay", "warmup_epochs", "diversity_weight", "clip_norm",
+            "checkpoint_minutes", "checkpoint_steps", at_least=0,
+        )  # fmt: skip
 
     @property
     def photos_a_step(self) -> int:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mge.config import check_range
+from mge.config import check_ranges
 
 MAX_CONNECTIONS = 800  # a process may often have 1024 files open
 # Of a body that is refused: most clients read no answer before they have sent all of it.
@@ -40,12 +40,9 @@ class Limits:
     decoders: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("queue", "batch_size", "max_bytes", "max_photos", "decoders"):
-            check_range(name, getattr(self, name), at_least=1)
-        for name in ("per_client", "batch_seconds"):
-            check_range(name, getattr(self, name), at_least=0)
-        for name in ("header_seconds", "body_seconds", "deadline"):
-            check_range(name, getattr(self, name), at_least=0.01)
+        check_ranges(self, "queue", "batch_size", "max_bytes", "max_photos", "decoders", at_least=1)
+        check_ranges(self, "per_client", "batch_seconds", at_least=0)
+        check_ranges(self, "header_seconds", "body_seconds", "deadline", at_least=0.01)
 
 
 class Refusal(Exception):
