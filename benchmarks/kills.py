@@ -27,7 +27,7 @@ import torch
 from trainings import RESULTS, write_table
 
 import mge
-import mge.training.session
+import mge.training.run
 from mge.data.beetles import draw_beetles
 from mge.storage.files import UNFINISHED
 from mge.storage.run_folder import Run

@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from trainings import RESULTS, write_table
 
 import mge
-import mge.training.session
+import mge.training.run
 from mge.data.beetles import draw_beetles
 from mge.storage.checkpoint import load_checkpoint
 from mge.storage.run_folder import Run

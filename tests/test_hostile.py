@@ -101,7 +101,7 @@ if __name__ == "__main__":
     import torch
 
     import mge.classifier
-    import mge.training.session  # noqa: F401
+    import mge.training.run  # noqa: F401
 
     torch.set_num_threads(1)
     for row in serve(Path(sys.argv[1])):

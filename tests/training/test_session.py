@@ -15,7 +15,7 @@ from mge.errors import ConfigError, DivergedError, Interrupted, ModelFolderError
 from mge.models import mixture
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
-from mge.training import loop, session
+from mge.training import loop, network
 from mge.training.devices import choose_precision
 from mge.training.step import train_step
 from tests.tiny import SHORT, digest
@@ -170,7 +170,7 @@ def test_a_diverging_run_stops_and_says_what_to_change(photos: Path, tmp_path: P
 def test_a_run_says_so_where_many_classes_choose_the_part_head(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in (mixture, session):
+    for module in (mixture, network):
         monkeypatch.setattr(module, "DENSE_UP_TO", 2)
     options = {**SHORT, "epochs": 1, "experts": 1}
     mge.train(photos, out=tmp_path / "auto", **options)

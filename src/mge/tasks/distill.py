@@ -94,7 +94,7 @@ def distill(
         changes |= {"data": str(data) if data == "beetles" else str(Path(data).resolve()), "format": format or "auto"}
     lesson = {"temperature": temperature, "teacher_weight": teacher_weight, "zoomed_weight": zoomed_weight}
     from mge.training.distillation import student_settings  # noqa: PLC0415
-    from mge.training.session import train_run  # noqa: PLC0415
+    from mge.training.run import train_run  # noqa: PLC0415
 
     given = {name: value for name, value in changes.items() if value is not None}
     settings = student_settings(run, changes=given, lesson=lesson)

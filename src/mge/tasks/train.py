@@ -57,7 +57,7 @@ def train(
     if (data is None) == (resume is None):
         raise ConfigError("give either the data to train on, or --resume RUN to go on with a run")
     from mge.storage.run_folder import open_run  # noqa: PLC0415
-    from mge.training.session import train_run  # noqa: PLC0415
+    from mge.training.run import train_run  # noqa: PLC0415
 
     if resume is not None:
         if options:

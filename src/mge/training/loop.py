@@ -4,54 +4,36 @@ Order of photos, augmentation and dropout are pure functions of (seed, stage, ep
 no random state, and a run that goes on from one computes what it would have computed.
 """
 
-import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mge.config import DataConfig, TrainConfig
 from mge.data.balance import balanced_class_weights
 from mge.data.batches import Batch, epoch_batches, load_batches, num_workers
 from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
-from mge.errors import DataError, DivergedError, Interrupted, ModelFolderError
+from mge.errors import DataError, DivergedError, Interrupted
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.run_folder import Run
 from mge.training.display import Display
-from mge.training.learning_rate import build_optimizer, set_learning_rate
+from mge.training.learner import Learner
+from mge.training.learning_rate import set_learning_rate
 from mge.training.measure import answer_photos, measure
 from mge.training.others import Others
+from mge.training.position import Position, explain_misfit
 from mge.training.signals import StopRequest
-from mge.training.step import Network, Step, train_step, wrap
-from mge.training.tally import Tally
+from mge.training.stages import choose_experts, set_modes
+from mge.training.step import Step, train_step, wrap
 
 SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]
-
-
-@dataclasses.dataclass
-class Position:
-    """Where a run stands: the next batch to train on, and what the epoch has measured before it."""
-
-    stage: int = 0
-    epoch: int = 0
-    batch: int = 0
-    best_score: tuple[float, float] = (-1.0, -math.inf)
-    tally: Tally = dataclasses.field(default_factory=Tally)
-
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> "Position":
-        """The position that `dataclasses.asdict` wrote."""
-        return cls(**{**saved, "best_score": tuple(saved["best_score"]), "tally": Tally(**saved["tally"])})
 
 
 class Training:
@@ -82,9 +64,7 @@ class Training:
         self.num_stages = len(model.experts) if config.schedule == "progressive" else 1
         weights = balanced_class_weights(photos.labels) if config.balance == "loss" else None
         self.class_weights = None if weights is None else weights.to(fabric.device)
-        self.network: Network
-        self.optimizer: Optimizer
-        self.averaged: AveragedModel | None = None
+        self.learner: Learner
         self.others = Others(fabric, patience=config.patience, run=run)
         self._saved_at = time.monotonic()
 
@@ -99,7 +79,7 @@ class Training:
         """
         saved = load_checkpoint(self.run.checkpoint_path) if resume else None
         if saved is not None:
-            with self._explain_misfit():
+            with explain_misfit(self.run):
                 self.position = Position.from_dict(saved["position"])
                 self._check_position()
         with StopRequest() as stop, self.display, self.others:
@@ -120,42 +100,16 @@ class Training:
                 self._save_checkpoint()
             raise
 
-    @property
-    def evaluated(self) -> MixtureOfExperts:
-        """The weights that count: the averaged ones where there are any."""
-        return self.model if self.averaged is None else self.averaged.module  # type: ignore[return-value]
-
     def _begin_stage(self, saved: Mapping[str, Any] | None) -> None:
         """Sets up what learns in this stage; a checkpoint's state replaces what a new stage starts from."""
         if self.config.schedule == "progressive":
-            self._choose_experts(is_new=saved is None)
+            choose_experts(self.model, stage=self.position.stage, config=self.config, is_new=saved is None)
         if saved is not None:
-            with self._explain_misfit():
+            with explain_misfit(self.run):
                 self.model.load_state_dict(saved["model"])
         with self.others.patiently():
-            self.network = wrap(self.fabric, self.model)
-        optimizer = build_optimizer(self.model, self.config)
-        if self.config.ema:
-            self.averaged = AveragedModel(
-                self.model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema), use_buffers=True
-            )
-        if saved is not None:
-            with self._explain_misfit():
-                optimizer.load_state_dict(saved["optimizer"])
-                if self.averaged is not None:
-                    self.averaged.load_state_dict(saved["averaged"])
-        self.optimizer = cast(Optimizer, self.fabric.setup_optimizers(optimizer))
-
-    @contextlib.contextmanager
-    def _explain_misfit(self) -> Iterator[None]:
-        """Says that a checkpoint is not this run's, where its parts do not fit."""
-        try:
-            yield
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelFolderError(
-                f"{self.run.checkpoint_path} is not the checkpoint of this run: {reason}; copy it again or train anew"
-            ) from error
+            network = wrap(self.fabric, self.model)
+        self.learner = Learner(self.fabric, network, run=self.run, config=self.config, saved=saved)
 
     def _check_position(self) -> None:
         position = self.position
@@ -163,24 +117,12 @@ class Training:
                 and 0 <= position.batch <= len(self._batches())):  # fmt: skip
             raise ValueError(f"stage {position.stage}, epoch {position.epoch}, batch {position.batch} are none of it")
 
-    def _choose_experts(self, *, is_new: bool) -> None:
-        """Lets one more expert take part under the progressive schedule, and decides which of them learn."""
-        stage, experts = self.position.stage, self.model.experts
-        self.model.active_experts = stage + 1
-        if is_new and stage > 0 and self.config.start == "former":
-            experts[stage].load_state_dict(experts[stage - 1].state_dict())
-        if is_new and self.model.gate is not None:
-            self.model.gate.start_even()
-        for number, expert in enumerate(experts):
-            is_former = number < stage
-            expert.requires_grad_(number == stage or (is_former and not self.config.freeze_former))
-
     def _train_epoch(self, stop: StopRequest) -> None:
         """Trains on the batches of this epoch that are left."""
         position, batches = self.position, self._batches()
         num_epochs = self.num_stages * self.config.epochs
         self.display.start(done=self._data_epoch * len(batches) + position.batch, total=num_epochs * len(batches))
-        self._set_modes()
+        set_modes(self.model, config=self.config)
         left = load_batches(
             self.photos, batches[position.batch :], epoch=self._data_epoch, workers=num_workers(self.data, self.photos)
         )
@@ -218,11 +160,11 @@ class Training:
         """One step: gradients, and every `accumulate` batches new weights."""
         position, config = self.position, self.config
         epoch = position.epoch + position.batch / num_batches
-        set_learning_rate(self.optimizer, epoch=epoch, config=config)
+        set_learning_rate(self.learner.optimizer, epoch=epoch, config=config)
         torch.manual_seed(_mix(config.seed, self._data_epoch, position.batch, self.fabric.global_rank))  # dropout
         moved = Batch(*(tensor.to(self.fabric.device, non_blocking=True) for tensor in batch))
         blended, blend = blend_batch(moved, config=self.data, seed=_mix(config.seed, self._data_epoch, position.batch))
-        network = self.network._replace(gate_learns=epoch >= config.gate_from * config.epochs)
+        network = self.learner.network._replace(gate_learns=epoch >= config.gate_from * config.epochs)
         measured = self.step(
             self.fabric, network, blended, config=config, blend=blend, class_weights=self.class_weights
         )
@@ -233,17 +175,8 @@ class Training:
             )
         position.batch += 1
         if self._is_step_whole(num_batches):
-            self._update_weights()
+            self.learner.update()
         self.display.step(position.tally.figures() if self.display.wants_figures else None)
-
-    def _update_weights(self) -> None:
-        if self.config.clip_norm:
-            for expert in self.model.experts:
-                torch.nn.utils.clip_grad_norm_(expert.parameters(), self.config.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.model)
 
     def _end_epoch(self) -> None:
         """Validates, writes the metrics row, keeps the best model, writes a checkpoint."""
@@ -251,7 +184,7 @@ class Training:
         self._check_weights()
         row = self._metrics_row()
         score = (float(position.epoch), 0.0)
-        self.others.share_buffers(self.evaluated)
+        self.others.share_buffers(self.learner.evaluated)
         if self.val_photos is not None:
             with self.others.patiently():
                 row |= self._validate(self.val_photos)
@@ -265,14 +198,14 @@ class Training:
             self.display.epoch(row, num_epochs=self.config.epochs, num_stages=self.num_stages)
             for wanted, folder in ((is_best, self.run.best), (is_last, self.run.last)):
                 if wanted:
-                    self.save_model(folder, self.evaluated, row)
+                    self.save_model(folder, self.learner.evaluated, row)
         best_score = score if is_best else position.best_score
         self.position = Position(stage=position.stage, epoch=position.epoch + 1, best_score=best_score)
         self._save_checkpoint()
 
     def _metrics_row(self) -> dict[str, Any]:
         tally = self.position.tally.over_processes(self.fabric)
-        backbone, head, _ = (group["lr"] for group in self.optimizer.param_groups)
+        backbone, head, _ = (group["lr"] for group in self.learner.optimizer.param_groups)
         return {
             "stage": self.position.stage,
             "epoch": self.position.epoch,
@@ -286,7 +219,7 @@ class Training:
     def _validate(self, photos: PhotoDataset) -> dict[str, float]:
         answers = answer_photos(
             self.fabric,
-            self.evaluated,
+            self.learner.evaluated,
             photos,
             batch_size=self.config.photos_a_step,
             workers=num_workers(self.data, photos),
@@ -307,16 +240,6 @@ class Training:
         """A number of its own for each epoch of each stage."""
         return self.position.stage * self.config.epochs + self.position.epoch
 
-    def _set_modes(self) -> None:
-        """Training mode for what learns; what is frozen keeps the statistics of its batch norm."""
-        self.model.train()
-        for expert in self.model.experts:
-            expert.train(any(parameter.requires_grad for parameter in expert.parameters()))
-        if self.config.batch_norm == "frozen":
-            for module in self.model.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-
     def _is_checkpoint_due(self) -> bool:
         steps = self.config.checkpoint_steps
         if steps and self.position.batch % steps == 0:
@@ -325,7 +248,7 @@ class Training:
 
     def _check_weights(self) -> None:
         """Keeps weights that are no numbers from replacing good ones: a finite loss may have an infinite gradient."""
-        if all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
+        if self.learner.is_finite():
             return
         position = self.position
         raise DivergedError(
@@ -341,12 +264,7 @@ class Training:
     def _save_checkpoint(self) -> None:
         if self.fabric.is_global_zero:
             self.run.check_exists()
-            state = {
-                "position": dataclasses.asdict(self.position),
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "averaged": None if self.averaged is None else self.averaged.state_dict(),
-            }
+            state = {"position": dataclasses.asdict(self.position), **self.learner.state()}
             save_checkpoint(self.run.checkpoint_path, state)
         self._saved_at = time.monotonic()
 

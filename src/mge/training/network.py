@@ -1,0 +1,123 @@
+"""One network of a run, trained and measured: the mixture, a student, or a plain network to compare with."""
+
+import dataclasses
+from typing import Any, cast
+
+import torch
+
+from mge.classifier import Classifier
+from mge.config import DistillConfig, ModelConfig
+from mge.errors import DataError
+from mge.models.backbone import synchronise_batch_norm
+from mge.models.mixture import DENSE_UP_TO, MixtureOfExperts
+from mge.storage.model_folder import load_model
+from mge.storage.run_folder import Run
+from mge.training.baselines import Plan
+from mge.training.devices import synchronises_batch_norm
+from mge.training.display import Display
+from mge.training.distillation import StudentStep, check_held_out, match_classes, open_teacher
+from mge.training.entering import enter_run
+from mge.training.final import measure_best
+from mge.training.loop import Training
+from mge.training.memory import explain_memory
+from mge.training.session import Session
+from mge.training.step import Step
+
+
+def train_network(
+    session: Session, model_config: ModelConfig, *, run: Run, title: str, step: Step | None = None
+) -> dict[str, Any]:
+    """Trains one network, or goes on with it, and measures its best epoch.
+
+    Args:
+        session: What all networks of the run have in common.
+        model_config: The network.
+        run: Its run.
+        title: What a person calls it.
+        step: What is done with each batch. None: `train_step`.
+
+    Returns:
+        The figures of its summary.json. A network that is done already is not trained again.
+    """
+    if run.summary():
+        return run.summary()
+    fabric = session.fabric
+    model = _build(session, model_config)
+    photos = session.dataset("train", model=model_config, is_training=True)
+    assert photos is not None, "read_photos refuses data without training photos"
+    if len(photos) < fabric.world_size:
+        raise DataError(
+            f"{len(photos)} training photos cannot be dealt out to {fabric.world_size} processes; use fewer"
+        )
+    display = Display(title, is_quiet=not fabric.is_global_zero)
+    _note_part_head(display, model_config, num_classes=model.num_classes)
+    training = Training(
+        fabric, model.to(fabric.device), photos=photos, val_photos=session.dataset("val", model=model_config), run=run,
+        config=session.config, data=session.data, display=display, save_model=session.save_model, step=step,
+    )  # fmt: skip
+    with explain_memory(session.config):
+        training.fit(resume=run.checkpoint_path.exists())
+        fabric.barrier()
+        summary = measure_best(session, run, model_config, stores_choices=True)
+    if fabric.is_global_zero:
+        run.write_summary(summary)
+    return summary
+
+
+def train_plain(session: Session, name: str, plan: Plan, *, run: Run) -> float:
+    """The accuracy of a plain network, which is a run of its own inside the mixture's."""
+    model_config, config = plan
+    options = {**run.config(), **model_config.to_dict(), **config.to_dict()}
+    plain_run = enter_run(session.fabric, options, run.folder / name, may_exist=True)
+    plain = dataclasses.replace(session, config=config)
+    summary = train_network(plain, model_config, run=plain_run, title=f"plain network, {model_config.size} px")
+    top1: float = summary["mixture_top1"]
+    return top1
+
+
+def train_student(
+    session: Session, model_config: ModelConfig, distillation: DistillConfig, *, run: Run
+) -> dict[str, Any]:
+    """Trains a student, and measures it, its teacher, and the plain networks beside that on the same photos."""
+    if "teacher_top1" in run.summary():
+        return run.summary()
+    teacher = open_teacher(distillation)
+    stored = load_model(teacher.best)
+    order = torch.tensor(match_classes(session.photos, stored.class_names), device=session.fabric.device)
+    check_held_out(session.photos, settings=run.config(), data=session.data, teacher=teacher)
+    mixture = Classifier.from_stored(stored).model.to(session.fabric.device)
+    if session.config.channels_last:
+        mixture = mixture.to(memory_format=torch.channels_last)
+    step = StudentStep(mixture, order, distillation)
+    summary = train_network(session, model_config, run=run, title=f"student of {teacher.folder.name}", step=step)
+    known = {"teacher": teacher, **{name: Run(teacher.folder / name) for name in ("plain", "plain_equal_compute")}}
+    for name, other in known.items():
+        if other.best.is_dir():
+            config = load_model(other.best).config
+            summary[f"{name}_top1"] = measure_best(session, other, config)["mixture_top1"]
+    return {"student_top1": summary["mixture_top1"], **summary}
+
+
+def _build(session: Session, model_config: ModelConfig) -> MixtureOfExperts:
+    """The network with its first weights, which the seed decides."""
+    config = session.config
+    torch.manual_seed(config.seed)
+    model = MixtureOfExperts.from_config(
+        model_config, num_classes=len(session.photos.class_names), pretrained=config.pretrained, weights=config.weights
+    )
+    if synchronises_batch_norm(config, session.fabric):
+        model = cast(MixtureOfExperts, synchronise_batch_norm(model))
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    if config.measure_offset and model_config.experts > 1:
+        model.measure_offset()
+    return model
+
+
+def _note_part_head(display: Display, model_config: ModelConfig, *, num_classes: int) -> None:
+    """Says so where the number of classes has chosen the part head."""
+    if model_config.part_head == "auto" and model_config.part_filters and num_classes > DENSE_UP_TO:
+        display.note(
+            f"part_head is classwise for {num_classes} classes (auto: from {DENSE_UP_TO + 1} on): each class "
+            "reads its own part filters only; --part_head dense reads all of them, as in the paper"
+        )

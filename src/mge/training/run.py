@@ -1,0 +1,74 @@
+"""A whole run: photos in, a folder with a trained and measured mixture out."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mge.config import split_options, take_distillation
+from mge.data.sources import read_photos
+from mge.errors import StorageError
+from mge.report.tables import print_summary
+from mge.storage.run_folder import NAMED, Run
+from mge.training.baselines import plan_baselines
+from mge.training.devices import build_fabric, check_shares
+from mge.training.entering import enter_run, go_on_with
+from mge.training.final import draw_best
+from mge.training.network import train_network, train_plain, train_student
+from mge.training.session import open_session
+
+
+def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool, manifest: str | None = None) -> Run:
+    """Trains what the settings ask for: a student, or the mixture and the plain networks to compare it with.
+
+    The plain networks are runs of their own, in folders inside the run's.
+
+    Args:
+        settings: What `config.yaml` holds: the data, how to read it, the preset and every option.
+        folder: The run's folder. None: a new one in `runs/`.
+        is_new: Whether it has to be made; a run that exists is gone on with.
+        manifest: The text of a manifest that a new run keeps as its data, in place of what the settings say.
+
+    Returns:
+        The finished run.
+    """
+    options = dict(settings)
+    _, source_format, preset = (options.pop(name, "") for name in NAMED)
+    distillation = take_distillation(options)
+    model_config, data_config, config = split_options(options, preset=preset)
+    fabric = build_fabric(config)
+    check_shares(config, world=fabric.world_size)
+    run = enter_run(fabric, settings, folder, manifest=manifest) if is_new else go_on_with(fabric, settings, folder)
+    data = run.data() if manifest is None else run.manifest_path
+    with _none_left_without_training(run, may_remove=is_new and fabric.is_global_zero):
+        with fabric.rank_zero_first():  # one process draws the beetles, the others find them
+            photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
+        session = open_session(fabric, photos, model_config, data_config, config, run=run)
+        plain = {
+            f"{name}_top1": train_plain(session, name, plan, run=run)
+            for name, plan in plan_baselines(model_config, session.config).items()
+        }
+        if distillation is None:
+            summary = train_network(session, model_config, run=run, title=f"{model_config.experts} experts")
+        else:
+            summary = train_student(session, model_config, distillation, run=run)
+    if fabric.is_global_zero:
+        run.write_summary({**summary, **plain})
+        draw_best(session, run, model_config=model_config, split=summary["split"])
+        print_summary(run)
+    return run
+
+
+@contextlib.contextmanager
+def _none_left_without_training(run: Run, *, may_remove: bool) -> Iterator[None]:
+    """Removes a new run that fails before it has trained anything: there is nothing to go on with."""
+    try:
+        yield
+    except BaseException as error:
+        has_begun = any(run.folder.rglob("*.ckpt"))
+        if may_remove and not has_begun:
+            shutil.rmtree(run.folder, ignore_errors=True)
+        if isinstance(error, StorageError) and has_begun:
+            raise StorageError(f"{error}, then go on with: mge train --resume {run.folder}") from error
+        raise
