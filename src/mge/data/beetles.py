@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-VERSION = 2
+VERSION = 3
 PATTERNS = ("spots", "bars", "rings")
 COUNTS = (2, 3)  # marks on each wing
 TIPS = {"red": (214, 40, 40), "blue": (40, 90, 220)}
@@ -202,7 +202,7 @@ class _Body:
             end = self.canvas.chance.uniform(0.6, 0.68)
             self.canvas.line([self.at(0.44, side * 0.05), self.at(0.54, spread * 0.9), self.at(end, spread)], colour,
                              width=0.022 * self.length)  # fmt: skip
-            boxes.append(_around(self.oval(end, spread, size=(0.05, 0.05), colour=tip)))
+            boxes.append(_around(self.oval(end, spread, size=(0.075, 0.075), colour=tip)))
         return boxes[0], boxes[1]
 
 
