@@ -70,9 +70,9 @@ class Classifier:
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise ModelFolderError(f"the weights do not fit the architecture in model.json: {reason}") from error
-        preprocessing = stored.metadata.get("preprocessing", {})
+        data = DataConfig.from_dict(_read_part(stored.metadata, "preprocessing"))
         return cls(
-            model, class_names=stored.class_names, data=DataConfig.from_dict(preprocessing),
+            model, class_names=stored.class_names, data=data,
             thresholds=_read_numbers(stored.metadata, "cascade", "thresholds"),
             temperature=_read_number(stored.metadata, "calibration", "temperature", default=1.0),
             least_probability=_read_number(stored.metadata, "rejection", "threshold"),
@@ -200,12 +200,17 @@ class Classifier:
         return prediction if self.least_probability is None else reject(prediction, threshold=self.least_probability)
 
 
-def _read_chosen(metadata: dict[str, Any], name: str, key: str) -> Any:  # noqa: ANN401  (whatever was written)
-    """What a part of model.json that validation photos chose says; None where there is no such part."""
+def _read_part(metadata: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of model.json, empty where there is none."""
     part = metadata.get(name, {})
     if not isinstance(part, dict):
         raise ModelFolderError(f"{name} in model.json is {str(part)[:50]!r}; expected an object")
-    return part.get(key)
+    return part
+
+
+def _read_chosen(metadata: dict[str, Any], name: str, key: str) -> Any:  # noqa: ANN401  (whatever was written)
+    """What a part of model.json that validation photos chose says; None where there is no such part."""
+    return _read_part(metadata, name).get(key)
 
 
 def _read_number(metadata: dict[str, Any], name: str, key: str, *, default: float | None = None) -> Any:  # noqa: ANN401

@@ -89,7 +89,8 @@ class Description:
             outputs=dict(rest.pop("outputs")),
             metadata=rest,  # whatever is left
         )
-        _ = description.data  # raises where an option of preprocessing is unknown
+        # What is read only when it is needed raises here where it is no such thing.
+        _ = description.data, description.temperature, description.least_probability
         return description
 
 
