@@ -102,6 +102,23 @@ def test_a_model_that_says_anything_of_itself_answers_or_is_refused(whole: Path,
     answer_or_refuse(lambda: classify(folder, whole / "photo.png"))
 
 
+@pytest.mark.parametrize("said", [None, [], [None], "short", {"resize": None}, {"cropped": 1}])
+def test_a_model_that_says_no_such_thing_of_its_photos_is_refused(whole: Path, said: object) -> None:
+    folder = shutil.copytree(whole / "model", whole / "lying", dirs_exist_ok=True)
+    lie(folder, preprocessing=said)
+    with pytest.raises(MgeError, match=r"accepted|expected an object|unknown option"):
+        mge.load(folder)
+
+
+@pytest.mark.parametrize("said", [None, 3, ["test_resnet"]])
+def test_a_model_whose_backbone_is_no_name_is_refused(whole: Path, said: object) -> None:
+    folder = shutil.copytree(whole / "model", whole / "lying", dirs_exist_ok=True)
+    architecture = json.loads((folder / "model.json").read_text())["architecture"]
+    lie(folder, architecture={**architecture, "backbone": said})
+    with pytest.raises(MgeError, match=r"model\.json is damaged: backbone is .*; accepted: text, such as"):
+        mge.load(folder)
+
+
 def wound(content: bytes, wounds: list[tuple[float, bytes]], cut: float) -> bytes:
     """Bytes put over others at fractions of a file's length, and what is left after a cut."""
     for fraction, value in wounds:
