@@ -51,7 +51,7 @@ SMOOTH: dict[str, Any] = {"backbone": "test_efficientnet"}  # its activations ar
 def main() -> None:
     """Does everything that is asked for, and writes what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--signals", type=int, default=6, help="how many runs are asked to stop")
+    parser.add_argument("--signals", type=int, default=10, help="how many runs are asked to stop")
     parser.add_argument("--kills", type=int, default=3, help="how many runs lose a process")
     parser.add_argument("--json", type=Path, help="write the figures there, and leave docs/results.md alone")
     given = parser.parse_args()
