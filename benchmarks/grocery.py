@@ -111,7 +111,8 @@ def answer(folder: Path, data: Path) -> Answers:
     """What a run's best model answers about the test photos; remembered beside the run."""
     remembered = folder / "report" / "test_answers.pt"
     if remembered.exists():
-        return Answers(**torch.load(remembered, weights_only=True))
+        saved = torch.load(remembered, weights_only=True)
+        return Answers(**{name: saved[name] for name in Answers._fields})
     config = Run(folder).config()
     options = {name: value for name, value in config.items() if name in DataConfig.__dataclass_fields__}
     photos = read_photos(data, config=DataConfig.from_dict(options), seed=config["seed"], format="auto")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from tests.photos import write_class_folders
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
@@ -47,6 +49,12 @@ def browser() -> Iterator["Browser"]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders with eight photos of each of three colours; a file of tests may have others."""
+    return write_class_folders(tmp_path_factory.mktemp("photos"), per_class=8)
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import torch
 from mge.errors import ExportError
 from mge.models.export import OUTPUTS
 from mge.models.mixture import MixtureOfExperts
-from mge.onnx_classifier import Array
 from mge.parity import Parity, check_parity, cut, measure_parity
+from mge.prediction import Array
 from tests.exports import build_tiny
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import NamedTuple
 
 import torch
 
@@ -16,7 +16,8 @@ from mge.fast_path import FastPath
 from mge.models.cascade import run_cascade
 from mge.models.fast import Arithmetic, multiplies_bfloat16, side_of
 from mge.models.mixture import MixtureOfExperts
-from mge.prediction import Answer, Photo, Prediction, all_or_error, in_batches, name_of, reject
+from mge.prediction import Answer, AnyClassifier, Photo, Prediction, in_batches, name_of
+from mge.storage.chosen import read_least_probability, read_preprocessing, read_temperature, read_thresholds
 from mge.storage.compiled_cache import compiled_path
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
@@ -29,7 +30,7 @@ class Prepared(NamedTuple):
     geometry: CropGeometry  # how to get from there to the photo's own pixels
 
 
-class Classifier:
+class Classifier(AnyClassifier):
     """A mixture with its class names and its way of preparing photos.
 
     Args:
@@ -45,12 +46,11 @@ class Classifier:
         self, model: MixtureOfExperts, *, class_names: Sequence[str], data: DataConfig | None = None,
         thresholds: Sequence[float] | None = None, temperature: float = 1.0, least_probability: float | None = None,
     ) -> None:  # fmt: skip
+        super().__init__(class_names=class_names, least_probability=least_probability)
         self.model = model.eval()
-        self.class_names = tuple(class_names)
         self.data = data or DataConfig()
         self.thresholds = None if thresholds is None else tuple(thresholds)
-        self.temperature, self.least_probability = temperature, least_probability
-        self.side = side_of(model)
+        self.temperature, self.side = temperature, side_of(model)
         self.fast: FastPath | None = None
 
     @classmethod
@@ -70,12 +70,10 @@ class Classifier:
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise ModelFolderError(f"the weights do not fit the architecture in model.json: {reason}") from error
-        data = DataConfig.from_dict(_read_part(stored.metadata, "preprocessing"))
         return cls(
-            model, class_names=stored.class_names, data=data,
-            thresholds=_read_numbers(stored.metadata, "cascade", "thresholds"),
-            temperature=_read_number(stored.metadata, "calibration", "temperature", default=1.0),
-            least_probability=_read_number(stored.metadata, "rejection", "threshold"),
+            model, class_names=stored.class_names, data=read_preprocessing(stored.metadata),
+            thresholds=read_thresholds(stored.metadata), temperature=read_temperature(stored.metadata),
+            least_probability=read_least_probability(stored.metadata),
         )  # fmt: skip
 
     @property
@@ -94,30 +92,6 @@ class Classifier:
             DataError: it cannot be read.
         """
         return Prepared(*eval_view(open_photo(photo), side=self.side, config=self.data))
-
-    @overload
-    def predict(self, photos: Photo, *, batch_size: int = 16, cascade: bool = False) -> Prediction: ...
-
-    @overload
-    def predict(self, photos: list[Photo], *, batch_size: int = 16, cascade: bool = False) -> list[Prediction]: ...
-
-    def predict(
-        self, photos: Photo | list[Photo], *, batch_size: int = 16, cascade: bool = False
-    ) -> Prediction | list[Prediction]:
-        """Classifies a photo, or a list of them.
-
-        Args:
-            photos: A path, the bytes of a file or a Pillow image, or a list of these.
-            batch_size: Photos at a time.
-            cascade: Whether later experts look only at photos that those before them were not sure about.
-
-        Raises:
-            DataError: a photo cannot be read.
-            ConfigError: a cascade is asked for, and the model has no thresholds for one.
-        """
-        given = photos if isinstance(photos, list) else [photos]
-        predictions = all_or_error(self.stream(given, batch_size=batch_size, cascade=cascade))
-        return predictions if isinstance(photos, list) else predictions[0]
 
     def stream(
         self, photos: Iterable[Photo], *, batch_size: int = 16, cascade: bool = False
@@ -169,64 +143,20 @@ class Classifier:
             output = self.model(images)
         else:
             output = self.fast.answer(images, num_waiting=num_waiting)
-        probabilities = self.probabilities(output.logits).cpu()
+        probabilities = self.probabilities(output.logits).cpu().numpy()
+        expert_labels = output.joint_logits.argmax(2).tolist()
+        gate_probs, boxes = output.gate_probs.float().cpu().numpy(), output.boxes_xyxy.float().cpu()
         predictions = [
             self._prediction(
-                photo,
+                name_of(photo),
                 probabilities[row],
-                gate_probs=output.gate_probs[row, :count].tolist(),
-                expert_labels=output.joint_logits[row, :count].argmax(1).tolist(),
-                boxes_xyxy=prepared.geometry.to_photo(output.boxes_xyxy[row, :count].float().cpu()).tolist(),
+                expert_labels=expert_labels[row][:count],
+                gate_probs=gate_probs[row, :count],
+                boxes_xyxy=prepared.geometry.to_photo(boxes[row, :count]).numpy(),
             )
             for row, ((photo, prepared), count) in enumerate(zip(photos, counts, strict=True))
         ]
         return [Answer(*pair) for pair in zip(predictions, output.attention.float().cpu().numpy(), strict=True)]
-
-    def _prediction(
-        self, photo: Photo, probabilities: torch.Tensor, *, gate_probs: list[float], expert_labels: list[int],
-        boxes_xyxy: list[Any],
-    ) -> Prediction:  # fmt: skip
-        best = int(probabilities.argmax())
-        prediction = Prediction(
-            path=name_of(photo),
-            label=self.class_names[best],
-            probability=float(probabilities[best]),
-            probabilities=tuple(probabilities.tolist()),
-            class_names=self.class_names,
-            expert_labels=tuple(self.class_names[label] for label in expert_labels),
-            gate_probs=tuple(gate_probs),
-            boxes_xyxy=tuple(tuple(box) for box in boxes_xyxy),
-        )
-        return prediction if self.least_probability is None else reject(prediction, threshold=self.least_probability)
-
-
-def _read_part(metadata: dict[str, Any], name: str) -> dict[str, Any]:
-    """A part of model.json, empty where there is none."""
-    part = metadata.get(name, {})
-    if not isinstance(part, dict):
-        raise ModelFolderError(f"{name} in model.json is {str(part)[:50]!r}; expected an object")
-    return part
-
-
-def _read_chosen(metadata: dict[str, Any], name: str, key: str) -> Any:  # noqa: ANN401  (whatever was written)
-    """What a part of model.json that validation photos chose says; None where there is no such part."""
-    return _read_part(metadata, name).get(key)
-
-
-def _read_number(metadata: dict[str, Any], name: str, key: str, *, default: float | None = None) -> Any:  # noqa: ANN401
-    value = _read_chosen(metadata, name, key)
-    if not isinstance(value, float | int | None):
-        raise ModelFolderError(f"{key} of {name} in model.json is {str(value)[:50]!r}; expected a number")
-    return default if value is None else value
-
-
-def _read_numbers(metadata: dict[str, Any], name: str, key: str) -> Sequence[float] | None:
-    values = _read_chosen(metadata, name, key)
-    if values is not None and not (
-        isinstance(values, list) and all(isinstance(value, float | int) for value in values)
-    ):
-        raise ModelFolderError(f"{key} of {name} in model.json are {str(values)[:50]!r}; expected a list of numbers")
-    return values
 
 
 def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 import mge
+from mge.allocator import keep_freed_memory
 from mge.errors import ConfigError, MgeError
 from mge.flags import build_parser, check_known, parse
 from mge.options import REQUIRED, defaults_of, options_of
@@ -70,6 +71,8 @@ def _run(args: list[str]) -> None:
     else:
         verb, *rest = args
         check_known(verb, VERBS, kind="verb", help_command="mge --help")
+        if verb != "serve":  # a server gives memory back
+            keep_freed_memory()
         module, _, name = VERBS[verb].partition(":")
         run_verb(verb, getattr(importlib.import_module(module), name), rest)
 

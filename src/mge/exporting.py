@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +17,9 @@ from mge.models.export import OUTPUTS, to_graph, to_onnx, trace, write_openvino,
 from mge.models.fast import quiet, side_of
 from mge.models.mixture import MixtureOfExperts
 from mge.onnx_cascade import OnnxCascade
-from mge.onnx_classifier import Array, open_session
+from mge.onnx_classifier import open_session
 from mge.parity import Parity, Run, check_parity, measure_parity
+from mge.prediction import Array
 from mge.storage.exported import INPUT, KEY, Description, as_metadata, seal
 from mge.storage.files import write_folder_atomically
 from mge.storage.model_folder import StoredModel
@@ -61,15 +63,10 @@ def export_mixture(
         MissingExtraError: what the format is written with is not installed.
         StorageError: the disk is full, or the folder cannot be written to.
     """
-    found: list[Parity] = []
-
-    def fill(unfinished: Path) -> None:
-        file = write_mixture(model, description, unfinished, format=format)
-        found.append(measure_parity(open_mixture(file), model, images, temperature=description.temperature))
-        check_parity(found[0], name=file.name)
-
-    write_folder_atomically(folder, fill)
-    return found[0]
+    return _write_proven(
+        folder, lambda unfinished: open_mixture(write_mixture(model, description, unfinished, format=format)), model,
+        images=images, temperature=description.temperature, name=FILES[format],
+    )  # fmt: skip
 
 
 def export_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path, *, images: Pixels) -> Parity:
@@ -87,23 +84,24 @@ def export_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path, *
     Raises:
         ExportError, ConfigError, MissingExtraError, StorageError: as `export_mixture`.
     """
-    found: list[Parity] = []
+    return _write_proven(
+        folder, lambda unfinished: write_cascade(model, stored, unfinished).run, model, images=images,
+        temperature=describe(stored).temperature, name="cascade",
+    )  # fmt: skip
 
-    def fill(unfinished: Path) -> None:
-        for name, part in cascade_parts(model).items():
-            description = describe(stored, graph=name, outputs=part.outputs)
-            graph = trace(part.network, tuple(part.examples.values()))
-            names = {"inputs": list(part.examples), "outputs": list(part.outputs)}
-            content = to_onnx(graph, **names, metadata={KEY: as_metadata(description)})
-            (unfinished / f"{name}.onnx").write_bytes(seal(content))
-        write_description(describe(stored), unfinished)
-        shutil.copyfile(CASCADE_EXAMPLE, unfinished / CASCADE_EXAMPLE.name)
-        cascade = OnnxCascade.load(unfinished)
-        found.append(measure_parity(cascade.run, model, images, temperature=cascade.description.temperature))
-        check_parity(found[0], name="cascade")
 
-    write_folder_atomically(folder, fill)
-    return found[0]
+def _write_proven(
+    folder: Path, write: Callable[[Path], Run], model: MixtureOfExperts, *, images: Pixels, temperature: float,
+    name: str,
+) -> Parity:  # fmt: skip
+    """Lets `write` fill a folder, which comes to be if what it wrote answers as the model does."""
+
+    def fill(unfinished: Path) -> Parity:
+        parity = measure_parity(write(unfinished), model, images, temperature=temperature)
+        check_parity(parity, name=name)
+        return parity
+
+    return write_folder_atomically(folder, fill)
 
 
 def write_mixture(
@@ -144,6 +142,32 @@ def write_mixture(
             write_openvino(content, file)
     write_description(description, folder)
     return file
+
+
+def write_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path) -> OnnxCascade:
+    """Writes one graph an expert and one for the gate, and beside them `preprocessing.json` and an example program.
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        stored: The same model as it is stored.
+        folder: Where the files go; it exists.
+
+    Returns:
+        What was written, to be asked.
+
+    Raises:
+        ConfigError: the network cannot be exported.
+        MissingExtraError: what the format is written with is not installed.
+    """
+    for name, part in cascade_parts(model).items():
+        description = describe(stored, graph=name, outputs=part.outputs)
+        graph = trace(part.network, tuple(part.examples.values()))
+        names = {"inputs": list(part.examples), "outputs": list(part.outputs)}
+        content = to_onnx(graph, **names, metadata={KEY: as_metadata(description)})
+        (folder / f"{name}.onnx").write_bytes(seal(content))
+    write_description(describe(stored), folder)
+    shutil.copyfile(CASCADE_EXAMPLE, folder / CASCADE_EXAMPLE.name)
+    return OnnxCascade.load(folder)
 
 
 def write_description(description: Description, folder: Path) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 
 from mge.data.views import Pixels
 from mge.errors import ConfigError, ModelFolderError
-from mge.onnx_classifier import Array, OnnxClassifier, open_session
+from mge.onnx_classifier import OnnxClassifier, open_session
+from mge.prediction import Array
 from mge.storage.exported import EXPORT_AGAIN, INPUT, Description, read_sealed
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ class OnnxCascade(OnnxClassifier):
         super().__init__(sessions[FIRST], files[FIRST][1])
         self.experts = [sessions[f"expert_{number}.onnx"] for number in range(self.num_experts)]
         self.gate = sessions[GATE]
-        stored = self.description.metadata.get("cascade", {}).get("thresholds")
-        self.thresholds: tuple[float, ...] | None = None if stored is None else tuple(stored)
+        self.thresholds = self.description.thresholds
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None) -> "OnnxCascade":

@@ -2,20 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mge.data.photo import open_photo
 from mge.data.views import CropGeometry, Pixels, middle_view
 from mge.errors import ConfigError, DataError, MissingExtraError, ModelFolderError
-from mge.prediction import Answer, Photo, Prediction, all_or_error, in_batches, name_of, reject
+from mge.prediction import Answer, AnyClassifier, Array, Photo, Prediction, in_batches, name_of
 from mge.storage.exported import EXPORT_AGAIN, INPUT, Description, read_sealed
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 class Prepared(NamedTuple):
@@ -25,7 +23,7 @@ class Prepared(NamedTuple):
     geometry: CropGeometry  # how to get from there to the photo's own pixels
 
 
-class OnnxClassifier:
+class OnnxClassifier(AnyClassifier):
     """An exported mixture in ONNX Runtime.
 
     Args:
@@ -34,10 +32,9 @@ class OnnxClassifier:
     """
 
     def __init__(self, session: "InferenceSession", description: Description) -> None:
+        super().__init__(class_names=description.class_names, least_probability=description.least_probability)
         self.session, self.description = session, description
-        self.class_names, self.side = description.class_names, description.side
-        self.data, self.num_experts = description.data, description.architecture.experts
-        self.least_probability = description.least_probability
+        self.side, self.data, self.num_experts = description.side, description.data, description.architecture.experts
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None) -> "OnnxClassifier":
@@ -91,28 +88,9 @@ class OnnxClassifier:
     def _answer(self, prepared: Sequence[Prepared], *, names: Sequence[str], cascade: bool) -> list[Answer]:
         outputs = self.run(np.stack([item.image for item in prepared]), cascade=cascade)
         return [
-            Answer(self._prediction(outputs, row, geometry=item.geometry, name=name), outputs["attention"][row])
+            Answer(self._describe(outputs, row, geometry=item.geometry, name=name), outputs["attention"][row])
             for row, (item, name) in enumerate(zip(prepared, names, strict=True))
         ]
-
-    @overload
-    def predict(self, photos: Photo, *, batch_size: int = 16, cascade: bool = False) -> Prediction: ...
-
-    @overload
-    def predict(self, photos: list[Photo], *, batch_size: int = 16, cascade: bool = False) -> list[Prediction]: ...
-
-    def predict(
-        self, photos: Photo | list[Photo], *, batch_size: int = 16, cascade: bool = False
-    ) -> Prediction | list[Prediction]:
-        """Classifies a photo, or a list of them, as `Classifier.predict` does.
-
-        Raises:
-            DataError: a photo cannot be read.
-            ConfigError: a cascade is asked for.
-        """
-        given = photos if isinstance(photos, list) else [photos]
-        predictions = all_or_error(self.stream(given, batch_size=batch_size, cascade=cascade))
-        return predictions if isinstance(photos, list) else predictions[0]
 
     def stream(
         self, photos: Iterable[Photo], *, batch_size: int = 16, cascade: bool = False
@@ -130,22 +108,15 @@ class OnnxClassifier:
 
         yield from in_batches(photos, batch_size=batch_size, prepare=self.prepare, answer=answer)
 
-    def _prediction(self, outputs: Mapping[str, Array], row: int, *, geometry: CropGeometry, name: str) -> Prediction:
-        probabilities = outputs["probabilities"][row]
-        best = int(probabilities.argmax())
+    def _describe(self, outputs: Mapping[str, Array], row: int, *, geometry: CropGeometry, name: str) -> Prediction:
         count = int(outputs["num_experts_run"][row]) if "num_experts_run" in outputs else self.num_experts
-        boxes: list[Any] = geometry.to_photo(outputs["boxes_xyxy"][row, :count]).tolist()
-        prediction = Prediction(
-            path=name,
-            label=self.class_names[best],
-            probability=float(probabilities[best]),
-            probabilities=tuple(probabilities.tolist()),
-            class_names=self.class_names,
-            expert_labels=tuple(self.class_names[label] for label in outputs["joint_logits"][row, :count].argmax(1)),
-            gate_probs=tuple(outputs["gate_probs"][row, :count].tolist()),
-            boxes_xyxy=tuple(tuple(box) for box in boxes),
+        return self._prediction(
+            name,
+            outputs["probabilities"][row],
+            expert_labels=outputs["joint_logits"][row, :count].argmax(1),
+            gate_probs=outputs["gate_probs"][row, :count],
+            boxes_xyxy=geometry.to_photo(outputs["boxes_xyxy"][row, :count]),
         )
-        return prediction if self.least_probability is None else reject(prediction, threshold=self.least_probability)
 
 
 def open_session(raw: bytes, *, name: str, threads: int | None = None) -> "InferenceSession":

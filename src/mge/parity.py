@@ -10,7 +10,7 @@ from mge.data.views import Pixels
 from mge.errors import ExportError
 from mge.models.export import OUTPUTS, Answering
 from mge.models.mixture import MixtureOfExperts
-from mge.onnx_classifier import Array
+from mge.prediction import Array
 
 PROBABILITY_DIFFERENCE, BOX_DIFFERENCE_PX = 1e-4, 1.0  # up to where two answers count as the same
 BATCH_SIZES = (1, 7, 32)  # in which the graph is asked, in turns; the exporter saw another one

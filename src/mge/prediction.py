@@ -1,11 +1,12 @@
 """What is said about one photo, by whatever runs the mixture. Imports no torch."""
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import length_hint
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, overload
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,7 @@ from mge.errors import DataError
 
 Photo = str | Path | bytes | Image.Image | NamedPhoto
 Prepared = TypeVar("Prepared")
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 UNKNOWN = "unknown"  # the label of a photo that the mixture is not sure enough about
 
 
@@ -77,7 +79,70 @@ class Answer(NamedTuple):
     """What the mixture says about one photo, and where each expert looked."""
 
     prediction: Prediction
-    attention: np.ndarray[tuple[int, ...], np.dtype[np.float32]]  # (E, h, w) each one's map of its view, in [0, 1]
+    attention: Array  # (E, h, w) each one's map of its view, in [0, 1]
+
+
+class AnyClassifier(ABC):
+    """What every classifier of photos does in the same way, whatever runs its mixture.
+
+    Args:
+        class_names: Names of the classes, in the order of the logits.
+        least_probability: Below it a photo is called unknown. None: no photo is.
+    """
+
+    def __init__(self, *, class_names: Sequence[str], least_probability: float | None) -> None:
+        self.class_names, self.least_probability = tuple(class_names), least_probability
+
+    @overload
+    def predict(self, photos: Photo, *, batch_size: int = 16, cascade: bool = False) -> Prediction: ...
+
+    @overload
+    def predict(self, photos: list[Photo], *, batch_size: int = 16, cascade: bool = False) -> list[Prediction]: ...
+
+    def predict(
+        self, photos: Photo | list[Photo], *, batch_size: int = 16, cascade: bool = False
+    ) -> Prediction | list[Prediction]:
+        """Classifies a photo, or a list of them.
+
+        Args:
+            photos: A path, the bytes of a file or a Pillow image, or a list of these.
+            batch_size: Photos at a time.
+            cascade: Whether later experts look only at photos that those before them were not sure about.
+
+        Raises:
+            DataError: a photo cannot be read.
+            ConfigError: a cascade is asked for, and the model has no thresholds for one.
+        """
+        given = photos if isinstance(photos, list) else [photos]
+        predictions = all_or_error(self.stream(given, batch_size=batch_size, cascade=cascade))
+        return predictions if isinstance(photos, list) else predictions[0]
+
+    @abstractmethod
+    def stream(
+        self, photos: Iterable[Photo], *, batch_size: int = 16, cascade: bool = False
+    ) -> Iterator[Prediction | DataError]:
+        """Classifies photos one batch after the other, as `predict` does.
+
+        Yields:
+            For each photo, in order, its prediction, or the reason why it cannot be read.
+        """
+
+    def _prediction(
+        self, path: str, probabilities: Array, *, expert_labels: Iterable[int], gate_probs: Array, boxes_xyxy: Array
+    ) -> Prediction:
+        """What the numbers about one photo say in words; the last three of the experts that looked at it."""
+        best = int(probabilities.argmax())
+        prediction = Prediction(
+            path=path,
+            label=self.class_names[best],
+            probability=float(probabilities[best]),
+            probabilities=tuple(probabilities.tolist()),
+            class_names=self.class_names,
+            expert_labels=tuple(self.class_names[label] for label in expert_labels),
+            gate_probs=tuple(gate_probs.tolist()),
+            boxes_xyxy=tuple(tuple(box) for box in boxes_xyxy.tolist()),
+        )
+        return prediction if self.least_probability is None else reject(prediction, threshold=self.least_probability)
 
 
 def name_of(photo: Photo) -> str:

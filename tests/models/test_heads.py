@@ -31,6 +31,42 @@ def test_a_part_is_found_wherever_it_lies() -> None:
     torch.testing.assert_close(filters(shuffled), filters(features))
 
 
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_of_part_filters_are_those_of_convolution_and_pooling(
+    padding: int, layout: torch.memory_format
+) -> None:
+    filters = PartFilters(5, 7, padding=padding).double()
+    features = torch.randn(3, 5, 4, 6, dtype=torch.double).to(memory_format=layout).requires_grad_()
+    wanted = torch.randn(3, 7, dtype=torch.double)
+    variables = [features, *filters.parameters()]
+    found = torch.autograd.grad((filters(features) * wanted).sum(), variables)
+    pooled = filters.filters(features).amax((2, 3)).relu()
+    expected = torch.autograd.grad((pooled * wanted).sum(), variables)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+        assert one.abs().max() > 0
+
+
+def test_part_filters_answer_the_same_with_gradients_and_without() -> None:
+    filters, features = PartFilters(4, 6), torch.randn(2, 4, 3, 5)
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            learning = filters(features)
+            with torch.no_grad():
+                assert torch.equal(filters(features), learning)
+
+
+def test_part_filters_learn_in_bfloat16_from_features_that_do_not() -> None:
+    filters, features = PartFilters(4, 6), torch.randn(2, 4, 3, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        filters(features.bfloat16()).sum().backward()
+    for parameter in filters.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.dtype == torch.float32
+        assert parameter.grad.isfinite().all()
+
+
 def test_a_classwise_layer_is_a_dense_layer_with_the_weights_of_other_classes_at_0() -> None:
     layer, features = ClasswiseLinear(4, 3), torch.randn(5, 12)
     dense = nn.Linear(12, 4)

@@ -17,12 +17,9 @@ from mge.cli import main
 from mge.storage.model_folder import load_model, save_model
 from mge.training.reporting import read_localisation
 from tests.photos import write_class_folders
+from tests.tiny import TINY
 
-TINY: dict[str, Any] = {
-    "backbone": "test_resnet", "pretrained": False, "size": 64, "detail": 1, "experts": 2, "part_filters": 2,
-    "epochs": 3, "batch_size": 4, "accelerator": "cpu", "optimizer": "adamw", "backbone_lr": 2e-3, "head_lr": 2e-3,
-    "baseline": "none",
-}  # fmt: skip
+OPTIONS = {**TINY, "epochs": 3, "backbone_lr": 2e-3, "head_lr": 2e-3, "baseline": "none"}
 PARENTS = {"apple": "round", "lime": "citrus", "plum": "round"}
 
 
@@ -43,7 +40,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "run", **TINY).folder
+    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "run", **OPTIONS).folder
 
 
 @pytest.fixture

@@ -23,21 +23,14 @@ from mge.storage.model_folder import load_model, save_model
 from tests.odd_photos import READABLE, write_odd_photos
 from tests.photos import COLOURS, write_class_folders
 from tests.tables import as_dataset
+from tests.tiny import TINY
 
-TINY: dict[str, Any] = {
-    "backbone": "test_resnet", "pretrained": False, "size": 64, "detail": 2, "experts": 3, "part_filters": 2,
-    "epochs": 4, "batch_size": 4, "accelerator": "cpu", "optimizer": "adamw", "backbone_lr": 2e-3, "head_lr": 2e-3,
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_class_folders(tmp_path_factory.mktemp("photos"), per_class=8)
+OPTIONS = {**TINY, "detail": 2, "experts": 3, "epochs": 4, "backbone_lr": 2e-3, "head_lr": 2e-3}
 
 
 @pytest.fixture(scope="module")
 def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "run", **TINY).folder
+    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "run", **OPTIONS).folder
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +381,7 @@ def test_a_model_without_thresholds_says_how_to_choose_them(
 
 
 def test_a_run_without_validation_photos_has_no_cascade(photos: Path, tmp_path: Path) -> None:
-    run = mge.train(photos, out=tmp_path / "run", **{**TINY, "epochs": 1, "val_fraction": 0.0})
+    run = mge.train(photos, out=tmp_path / "run", **{**OPTIONS, "epochs": 1, "val_fraction": 0.0})
     assert "cascade" not in run.summary()
     with pytest.raises(mge.ConfigError, match=r"has no validation photos, .* train with --val-fraction above 0"):
         mge.evaluate(run.folder, cascade=True)
@@ -397,7 +390,7 @@ def test_a_run_without_validation_photos_has_no_cascade(photos: Path, tmp_path: 
 
 
 def test_one_expert_has_nobody_to_leave_out(photos: Path, tmp_path: Path) -> None:
-    run = mge.train(photos, out=tmp_path / "run", **{**TINY, "epochs": 1, "experts": 1})
+    run = mge.train(photos, out=tmp_path / "run", **{**OPTIONS, "epochs": 1, "experts": 1})
     assert "cascade" not in run.summary()
     with pytest.raises(mge.ConfigError, match="the model has one expert, and a cascade needs two or more"):
         mge.evaluate(run.folder, cascade=True)

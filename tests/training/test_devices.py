@@ -16,7 +16,7 @@ from mge.errors import ConfigError
 from mge.models.backbone import Backbone, synchronise_batch_norm
 from mge.training.devices import build_fabric, check_shares, count_of_torchrun, synchronises_batch_norm
 from tests.photos import write_class_folders
-from tests.training.test_session import TINY
+from tests.tiny import SHORT
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
@@ -55,7 +55,7 @@ def test_one_batch_norm_over_processes_without_gpus_is_refused() -> None:
 @pytest.mark.parametrize(("choice", "moves"), [("frozen", False), ("local", True)])
 def test_frozen_batch_norm_learns_its_scale_and_keeps_its_statistics(tmp_path: Path, choice: str, moves: bool) -> None:
     photos = write_class_folders(tmp_path / "photos", per_class=4)
-    options = {**TINY, "epochs": 1, "experts": 1, "part_filters": 0, "batch_norm": choice}
+    options = {**SHORT, "epochs": 1, "experts": 1, "part_filters": 0, "batch_norm": choice}
     state = mge.load(mge.train(photos, out=tmp_path / "run", **options).last).model.state_dict()
     means = [tensor for name, tensor in state.items() if name.endswith("running_mean")]
     scales = [tensor for name, tensor in state.items() if name.endswith("bn1.weight")]

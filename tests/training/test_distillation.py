@@ -1,4 +1,3 @@
-import hashlib
 import os
 import shutil
 import signal
@@ -24,32 +23,22 @@ from mge.storage.run_folder import Run
 from mge.training.distillation import StudentStep, keep_statistics, match_classes, student_settings, teach
 from mge.training.step import wrap
 from tests.photos import write_class_folders, write_photo
+from tests.tiny import TINY, digest
 
-TINY: dict[str, Any] = {
-    "backbone": "test_resnet", "pretrained": False, "size": 64, "experts": 2, "part_filters": 2, "schedule": "joint",
-    "epochs": 3, "batch_size": 4, "accelerator": "cpu", "optimizer": "adamw", "backbone_lr": 3e-3, "head_lr": 3e-3,
-    "jitter": 0.2, "workers": 0,
+OPTIONS = {
+    **TINY, "schedule": "joint", "epochs": 3, "backbone_lr": 3e-3, "head_lr": 3e-3, "jitter": 0.2, "workers": 0,
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_class_folders(tmp_path_factory.mktemp("photos"), per_class=8)
-
-
-@pytest.fixture(scope="module")
 def teacher(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "colours", baseline="same_view", **TINY)
+    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "colours", baseline="same_view", **OPTIONS)
 
 
 @pytest.fixture(scope="module")
 def student(teacher: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A student that nobody stopped."""
     return mge.distill(teacher.folder, out=tmp_path_factory.mktemp("students") / "whole", epochs=4, ema=0.5)
-
-
-def digest(folder: Path) -> str:
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 # ----------------------------------------------------------------------------------------------------------------- step

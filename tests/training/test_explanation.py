@@ -44,7 +44,7 @@ def test_an_explanation_says_what_a_prediction_says(classifier: Classifier, file
         assert explanation.label == prediction.label
         assert [name for name, _ in explanation.top] == [name for name, _ in prediction.top(3)]
         assert [share for _, share in explanation.top] == pytest.approx([share for _, share in prediction.top(3)])
-        assert [view.label for view in explanation.views] == list(prediction.expert_labels)
+        assert [view.top[0][0] for view in explanation.views] == list(prediction.expert_labels)
         assert [view.gate_prob for view in explanation.views] == pytest.approx(prediction.gate_probs, abs=1e-5)
         boxes = [view.box_xyxy for view in explanation.views]
         np.testing.assert_allclose(boxes, prediction.boxes_xyxy, atol=1e-3)

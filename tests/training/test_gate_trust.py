@@ -12,8 +12,7 @@ from mge.core.outputs import MixtureOutput
 from mge.data.batches import Batch
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import StoredModel
-from mge.training.gate_trust import choose_trust, with_trust
-from mge.training.measure import TRUSTS, Answers, summarise
+from mge.training.gate_trust import TRUSTS, choose_trust, try_trusts, with_trust
 
 
 def leaning_model() -> MixtureOfExperts:
@@ -30,9 +29,9 @@ def output_of(joint_logits: torch.Tensor, gate_probs: torch.Tensor) -> MixtureOu
     return MixtureOutput(logits, gate_probs, joint_logits, joint_logits, joint_logits, nothing, nothing)
 
 
-def answers_of(joint_logits: torch.Tensor, gate_probs: torch.Tensor, labels: torch.Tensor) -> Answers:
+def losses_of(joint_logits: torch.Tensor, gate_probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     batch = Batch(nothing := torch.zeros(len(labels)), labels, nothing.long())
-    return summarise(output_of(joint_logits, gate_probs), batch, mix="logits")
+    return try_trusts(output_of(joint_logits, gate_probs), batch, mix="logits").losses
 
 
 def test_a_gate_that_follows_the_wrong_expert_is_not_trusted_and_one_that_follows_the_right_one_is() -> None:
@@ -40,22 +39,22 @@ def test_a_gate_that_follows_the_wrong_expert_is_not_trusted_and_one_that_follow
     right, wrong = 5 * torch.eye(4)[labels], 5 * torch.eye(4)[(labels + 1) % 4]
     joint_logits = torch.stack((right, wrong), dim=1)
     to_the_right = torch.tensor([[0.9, 0.1]]).expand(8, 2)
-    assert choose_trust(answers_of(joint_logits, to_the_right, labels)) == 1
-    assert choose_trust(answers_of(joint_logits, to_the_right.flip(1), labels)) == 0
+    assert choose_trust(losses_of(joint_logits, to_the_right, labels)) == 1
+    assert choose_trust(losses_of(joint_logits, to_the_right.flip(1), labels)) == 0
 
 
 def test_an_even_gate_may_be_trusted_in_full() -> None:
     labels = torch.arange(4)
-    assert choose_trust(answers_of(torch.randn(4, 3, 4), torch.full((4, 3), 1 / 3), labels)) == 1
+    assert choose_trust(losses_of(torch.randn(4, 3, 4), torch.full((4, 3), 1 / 3), labels)) == 1
 
 
 def test_the_losses_are_those_of_the_mixture_with_multiplied_gate_logits() -> None:
     labels, joint_logits, gate_logits = torch.arange(4), torch.randn(4, 3, 4), torch.randn(4, 3)
-    answers = answers_of(joint_logits, gate_logits.softmax(1), labels)
+    losses = losses_of(joint_logits, gate_logits.softmax(1), labels)
     for column, trust in enumerate(TRUSTS):
         mixture = ((trust * gate_logits).softmax(1)[:, :, None] * joint_logits).sum(1)
         expected = nn.functional.cross_entropy(mixture, labels, reduction="none")
-        torch.testing.assert_close(answers.trust_losses[:, column], expected)
+        torch.testing.assert_close(losses[:, column], expected)
 
 
 @pytest.mark.parametrize("trust", [0.0, 0.25])

@@ -17,21 +17,16 @@ from mge.storage.checkpoint import load_checkpoint
 from mge.storage.run_folder import Run
 from mge.training import loop
 from mge.training.step import train_step
-from tests.photos import write_class_folders, write_photo
-from tests.training.test_session import TINY, digest
+from tests.photos import write_photo
+from tests.tiny import SHORT, digest
 
 TIMES = ("seconds", "data_wait_percent")
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_class_folders(tmp_path_factory.mktemp("photos"), per_class=8)
-
-
-@pytest.fixture(scope="module")
 def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that nobody stopped."""
-    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "whole", **TINY)
+    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "whole", **SHORT)
 
 
 def untimed(run: Run) -> list[dict[str, str]]:
@@ -58,7 +53,7 @@ def stopped(photos: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *, afte
     with monkeypatch.context() as patch:
         patch_step(patch, dies_at=after)
         with pytest.raises(Interrupted):
-            mge.train(photos, out=folder, **{**TINY, **options})
+            mge.train(photos, out=folder, **{**SHORT, **options})
     return folder
 
 
@@ -75,7 +70,7 @@ def test_wherever_it_is_stopped_a_run_ends_in_the_same_bits(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     after, options = options["after"], {name: value for name, value in options.items() if name != "after"}
-    whole = mge.train(photos, out=tmp_path / "whole", **{**TINY, **options})
+    whole = mge.train(photos, out=tmp_path / "whole", **{**SHORT, **options})
     resumed = mge.train(resume=stopped(photos, tmp_path / "stopped", monkeypatch, after=after, **options))
     assert digest(resumed.last) == digest(whole.last)
     assert untimed(resumed) == untimed(whole)
@@ -88,7 +83,7 @@ def test_each_step_draws_its_own_random_numbers_wherever_the_run_began(
     drawn: list[float] = []
     with monkeypatch.context() as patch:
         patch_step(patch, draws=drawn)
-        mge.train(photos, out=tmp_path / "whole", **TINY)
+        mge.train(photos, out=tmp_path / "whole", **SHORT)
     assert len(set(drawn)) == len(drawn) == 6
     again: list[float] = []
     folder = stopped(photos, tmp_path / "stopped", monkeypatch, after=3)
@@ -104,14 +99,14 @@ def test_checkpoints_come_every_few_steps_where_that_is_asked_for(
 ) -> None:
     saved: list[int] = []
     monkeypatch.setattr(loop, "save_checkpoint", lambda _, state: saved.append(state["position"]["batch"]))
-    mge.train(photos, out=tmp_path / "run", checkpoint_steps=steps, **TINY)
+    mge.train(photos, out=tmp_path / "run", checkpoint_steps=steps, **SHORT)
     assert len(saved) == saves  # two epochs of three steps, and one at the end of each epoch in any case
 
 
 def test_checkpoints_come_by_the_clock(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[int] = []
     monkeypatch.setattr(loop, "save_checkpoint", lambda _, state: saved.append(state["position"]["batch"]))
-    mge.train(photos, out=tmp_path / "run", checkpoint_minutes=0, **TINY)
+    mge.train(photos, out=tmp_path / "run", checkpoint_minutes=0, **SHORT)
     assert saved == [1, 2, 3, 0, 1, 2, 3, 0]
 
 
@@ -123,7 +118,7 @@ def test_a_run_whose_options_were_changed_is_refused_by_their_names(
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **option}))
     (name, value) = next(iter(option.items()))
-    with pytest.raises(ConfigError, match=rf"{name} is {value}.*, and the run began with {TINY.get(name, '')}"):
+    with pytest.raises(ConfigError, match=rf"{name} is {value}.*, and the run began with {SHORT.get(name, '')}"):
         mge.train(resume=folder)
 
 
@@ -204,7 +199,7 @@ def test_a_vanished_folder_stops_the_run_after_a_checkpoint_and_it_goes_on_when_
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", step)
         with pytest.raises(DataError, match=r"photos/.*\.png cannot be read: No such file.*put it back.*and go on"):
-            mge.train(own, out=tmp_path / "run", cache="no", workers=0, **TINY)
+            mge.train(own, out=tmp_path / "run", cache="no", workers=0, **SHORT)
     assert load_checkpoint(Run(tmp_path / "run").checkpoint_path)["position"]["batch"] == after
     with pytest.raises(DataError, match="does not exist"):
         mge.train(resume=tmp_path / "run")
@@ -227,5 +222,5 @@ def test_a_run_that_died_before_it_had_a_configuration_is_begun_anew(photos: Pat
     folder.mkdir()
     (folder / "environment.json").write_text("{}")
     (folder / ".config.yaml-0123abcd.unfinished").write_text("data: phot")
-    assert mge.train(photos, out=folder, **{**TINY, "epochs": 1}).summary()
+    assert mge.train(photos, out=folder, **{**SHORT, "epochs": 1}).summary()
     assert not list(folder.glob(".*"))

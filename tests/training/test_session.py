@@ -1,5 +1,4 @@
 import csv
-import hashlib
 import json
 import os
 import shutil
@@ -19,28 +18,13 @@ from mge.storage.run_folder import Run
 from mge.training import loop, session
 from mge.training.devices import choose_precision
 from mge.training.step import train_step
-from tests.photos import write_class_folders
-
-TINY: dict[str, Any] = {
-    "backbone": "test_resnet", "pretrained": False, "size": 64, "experts": 2, "part_filters": 2, "schedule": "joint",
-    "epochs": 2, "batch_size": 4, "accelerator": "cpu", "optimizer": "adamw", "backbone_lr": 1e-3, "head_lr": 1e-3,
-    "jitter": 0.2,
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_class_folders(tmp_path_factory.mktemp("photos"), per_class=8)
+from tests.tiny import SHORT, digest
 
 
 @pytest.fixture(scope="module")
 def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that nobody stopped."""
-    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "whole", ema=0.9, **TINY)
-
-
-def digest(folder: Path) -> str:
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "whole", ema=0.9, **SHORT)
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int = signal.SIGTERM) -> None:
@@ -56,7 +40,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int = signal
 
 
 def test_a_run_leaves_everything_that_the_design_promises(photos: Path, tmp_path: Path) -> None:
-    run = mge.train(photos, out=tmp_path / "run", baseline="both", **TINY)
+    run = mge.train(photos, out=tmp_path / "run", baseline="both", **SHORT)
     names = {path.name for path in run.folder.iterdir()}
     assert names >= {
         "config.yaml",
@@ -87,7 +71,7 @@ def test_a_signal_stops_between_steps_and_the_resumed_run_ends_in_the_same_bits(
     with monkeypatch.context() as patch:
         stop_after(patch, steps=6, number=number)
         with pytest.raises(Interrupted, match="--resume") as stopped:
-            mge.train(photos, out=tmp_path / "stopped", ema=0.9, **TINY)
+            mge.train(photos, out=tmp_path / "stopped", ema=0.9, **SHORT)
     assert stopped.value.exit_code == 128 + number
     resumed = mge.train(resume=tmp_path / "stopped")
     assert digest(resumed.last) == digest(whole.last)
@@ -99,7 +83,7 @@ def test_a_signal_stops_between_steps_and_the_resumed_run_ends_in_the_same_bits(
 
 def test_the_result_does_not_depend_on_workers_or_cache(photos: Path, tmp_path: Path) -> None:
     runs = [
-        mge.train(photos, out=tmp_path / name, workers=workers, cache=cache, **TINY)
+        mge.train(photos, out=tmp_path / name, workers=workers, cache=cache, **SHORT)
         for name, workers, cache in (("a", 0, "yes"), ("b", 2, "no"))
     ]
     assert digest(runs[0].last) == digest(runs[1].last)
@@ -110,7 +94,7 @@ def test_with_every_change_of_photos_a_run_resumes_in_the_same_bits_for_any_numb
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, balance: str, schedule: str
 ) -> None:
     options = {
-        **TINY, "resized_crop": 0.3, "randaugment": 9, "erasing": 0.5, "mixup": 0.4, "cutmix": 1.0, "balance": balance,
+        **SHORT, "resized_crop": 0.3, "randaugment": 9, "erasing": 0.5, "mixup": 0.4, "cutmix": 1.0, "balance": balance,
         "schedule": schedule, "epochs": 1,
     }  # fmt: skip
     skewed = tmp_path / "photos"
@@ -136,7 +120,7 @@ def test_the_step_is_given_blended_photos_and_class_weights_where_the_options_as
         return train_step(*args, blend=blend, class_weights=class_weights, **options)
 
     monkeypatch.setattr(loop, "train_step", step)
-    options = {**TINY, "experts": 1, "part_filters": 0, "epochs": 1, "balance": balance}
+    options = {**SHORT, "experts": 1, "part_filters": 0, "epochs": 1, "balance": balance}
     mge.train(photos, out=tmp_path / "run", **options, cutmix=1.0 if weighs else 0.0)
     for blend, class_weights in seen:
         assert (blend is not None) is weighs
@@ -147,7 +131,8 @@ def test_the_step_is_given_blended_photos_and_class_weights_where_the_options_as
 
 
 def test_another_seed_gives_another_model(photos: Path, tmp_path: Path) -> None:
-    first, second = (mge.train(photos, out=tmp_path / str(seed), **{**TINY, "epochs": 1}, seed=seed) for seed in (0, 1))
+    options = {**SHORT, "epochs": 1}
+    first, second = (mge.train(photos, out=tmp_path / str(seed), **options, seed=seed) for seed in (0, 1))
     assert digest(first.last) != digest(second.last)
 
 
@@ -155,7 +140,7 @@ def test_another_seed_gives_another_model(photos: Path, tmp_path: Path) -> None:
 def test_the_progressive_schedule_adds_experts_and_keeps_former_ones_if_told_to(
     photos: Path, tmp_path: Path, freeze_former: bool
 ) -> None:
-    options = {**TINY, "epochs": 1, "schedule": "progressive", "start": "former", "freeze_former": freeze_former}
+    options = {**SHORT, "epochs": 1, "schedule": "progressive", "start": "former", "freeze_former": freeze_former}
     run = mge.train(photos, out=tmp_path / "run", **options)
     assert [(row["stage"], row["epoch"]) for row in run.metrics()] == [("0", "0"), ("1", "0")]
     assert run.metrics()[0]["train_loss_expert1"] == ""
@@ -166,7 +151,7 @@ def test_the_progressive_schedule_adds_experts_and_keeps_former_ones_if_told_to(
 
 
 def test_a_progressive_run_resumes_in_its_stage(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {**TINY, "epochs": 1, "schedule": "progressive"}
+    options = {**SHORT, "epochs": 1, "schedule": "progressive"}
     whole = mge.train(photos, out=tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
         stop_after(patch, steps=6)
@@ -176,7 +161,7 @@ def test_a_progressive_run_resumes_in_its_stage(photos: Path, tmp_path: Path, mo
 
 
 def test_a_diverging_run_stops_and_says_what_to_change(photos: Path, tmp_path: Path) -> None:
-    options = {**TINY, "optimizer": "sgd", "backbone_lr": 1e30, "head_lr": 1e30}
+    options = {**SHORT, "optimizer": "sgd", "backbone_lr": 1e30, "head_lr": 1e30}
     with pytest.raises(DivergedError, match="--clip-norm") as stopped:
         mge.train(photos, out=tmp_path / "run", **options)
     assert stopped.value.exit_code == 3
@@ -187,7 +172,7 @@ def test_a_run_says_so_where_many_classes_choose_the_part_head(
 ) -> None:
     for module in (mixture, session):
         monkeypatch.setattr(module, "DENSE_UP_TO", 2)
-    options = {**TINY, "epochs": 1, "experts": 1}
+    options = {**SHORT, "epochs": 1, "experts": 1}
     mge.train(photos, out=tmp_path / "auto", **options)
     assert "part_head is classwise for 3 classes (auto: from 3 on)" in capsys.readouterr().out
     mge.train(photos, out=tmp_path / "dense", part_head="dense", **options)
@@ -195,7 +180,7 @@ def test_a_run_says_so_where_many_classes_choose_the_part_head(
 
 
 def test_a_finished_run_is_not_trained_again(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = mge.train(photos, out=tmp_path / "run", **{**TINY, "epochs": 1})
+    run = mge.train(photos, out=tmp_path / "run", **{**SHORT, "epochs": 1})
     monkeypatch.setattr(loop, "train_step", None)
     assert mge.train(resume=run.folder).summary() == run.summary()
 
@@ -210,16 +195,16 @@ def test_wrong_requests_say_what_to_do(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thing").write_text("")
     with pytest.raises(ConfigError, match="not empty"):
-        mge.train(photos, out=tmp_path / "full", **TINY)
+        mge.train(photos, out=tmp_path / "full", **SHORT)
     with pytest.raises(ConfigError, match="too small"):
-        mge.train(photos, out=tmp_path / "small", **{**TINY, "size": 32})
+        mge.train(photos, out=tmp_path / "small", **{**SHORT, "size": 32})
     with pytest.raises(ConfigError, match="did you mean"):
-        mge.train(photos, out=tmp_path / "unknown", **{**TINY, "backbone": "resnet51"})
+        mge.train(photos, out=tmp_path / "unknown", **{**SHORT, "backbone": "resnet51"})
 
 
 @pytest.mark.parametrize("schedule", ["joint", "progressive"])
 def test_the_gate_stays_even_until_it_is_its_turn(schedule: str, photos: Path, tmp_path: Path) -> None:
-    late = {**TINY, "schedule": schedule, "gate_lr": 0.1}
+    late = {**SHORT, "schedule": schedule, "gate_lr": 0.1}
     largest = []
     for start in (0.0, 1.0):
         run = mge.train(photos, out=tmp_path / str(start), gate_from=start, **late)

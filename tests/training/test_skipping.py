@@ -1,6 +1,5 @@
 """Broken photos are left out of a run when it begins, and the run stays what it was when it goes on."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,12 +24,10 @@ from mge.training import loop
 from mge.training.skipping import skip_broken
 from mge.training.step import train_step
 from tests.photos import truncate, write_class_folders
+from tests.tiny import TINY, digest
 
-TINY: dict[str, Any] = {
-    "backbone": "test_resnet", "pretrained": False, "size": 64, "experts": 1, "part_filters": 0, "schedule": "joint",
-    "epochs": 1, "batch_size": 4, "accelerator": "cpu", "optimizer": "adamw", "cache": "no", "workers": 0,
-}  # fmt: skip
-FLAGS = [f"--{name}={str(value).lower()}" for name, value in TINY.items()]
+OPTIONS = {**TINY, "experts": 1, "part_filters": 0, "schedule": "joint", "epochs": 1, "cache": "no", "workers": 0}
+FLAGS = [f"--{name}={str(value).lower()}" for name, value in OPTIONS.items()]
 
 
 @pytest.fixture
@@ -55,10 +52,6 @@ def skip(photos: Path, run: Run, *, max_fraction: float = 0.05) -> tuple[dict[st
         fabric, read_photos(photos, config=DataConfig()), run=run, max_fraction=max_fraction
     )  # fmt: skip
     return {str(record.path): str(record.split) for record in left.records}, broken
-
-
-def digest(run: Run) -> str:
-    return hashlib.sha256((run.last / "model.safetensors").read_bytes()).hexdigest()
 
 
 def test_a_broken_photo_is_skipped_and_moves_no_other(
@@ -152,7 +145,7 @@ def test_a_damaged_list_is_no_empty_list(photos: Path, tmp_path: Path) -> None:
 def test_a_run_and_its_baseline_train_on_what_is_left_and_say_what_is_not(photos: Path, tmp_path: Path) -> None:
     break_photo(photos)
     test_photo = break_photo(photos, "test")
-    run = mge.train(photos, out=tmp_path / "run", baseline="same_view", max_broken_fraction=0.1, **TINY)
+    run = mge.train(photos, out=tmp_path / "run", baseline="same_view", max_broken_fraction=0.1, **OPTIONS)
     num_train = sum(split == "train" for split in split_of(photos).values()) - 1
     for folder in (run.folder, run.folder / "plain"):
         assert int(Run(folder).metrics()[0]["num_photos"]) == num_train - num_train % 4
@@ -167,7 +160,7 @@ def test_a_run_and_its_baseline_train_on_what_is_left_and_say_what_is_not(photos
 
 
 def test_an_evaluation_of_nothing_but_broken_photos_is_an_error(photos: Path, tmp_path: Path) -> None:
-    run = mge.train(photos, out=tmp_path / "run", **TINY)
+    run = mge.train(photos, out=tmp_path / "run", **OPTIONS)
     for path, split in split_of(photos).items():
         if split == "test":
             truncate(Path(path))
@@ -179,11 +172,11 @@ def test_a_resumed_run_skips_what_it_skipped_and_ends_in_the_same_bits(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skipped = break_photo(photos)
-    whole = mge.train(photos, out=tmp_path / "whole", **TINY)
+    whole = mge.train(photos, out=tmp_path / "whole", **OPTIONS)
     with monkeypatch.context() as patch:
         stop_after_first_step(patch)
         with pytest.raises(Interrupted):
-            mge.train(photos, out=tmp_path / "stopped", **TINY)
+            mge.train(photos, out=tmp_path / "stopped", **OPTIONS)
     content = {file: file.read_bytes() for file in photos.rglob("*.png") if file != skipped}
     shutil.copy(next(iter(content)), skipped)  # mended meanwhile: it stays out
     for file in content:
@@ -192,7 +185,7 @@ def test_a_resumed_run_skips_what_it_skipped_and_ends_in_the_same_bits(
         mge.train(resume=tmp_path / "stopped")
     for file, original in content.items():
         file.write_bytes(original)
-    assert digest(mge.train(resume=tmp_path / "stopped")) == digest(whole)
+    assert digest(mge.train(resume=tmp_path / "stopped").last) == digest(whole.last)
 
 
 def stop_after_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +210,7 @@ def test_a_photo_that_breaks_while_training_is_named_in_one_line(
 
     monkeypatch.setattr(loop, "load_batches", break_then_load)
     flags = [
-        f"--{name.replace('_', '-')}={str(value).lower()}" for name, value in (TINY | {"workers": workers}).items()
+        f"--{name.replace('_', '-')}={str(value).lower()}" for name, value in (OPTIONS | {"workers": workers}).items()
     ]
     assert main(["train", str(photos), "--out", str(tmp_path / "run"), *flags]) == 2
     error = capsys.readouterr().err.strip()

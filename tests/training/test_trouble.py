@@ -25,16 +25,10 @@ from mge.storage.checkpoint import load_checkpoint
 from mge.storage.run_folder import Run
 from mge.training import loop
 from mge.training.step import StepFigures, train_step
-from tests.photos import write_class_folders
-from tests.training.test_session import TINY, digest
+from tests.tiny import SHORT, digest
 
 Arrange = Callable[[int, Callable[[], object]], None]
-OPTIONS: dict[str, Any] = {**TINY, "workers": 0, "checkpoint_steps": 1}
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_class_folders(tmp_path_factory.mktemp("photos"), per_class=8)
+OPTIONS: dict[str, Any] = {**SHORT, "workers": 0, "checkpoint_steps": 1}
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +235,7 @@ def test_a_reading_process_that_the_system_kills_is_said_to_be_that(
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_no_reading_process_outlives_the_run(photos: Path, tmp_path: Path, sent: signal.Signals) -> None:
-    options = {**TINY, "workers": 2, "cache": "no", "epochs": 1000}
+    options = {**SHORT, "workers": 2, "cache": "no", "epochs": 1000}
     script = "import json, sys, mge; mge.train(sys.argv[1], out=sys.argv[2], **json.loads(sys.argv[3]))"
     command = [sys.executable, "-c", script, str(photos), str(tmp_path / "run"), json.dumps(options)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
@@ -269,7 +263,7 @@ def test_without_a_right_to_write_nothing_is_left(photos: Path, tmp_path: Path) 
 def test_a_batch_size_that_fits_is_found_written_down_and_kept(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = {**TINY, "batch_size": "auto", "epochs": 1}
+    options = {**SHORT, "batch_size": "auto", "epochs": 1}
     run = mge.train(photos, out=tmp_path / "run", **options)
     assert run.config()["batch_size"] == 8  # of 15 training photos
     assert "batch size 8 (auto)" in capsys.readouterr().out
@@ -285,4 +279,4 @@ def test_a_batch_size_is_a_number_or_auto(photos: Path, tmp_path: Path, batch_si
     with pytest.raises(
         mge.ConfigError, match=r"batch_size is .*; accepted: (at least 1|a whole number, at least 1, or auto)$"
     ):
-        mge.train(photos, out=tmp_path / "run", **{**TINY, "batch_size": batch_size})
+        mge.train(photos, out=tmp_path / "run", **{**SHORT, "batch_size": batch_size})

@@ -183,12 +183,8 @@ def spread_boxes(
     x, half_width = _mean_and_half(share.sum(1), length=width)
     y, half_height = _mean_and_half(share.sum(2), length=height)
     boxes = torch.stack((x - half_width, y - half_height, x + half_width, y + half_height), dim=1)
-    limit = boxes.new_tensor([width, height, width, height])
-    moved = (boxes + offset * (total > 0)[:, None]).clamp_min(0).minimum(limit)
-    start, end = moved[:, :2].minimum(limit[:2] - 1), moved[:, 2:]
-    found = torch.cat((start, torch.maximum(end, start + 1)), dim=1)
     whole = boxes.new_tensor([0, 0, width, height])
-    return torch.where((total > 0)[:, None], found, whole)
+    return torch.where((total > 0)[:, None], _keep_inside(boxes + offset, size=size), whole)
 
 
 def _mean_and_half(shares: Float[Tensor, "B n"], *, length: int) -> tuple[Tensor, Tensor]:
@@ -198,6 +194,14 @@ def _mean_and_half(shares: Float[Tensor, "B n"], *, length: int) -> tuple[Tensor
     mean = (shares * centres).sum(1)
     variance = (shares * (centres - mean[:, None]) ** 2).sum(1) + cell**2 / 12
     return mean, (3 * variance).sqrt()
+
+
+def _keep_inside(boxes: Tensor, *, size: tuple[int, int]) -> Tensor:
+    """What of each box lies in the view, at least a pixel of it."""
+    limit = boxes.new_tensor([size[1], size[0]])
+    start = boxes[:, :2].clamp_min(0).minimum(limit - 1)
+    end = boxes[:, 2:].minimum(limit).maximum(start + 1)
+    return torch.cat((start, end), dim=1)
 
 
 def _shift(boxes: Tensor, offset: float, *, size: tuple[int, int]) -> Tensor:

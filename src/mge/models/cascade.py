@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from mge.config import Mix
 from mge.core.cascade import confidence, gate_so_far
 from mge.core.losses import mix_experts
 from mge.core.outputs import CascadeOutput, MixtureOutput
@@ -35,9 +36,8 @@ def run_cascade(
         ConfigError: there is not one threshold for each expert but the last.
     """
     if len(thresholds) != model.active_experts - 1:
-        raise ConfigError(
-            f"there are {len(thresholds)} thresholds for {model.active_experts} experts; give one for each but the last"
-        )
+        given = f"there are {len(thresholds)} thresholds for {model.active_experts} experts"
+        raise ConfigError(f"{given}; give one for each but the last")
     looks = model.look(model.normalise(images))
     look = next(looks)
     result = _blank_output(look, num_experts=model.active_experts)
@@ -45,10 +45,7 @@ def run_cascade(
     gate_probs = torch.ones(len(images), 1, device=images.device)
     for number, threshold in enumerate((*thresholds, None)):
         _write_look(result, look, rows=rows, number=number)
-        said = result.mixture.joint_logits[rows, : number + 1]
-        weights = gate_so_far(gate_probs, num_experts=number + 1)
-        so_far = mix_experts(said, weights, mix=model.config.mix)
-        result.mixture.logits[rows], result.mixture.gate_probs[rows, : number + 1] = so_far, weights
+        so_far = _answer_so_far(result, gate_probs, rows=rows, number=number, mix=model.config.mix)
         if threshold is None:
             break
         staying = (~(confidence(so_far) >= threshold)).nonzero().squeeze(1)
@@ -90,3 +87,11 @@ def _write_look(result: CascadeOutput, look: Look, *, rows: Tensor, number: int)
     result.mixture.joint_logits[rows, number] = look.output.joint_logits
     result.mixture.attention[rows, number] = look.attention
     result.mixture.boxes_xyxy[rows, number] = look.boxes_xyxy
+
+
+def _answer_so_far(result: CascadeOutput, gate_probs: Tensor, *, rows: Tensor, number: int, mix: Mix) -> Tensor:
+    """Mixes what the experts up to one said about some photos, which is their answer unless others look at them."""
+    weights = gate_so_far(gate_probs, num_experts=number + 1)
+    so_far = mix_experts(result.mixture.joint_logits[rows, : number + 1], weights, mix=mix)
+    result.mixture.logits[rows], result.mixture.gate_probs[rows, : number + 1] = so_far, weights
+    return so_far

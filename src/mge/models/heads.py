@@ -1,5 +1,7 @@
 """Small heads that experts are made of."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,12 +23,53 @@ class PartFilters(nn.Module):
 
     def __init__(self, width: int, count: int, *, padding: int = 0) -> None:
         super().__init__()
+        self.padding = padding
         self.filters = nn.Conv2d(width, count, kernel_size=1, padding=padding)
 
     def forward(self, features: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P"]:
         """How strongly each part is there: its filter's largest response."""
-        responses: Tensor = self.filters(features)
-        return responses.amax((2, 3)).relu()  # the same as the largest of the ReLU's values, which need not be written
+        if not torch.is_grad_enabled():
+            responses: Tensor = self.filters(features)
+            return responses.amax((2, 3)).relu()  # as the largest of the ReLU's values, which need not be written
+        padded = functional.pad(features, (self.padding,) * 4) if self.padding else features
+        largest: Tensor = LargestResponses.apply(padded, self.filters.weight, self.filters.bias)
+        return largest.relu()
+
+
+class LargestResponses(torch.autograd.Function):
+    """The largest response of each 1x1 filter, with a backward that does not multiply zeros.
+
+    The gradient of a maximum reaches one cell for each filter. Written as a matrix of cells and filters it has one
+    entry for each filter and photo; autograd's own backward of pooling and convolution treats all of its entries
+    alike. Where several cells are the largest, the first has the gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # noqa: ANN401
+        """Largest responses (B, P) of features (B, D, h, w) to filters (P, D, 1, 1)."""
+        largest, places = functional.conv2d(features, weight, bias).flatten(2).max(2)
+        ctx.save_for_backward(features, weight, places)
+        return largest
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:  # noqa: ANN401
+        """Gradients of the features, where they want one, of the filters and of their biases."""
+        features, weight, places = ctx.saved_tensors
+        gradient = gradients[0].to(weight.dtype)
+        (batch, _, height, width), count = features.shape, weight.shape[0]
+        cells = features.permute(0, 2, 3, 1).flatten(0, 2)
+        rows = places + height * width * torch.arange(batch, device=places.device).unsqueeze(1)
+        columns = torch.arange(count, device=places.device).expand_as(rows)
+        reached = torch.sparse_coo_tensor(
+            torch.stack([rows.flatten(), columns.flatten()]), gradient.flatten(), (len(cells), count),
+            check_invariants=False,
+        )  # fmt: skip
+        for_weight = torch.sparse.mm(reached.t(), cells.to(weight.dtype)).view_as(weight)
+        for_features = None
+        if ctx.needs_input_grad[0]:
+            for_cells = torch.sparse.mm(reached, weight.flatten(1)).to(features.dtype)
+            for_features = for_cells.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        return for_features, for_weight, gradient.sum(0)
 
 
 class ClasswiseLinear(nn.Module):

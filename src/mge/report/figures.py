@@ -36,16 +36,6 @@ class ExpertView(NamedTuple):
     gate_prob: float
     contrast: Contrast | None = None
 
-    @property
-    def label(self) -> str:
-        """What it held for likeliest."""
-        return self.top[0][0]
-
-    @property
-    def probability(self) -> float:
-        """How likely it held it."""
-        return self.top[0][1]
-
 
 class Explanation(NamedTuple):
     """One photo with every expert's view of it."""

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from mge.config import DataConfig, ModelConfig
 from mge.errors import ModelFolderError
+from mge.storage.chosen import read_least_probability, read_preprocessing, read_temperature, read_thresholds
 
 FORMAT_VERSION = 1
 KEY = "mge"  # of the text among the metadata of an .onnx file
@@ -44,18 +45,23 @@ class Description:
     @property
     def data(self) -> DataConfig:
         """How photos are resized and cropped."""
-        return DataConfig.from_dict(self.metadata.get("preprocessing", {}))
+        return read_preprocessing(self.metadata)
 
     @property
     def temperature(self) -> float:
         """What the logits are divided by before they become probabilities; the graph does it itself."""
-        return float(self.metadata.get("calibration", {}).get("temperature", 1.0))
+        return float(read_temperature(self.metadata))
 
     @property
     def least_probability(self) -> float | None:
         """Below it a photo is called unknown; None: no photo is. The graph does not know it."""
-        threshold = self.metadata.get("rejection", {}).get("threshold")
-        return None if threshold is None else float(threshold)
+        least_probability = read_least_probability(self.metadata)
+        return None if least_probability is None else float(least_probability)
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """How sure each expert but the last must be for the later ones not to look; None: there is no cascade."""
+        return read_thresholds(self.metadata)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON-able values."""
@@ -90,7 +96,7 @@ class Description:
             metadata=rest,  # whatever is left
         )
         # What is read only when it is needed raises here where it is no such thing.
-        _ = description.data, description.temperature, description.least_probability
+        _ = description.data, description.temperature, description.least_probability, description.thresholds
         return description
 
 

@@ -8,11 +8,13 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from mge.errors import StorageError
 
+Result = TypeVar("Result")
 UNFINISHED = ".unfinished"  # ends the name of what is being written
 FORGOTTEN_AFTER = 3600  # seconds; what is unfinished and older belongs to a process that was killed
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
@@ -28,22 +30,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         StorageError: the disk is full, or the folder cannot be written to; what was there before is still there.
     """
-    unfinished = _unfinished_name(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_forgotten(path)
+    with _under_another_name(path) as unfinished:
         unfinished.touch()
         mode = unfinished.stat().st_mode
         write(unfinished)
         unfinished.chmod(mode)  # safetensors makes its files private, whatever the umask
         _sync(unfinished)
         unfinished.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        raise _as_storage_error(error, path) from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -55,36 +48,48 @@ def write_text_atomically(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
-def write_folder_atomically(folder: Path, fill: Callable[[Path], object]) -> None:
+def write_folder_atomically(folder: Path, fill: Callable[[Path], Result]) -> Result:
     """Lets `fill` put files into a folder of another name, and gives it the name when they are safely on disk.
 
     Args:
         folder: The name that it shall have. A folder of this name is replaced as a whole.
         fill: Writes into the folder that it is given.
 
+    Returns:
+        What `fill` does.
+
     Raises:
         StorageError: the disk is full, or there can be no such folder; what was there before is still there.
     """
-    unfinished = _unfinished_name(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_forgotten(folder)
+    with _under_another_name(folder) as unfinished:
         unfinished.mkdir()
-        fill(unfinished)
+        result = fill(unfinished)
         for path in (*unfinished.rglob("*"), unfinished):
             _sync(path)
         _put_into_place(unfinished, folder)
-        _sync(folder.parent)
-    except OSError as error:
-        raise _as_storage_error(error, folder) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    return result
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _under_another_name(path: Path) -> Iterator[Path]:
+    """A name in the same folder under which something is written; whatever has it in the end is removed."""
+    unfinished = _unfinished_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_forgotten(path)
+        yield unfinished
+        _sync(path.parent)
+    except OSError as error:
+        raise _as_storage_error(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            remove(unfinished)
 
 
 def _unfinished_name(path: Path) -> Path:

@@ -13,6 +13,7 @@ from mge.classifier import Classifier
 from mge.core.calibration import calibrated
 from mge.data.dataset import PhotoDataset
 from mge.data.records import Record
+from mge.storage.chosen import read_least_probability, read_temperature
 from mge.storage.files import write_atomically
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
@@ -152,7 +153,7 @@ def _measure_unknown(
     examiner: Examiner, records: Sequence[Record], answers: Answers, metadata: dict[str, Any]
 ) -> dict[str, Any]:
     """How well the mixture's probabilities tell unknown things from the classes."""
-    temperature = metadata.get("calibration", {}).get("temperature", 1.0)
+    temperature = read_temperature(metadata)
     _, unknown = examiner.ask(records)
     known, others = (calibrated(each.logits, temperature=temperature).amax(1) for each in (answers, unknown))
-    return measure_unknown(known, others, threshold=metadata.get("rejection", {}).get("threshold"))
+    return measure_unknown(known, others, threshold=read_least_probability(metadata))

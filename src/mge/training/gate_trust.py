@@ -6,17 +6,40 @@ experts count the same) to 1 (as it learned): the one under which validation pho
 """
 
 import dataclasses
+from typing import NamedTuple
 
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mge.config import Mix
+from mge.core.losses import mix_experts, temper_gate
+from mge.core.outputs import MixtureOutput
+from mge.data.batches import Batch
 from mge.storage.model_folder import StoredModel
-from mge.training.measure import TRUSTS, Answers
 
+TRUSTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # how far the gate's opinion may count
 LAST_LAYER = ("gate.layers.1.weight", "gate.layers.1.bias")
 
 
-def choose_trust(answers: Answers) -> float:
-    """The trust of the smallest loss on these photos; the greatest one of several that are as good."""
-    losses = answers.trust_losses.double().mean(0).tolist()
-    return max(zip(TRUSTS, losses, strict=True), key=lambda pair: (-pair[1], pair[0]))[0]
+class TrustLosses(NamedTuple):
+    """What N photos say about each trust."""
+
+    indices: Tensor  # (N,) the photos' numbers in their data set
+    losses: Tensor  # (N, T) the mixture's loss if the gate counted as far as each of TRUSTS
+
+
+def try_trusts(output: MixtureOutput, batch: Batch, *, mix: Mix) -> TrustLosses:
+    """The losses of one batch: as many mixtures as there are trusts, so only for photos that shall choose."""
+    mixtures = [mix_experts(output.joint_logits, temper_gate(output.gate_probs, trust), mix=mix) for trust in TRUSTS]
+    losses = [functional.cross_entropy(logits, batch.labels, reduction="none") for logits in mixtures]
+    return TrustLosses(batch.indices.cpu(), torch.stack(losses, dim=1).cpu())
+
+
+def choose_trust(losses: Tensor) -> float:
+    """The trust of the smallest loss on N photos, out of (N, T); the greatest one of several that are as good."""
+    means = losses.double().mean(0).tolist()
+    return max(zip(TRUSTS, means, strict=True), key=lambda pair: (-pair[1], pair[0]))[0]
 
 
 def with_trust(stored: StoredModel, trust: float) -> StoredModel:

@@ -1,6 +1,7 @@
 """What a trained mixture answers about a set of photos, and how good its parts are."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,13 +12,13 @@ from torch.nn import functional
 
 from mge.config import Mix
 from mge.core.cascade import confidence, mix_so_far
-from mge.core.losses import mix_experts, temper_gate
 from mge.core.outputs import MixtureOutput
 from mge.data.batches import Batch, epoch_batches, load_batches
 from mge.data.dataset import PhotoDataset
 from mge.models.mixture import MixtureOfExperts
 
-TRUSTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # how far the gate's opinion may count
+# What is kept of a batch: tensors with a row for each photo, the first of them the photos' numbers in their data set.
+Keep = Callable[[MixtureOutput, Batch], tuple[Tensor, ...]]
 
 
 class Answers(NamedTuple):
@@ -32,7 +33,6 @@ class Answers(NamedTuple):
     part_labels: Tensor  # (N, E)
     joint_labels: Tensor  # (N, E)
     boxes_xyxy: Tensor  # (N, E, 4) what each expert saw, in pixels of the crop
-    trust_losses: Tensor  # (N, T) the mixture's loss if the gate counted as far as each of TRUSTS
     so_far_labels: Tensor  # (N, E) the class that the mixture of the experts up to each one answers
     so_far_confidences: Tensor  # (N, E) how sure it is: that class's probability
 
@@ -51,28 +51,35 @@ def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
         part_labels=output.part_logits.argmax(2).cpu(),
         joint_labels=output.joint_logits.argmax(2).cpu(),
         boxes_xyxy=output.boxes_xyxy.float().cpu(),
-        trust_losses=_trust_losses(output, batch.labels, mix=mix).cpu(),
         so_far_labels=so_far.argmax(2).cpu(),
         so_far_confidences=confidence(so_far).cpu(),
     )
 
 
-@torch.inference_mode()
 def answer_photos(
-    fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, batch_size: int, workers: int = 0,
-    on_batch: Callable[[int], None] | None = None, in_float32: bool = False,
-) -> Answers:  # fmt: skip
-    """Runs a mixture over a data set, in the mode of evaluation.
+    fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, batch_size: int, workers: int = 0
+) -> Answers:
+    """What a mixture answers about a data set; see `run_over`."""
+    keep = functools.partial(summarise, mix=model.config.mix)
+    return Answers(*run_over(fabric, model, photos, keep=keep, batch_size=batch_size, workers=workers))
 
-    Each process answers its share, and all of them get all answers: each photo exactly once, in order.
+
+@torch.inference_mode()
+def run_over(
+    fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, keep: Keep, batch_size: int, workers: int = 0,
+    in_float32: bool = False,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Runs a mixture over a data set, in the mode of evaluation, and keeps something of each batch.
+
+    Each process runs over its share, and all of them get what was kept of all photos: each exactly once, in order.
 
     Args:
         fabric: Where and in which precision it runs.
         model: The mixture; its mode is put back as it was.
         photos: The data set.
+        keep: What is kept of a batch and the mixture's output.
         batch_size: Photos at a time, over all processes.
         workers: Number of processes that decode.
-        on_batch: Called with the number of photos done after each batch.
         in_float32: Whether it answers in float32 as `mge predict` does, whatever precision it is trained in.
     """
     was_training = model.training
@@ -85,9 +92,7 @@ def answer_photos(
     for batch in load_batches(photos, batches, epoch=0, workers=workers):
         moved = Batch(*(tensor.to(fabric.device, non_blocking=True) for tensor in batch))
         with contextlib.nullcontext() if in_float32 else fabric.autocast():
-            parts.append(summarise(model(moved.images), moved, mix=model.config.mix))
-        if on_batch is not None:
-            on_batch(len(moved.labels))
+            parts.append(keep(model(moved.images), moved))
     model.train(was_training)
     return _in_order(_over_processes(fabric, parts))
 
@@ -114,25 +119,20 @@ def measure(answers: Answers) -> dict[str, Any]:
     }
 
 
-def _trust_losses(output: MixtureOutput, labels: Tensor, *, mix: Mix) -> Tensor:
-    """(B, T) the mixture's loss under each trust in the gate."""
-    mixtures = [mix_experts(output.joint_logits, temper_gate(output.gate_probs, trust), mix=mix) for trust in TRUSTS]
-    return torch.stack([functional.cross_entropy(logits, labels, reduction="none") for logits in mixtures], dim=1)
-
-
-def _over_processes(fabric: Fabric, parts: list[Answers]) -> list[Answers]:
+def _over_processes(fabric: Fabric, parts: list[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
     """The parts of all processes; shares may be uneven, or empty."""
     if fabric.world_size == 1:
         return parts
-    gathered: list[list[Answers]] = [[] for _ in range(fabric.world_size)]
+    gathered: list[list[tuple[Tensor, ...]]] = [[] for _ in range(fabric.world_size)]
     torch.distributed.all_gather_object(gathered, parts)
     return [part for share in gathered for part in share]
 
 
-def _in_order(parts: list[Answers]) -> Answers:
-    joined = Answers(*(torch.cat(column) for column in zip(*parts, strict=True)))
-    order = joined.indices.argsort()
-    return Answers(*(column[order] for column in joined))
+def _in_order(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """All photos, by their numbers."""
+    joined = [torch.cat(column) for column in zip(*parts, strict=True)]
+    order = joined[0].argsort()
+    return tuple(column[order] for column in joined)
 
 
 def _percent(hits: Tensor) -> float:

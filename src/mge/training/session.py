@@ -1,6 +1,7 @@
 """A whole run: photos in, a folder with a trained and measured mixture out."""
 
 import dataclasses
+import functools
 import itertools
 import re
 import shutil
@@ -10,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from mge.classifier import Classifier
 from mge.config import DataConfig, DistillConfig, ModelConfig, TrainConfig, split_options, take_distillation
@@ -33,9 +35,9 @@ from mge.training.devices import build_fabric, check_shares, synchronises_batch_
 from mge.training.display import Display, announce
 from mge.training.distillation import StudentStep, check_held_out, match_classes, open_teacher
 from mge.training.explanation import explain_photos
-from mge.training.gate_trust import choose_trust, with_trust
+from mge.training.gate_trust import TrustLosses, choose_trust, try_trusts, with_trust
 from mge.training.loop import Training
-from mge.training.measure import Answers, answer_photos, measure
+from mge.training.measure import Answers, Keep, measure, run_over, summarise
 from mge.training.memory import explain_memory, find_batch_size
 from mge.training.origin import check_settings, keep_or_check
 from mge.training.skipping import skip_broken
@@ -193,14 +195,19 @@ class Session:
 
     def _ask(self, stored: StoredModel, photos: PhotoDataset) -> Answers:
         """What a stored model answers, as it will when it is used: in float32."""
+        return Answers(*self._run_over(stored, photos, keep=functools.partial(summarise, mix=stored.config.mix)))
+
+    def _run_over(self, stored: StoredModel, photos: PhotoDataset, *, keep: Keep) -> tuple[Tensor, ...]:
         model = Classifier.from_stored(stored).model.to(self.fabric.device)
         workers, size = num_workers(self.data, photos), self.config.photos_a_step
-        return answer_photos(self.fabric, model, photos, batch_size=size, workers=workers, in_float32=True)
+        return run_over(self.fabric, model, photos, keep=keep, batch_size=size, workers=workers, in_float32=True)
 
     def _temper_gate(self, run: Run, stored: StoredModel, val_photos: PhotoDataset) -> StoredModel:
         """The model with its gate trusted as far as validation photos say, and stored so; only once."""
         if "gate_trust" not in stored.metadata:
-            stored = with_trust(stored, choose_trust(self._ask(stored, val_photos)))
+            keep = functools.partial(try_trusts, mix=stored.config.mix)
+            tried = TrustLosses(*self._run_over(stored, val_photos, keep=keep))
+            stored = with_trust(stored, choose_trust(tried.losses))
             if self.fabric.is_global_zero:
                 save_model(run.best, stored)
             self.fabric.barrier()

@@ -41,7 +41,8 @@ def test_a_variable_of_another_name_or_kind_is_refused(tmp_path: Path) -> None:
         read_structs(file, "names", fields=("fname",))
 
 
-def test_a_damaged_file_is_read_or_refused_and_never_crashes(tmp_path: Path) -> None:
+def test_a_damaged_file_is_read_or_refused_and_never_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matlab, "_read_apart", matlab.read_variable)  # 300 processes would take a while
     file = tmp_path / "a.mat"
     write_mat(file, {"rows": structs([{"fname": f"{number}.jpg", "class": 1} for number in range(5)])})
     whole, random = file.read_bytes(), np.random.default_rng(0)

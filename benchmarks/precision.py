@@ -1,0 +1,54 @@
+"""Whether bfloat16 costs accuracy: `python benchmarks/precision.py [RUN ...]`, by default the demo's runs on all seeds.
+
+Each run's mixture answers its test photos in float32, and with backbones and part filters in bfloat16 and channels
+last, as the fast path does. Runs are only read. Writes benchmarks/results/precision.json and a table in
+docs/results.md.
+"""
+
+import copy
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import torch
+from trainings import RESULTS, RUNS, spread, write_table
+
+from mge.models.fast import in_bfloat16
+from mge.training.evaluation import Examiner
+from mge.training.selection import select
+
+
+def main() -> None:
+    """Measures the given runs, one after the other."""
+    runs = [Path(given) for given in sys.argv[1:]] or sorted(RUNS.glob("demo-seed?"))
+    if not runs:
+        sys.exit(f"no finished run in {RUNS}: run benchmarks/demo.py first, or give run folders")
+    figures = {run.name: measure(run) for run in runs}
+    command = " ".join(["python benchmarks/precision.py", *sys.argv[1:]])
+    text = json.dumps({"command": command, "runs": figures}, indent=1) + "\n"
+    (RESULTS / "precision.json").write_text(text, encoding="utf-8")
+    rows = [["run", "float32 %", "bfloat16 %", "same answer %"]]
+    rows += [[name, *(f"{value:.1f}" for value in found.values())] for name, found in figures.items()]
+    if len(figures) > 1:
+        columns = zip(*(found.values() for found in figures.values()), strict=True)
+        rows.append(["mean ± standard deviation", *map(spread, columns)])
+    write_table("precision", rows)
+
+
+def measure(run: Path) -> dict[str, float]:
+    """Accuracy in both arithmetics and how often the answers are the same, in percent of the test photos."""
+    plain = Examiner.open(run, batch_size=64, accelerator="cpu")
+    selected = select(run, data=None, split="test", source_format="auto", classifier=plain.classifier)
+    classifier = copy.copy(plain.classifier)
+    classifier.model = in_bfloat16(classifier.model).to(memory_format=torch.channels_last)
+    quick = dataclasses.replace(plain, classifier=classifier)
+    answers = [examiner.ask(selected.readable)[1] for examiner in (plain, quick)]
+    labels = [found.logits.argmax(1) for found in answers]
+    top1 = [100 * (found == answers[0].labels).float().mean().item() for found in labels]
+    same = 100 * (labels[0] == labels[1]).float().mean().item()
+    return {"float32_top1": top1[0], "bfloat16_top1": top1[1], "same": same}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Every option of MGE, its default, what it accepts, and the presets.
+
+Frozen dataclasses hold the options by concern: the network (`ModelConfig`), the photos (`DataConfig`), the training
+(`TrainConfig`) and, of a student, what it learns from (`DistillConfig`). Their field names are the names of the command
+line's flags. They validate themselves.
+"""
+
+from mge.config.checks import INSTEAD, check_choice, check_names, check_range
+from mge.config.data import DataConfig, Resize
+from mge.config.distillation import DistillConfig, take_distillation
+from mge.config.model import (
+    Attention,
+    AttentionTo,
+    BoxShape,
+    Gate,
+    Geometry,
+    Mix,
+    ModelConfig,
+    Normalisation,
+    PartHead,
+    ZoomFrom,
+)  # fmt: skip
+from mge.config.presets import PRESETS, Preset, split_options
+from mge.config.training import (
+    Accelerator,
+    Balance,
+    Baseline,
+    BatchNorm,
+    Decay,
+    Diversity,
+    Follow,
+    GateTrust,
+    Optimizer,
+    Precision,
+    Schedule,
+    Start,
+    Strategy,
+    TrainConfig,
+)  # fmt: skip
+
+__all__ = [
+    "INSTEAD", "PRESETS", "Accelerator", "Attention", "AttentionTo", "Balance", "Baseline", "BatchNorm", "BoxShape",
+    "DataConfig", "Decay", "DistillConfig", "Diversity", "Follow", "Gate", "GateTrust", "Geometry", "Mix",
+    "ModelConfig", "Normalisation", "Optimizer", "PartHead", "Precision", "Preset", "Resize", "Schedule", "Start",
+    "Strategy", "TrainConfig", "ZoomFrom", "check_choice", "check_names", "check_range", "split_options",
+    "take_distillation",
+]  # fmt: skip

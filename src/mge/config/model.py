@@ -1,0 +1,88 @@
+"""The options of the network."""
+
+import dataclasses
+from typing import Literal
+
+from mge.config.checks import Options, check_choice, check_range
+from mge.errors import ConfigError
+
+Attention = Literal["own", "first"]
+AttentionTo = Literal["class", "belief"]
+BoxShape = Literal["extent", "spread"]
+Gate = Literal["own", "shared"]
+Geometry = Literal["pixels", "authors"]
+Mix = Literal["logits", "probs"]
+Normalisation = Literal["imagenet", "half"]
+PartHead = Literal["auto", "dense", "classwise"]
+ZoomFrom = Literal["photo", "previous"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Options):
+    """The mixture's architecture: what is stored with a model.
+
+    Args:
+        backbone: Name of a timm model whose features can be read at two depths.
+        experts: Number of experts. 1 is a single network.
+        size: Side in pixels of the square view that every expert sees.
+        detail: How many times larger than a view the photo is kept, so that a zoom shows real detail. 1 is the paper.
+        output_stride: Pixels of a view for each cell of the last feature map: 32, 16 or 8. 0 leaves it to the backbone.
+        zoom_from: Whether an expert's view is cut out of the `photo` itself or out of the `previous` expert's view.
+        geometry: `pixels` treats a pixel as an area and a box as end-exclusive; `authors` aligns corners and drops the
+            last row and column, as the authors' program does.
+        attention: Whether each expert's `own` classifier weights its map, or the `first` expert's weights all of them.
+        attention_to: What an expert's map shows: the evidence for one `class`, as in the paper, or for every class as
+            much as the expert believes in it (`belief`).
+        positive_weights: Whether negative channel weights are set to 0 before the map is summed.
+        box: `extent`: the smallest box around all cells above the threshold, as in the paper; `spread`: around the mean
+            of what lies above it, as wide as its standard deviation says.
+        attention_threshold: Fraction of the map's range above which a point lies inside the box, between 0 and 1.
+        attention_offset: Pixels of a view by which what a cell of the last map sees lies right of and below the cell;
+            boxes are moved by it. Training measures it where `measure_offset` says so.
+        part_filters: Number of part filters for each class. 0 leaves the part and joint heads out: a plain network.
+        part_padding: Zero cells put around the feature map before the part filters. The authors' program has 1.
+        part_head: `dense`: each class reads the part features of all classes, as in the paper; `classwise`: its own
+            only, so that heads grow linearly with classes; `auto`: dense for up to 500 classes.
+        part_gradient: Whether the part and joint heads train the backbone.
+        gate: Whether the gate has a backbone of its `own` or reads the `shared` features of the first expert.
+        mix: Whether the gate weighs the experts' `logits` or their probabilities (`probs`).
+        normalisation: Mean and standard deviation of the input: ImageNet's, or 0.5 each (`half`).
+    """
+
+    backbone: str = "resnet50"
+    experts: int = 3
+    size: int = 448
+    detail: float = 1.0
+    output_stride: int = 0
+    zoom_from: ZoomFrom = "photo"
+    geometry: Geometry = "pixels"
+    attention: Attention = "own"
+    attention_to: AttentionTo = "belief"
+    positive_weights: bool = True
+    box: BoxShape = "spread"
+    attention_threshold: float = 0.3
+    attention_offset: float = 0.0
+    part_filters: int = 10
+    part_padding: int = 0
+    part_head: PartHead = "auto"
+    part_gradient: bool = True
+    gate: Gate = "shared"
+    mix: Mix = "logits"
+    normalisation: Normalisation = "imagenet"
+
+    def _check(self) -> None:
+        check_range("experts", self.experts, at_least=1, at_most=64)
+        check_range("size", self.size, at_least=16, at_most=8192)
+        check_range("detail", self.detail, at_least=1, at_most=16)
+        check_choice("output_stride", self.output_stride, (0, 8, 16, 32))
+        check_range("attention_threshold", self.attention_threshold, at_least=0, at_most=1)
+        check_range("attention_offset", self.attention_offset, at_least=-256, at_most=256)
+        check_range("part_filters", self.part_filters, at_least=0, at_most=1000)
+        check_range("part_padding", self.part_padding, at_least=0, at_most=64)
+        if self.box == "spread" and self.geometry == "authors":
+            raise ConfigError("box is spread and geometry is authors, which knows extents only; use box=extent")
+        if self.part_filters == 0 and self.experts > 1:
+            raise ConfigError(
+                f"part_filters is 0 and experts is {self.experts}: a network without part filters has one head only; "
+                "use experts=1, or part_filters of at least 1"
+            )

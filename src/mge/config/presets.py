@@ -1,0 +1,141 @@
+"""Sets of options that have a name, and flat options sorted into their classes."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from mge.config.checks import check_choice, check_names
+from mge.config.data import DataConfig
+from mge.config.model import ModelConfig
+from mge.config.training import TrainConfig
+
+Preset = Literal["default", "best", "paper", "authors"]
+
+# What paper and program share, or the program alone says: its defaults and its configs/cub_resnet50.yml.
+_PUBLISHED: dict[str, Any] = {
+    # The network
+    "backbone": "resnet50.tv_in1k",  # with torchvision's first ImageNet weights, not timm's own
+    "experts": 3,
+    "size": 448,
+    "detail": 1.0,
+    "output_stride": 0,
+    "attention_threshold": 0.2,
+    "attention_offset": 0.0,
+    "part_filters": 10,
+    "part_head": "dense",
+    "gate": "own",
+    # The photos
+    "val_fraction": 0.0,  # every training photo is trained on, and the last epoch counts
+    "resize": "short",
+    "crop_fraction": 0.875,  # 448 out of 512
+    "flip": True,
+    "jitter": 0.0,
+    "resized_crop": 0.0,
+    "randaugment": 0,
+    "erasing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    # The training
+    "epochs": 100,
+    "batch_size": 10,
+    "start": "weights",
+    "follow": "true",
+    "measure_offset": False,
+    "pretrained": True,
+    "optimizer": "sgd",
+    "backbone_lr": 0.001,
+    "head_lr": 0.01,
+    "gate_lr": 0.01,
+    "gate_from": 0.0,
+    "gate_trust": "full",
+    "weight_decay": 1e-4,
+    "warmup_epochs": 0.0,
+    "decay": "step",
+    "decay_epochs": 30,
+    "label_smoothing": 0.0,
+    "balance": "none",
+    "diversity_weight": 1.0,
+    "clip_norm": 0.0,
+    "accumulate": 1,
+    "ema": 0.0,
+    "precision": "float32",
+}
+
+# What each preset sets: every option that its source determines, also where the default is the same today.
+# `docs/deviations.md` has the source of each and the reasons for our defaults.
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "default": {},
+    # A current backbone, and what such backbones are usually fine-tuned with. Not measured where this was written.
+    "best": {
+        "backbone": "convnext_base.fb_in22k_ft_in1k_384",
+        "size": 384,
+        "detail": 2.0,
+        "resized_crop": 0.35,
+        "randaugment": 9,
+        "mixup": 0.2,
+        "cutmix": 1.0,
+        "erasing": 0.1,
+        "epochs": 15,
+        "batch_size": 32,
+        "optimizer": "adamw",
+        "backbone_lr": 5e-5,
+        "head_lr": 1e-3,
+        "weight_decay": 0.05,
+        "warmup_epochs": 1.0,
+        "label_smoothing": 0.1,
+        "clip_norm": 1.0,
+        "ema": 0.999,
+    },
+    "paper": {
+        **_PUBLISHED,
+        "zoom_from": "photo",
+        "geometry": "pixels",
+        "attention": "own",
+        "attention_to": "class",
+        "box": "extent",
+        "positive_weights": False,
+        "part_padding": 0,
+        "part_gradient": True,
+        "mix": "probs",
+        "normalisation": "imagenet",
+        "diversity": "paper",
+        "schedule": "progressive",
+        "freeze_former": False,
+    },
+    "authors": {
+        **_PUBLISHED,
+        "zoom_from": "previous",
+        "geometry": "authors",
+        "attention": "first",
+        "attention_to": "class",
+        "box": "extent",
+        "positive_weights": True,
+        "part_padding": 1,
+        "part_gradient": False,
+        "mix": "logits",
+        "normalisation": "half",
+        "diversity": "authors",
+        "schedule": "joint",
+    },
+}
+
+
+def split_options(
+    options: Mapping[str, Any], *, preset: Preset = "default"
+) -> tuple[ModelConfig, DataConfig, TrainConfig]:
+    """Sorts flat options into the three classes, over the preset's values.
+
+    Args:
+        options: Flat names and values, as the command line has them.
+        preset: Whose values hold where `options` says nothing.
+
+    Raises:
+        ConfigError: a name is unknown, a value is not accepted, or there is no such preset.
+    """
+    check_choice("preset", preset, get_args(Preset))
+    classes = (ModelConfig, DataConfig, TrainConfig)
+    names = {cls: [field.name for field in dataclasses.fields(cls)] for cls in classes}
+    check_names(options, known=[name for cls in classes for name in names[cls]])
+    merged = {**PRESETS[preset], **options}
+    model, data, train = ({name: merged[name] for name in names[cls] if name in merged} for cls in classes)
+    return ModelConfig(**model), DataConfig(**data), TrainConfig(**train)

@@ -1,0 +1,73 @@
+"""How a model wants its photos, and what validation photos chose for it, out of what model.json says. No torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mge.config import DataConfig
+from mge.errors import ModelFolderError
+
+
+def read_preprocessing(metadata: Mapping[str, Any]) -> DataConfig:
+    """How photos are resized and cropped.
+
+    Raises:
+        ModelFolderError: that is no object.
+        ConfigError: an option is unknown, or has a value that it cannot take.
+    """
+    return DataConfig.from_dict(_read_part(metadata, "preprocessing"))
+
+
+def read_temperature(metadata: Mapping[str, Any]) -> float:
+    """What logits are divided by for probabilities to mean what they say; 1 where nothing was chosen.
+
+    Raises:
+        ModelFolderError: it is no number.
+    """
+    temperature = _read_number(metadata, "calibration", "temperature")
+    return 1.0 if temperature is None else temperature
+
+
+def read_least_probability(metadata: Mapping[str, Any]) -> float | None:
+    """Below it a photo is called unknown; None: no photo is.
+
+    Raises:
+        ModelFolderError: it is no number.
+    """
+    return _read_number(metadata, "rejection", "threshold")
+
+
+def read_thresholds(metadata: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """How sure each expert but the last must be for the later ones not to look; None: there is no cascade.
+
+    Raises:
+        ModelFolderError: they are no list of numbers.
+    """
+    values = _read(metadata, "cascade", "thresholds")
+    if values is None:
+        return None
+    if not (isinstance(values, list) and all(isinstance(value, float | int) for value in values)):
+        raise ModelFolderError(f"thresholds of cascade in model.json are {_short(values)}; expected a list of numbers")
+    return tuple(values)
+
+
+def _read_number(metadata: Mapping[str, Any], name: str, key: str) -> float | None:
+    value = _read(metadata, name, key)
+    if not isinstance(value, float | int | None):
+        raise ModelFolderError(f"{key} of {name} in model.json is {_short(value)}; expected a number")
+    return value
+
+
+def _read(metadata: Mapping[str, Any], name: str, key: str) -> Any:  # noqa: ANN401  (whatever was written)
+    """What one part of the metadata says; None where there is no such part."""
+    return _read_part(metadata, name).get(key)
+
+
+def _read_part(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
+    part = metadata.get(name, {})
+    if not isinstance(part, dict):
+        raise ModelFolderError(f"{name} in model.json is {_short(part)}; expected an object")
+    return part
+
+
+def _short(value: object) -> str:
+    return repr(str(value)[:50])
