@@ -3,7 +3,7 @@
 `python benchmarks/serving.py MODEL.onnx PHOTOS` starts `mge serve MODEL.onnx` on loopback, asks it in every way, and
 asks the same model offline in the same run. It writes benchmarks/results/serving.json and the table in docs/results.md.
 `--soak 20000` asks that many times instead, one photo of twenty broken, and looks at the memory; it writes
-benchmarks/results/serving_soak.json. With --out FILE, for a trial, a run writes that file only.
+benchmarks/results/serving_soak.json and a table of its own. With --out FILE, for a trial, a run writes that file only.
 """
 
 import argparse
@@ -38,6 +38,7 @@ CLIENTS, BATCH = 16, 8
 ROUNDS, REQUESTS = 4, 250  # online and offline in turns
 PHOTOS, SIDES = 100, (150, 250, 348, 500, 1000)  # different photos, and their shorter sides in pixels
 TIMEOUT = 60
+SAMPLES, WARM_UP = 100, 20  # looks at the memory while soaking; the first of them do not count for its slope
 
 
 class Reply(NamedTuple):
@@ -238,14 +239,46 @@ def soak(server: Served, photos: Sequence[bytes], *, requests: int) -> dict[str,
     """Very many requests, one photo of twenty broken: does the memory grow?"""
     some = [*photos[:95], photos[0][: len(photos[0]) // 2], b"hello", b"", bytes(5000), photos[1][:40]]
     statuses: Counter[str] = Counter()
-    memory, files = [], []
-    for _ in range(0, requests, requests // 20):
-        replies, _ = load(server, some, requests=requests // 20)
+    memory, files, began = [], [], time.perf_counter()
+    for number in range(SAMPLES):
+        replies, _ = load(server, some, requests=requests // SAMPLES)
         statuses.update(str(reply.status) for _, reply in replies)
         memory.append(server.rss_mb())
         files.append(psutil.Process(server.process.pid).num_fds())
-        print(f"{sum(statuses.values())} requests, {memory[-1]:.0f} MB", flush=True)  # noqa: T201
-    return {"requests": requests, "statuses": statuses, "rss_mb": memory, "open_files": files}
+        if number % 10 == 9:
+            print(f"{sum(statuses.values())} requests, {memory[-1]:.1f} MB", flush=True)  # noqa: T201
+    slope, error = slope_with_error(memory[WARM_UP:])
+    return {
+        "requests": requests // SAMPLES * SAMPLES, "statuses": statuses, "rss_mb": memory, "open_files": files,
+        "seconds": time.perf_counter() - began,
+        "mb_per_1000_requests": slope * 1000 / (requests // SAMPLES),
+        "standard_error": error * 1000 / (requests // SAMPLES),
+    }  # fmt: skip
+
+
+def slope_with_error(values: Sequence[float]) -> tuple[float, float]:
+    """How much values grow from one to the next by least squares, and the standard error of that."""
+    line = statistics.linear_regression(range(len(values)), values)
+    left = sum((value - line.intercept - line.slope * number) ** 2 for number, value in enumerate(values))
+    spread = sum((number - (len(values) - 1) / 2) ** 2 for number in range(len(values)))
+    return line.slope, (left / (len(values) - 2) / spread) ** 0.5
+
+
+def soak_table(found: dict[str, Any]) -> list[list[str]]:
+    """What soaking showed, as rows; the first is the head."""
+    statuses, memory, files = found["statuses"], found["rss_mb"], found["open_files"]
+    said = {"200": "answered", "422": "refused with 422"}
+    return [
+        ["very many requests, one photo of twenty broken", "what came"],
+        [f"{CLIENTS} clients, {found['requests']} requests in {found['seconds']:.0f} s", shown(statuses, said)],
+        ["lost, or answered otherwise", str(found["requests"] - statuses["200"] - statuses["422"])],
+        [f"memory after {WARM_UP} %; after all of them", f"{memory[WARM_UP - 1]:.1f} MB; {memory[-1]:.1f} MB"],
+        [
+            "its slope between, by least squares",
+            f"{1000 * found['mb_per_1000_requests']:.1f} ± {1000 * found['standard_error']:.1f} kB a 1,000 requests",
+        ],
+        ["open files", f"{min(files)} to {max(files)}"],
+    ]
 
 
 def table(figures: dict[str, Any]) -> list[list[str]]:
@@ -312,7 +345,9 @@ def main() -> None:
                 print(name, json.dumps(figures[name]), flush=True)  # noqa: T201
     out = given.out or RESULTS / ("serving_soak.json" if given.soak else "serving.json")
     out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    if given.out is None and not given.soak:
+    if given.out is None and given.soak:
+        write_table("soak", soak_table(figures["soak"]))
+    elif given.out is None:
         write_table("serving", table(figures))
 
 

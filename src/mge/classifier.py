@@ -17,7 +17,7 @@ from mge.models.cascade import run_cascade
 from mge.models.fast import Arithmetic, multiplies_bfloat16, side_of
 from mge.models.mixture import MixtureOfExperts
 from mge.prediction import Answer, AnyClassifier, Photo, Prediction, in_batches, name_of
-from mge.storage.chosen import read_least_probability, read_temperature, read_thresholds
+from mge.storage.chosen import read_least_probability, read_preprocessing, read_temperature, read_thresholds
 from mge.storage.compiled_cache import compiled_path
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
@@ -70,9 +70,8 @@ class Classifier(AnyClassifier):
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise ModelFolderError(f"the weights do not fit the architecture in model.json: {reason}") from error
-        preprocessing = stored.metadata.get("preprocessing", {})
         return cls(
-            model, class_names=stored.class_names, data=DataConfig.from_dict(preprocessing),
+            model, class_names=stored.class_names, data=read_preprocessing(stored.metadata),
             thresholds=read_thresholds(stored.metadata), temperature=read_temperature(stored.metadata),
             least_probability=read_least_probability(stored.metadata),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from mge.config import PRESETS, DataConfig, ModelConfig, TrainConfig
+from mge.config import INSTEAD, PRESETS, DataConfig, ModelConfig, TrainConfig
 from mge.errors import ConfigError
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -70,7 +70,8 @@ class Option:
         try:
             return read_text(self.item_hint, text)
         except ValueError:
-            raise ConfigError(f"{self.name} is {text!r}; accepted: {describe(self.item_hint)}") from None
+            accepted = describe(self.item_hint) + INSTEAD.get(self.name, "")
+            raise ConfigError(f"{self.name} is {text!r}; accepted: {accepted}") from None
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Option]:

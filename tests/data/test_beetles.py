@@ -29,17 +29,27 @@ def test_boxes_lie_in_the_picture_and_tips_have_their_colour(label: int) -> None
         assert (red > blue + 60) if is_red else (blue > red + 60)
 
 
-def test_the_box_is_tight_around_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is drawn by the body's shell and head changes pixels up to the box's edges, and none beyond legs' reach."""
-    whole = draw_beetle(0, seed=4)
-    monkeypatch.setattr(beetles._Body, "_draw_legs", lambda self, colour: None)
-    monkeypatch.setattr(beetles._Body, "_draw_marks", lambda self, *args, **options: None)
-    bare = draw_beetle(0, seed=4)
-    x1, y1, x2, y2 = whole.box_xyxy
-    assert (x2 - x1) * (y2 - y1) < 0.2 * 256**2
-    inside = np.asarray(bare.image)[int(y1) : int(y2), int(x1) : int(x2)]
-    assert inside.shape[0] > 20
-    assert inside.shape[1] > 20
+@pytest.mark.parametrize("seed", range(6))
+def test_the_box_is_tight_around_all_of_the_beetle(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Without the beetle, pixels change up to the box's edges and none beyond them."""
+    whole = draw_beetle(seed, seed=seed)
+    monkeypatch.setattr(beetles._Canvas, "finish", lambda self: self.image)  # neither blurred nor reduced
+    sharp = np.asarray(draw_beetle(seed, seed=seed).image).astype(int)
+    draw = beetles._Body.draw
+
+    def draw_nothing(self: beetles._Body, **options: object) -> object:
+        canvas, self.canvas = self.canvas, beetles._Canvas(8, self.canvas.chance)
+        try:
+            return draw(self, **options)  # type: ignore[arg-type]
+        finally:
+            self.canvas = canvas
+
+    monkeypatch.setattr(beetles._Body, "draw", draw_nothing)
+    empty = np.asarray(draw_beetle(seed, seed=seed).image).astype(int)
+    rows, columns = np.nonzero(np.abs(sharp - empty).sum(2))
+    scale = beetles.SUPERSAMPLE
+    found = (columns.min() / scale, rows.min() / scale, (columns.max() + 1) / scale, (rows.max() + 1) / scale)
+    np.testing.assert_allclose(found, whole.box_xyxy, atol=2)
 
 
 def test_the_set_is_balanced_and_its_manifest_complete(tmp_path: Path) -> None:

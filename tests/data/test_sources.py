@@ -90,6 +90,13 @@ def test_a_manifest_gives_labels_splits_and_boxes(tmp_path: Path, suffix: str) -
         ("path,label,x1,y1,x2,y2\na.png,x,5,five,9,9", "line 2 has the box"),
         ("path,label", "lists no photos"),
         ("path,label\na.png,x", "one class only"),
+        (
+            "path,label\na.png,beetle, ringed",
+            "line 2 has 3 values for 2 columns; put a value with a comma in it between",
+        ),
+        ('path,label\na.png,"x\na.png,y', "line 3 cannot be read: unexpected end of data; is a quote missing"),
+        ('path,label\na.png,"x"y\n', "line 2 cannot be read: .*; is a quote missing"),
+        ("path,label, Label\na.png,x,y", "has two columns 'label', among: path, label, label; rename or remove one"),
     ],
 )
 def test_a_wrong_manifest_names_its_line(tmp_path: Path, content: str, match: str) -> None:
@@ -97,6 +104,21 @@ def test_a_wrong_manifest_names_its_line(tmp_path: Path, content: str, match: st
     (tmp_path / "list.csv").write_text(content)
     with pytest.raises(DataError, match=match):
         read_photos(tmp_path / "list.csv", config=CONFIG)
+
+
+@pytest.mark.parametrize("value", ['["x"]', '{"name": "x"}'])
+def test_a_list_is_no_label(tmp_path: Path, value: str) -> None:
+    write_photo(tmp_path / "a.png", RED)
+    (tmp_path / "list.jsonl").write_text(f'{{"path": "a.png", "label": {value}, "more": [1]}}')
+    with pytest.raises(DataError, match=r"line 1 has a (list|dict) for label; expected text or a number"):
+        read_photos(tmp_path / "list.jsonl", config=CONFIG)
+
+
+def test_a_manifests_empty_values_at_the_end_of_a_row_are_none(tmp_path: Path) -> None:
+    for name in "ab":
+        write_photo(tmp_path / f"{name}.png", RED)
+    (tmp_path / "list.csv").write_text("path,label\na.png,a,,\n\nb.png,b\n")
+    assert read_photos(tmp_path / "list.csv", config=CONFIG).class_names == ("a", "b")
 
 
 def test_a_manifest_gives_groups_and_coarser_classes(tmp_path: Path) -> None:
@@ -173,6 +195,25 @@ def test_lists_with_two_or_three_columns_are_read_and_named(tmp_path: Path) -> N
     photos = read_photos(tmp_path, config=DataConfig(val_fraction=0))
     assert photos.class_names == ("Golden", "Granny")
     assert [record.label for record in photos.split("test")] == ["Golden", "Granny"]
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("a.jpg", "line 1 is 'a.jpg'; expected: path, label or"),
+        ("a.jpg,", "line 1 is 'a.jpg,'; expected: path, label or"),
+        ("b.jpg, 0", "line 1 names 'b.jpg', which does not exist below"),
+        ("../a.jpg, 0", r"line 1 names '\.\./a\.jpg', which is no file below .*; accepted: paths inside it"),
+        ("x" * 5000 + ", 0", "which does not exist below"),
+        (b"\xe4.jpg, 0", r"train\.txt is not text in UTF-8: .* at byte 0"),
+    ],
+)
+def test_a_wrong_list_names_its_line(tmp_path: Path, line: str | bytes, match: str) -> None:
+    for folder in (tmp_path, tmp_path / "lists"):
+        write_photo(folder / "a.jpg", RED)
+    (tmp_path / "lists" / "train.txt").write_bytes(line if isinstance(line, bytes) else line.encode())
+    with pytest.raises(DataError, match=match):
+        read_photos(tmp_path / "lists", config=CONFIG)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.csv"])

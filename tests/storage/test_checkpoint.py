@@ -86,6 +86,18 @@ def test_another_zip_file_is_refused(path: Path) -> None:
         load_checkpoint(path)
 
 
+def test_an_archive_that_says_it_goes_on_on_another_disk_is_refused(path: Path) -> None:
+    save_checkpoint(path, state())
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x06\x07") + 16] = 2  # the number of disks
+    path.write_bytes(content)
+    path.with_name("last.ckpt.sha256").write_text(f"{sha256(path)}  last.ckpt\n", encoding="utf-8")
+    with pytest.raises(
+        ModelFolderError, match=r"last\.ckpt is no checkpoint of MGE: .* multiple disks .*; train anew$"
+    ):
+        load_checkpoint(path)
+
+
 class Gadget:
     """What a malicious file would hold: unpickling it makes a folder."""
 

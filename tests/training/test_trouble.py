@@ -1,16 +1,20 @@
 """What goes wrong around a run ends it in one line that says what to change, and the former checkpoint stays good."""
 
 import contextlib
+import json
 import math
 import os
 import resource
 import shutil
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -226,6 +230,26 @@ def test_a_reading_process_that_the_system_kills_is_said_to_be_that(
     monkeypatch.setattr("mge.data.dataset.PhotoDataset.__getitem__", die)
     with pytest.raises(mge.OutOfMemoryError, match=r"a process that reads photos was killed.*--workers 1"):
         mge.train(photos, out=tmp_path / "run", **{**OPTIONS, "workers": 2})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_no_reading_process_outlives_the_run(photos: Path, tmp_path: Path, sent: signal.Signals) -> None:
+    options = {**SHORT, "workers": 2, "cache": "no", "epochs": 1000}
+    script = "import json, sys, mge; mge.train(sys.argv[1], out=sys.argv[2], **json.loads(sys.argv[3]))"
+    command = [sys.executable, "-c", script, str(photos), str(tmp_path / "run"), json.dumps(options)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        family: list[psutil.Process] = []
+        latest = time.monotonic() + 120
+        while len(family) < 2 or not (tmp_path / "run" / "metrics.csv").exists():
+            assert process.poll() is None
+            assert time.monotonic() < latest
+            time.sleep(0.1)
+            family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(sent)
+        process.communicate(timeout=60)
+    patience = 2 if sent == signal.SIGTERM else 10  # without a word, they look for their parent every 5 seconds
+    assert psutil.wait_procs(family, timeout=patience)[1] == []
 
 
 def test_without_a_right_to_write_nothing_is_left(photos: Path, tmp_path: Path) -> None:

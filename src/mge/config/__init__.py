@@ -5,7 +5,7 @@ Frozen dataclasses hold the options by concern: the network (`ModelConfig`), the
 line's flags. They validate themselves.
 """
 
-from mge.config.checks import check_choice, check_names, check_range, check_ranges
+from mge.config.checks import INSTEAD, check_choice, check_names, check_range, check_ranges
 from mge.config.data import DataConfig, Resize
 from mge.config.distillation import DistillConfig, take_distillation
 from mge.config.model import (
@@ -39,7 +39,7 @@ from mge.config.training import (
 )  # fmt: skip
 
 __all__ = [
-    "PRESETS", "Accelerator", "Attention", "AttentionTo", "Balance", "Baseline", "BatchNorm", "BoxShape",
+    "INSTEAD", "PRESETS", "Accelerator", "Attention", "AttentionTo", "Balance", "Baseline", "BatchNorm", "BoxShape",
     "DataConfig", "Decay", "DistillConfig", "Diversity", "Follow", "Gate", "GateTrust", "Geometry", "Mix",
     "ModelConfig", "Normalisation", "Optimizer", "PartHead", "Precision", "Preset", "Resize", "Schedule", "Start",
     "Strategy", "TrainConfig", "ZoomFrom", "check_choice", "check_names", "check_range", "check_ranges",

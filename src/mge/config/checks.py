@@ -7,6 +7,12 @@ from typing import Any, Literal, Self, get_args, get_origin
 
 from mge.errors import ConfigError
 
+# What to do in place of a choice that others have and this is without, by the option's name.
+INSTEAD = {
+    "strategy": "; weights are not split over GPUs: where they do not fit on one, use schedule=progressive, "
+    "gate=shared or precision=bfloat16, and where the photos do not, a smaller batch_size with accumulate",
+}
+
 
 class Options:
     """Validation shared by the option classes: literals, bounds, unknown names."""
@@ -46,7 +52,8 @@ def check_names(options: Mapping[str, Any], *, known: list[str]) -> None:
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raises ConfigError unless the value is one of the choices."""
     if value not in choices:
-        raise ConfigError(f"{name} is {value!r}; accepted: " + ", ".join(str(choice) for choice in choices))
+        accepted = ", ".join(str(choice) for choice in choices)
+        raise ConfigError(f"{name} is {value!r}; accepted: {accepted}{INSTEAD.get(name, '')}")
 
 
 def check_range(name: str, value: float, *, at_least: float, at_most: float | None = None) -> None:
@@ -71,3 +78,5 @@ def _check_literal(field: "dataclasses.Field[Any]", value: object) -> None:
         raise ConfigError(f"{field.name} is {value!r}; accepted: true, false")
     elif field.type is int and (isinstance(value, bool) or not isinstance(value, int)):
         raise ConfigError(f"{field.name} is {value!r}; accepted: a whole number")
+    elif field.type is str and not isinstance(value, str):
+        raise ConfigError(f"{field.name} is {value!r}; accepted: text, such as {str(value)!r}")

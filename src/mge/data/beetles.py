@@ -34,7 +34,7 @@ class Beetle(NamedTuple):
     """A drawing, and where things are in it: x1, y1, x2, y2 in pixels, end-exclusive."""
 
     image: Image.Image
-    box_xyxy: Box  # wings and head
+    box_xyxy: Box  # all of it, with legs and antennae
     tip_boxes_xyxy: tuple[Box, Box]  # the antenna tips
 
 
@@ -72,7 +72,7 @@ def draw_beetles(
         seed: Decides all drawings.
 
     Returns:
-        The manifest: path, label, split, the body's box, and the boxes of both antenna tips.
+        The manifest: path, label, split, the beetle's box, and the boxes of both antenna tips.
     """
     manifest = folder / "manifest.csv"
     parameters = {"version": VERSION, "train": train, "val": val, "test": test, "side": side, "seed": seed}
@@ -147,7 +147,6 @@ class _Body:
     def __init__(self, canvas: _Canvas, *, centre: Point, length: float, angle: float) -> None:
         self.canvas, self.centre, self.length = canvas, centre, length
         self.cos, self.sin = math.cos(angle), math.sin(angle)
-        self.drawn: list[Point] = []
 
     def at(self, along: float, across: float) -> Point:
         x, y = along * self.length, across * self.length
@@ -162,12 +161,12 @@ class _Body:
         return points
 
     def draw(self, *, pattern: str, count: int, tip: Colour) -> tuple[Box, tuple[Box, Box]]:
-        """Draws legs, antennae, body and marks; returns the body's box and those of the tips."""
+        """Draws legs, antennae, body and marks; returns the beetle's box and those of the tips."""
         chance = self.canvas.chance
         wings = _shade(chance.choice([(150, 110, 50), (70, 110, 60), (120, 70, 50), (90, 90, 110)]), chance)
         dark: Colour = (35, 28, 25)
         mark = chance.choice([(245, 235, 200), (250, 215, 90), (235, 235, 240)])
-        self._draw_legs(dark)
+        legs = self._draw_legs(dark)
         tips = self._draw_antennae(dark, tip)
         shell = self.oval(-0.1, 0, size=(0.4, 0.27), colour=_darker(wings))
         shell += self.oval(-0.1, 0, size=(0.37, 0.24), colour=wings)
@@ -175,7 +174,7 @@ class _Body:
         self.canvas.line([self.at(-0.47, 0), self.at(0.22, 0)], dark, width=0.015 * self.length)
         for side in (-1, 1):
             self._draw_marks(pattern, count, side=side, colour=mark, ground=wings)
-        return _around(shell + head), tips
+        return _around([*shell, *head, *legs, *(corner for box in tips for corner in (box[:2], box[2:]))]), tips
 
     def _draw_marks(self, pattern: str, count: int, *, side: int, colour: Colour, ground: Colour) -> None:
         places = {2: (-0.26, 0.05), 3: (-0.33, -0.11, 0.11)}[count]
@@ -188,12 +187,15 @@ class _Body:
             if pattern == "rings":
                 self.oval(along, across, size=(0.034, 0.034), colour=ground)
 
-    def _draw_legs(self, colour: Colour) -> None:
+    def _draw_legs(self, colour: Colour) -> list[Point]:
+        feet = []
         for along in (-0.25, -0.02, 0.2):
             for side in (-1, 1):
                 bend = along + self.canvas.chance.uniform(-0.06, 0.06)
                 joint, foot = self.at(bend, side * 0.36), self.at(bend * 1.5 - 0.04, side * 0.46)
                 self.canvas.line([self.at(along, 0), joint, foot], colour, width=0.035 * self.length)
+                feet += [joint, foot]
+        return feet
 
     def _draw_antennae(self, colour: Colour, tip: Colour) -> tuple[Box, Box]:
         boxes = []

@@ -6,15 +6,16 @@ Beside a checkpoint lies its SHA-256, because torch reads a file with a flipped 
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, is_zipfile
 
 import torch
 
 from mge.errors import ModelFolderError
 from mge.storage.files import sha256, write_atomically, write_text_atomically
 
-# What torch raises over a file that somebody has made up.
+# What torch and zipfile raise over a file that somebody has made up.
 UNREADABLE = (
+    BadZipFile,
     RuntimeError,
     UnpicklingError,
     EOFError,
@@ -60,9 +61,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     known = _checksum_file(path).read_text(encoding="utf-8", errors="replace").split()
     if sha256(path) not in known:
         raise ModelFolderError(f"{path} is damaged: its SHA-256 is not the one beside it; copy it again or train anew")
-    if not is_zipfile(path):  # torch writes zip files; what is none would be read as a bare pickle
-        raise ModelFolderError(f"{path} is no checkpoint of MGE: it is no zip file; train anew")
     try:
+        if not is_zipfile(path):  # torch writes zip files; what is none would be read as a bare pickle
+            raise BadZipFile("it is no zip file")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         reason = str(error).partition("\n")[0]

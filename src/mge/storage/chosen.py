@@ -1,9 +1,20 @@
-"""What validation photos chose for a model, read out of what model.json says beside the architecture. No torch."""
+"""How a model wants its photos, and what validation photos chose for it, out of what model.json says. No torch."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from mge.config import DataConfig
 from mge.errors import ModelFolderError
+
+
+def read_preprocessing(metadata: Mapping[str, Any]) -> DataConfig:
+    """How photos are resized and cropped.
+
+    Raises:
+        ModelFolderError: that is no object.
+        ConfigError: an option is unknown, or has a value that it cannot take.
+    """
+    return DataConfig.from_dict(_read_part(metadata, "preprocessing"))
 
 
 def read_temperature(metadata: Mapping[str, Any]) -> float:
@@ -48,10 +59,14 @@ def _read_number(metadata: Mapping[str, Any], name: str, key: str) -> float | No
 
 def _read(metadata: Mapping[str, Any], name: str, key: str) -> Any:  # noqa: ANN401  (whatever was written)
     """What one part of the metadata says; None where there is no such part."""
+    return _read_part(metadata, name).get(key)
+
+
+def _read_part(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
     part = metadata.get(name, {})
     if not isinstance(part, dict):
         raise ModelFolderError(f"{name} in model.json is {_short(part)}; expected an object")
-    return part.get(key)
+    return part
 
 
 def _short(value: object) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from mge.config import DataConfig, ModelConfig
 from mge.errors import ModelFolderError
-from mge.storage.chosen import read_least_probability, read_temperature, read_thresholds
+from mge.storage.chosen import read_least_probability, read_preprocessing, read_temperature, read_thresholds
 
 FORMAT_VERSION = 1
 KEY = "mge"  # of the text among the metadata of an .onnx file
@@ -45,7 +45,7 @@ class Description:
     @property
     def data(self) -> DataConfig:
         """How photos are resized and cropped."""
-        return DataConfig.from_dict(self.metadata.get("preprocessing", {}))
+        return read_preprocessing(self.metadata)
 
     @property
     def temperature(self) -> float:
@@ -95,7 +95,8 @@ class Description:
             outputs=dict(rest.pop("outputs")),
             metadata=rest,  # whatever is left
         )
-        _ = description.data  # raises where an option of preprocessing is unknown
+        # What is read only when it is needed raises here where it is no such thing.
+        _ = description.data, description.temperature, description.least_probability, description.thresholds
         return description
 
 

@@ -69,8 +69,11 @@ def test_a_document_type_is_refused_in_any_encoding(content: bytes, tmp_path: Pa
     ("content", "match"),
     [("<annotation>", "is not XML"), ("", "is not XML"), ("x" * (MAX_XML_BYTES + 1), "is larger than"),
      ("<a><bndbox><xmin>1</xmin></bndbox></a>", r"a\.xml has the box \['1', None, None, None\]"),
-     (voc_xml((5, 5, 5, 9)), "which is empty")],
-    ids=["cut", "empty", "large", "three edges missing", "no area"],
+     (voc_xml((5, 5, 5, 9)), "which is empty"),
+     ('<?xml version="1.0" encoding="big5"?><a/>', r"a\.xml is not XML: multi-byte encodings are not supported"),
+     ('<?xml version="1.0" encoding="nobodys"?><a/>', r"a\.xml is not XML: unknown encoding: nobodys"),
+     ('<?xml version="1.0" encoding="undefined"?><a/>', r"a\.xml is not XML: .*undefined encoding")],
+    ids=["cut", "empty", "large", "three edges missing", "no area", "two bytes a letter", "unknown encoding", "none"],
 )  # fmt: skip
 def test_an_xml_file_that_makes_no_sense_is_refused(content: str, match: str, tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text(content)

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 
 from mge.data.sources import matlab
-from mge.data.sources.matlab import read_numbers, read_structs, read_texts
+from mge.data.sources.matlab import as_plain, read_numbers, read_structs, read_texts
 from mge.errors import DataError
 from tests.archives import cells, structs, write_mat
 
@@ -40,7 +41,8 @@ def test_a_variable_of_another_name_or_kind_is_refused(tmp_path: Path) -> None:
         read_structs(file, "names", fields=("fname",))
 
 
-def test_a_damaged_file_is_read_or_refused_and_never_crashes(tmp_path: Path) -> None:
+def test_a_damaged_file_is_read_or_refused_and_never_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matlab, "_read_apart", matlab.read_variable)  # 300 processes would take a while
     file = tmp_path / "a.mat"
     write_mat(file, {"rows": structs([{"fname": f"{number}.jpg", "class": 1} for number in range(5)])})
     whole, random = file.read_bytes(), np.random.default_rng(0)
@@ -55,6 +57,23 @@ def test_a_damaged_file_is_read_or_refused_and_never_crashes(tmp_path: Path) -> 
             continue
         refused += 1
     assert refused > 150
+
+
+def test_a_file_over_which_scipy_brings_its_process_down_is_refused(tmp_path: Path) -> None:
+    columns = [(name, "O") for name in ("x1", "y1", "x2", "y2", "class", "fname")]
+    scipy.io.savemat(tmp_path / "whole.mat", {"rows": np.array([(1, 2, 3, 4, 5, "a")], dtype=columns)})
+    whole = (tmp_path / "whole.mat").read_bytes()
+    (tmp_path / "a.mat").write_bytes(whole[:300] + whole[304:])  # the sizes that follow are read from other places
+    with pytest.raises(DataError, match=r"a\.mat cannot be read as a \.mat file: .+; download it again"):
+        read_structs(tmp_path / "a.mat", "rows", fields=("fname",))
+
+
+def test_what_json_has_no_word_for_is_nothing() -> None:
+    assert as_plain({"a": np.array([1 + 2j, 3]), "b": [np.float64(0.5), b"x"], "c": np.str_("x")}) == {
+        "a": [None, None],
+        "b": [0.5, None],
+        "c": "x",
+    }
 
 
 def test_a_file_that_unfolds_into_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

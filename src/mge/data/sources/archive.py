@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from mge.data.records import PhotoSet, Record
+from mge.data.sources.text import read_lines
 from mge.errors import DataError
 
 Key = TypeVar("Key", bound=Hashable)
@@ -54,7 +55,7 @@ class ListedFiles:
             try:
                 with os.scandir(folder) as entries:
                     self._listings[folder] = frozenset(entry.name for entry in entries if entry.is_file())
-            except OSError:  # no such folder, or a name that no disk would take
+            except (OSError, ValueError):  # no such folder, or a name that no disk would take
                 self._listings[folder] = frozenset()
         return self._listings[folder]
 
@@ -114,11 +115,7 @@ class Archive:
             DataError: there is no such file, or it is no text.
         """
         file = self.file(place)
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file} is not text in UTF-8: {error.reason} at byte {error.start}") from error
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(read_lines(file), start=1):
             if line.strip():
                 yield f"{file}, line {number}", line.strip()
 

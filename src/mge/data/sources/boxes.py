@@ -58,7 +58,7 @@ def read_voc_boxes(file: Path, *, first_pixel: Literal[0, 1]) -> list[Box]:
     try:
         parser.feed(content)
         root = parser.close()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: of its encoding
         raise DataError(f"{file} is not XML: {error}") from error
     except _DocumentTypeError as error:
         raise DataError(f"{file} declares a document type; accepted: plain XML without <!DOCTYPE") from error

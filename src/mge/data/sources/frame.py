@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mge.data.sources.manifest import BOX, read_row
+from mge.data.sources.manifest import COLUMNS, read_row
 from mge.errors import DataError
-
-COLUMNS = ("path", "label", "split", *BOX, "group", "parent")
 
 
 def is_frame(data: object) -> bool:

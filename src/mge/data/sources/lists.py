@@ -1,11 +1,12 @@
 """Lists train.txt, val.txt, test.txt with `path, label[, coarse label]` a line, as the Grocery Store Dataset has."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 from mge.data.hierarchy import collect_parents
 from mge.data.records import PhotoSet, Record, Split
+from mge.data.sources.archive import ListedFiles
+from mge.data.sources.text import read_lines, read_values
 from mge.errors import DataError
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -20,23 +21,23 @@ def read_lists(folder: Path) -> PhotoSet:
     """Reads the lists of a folder; classes.csv beside them names the labels, and the coarse labels.
 
     Raises:
-        DataError: a line has not two or three columns, a photo does not exist, or a class has two coarse labels.
+        DataError: a line has not two or three columns, a photo does not exist in the folder, or a class has two coarse
+            labels.
     """
     names, coarse_names = _class_names(folder / "classes.csv")
+    photos = ListedFiles(folder, advice="put the photo there, or mend the list")
     records, labels, pairs = [], set(), []
     for split in SPLITS:
         file = folder / f"{split}.txt"
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines() if file.is_file() else (), start=1):
+        for number, line in enumerate(read_lines(file) if file.is_file() else (), start=1):
             if not line.strip():
                 continue
             columns = [column.strip() for column in line.rsplit(",", 2 if line.count(",") > 1 else 1)]
-            if len(columns) < 2:
+            if len(columns) < 2 or not columns[1]:
                 raise DataError(
                     f"{file}, line {number} is {line!r}; expected: path, label or path, label, coarse label"
                 )
-            path = folder / columns[0]
-            if not path.is_file():
-                raise DataError(f"{file}, line {number} names {columns[0]!r}, which does not exist below {folder}")
+            path = photos.find(columns[0], where=f"{file}, line {number}")
             record = Record(path, names.get(columns[1], columns[1]), split)
             records.append(record)
             labels.add(columns[1])
@@ -54,7 +55,7 @@ def _coarse_name(label: str, names: Mapping[str, str]) -> str:
 
 def _class_names(file: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Names by label and by coarse label, out of the columns of a classes.csv that speak of a name and an id."""
-    rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
+    rows = [values for _, values in read_values(file)] if file.is_file() else []
     header = [column.lower() for column in rows[0]] if rows else []
     return _names_by_id(rows, header, first=0), _names_by_id(rows, header, first=2)
 
@@ -63,4 +64,5 @@ def _names_by_id(rows: list[list[str]], header: list[str], *, first: int) -> dic
     """The names in column `first` by the ids in the next, where the header says that they are such."""
     if len(header) < first + 2 or "name" not in header[first] or "id" not in header[first + 1]:
         return {}
-    return {row[first + 1].strip(): row[first].strip() for row in rows[1:] if len(row) > first + 1}
+    pairs = [(row[first + 1].strip(), row[first].strip()) for row in rows[1:] if len(row) > first + 1]
+    return {key: name for key, name in pairs if name}

@@ -1,6 +1,5 @@
 """Manifests: one photo a row, `path,label[,split][,x1,y1,x2,y2][,group][,parent]`."""
 
-import csv
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -10,10 +9,12 @@ from typing import Any
 from mge.data.hierarchy import collect_parents
 from mge.data.records import PhotoSet, Record, Split
 from mge.data.sources.folder import SPLIT_FOLDERS
+from mge.data.sources.text import read_lines, read_values
 from mge.errors import DataError
 
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl")
 BOX = ("x1", "y1", "x2", "y2")
+COLUMNS = ("path", "label", "split", *BOX, "group", "parent")
 
 
 def is_manifest(path: Path) -> bool:
@@ -71,6 +72,9 @@ def read_row(row: Mapping[str, Any], *, folder: Path, where: str) -> Record:
     Raises:
         DataError: a column is missing, a value makes no sense, or the file does not exist.
     """
+    for column in COLUMNS:
+        if isinstance(row.get(column), list | dict):
+            raise DataError(f"{where} has a {type(row[column]).__name__} for {column}; expected text or a number")
     for column in ("path", "label"):
         if not _text(row, column):
             raise DataError(
@@ -85,21 +89,25 @@ def read_row(row: Mapping[str, Any], *, folder: Path, where: str) -> Record:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not text in UTF-8: {error.reason} at byte {error.start}") from error
+    """The rows of a manifest by the names of its columns, each with its line."""
     if file.suffix.lower() == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(read_lines(file), start=1):
             if line.strip():
                 yield number, _json_row(line, where=f"{file}, line {number}")
         return
-    reader = csv.DictReader(text.splitlines(), delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
-    try:
-        for row in reader:
-            yield reader.line_num, {str(key).strip().lower(): value for key, value in row.items() if key is not None}
-    except csv.Error as error:
-        raise DataError(f"{file}, line {reader.line_num} cannot be read: {error}; is a quote missing?") from error
+    is_tsv = file.suffix.lower() == ".tsv"
+    rows = read_values(file, delimiter="\t" if is_tsv else ",")
+    names = [name.strip().lower() for name in next(rows, (1, []))[1]]
+    for column in COLUMNS:
+        if names.count(column) > 1:
+            raise DataError(f"{file} has two columns {column!r}, among: {', '.join(names)}; rename or remove one")
+    for number, values in rows:
+        if any(value.strip() for value in values[len(names) :]):
+            raise DataError(
+                f"{file}, line {number} has {len(values)} values for {len(names)} columns; put a value with a "
+                f"{'tab' if is_tsv else 'comma'} in it between quotes"
+            )
+        yield number, dict(zip(names, values, strict=False))
 
 
 def _is_file(path: Path) -> bool:

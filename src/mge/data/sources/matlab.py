@@ -1,11 +1,15 @@
 """MATLAB's .mat files: cell arrays of text, arrays of numbers, arrays of structures."""
 
+import json
+import multiprocessing
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
@@ -14,6 +18,7 @@ from mge.errors import DataError
 MAX_BYTES = 256_000_000  # of a file, and of what its compressed variables unfold into; real ones have some millions
 HEADER_BYTES = 128
 COMPRESSED = 15  # type of an element of a file of version 5
+SECONDS = 120  # that reading a file may take; real ones take one
 # What scipy raises for files with flipped or missing bytes.
 DAMAGES = (
     MatReadError, zlib.error, ValueError, TypeError, LookupError, NameError, OSError, ArithmeticError, AttributeError,
@@ -67,18 +72,64 @@ def _read(file: Path, variable: str) -> list[Any]:
     content = file.read_bytes() if file.stat().st_size <= MAX_BYTES else b""
     if not content or _inflated_bytes(content) > MAX_BYTES:
         raise DataError(f"{file} is empty, or unfolds into more than {MAX_BYTES:,} bytes; expected an annotation file")
+    found = _read_apart(file, variable)
+    if "error" in found:
+        raise DataError(f"{file} cannot be read as a .mat file: {found['error']}; download it again")
+    if "value" not in found:
+        raise DataError(f"{file} has no variable {variable!r}; download it again")
+    value = found["value"]
+    return value if isinstance(value, list) else [value]  # a list of one comes as what is in it
+
+
+def _read_apart(file: Path, variable: str) -> dict[str, Any]:
+    """What `read_variable` says, in a process of its own.
+
+    scipy's reader brings down the process that it runs in over some damaged files (1.17: SIGSEGV where four bytes are
+    missing in front of a size).
+    """
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    reader = context.Process(target=_send_variable, args=(sender, file, variable), daemon=True)
+    reader.start()
+    sender.close()
+    try:
+        if not receiver.poll(SECONDS):
+            return {"error": f"that was not done after {SECONDS} seconds"}
+        answer: dict[str, Any] = json.loads(receiver.recv_bytes())
+    except EOFError:
+        return {"error": "scipy's reader broke down over it"}
+    finally:
+        reader.kill()
+        reader.join()
+        receiver.close()
+    return answer
+
+
+def _send_variable(sender: Connection, file: Path, variable: str) -> None:
+    sender.send_bytes(json.dumps(read_variable(file, variable)).encode())
+
+
+def read_variable(file: Path, variable: str) -> dict[str, Any]:
+    """The variable under `value`; nothing where there is none of this name, and `error` where the file is damaged."""
     try:
         variables = scipy.io.loadmat(file, simplify_cells=True, variable_names=[variable])
     except DAMAGES as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{file} cannot be read as a .mat file: {reason}; download it again") from error
+        return {"error": str(error).strip().partition("\n")[0] or type(error).__name__}
     if variable not in variables:
-        raise DataError(f"{file} has no variable {variable!r}; download it again")
+        return {}
     value = variables[variable]
-    if isinstance(value, list):
-        return value
-    # An array of one comes as what is in it.
-    return list(value.ravel()) if hasattr(value, "ravel") else [value]
+    return {"value": as_plain(value.ravel() if isinstance(value, np.ndarray) else value)}
+
+
+def as_plain(value: Any) -> Any:  # noqa: ANN401  (whatever a file holds)
+    """A value in terms of JSON; None for what has none, such as MATLAB's own objects."""
+    if isinstance(value, np.ndarray | np.generic):
+        return as_plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(name): as_plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(part) for part in value]
+    return value if isinstance(value, str | int | float) else None
 
 
 def _inflated_bytes(content: bytes) -> int:
