@@ -1,4 +1,4 @@
-# demo | test | check | bench | docs | env. Needs python3 (3.11 or later) and nothing else; the environment is made in
+# demo | test | check | bench | audit | docs | env. Needs python3 (3.11 or later) and nothing else; the environment is made in
 # .venv when it is missing or pyproject.toml has changed.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # What a second pytest call needs: torch.compile and torch.export do not work under jaxtyping's import hook.
 PLAIN := -o addopts="--strict-config --strict-markers -ra"
 
-.PHONY: demo test check lint bench docs env help
+.PHONY: demo test check lint bench audit docs env help
 .DEFAULT_GOAL := help
 
 help: ## says what there is
@@ -40,6 +40,9 @@ lint: $(STAMP) ## lint, format, types, layers
 
 bench: $(STAMP) ## measures what docs/results.md quotes
 	@for script in benchmarks/*.py; do test -e "$$script" || { echo "no benchmarks yet"; break; }; $(BIN)/python "$$script" || exit 1; done
+
+audit: $(STAMP) ## looks up known holes in what requirements.lock pins (needs the network)
+	$(BIN)/python .ci/audit.py
 
 docs: $(STAMP) ## checks that links between the pages lead somewhere
 	$(BIN)/python -m pytest -q tests/test_docs.py

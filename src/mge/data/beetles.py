@@ -174,7 +174,8 @@ class _Body:
         self.canvas.line([self.at(-0.47, 0), self.at(0.22, 0)], dark, width=0.015 * self.length)
         for side in (-1, 1):
             self._draw_marks(pattern, count, side=side, colour=mark, ground=wings)
-        return _around([*shell, *head, *legs, *(corner for box in tips for corner in (box[:2], box[2:]))]), tips
+        corners = [corner for box in tips for corner in (box[:2], box[2:])]
+        return _around([*shell, *head, *legs, *corners], side=self.canvas.side), tips
 
     def _draw_marks(self, pattern: str, count: int, *, side: int, colour: Colour, ground: Colour) -> None:
         places = {2: (-0.26, 0.05), 3: (-0.33, -0.11, 0.11)}[count]
@@ -204,7 +205,8 @@ class _Body:
             end = self.canvas.chance.uniform(0.6, 0.68)
             self.canvas.line([self.at(0.44, side * 0.05), self.at(0.54, spread * 0.9), self.at(end, spread)], colour,
                              width=0.022 * self.length)  # fmt: skip
-            boxes.append(_around(self.oval(end, spread, size=(0.075, 0.075), colour=tip)))
+            points = self.oval(end, spread, size=(0.075, 0.075), colour=tip)
+            boxes.append(_around(points, side=self.canvas.side))
         return boxes[0], boxes[1]
 
 
@@ -254,6 +256,7 @@ def _darker(colour: Colour) -> Colour:
     return red, green, blue
 
 
-def _around(points: list[Point]) -> Box:
-    across, down = [x for x, _ in points], [y for _, y in points]
+def _around(points: list[Point], *, side: int) -> Box:
+    """The box around some points, as far as it lies in the picture."""
+    across, down = [min(max(x, 0.0), side) for x, _ in points], [min(max(y, 0.0), side) for _, y in points]
     return min(across), min(down), max(across), max(down)
