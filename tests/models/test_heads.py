@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from mge.models import heads
 from mge.models.heads import UNIT_SCALE, ClasswiseLinear, JointHead, PartFilters, unit
 from tests import reference
 
@@ -55,6 +56,14 @@ def test_part_filters_answer_the_same_with_gradients_and_without() -> None:
             learning = filters(features)
             with torch.no_grad():
                 assert torch.equal(filters(features), learning)
+
+
+def test_part_filters_learn_the_same_where_there_are_no_sparse_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    filters, features = PartFilters(4, 6), torch.randn(2, 4, 3, 5)
+    sparse = torch.autograd.grad(filters(features).square().sum(), list(filters.parameters()))
+    monkeypatch.setattr(heads, "SPARSE_DEVICES", ())
+    dense = torch.autograd.grad(filters(features).square().sum(), list(filters.parameters()))
+    torch.testing.assert_close(sparse, dense)
 
 
 def test_part_filters_learn_in_bfloat16_from_features_that_do_not() -> None:

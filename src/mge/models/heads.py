@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+SPARSE_DEVICES = ("cpu", "cuda")  # where PyTorch multiplies sparse matrices
 UNIT_SCALE = 10.0  # the authors' program: unit vectors alone would keep the joint logits too close together
 
 
@@ -28,12 +29,12 @@ class PartFilters(nn.Module):
 
     def forward(self, features: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P"]:
         """How strongly each part is there: its filter's largest response."""
-        if not torch.is_grad_enabled():
-            responses: Tensor = self.filters(features)
-            return responses.amax((2, 3)).relu()  # as the largest of the ReLU's values, which need not be written
-        padded = functional.pad(features, (self.padding,) * 4) if self.padding else features
-        largest: Tensor = LargestResponses.apply(padded, self.filters.weight, self.filters.bias)
-        return largest.relu()
+        if torch.is_grad_enabled() and features.device.type in SPARSE_DEVICES:
+            padded = functional.pad(features, (self.padding,) * 4) if self.padding else features
+            largest: Tensor = LargestResponses.apply(padded, self.filters.weight, self.filters.bias)
+            return largest.relu()
+        responses: Tensor = self.filters(features)
+        return responses.amax((2, 3)).relu()  # the same as the largest of the ReLU's values, which need not be written
 
 
 class LargestResponses(torch.autograd.Function):
