@@ -65,13 +65,13 @@ def main() -> None:
             "signals": stop_often(photos, two, times=given.signals),
             "kills": kill_often(photos, two, times=given.kills),
             "hung": hang(photos, root / "hung"),
+            "smooth": with_smooth_activations(photos, root),
         }
         if given.json is None:
             local = [
                 train(photos, root / f"local{world}", world=world, batch_norm="local", epochs=2) for world in (1, 2)
             ]
             figures["local_batch_norm"] = compare(*local)
-            figures["smooth"] = with_smooth_activations(photos, root)
     write(figures, file=given.json)
 
 
