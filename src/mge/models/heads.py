@@ -29,7 +29,8 @@ class PartFilters(nn.Module):
 
     def forward(self, features: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P"]:
         """How strongly each part is there: its filter's largest response."""
-        if torch.is_grad_enabled() and features.device.type in SPARSE_DEVICES:
+        is_compiling = torch.compiler.is_compiling()  # the compiler knows no sparse matrices
+        if torch.is_grad_enabled() and not is_compiling and features.device.type in SPARSE_DEVICES:
             padded = functional.pad(features, (self.padding,) * 4) if self.padding else features
             largest: Tensor = LargestResponses.apply(padded, self.filters.weight, self.filters.bias)
             return largest.relu()
