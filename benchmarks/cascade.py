@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trainings import RESULTS, RUNS, write_table
+from trainings import RESULTS, runs_given, write_table
 
 from mge.data.dataset import PhotoDataset
 from mge.models.cascade import run_cascade
@@ -35,9 +35,7 @@ HEAD = [
 
 def main() -> None:
     """Measures the given runs, one after the other."""
-    runs = [Path(given) for given in sys.argv[1:]] or sorted(RUNS.glob("demo-seed*"))
-    if not runs:
-        sys.exit(f"no finished run in {RUNS}: run benchmarks/demo.py first, or give run folders")
+    runs = runs_given()
     figures: dict[str, Any] = {
         "command": " ".join(["python benchmarks/cascade.py", *sys.argv[1:]]),
         "max_accuracy_loss": MAX_ACCURACY_LOSS,

@@ -10,7 +10,7 @@ from pathlib import Path
 import mge
 from mge.config import DataConfig
 from mge.data.photo import open_photo
-from mge.data.records import Record
+from mge.data.records import Record, spread_out
 from mge.data.sources import read_photos
 from mge.report.contact_sheet import Strip, draw_contact_sheet
 from mge.report.overlays import cut_out, draw_boxes, fit_photo
@@ -26,8 +26,7 @@ def main() -> None:
     run, data, file = sys.argv[1], sys.argv[2], Path(sys.argv[3]) if len(sys.argv) == 4 else FILE
     classifier = mge.load(run, fast=False)
     records = read_photos(data, config=DataConfig(cache="no")).split("test")
-    chosen = [records[number * len(records) // NUM_PHOTOS] for number in range(NUM_PHOTOS)]
-    strips = [strip(classifier, record) for record in chosen]
+    strips = [strip(classifier, record) for record in spread_out(records, count=NUM_PHOTOS)]
     title = f"{NUM_PHOTOS} test photos, evenly spread: all boxes, and what experts 1, 2, … saw; answer (truth if other)"
     file.parent.mkdir(parents=True, exist_ok=True)
     draw_contact_sheet(strips, file, side=SIDE, title=title)

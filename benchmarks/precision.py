@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
-from trainings import RESULTS, RUNS, spread, write_table
+from trainings import RESULTS, runs_given, spread, write_table
 
 from mge.models.fast import in_bfloat16
 from mge.training.evaluation import Examiner
@@ -21,9 +21,7 @@ from mge.training.selection import select
 
 def main() -> None:
     """Measures the given runs, one after the other."""
-    runs = [Path(given) for given in sys.argv[1:]] or sorted(RUNS.glob("demo-seed?"))
-    if not runs:
-        sys.exit(f"no finished run in {RUNS}: run benchmarks/demo.py first, or give run folders")
+    runs = runs_given()
     figures = {run.name: measure(run) for run in runs}
     command = " ".join(["python benchmarks/precision.py", *sys.argv[1:]])
     text = json.dumps({"command": command, "runs": figures}, indent=1) + "\n"

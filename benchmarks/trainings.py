@@ -1,6 +1,7 @@
 """Trainings that a benchmark needs: each is done once, and goes on where it stopped."""
 
 import statistics
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,14 @@ def train_once(name: str, data: str, options: Mapping[str, Any]) -> dict[str, An
         return Run(folder).summary()
     run = mge.train(resume=folder) if folder.exists() else mge.train(data, out=folder, **options)
     return run.summary()
+
+
+def runs_given() -> list[Path]:
+    """The run folders on the command line; without any those of benchmarks/demo.py, of all its seeds."""
+    runs = [Path(given) for given in sys.argv[1:]] or sorted(RUNS.glob("demo-seed*"))
+    if not runs:
+        sys.exit(f"no finished run in {RUNS}: run benchmarks/demo.py first, or give run folders")
+    return runs
 
 
 def spread(values: Iterable[float]) -> str:

@@ -1,3 +1,4 @@
+import itertools
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mge.config import DataConfig
-from mge.data.records import PhotoSet, Record, assign_splits, check_photos
+from mge.data.records import PhotoSet, Record, assign_splits, check_photos, spread_out
 from mge.errors import DataError
 
 
@@ -61,3 +62,11 @@ def test_given_splits_stay_and_only_validation_is_held_out() -> None:
 def test_what_cannot_be_learned_from_is_refused(photos: PhotoSet, match: str) -> None:
     with pytest.raises(DataError, match=match):
         check_photos(photos)
+
+
+def test_items_are_spread_out_evenly_and_none_twice() -> None:
+    assert spread_out("abcdefghij", count=5) == ["a", "c", "e", "g", "i"]
+    assert spread_out(range(3), count=8) == [0, 1, 2]
+    assert spread_out((), count=4) == []
+    found = spread_out(range(100), count=7)
+    assert {later - sooner for sooner, later in itertools.pairwise(found)} == {14, 15}

@@ -4,14 +4,15 @@ import dataclasses
 import random
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from mge.config import DataConfig
 from mge.errors import DataError
 
 Split = Literal["train", "val", "test"]
+Item = TypeVar("Item")
 Unit = tuple[str, str]  # a group, or the path of a photo without one
 
 
@@ -187,3 +188,9 @@ def _choose_units(labels: Mapping[Unit, set[str]], *, fraction: float, seed: int
                 for each in labels[unit]:
                     num_wanted[each] -= 1
     return chosen
+
+
+def spread_out(items: Sequence[Item], *, count: int) -> list[Item]:
+    """So many of the items, evenly spread; all where there are fewer."""
+    count = min(count, len(items))
+    return [items[number * len(items) // count] for number in range(count)]

@@ -4,18 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 from PIL import Image
 
 from mge.data.findings import Copies, Findings
 from mge.data.looks import Look
 from mge.data.photo import open_photo
-from mge.data.records import PhotoSet, Record
+from mge.data.records import PhotoSet, Record, spread_out
 from mge.report.contact_sheet import Strip, draw_contact_sheet
 from mge.report.findings import worst_first
-
-Item = TypeVar("Item")
 
 SAMPLES, COPIES = "samples.png", "copies.png"
 MAX_CLASSES, NUM_SAMPLES, SAMPLE_SIDE = 200, 4, 72
@@ -57,9 +54,9 @@ def _sample_strips(class_names: Sequence[str], records: Sequence[Record]) -> Ite
     by_label: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_label[record.label].append(record)
-    names = _spread([name for name in class_names if by_label[name]], count=MAX_CLASSES)
+    names = spread_out([name for name in class_names if by_label[name]], count=MAX_CLASSES)
     for name in names:
-        chosen = _spread(by_label[name], count=NUM_SAMPLES)
+        chosen = spread_out(by_label[name], count=NUM_SAMPLES)
         yield Strip(f"{name} ({len(by_label[name])})", _open_small(chosen, side=SAMPLE_SIDE))
 
 
@@ -67,12 +64,6 @@ def _copies_strip(copies: Copies, records: dict[str, Record]) -> Strip:
     shown = copies.photos[:NUM_IN_GROUP]
     captions = dict.fromkeys(f"{photo.label}, {photo.split}" for photo in shown)
     return Strip(" | ".join(captions), _open_small([records[photo.path] for photo in shown], side=COPY_SIDE))
-
-
-def _spread(items: Sequence[Item], *, count: int) -> list[Item]:
-    """So many of the items, evenly spread; all where there are fewer."""
-    count = min(count, len(items))
-    return [items[number * len(items) // count] for number in range(count)]
 
 
 def _open_small(records: Sequence[Record], *, side: int) -> list[Image.Image]:

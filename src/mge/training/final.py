@@ -9,7 +9,7 @@ from mge.classifier import Classifier
 from mge.config import ModelConfig
 from mge.data.batches import num_workers
 from mge.data.dataset import PhotoDataset
-from mge.data.records import Split
+from mge.data.records import Split, spread_out
 from mge.report.figures import draw_experts
 from mge.report.tables import PICTURE
 from mge.storage.model_folder import StoredModel, load_model, save_model
@@ -60,8 +60,7 @@ def draw_best(session: Session, run: Run, *, model_config: ModelConfig, split: S
     """Draws what each expert saw in a few photos, spread over a split."""
     photos = session.dataset(split, model=model_config)
     assert photos is not None
-    count = min(NUM_DRAWN, len(photos))
-    indices = [number * len(photos) // count for number in range(count)]
+    indices = spread_out(range(len(photos)), count=NUM_DRAWN)
     explanations = explain_photos(Classifier.from_stored(load_model(run.best)), photos, indices=indices)
     run.report.mkdir(exist_ok=True)
     draw_experts(explanations, run.report / PICTURE, title=f"What each expert saw ({split} photos)")
