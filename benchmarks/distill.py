@@ -10,9 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainings import RESULTS, RUNS, spread, write_table
+from trainings import RESULTS, RUNS, distill_once, spread, write_table
 
-import mge
 from mge.storage.run_folder import open_run
 
 DEMO = tuple(RUNS / f"demo-seed{seed}" for seed in (0, 1, 2))
@@ -41,16 +40,9 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in given.only}
     for teacher in teachers:
         for name in given.only:
-            found[name].append(distill_once(name, teacher))
+            folder = f"distill/{name}, {teacher.name}"
+            found[name].append(distill_once(folder, teacher, STUDENTS[name]))
             write(found, teachers=teachers)
-
-
-def distill_once(name: str, teacher: Path) -> dict[str, Any]:
-    """The summary of a student, which is trained, gone on with, or only read."""
-    folder = RUNS / "distill" / f"{name}, {teacher.name}"
-    if folder.exists():
-        return mge.train(resume=folder).summary()
-    return mge.distill(teacher, out=folder, **STUDENTS[name]).summary()
 
 
 def write(found: dict[str, list[dict[str, Any]]], *, teachers: list[Path]) -> None:

@@ -18,9 +18,8 @@ import yaml
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from trainings import RESULTS, RUNS, spread, train_once, write_table
+from trainings import RESULTS, RUNS, distill_once, spread, train_once, write_table
 
-import mge
 from mge.classifier import Classifier
 from mge.config import DataConfig
 from mge.data.dataset import PhotoDataset
@@ -61,8 +60,7 @@ def train(data: str, *, seed: int, name: str) -> None:
     shared = {option: value for option, value in recipe.items() if option not in OURS}
     folder = f"grocery-seed{seed}"
     if name == "-student":
-        if not Run(RUNS / (folder + name)).summary():
-            mge.distill(RUNS / folder, out=RUNS / (folder + name))
+        distill_once(folder + name, RUNS / folder, {})
         return
     options: dict[str, dict[str, Any]] = {
         "": recipe,

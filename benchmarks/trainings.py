@@ -29,6 +29,21 @@ def train_once(name: str, data: str, options: Mapping[str, Any]) -> dict[str, An
     return run.summary()
 
 
+def distill_once(name: str, teacher: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary of a student, which is trained, gone on with, or only read.
+
+    Args:
+        name: Of its folder in runs/benchmarks.
+        teacher: Folder of the run that teaches it.
+        options: Those of `mge distill`.
+    """
+    folder = RUNS / name
+    if Run(folder).summary():
+        return Run(folder).summary()
+    run = mge.train(resume=folder) if folder.exists() else mge.distill(teacher, out=folder, **options)
+    return run.summary()
+
+
 def runs_given() -> list[Path]:
     """The run folders on the command line; without any those of benchmarks/demo.py, of all its seeds."""
     runs = [Path(given) for given in sys.argv[1:]] or sorted(RUNS.glob("demo-seed*"))

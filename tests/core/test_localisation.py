@@ -103,6 +103,21 @@ def test_a_point_is_inside_a_box_whose_end_does_not_belong_to_it(point: tuple[fl
     assert is_inside(torch.tensor([point]), torch.tensor([[2.0, 3.0, 6.0, 7.0]])).tolist() == [expected]
 
 
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [
+        ((4.0, 5.0), True),  # inside
+        ((-3.0, 5.0), True),  # 5 left of it
+        ((-3.1, 5.0), False),
+        ((4.0, 12.0), True),  # 5 below it
+        ((9.0, 11.0), True),  # 3 right of its corner and 4 below
+        ((9.5, 11.0), False),
+    ],
+)
+def test_a_margin_forgives_points_that_are_no_farther_off(point: tuple[float, float], expected: bool) -> None:
+    assert is_inside(torch.tensor([point]), torch.tensor([[2.0, 3.0, 6.0, 7.0]]), margin=5).tolist() == [expected]
+
+
 def test_each_point_is_asked_about_the_box_of_its_row() -> None:
     points, boxes = torch.tensor([[1.0, 1.0], [9.0, 9.0]]), torch.tensor([[0.0, 0.0, 2.0, 2.0], [8.0, 8.0, 10.0, 10.0]])
     assert is_inside(points, boxes).tolist() == [True, True]

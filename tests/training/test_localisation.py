@@ -49,10 +49,22 @@ def test_every_threshold_equals_a_flood_fill() -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- figures
-def located(*, is_right: bool, iou: float, class_iou: float, largest: list[float], is_hit: bool) -> Located:
+def located(
+    *, is_right: bool, iou: float, class_iou: float, largest: list[float], is_hit: bool, is_near: bool = True
+) -> Located:
     """A photo to which one expert looked; its map was cut at three thresholds."""
     ious = torch.tensor([largest], dtype=torch.float64)
-    known = Known(torch.tensor([iou]), torch.tensor([class_iou]), ious, ious + 0.2, torch.tensor([is_hit]), 0.6, is_hit)
+    known = Known(
+        torch.tensor([iou]),
+        torch.tensor([class_iou]),
+        ious,
+        ious + 0.2,
+        torch.tensor([is_hit]),
+        torch.tensor([is_near]),
+        0.6,
+        is_hit,
+        is_near,
+    )
     box = torch.zeros(1, 4)
     label = "a" if is_right else "b"
     return Located(Record(Path("x"), "a", "test", (0, 0, 1, 1)), (9, 9), label, 0.5, box, box, known)
@@ -67,7 +79,7 @@ def test_the_figures_by_hand() -> None:
     ]
     figures = measure_localisation(photos)
     assert figures["num_with_box"] == 4
-    assert figures["whole"] == {"gt_known": 100.0, "pointing_game": 75.0}
+    assert figures["whole"] == {"gt_known": 100.0, "pointing_game": 75.0, "pointing_game_15px": 100.0}
     (expert,) = figures["experts"]
     assert expert["top1_localisation"] == 50.0  # the first and the last: right, and found by itself
     assert expert["gt_known"] == 50.0  # the first two
@@ -78,6 +90,7 @@ def test_the_figures_by_hand() -> None:
     # From 0.3 the second threshold and the third find three, from 0.5 the second and the third two, from 0.7 two.
     assert expert["max_box_acc_v2"] == pytest.approx((75.0 + 50.0 + 50.0) / 3, abs=0.01)
     assert expert["pointing_game"] == 75.0
+    assert expert["pointing_game_15px"] == 100.0
 
 
 def test_nothing_is_measured_without_true_boxes() -> None:

@@ -49,12 +49,21 @@ def map_peaks(maps: Float[Tensor, "N h w"], boxes_xyxy: Float[Tensor, "N 4"]) ->
     return boxes_xyxy[:, :2] + cell * size
 
 
-def is_inside(points_xy: Float[Tensor, "N 2"], boxes_xyxy: Float[Tensor, "N 4"]) -> Bool[Tensor, " N"]:
-    """Whether each point lies in the box of its row: a hit of the pointing game.
+def is_inside(
+    points_xy: Float[Tensor, "N 2"], boxes_xyxy: Float[Tensor, "N 4"], *, margin: float = 0.0
+) -> Bool[Tensor, " N"]:
+    """Whether each point lies in the box of its row, or close to it: a hit of the pointing game.
+
+    Args:
+        points_xy: The points.
+        boxes_xyxy: The boxes, end-exclusive.
+        margin: Distance in pixels from the box that is forgiven. The source forgives 15.
 
     Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
     """
-    return ((points_xy >= boxes_xyxy[:, :2]) & (points_xy < boxes_xyxy[:, 2:])).all(1)
+    before, behind = boxes_xyxy[:, :2] - points_xy, points_xy - boxes_xyxy[:, 2:]
+    is_near = torch.maximum(before, behind).clamp_min(0).norm(dim=1) <= margin
+    return ((before <= 0) & (behind < 0)).all(1) | (is_near if margin else torch.zeros_like(is_near))
 
 
 def _area(boxes_xyxy: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ Box = tuple[float, float, float, float]
 EDGES = ("x1", "y1", "x2", "y2")
 HEADS = {
     "top1_localisation": "top-1 loc", "gt_known": "GT-known", "max_box_acc": "MaxBoxAcc", "max_box_acc_v2": "V2",
-    "pointing_game": "pointing",
+    "pointing_game": "pointing", "pointing_game_15px": "with 15 px",
 }  # fmt: skip
 
 
