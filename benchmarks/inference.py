@@ -46,9 +46,11 @@ class Floor(nn.Module):
         self.in_bfloat16 = in_bfloat16
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Each network's logits."""
+        """Each network's logits; the first one's in float32, as the mixture's."""
+        first, *later = self.nets
+        logits = first(images)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.in_bfloat16):
-            return tuple(net(images) for net in self.nets)
+            return (logits, *(net(images) for net in later))
 
 
 def ways_of(model: MixtureOfExperts, folder: Path, *, onnx: bool = True) -> dict[str, Callable[[Tensor], Any]]:
@@ -58,6 +60,9 @@ def ways_of(model: MixtureOfExperts, folder: Path, *, onnx: bool = True) -> dict
         BASE: model,
         "eager, float32, channels last": copy.deepcopy(model).to(memory_format=last),
         "eager, bfloat16, channels last": in_bfloat16(model).to(memory_format=last),
+        "eager, bfloat16 of the first expert too, channels last": in_bfloat16(model, first_too=True).to(
+            memory_format=last
+        ),
     }
     for arithmetic in ("float32", "bfloat16"):
         file = folder / f"{arithmetic}.pt2"

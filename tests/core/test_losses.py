@@ -356,7 +356,7 @@ def test_both_classes_of_a_blend_count_by_their_weights() -> None:
     )
 
 
-def test_blend_and_weights_reach_the_classification_terms_and_not_the_diversity_term() -> None:
+def test_weights_reach_the_classification_terms_only_and_a_blend_reaches_all() -> None:
     logits, former, labels = random_answers()
     weights, blend = torch.tensor([0.5, 3.0, 1.0, 0.25, 2.0]), Blend(labels.roll(1), 0.4)
     plain = expert_loss(answer(logits, logits, logits), former, labels)
@@ -364,4 +364,47 @@ def test_blend_and_weights_reach_the_classification_terms_and_not_the_diversity_
     expected = classification_loss(logits, labels, blend=blend, class_weights=weights)
     assert terms.large == terms.part == terms.joint == expected
     assert terms.large != plain.large
-    assert terms.diversity == plain.diversity
+    assert expert_loss(answer(logits, logits, logits), former, labels, class_weights=weights).diversity == (
+        plain.diversity
+    )
+    assert terms.diversity == diversity_paper(logits, former, labels, blend=blend) != plain.diversity
+
+
+def test_both_classes_of_a_blended_picture_are_taken_out_by_the_papers_term() -> None:
+    logits, former, labels = random_answers(classes=6)
+    blend = Blend((labels + 2) % 6, 0.3)
+    kls = []
+    for row, before, own, other in zip(logits, former, labels.tolist(), blend.labels.tolist(), strict=True):
+        wrong = [c for c in range(6) if c not in (own, other)]
+        p, q = before[wrong].double().softmax(0), row[wrong].double().softmax(0)
+        kls.append(float((p * (p / q).log()).sum()))
+    expected = sum(math.exp(-kl) for kl in kls) / len(kls)
+    assert float(diversity_paper(logits, former, labels, blend=blend)) == pytest.approx(expected, rel=1e-5)
+    same = Blend(labels, 0.3)  # the second photo may be of the same class
+    assert torch.equal(diversity_paper(logits, former, labels, blend=same), diversity_paper(logits, former, labels))
+
+
+def test_both_classes_of_a_blended_picture_are_taken_out_by_the_authors_term() -> None:
+    logits, former, labels = random_answers(classes=6)
+    blend = Blend((labels + 2) % 6, 0.3)
+    terms = []
+    for row, before, own, other in zip(logits, former, labels.tolist(), blend.labels.tolist(), strict=True):
+        q, p = row.double().softmax(0), before.double().softmax(0)
+        terms += [1.0 if c in (own, other) else math.exp(-float(p[c] * (p[c] / q[c]).log())) for c in range(6)]
+    found = float(diversity_authors(logits, former, labels, blend=blend))
+    assert found == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+
+
+@pytest.mark.parametrize("term", [diversity_paper, diversity_authors])
+def test_a_blend_of_two_classes_leaves_the_other_one_wrong(term: Callable[..., Tensor]) -> None:
+    logits, former, labels = random_answers(classes=2)
+    assert torch.equal(term(logits, former, labels, blend=Blend(1 - labels, 0.3)), term(logits, former, labels))
+
+
+@pytest.mark.parametrize("term", [diversity_paper, diversity_authors])
+def test_a_diversity_term_of_a_blend_of_three_classes_has_a_finite_slope(term: Callable[..., Tensor]) -> None:
+    logits, former, labels = random_answers(classes=3)
+    logits.requires_grad_()
+    term(logits, former, labels, blend=Blend((labels + 1) % 3, 0.3)).backward()
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())

@@ -43,8 +43,15 @@ def test_the_bfloat16_copy_leaves_the_network_alone_and_answers_in_float32() -> 
         assert torch.equal(value, exact), field
 
 
-def test_only_backbones_and_part_filters_compute_in_bfloat16() -> None:
-    net = in_bfloat16(build(num_experts=2))
+@pytest.mark.parametrize(
+    ("num_experts", "first_too", "exact"),
+    [(2, False, "experts.0."), (2, True, None), (1, False, None)],
+    ids=["the first of two stays in float32", "unless that is asked for", "a single network does not"],
+)
+def test_only_backbones_and_part_filters_compute_in_bfloat16(
+    num_experts: int, first_too: bool, exact: str | None
+) -> None:
+    net = in_bfloat16(build(num_experts=num_experts), first_too=first_too)
     seen: dict[str, torch.dtype] = {}
 
     def note(name: str) -> None:
@@ -58,7 +65,7 @@ def test_only_backbones_and_part_filters_compute_in_bfloat16() -> None:
             note(name)
     answer(net, photos(2))
     for name, dtype in seen.items():
-        is_quick = "backbone" in name or "part_filters" in name
+        is_quick = ("backbone" in name or "part_filters" in name) and not (exact and name.startswith(exact))
         assert dtype == (torch.bfloat16 if is_quick else torch.float32), name
 
 

@@ -110,8 +110,8 @@ def test_blended_photos_and_class_weights_count_in_every_classification_term(fab
         for logits in (output.large_logits, output.part_logits, joint):
             total = total + naive(logits[:, expert], smoothing=0.1)
         if expert:
-            term = diversity_paper(joint[:, expert], joint[:, expert - 1].detach(), batch.labels)
-            total = total + 0.5 * term  # the photo's own class is the true one
+            term = diversity_paper(joint[:, expert], joint[:, expert - 1].detach(), batch.labels, blend=blend)
+            total = total + 0.5 * term
     total.backward()
 
     assert measured.losses.sum().item() == pytest.approx(total.item(), rel=1e-5)

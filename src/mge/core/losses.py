@@ -56,24 +56,27 @@ def classification_loss(
 
 
 def diversity_paper(
-    logits: Float[Tensor, "B C"], former_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]
-) -> Float[Tensor, ""]:
+    logits: Float[Tensor, "B C"], former_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *,
+    blend: Blend | None = None,
+) -> Float[Tensor, ""]:  # fmt: skip
     """How alike two consecutive experts see the wrong classes: 1 when the same, towards 0 the more they differ.
 
-    The true class is taken out of both distributions, the rest is renormalised, and KL(former || this) is the sum over
-    the wrong classes. The divergence has no upper bound and an expert could drive it up for ever by ruling out a class
-    that the former holds for likely. So the term is `exp(-KL)`, photo by photo: between 0 and 1, its gradient
-    `-exp(-KL) * dKL` fades as the divergence grows, and a photo on which the experts already differ is left alone.
+    The true class (both classes of a blended picture) is taken out of both distributions, the rest is renormalised, and
+    KL(former || this) is the sum over the wrong classes. The divergence has no upper bound and an expert could drive it
+    up for ever by ruling out a class that the former holds for likely. So the term is `exp(-KL)`, photo by photo:
+    between 0 and 1, its gradient `-exp(-KL) * dKL` fades as the divergence grows, and a photo on which the experts
+    already differ is left alone.
 
     Args:
         logits: The expert's joint logits.
         former_logits: Those of the expert before it, which receive no gradient.
         labels: True classes.
+        blend: The second photo in each picture, whose class is no wrong one either.
 
     Source: section 3.2 of the paper (the most likely, true class is removed and the rest renormalised).
     Differs: `exp(-KL)` bounds it, as the authors' program does entry by entry.
     """
-    is_true = _is_true_class(logits, labels)
+    is_true = _is_true_class(logits, labels, blend)
     wrong = _log_probs_of_wrong(logits, is_true)
     former_wrong = _log_probs_of_wrong(former_logits.detach(), is_true)
     entries = former_wrong.exp() * (former_wrong - wrong)
@@ -82,8 +85,9 @@ def diversity_paper(
 
 
 def diversity_authors(
-    logits: Float[Tensor, "B C"], former_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]
-) -> Float[Tensor, ""]:
+    logits: Float[Tensor, "B C"], former_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *,
+    blend: Blend | None = None,
+) -> Float[Tensor, ""]:  # fmt: skip
     """The diversity term of the authors' program.
 
     Probabilities and log-probabilities of the true class are set to 0, the rest is not renormalised, and the mean of
@@ -93,12 +97,13 @@ def diversity_authors(
         logits: The expert's joint logits.
         former_logits: Those of the expert before it, which receive no gradient.
         labels: True classes.
+        blend: The second photo in each picture, whose class is no wrong one either.
 
     Source: the authors' program, recorded in shared/official_parity.
     Differs: from the paper, by the missing renormalisation and by bounding each entry: with 200 classes nearly every
         entry is 1, so the term has almost no gradient.
     """
-    is_true = _is_true_class(logits, labels)
+    is_true = _is_true_class(logits, labels, blend)
     former = functional.softmax(former_logits.detach().float(), dim=1).masked_fill(is_true, 0.0)
     this_log = functional.log_softmax(logits.float(), dim=1).masked_fill(is_true, 0.0)
     entries = torch.xlogy(former, former) - former * this_log
@@ -121,11 +126,12 @@ def expert_loss(
     Args:
         output: What the expert said.
         former_logits: Joint logits of the expert before it, or None for the first expert, which has no diversity term.
-        labels: True classes. The diversity term knows no others, whatever is blended in.
+        labels: True classes.
         diversity: Which diversity term, or none.
         label_smoothing: Probability mass given to the wrong classes by the classification terms.
         has_parts: Whether the expert has a part and a joint head.
-        blend: The second photo in each picture, for the classification terms.
+        blend: The second photo in each picture: the classification terms count its class, the diversity term takes it
+            out like the first. An expert that sees it is right, and must not be driven away from a former one that is.
         class_weights: By how much a photo of each class counts in the classification terms.
 
     Source: section 3.3 of the paper.
@@ -141,7 +147,7 @@ def expert_loss(
     if former_logits is None or diversity == "none":
         return ExpertLoss(large, part, joint, torch.zeros_like(large))
     term = {"paper": diversity_paper, "authors": diversity_authors}[diversity]
-    return ExpertLoss(large, part, joint, term(output.joint_logits, former_logits, labels))
+    return ExpertLoss(large, part, joint, term(output.joint_logits, former_logits, labels, blend=blend))
 
 
 def mix_experts(
@@ -177,10 +183,15 @@ def _cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float, cl
     return (class_weights[labels] * losses).mean()
 
 
-def _is_true_class(logits: Tensor, labels: Tensor) -> Bool[Tensor, "B C"]:
-    return torch.arange(logits.shape[1], device=logits.device) == labels.unsqueeze(1)
+def _is_true_class(logits: Tensor, labels: Tensor, blend: Blend | None) -> Bool[Tensor, "B C"]:
+    """The classes that are in each picture; the own one alone where there would be no wrong one left."""
+    classes = torch.arange(logits.shape[1], device=logits.device)
+    is_own = classes == labels.unsqueeze(1)
+    if blend is None or len(classes) == 2:
+        return is_own
+    return is_own | (classes == blend.labels.unsqueeze(1))
 
 
 def _log_probs_of_wrong(logits: Tensor, is_true: Tensor) -> Tensor:
-    """Log-probabilities renormalised over the wrong classes; minus infinity for the true one."""
+    """Log-probabilities renormalised over the wrong classes; minus infinity for the true ones."""
     return functional.log_softmax(logits.float().masked_fill(is_true, -torch.inf), dim=1)

@@ -3,7 +3,8 @@
 torch.export takes the mixture as one graph without breaks; AOTInductor folds batch norms and weights into it, lays
 channels last, and writes native code into one file. A second start loads the file instead of compiling (torch.compile
 would trace the network anew each time). Backbones and part filters run in bfloat16 where the processor multiplies it
-natively; pooled features, maps, boxes, zooms, heads and the mixture stay in float32.
+natively; pooled features, maps, boxes, zooms, heads and the mixture stay in float32, as does the first expert, whose
+box decides what all others see.
 """
 
 import copy
@@ -43,10 +44,19 @@ def multiplies_bfloat16(device: str | torch.device = "cpu") -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
-def in_bfloat16(model: MixtureOfExperts) -> MixtureOfExperts:
-    """A copy whose backbones and part filters compute in bfloat16, and everything else in float32."""
+def in_bfloat16(model: MixtureOfExperts, *, first_too: bool = False) -> MixtureOfExperts:
+    """A copy whose later experts have backbones and part filters in bfloat16, and everything else in float32.
+
+    What the first expert rounds away moves the boxes of all others, and so most of the answers that change do so
+    because of it: on grocery's test photos 0.6 to 1.4 % of them with it in bfloat16, 0.3 to 0.6 % without.
+
+    Args:
+        model: The mixture. It is left as it is.
+        first_too: Whether the first expert computes in bfloat16 as well. A single network always does.
+    """
     quick = copy.deepcopy(model)
-    for expert in cast(list[Expert], list(quick.experts)):
+    num_exact = 0 if first_too or len(quick.experts) == 1 else 1
+    for expert in cast(list[Expert], list(quick.experts)[num_exact:]):
         _replace(expert, "backbone", _InBfloat16(expert.backbone))
         if expert.part_filters is not None:
             _replace(expert, "part_filters", _InBfloat16(expert.part_filters))
@@ -94,7 +104,7 @@ def compile_mixture(model: MixtureOfExperts, file: Path, *, arithmetic: Arithmet
     Args:
         model: The mixture, in evaluation mode, on the device that it shall run on. It is left as it is.
         file: Where the compiled graph is written.
-        arithmetic: Of backbones and part filters.
+        arithmetic: Of backbones and part filters; see `in_bfloat16`.
 
     Raises:
         MissingExtraError: there is no C++ compiler.

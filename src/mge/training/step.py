@@ -65,8 +65,8 @@ def train_step(
         network: The mixture and its wrapped parts.
         batch: Photos on the device.
         config: How the mixture learns.
-        blend: The second photo in each picture, if there is one. `batch.labels` stay the true classes: those that the
-            diversity term takes out, that attention follows, and that a hit is counted against.
+        blend: The second photo in each picture, if there is one. `batch.labels` stay the classes that attention
+            follows, and that a hit is counted against.
         class_weights: By how much a photo of each class counts in the classification terms.
     """
     share = 1 / config.accumulate

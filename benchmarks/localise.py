@@ -1,0 +1,76 @@
+"""Where experts look, and what a cascade of them saves, with maps fine enough to box a beetle, on three seeds.
+
+`python benchmarks/localise.py` trains the demo's recipe with larger views and two experts (what is trained already is
+only read), measures localisation and the cascade on the test photos, and writes benchmarks/results/localise.json and
+tables in docs/results.md.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from trainings import RESULTS, RUNS, spread, train_once, write_table
+
+import mge
+from mge.report.boxes import HEADS
+
+SEEDS = (0, 1, 2)
+RECIPE = Path(__file__).parent.parent / "recipes" / "demo.yaml"
+CHANGES = {"size": 128, "detail": 2, "experts": 2, "epochs": 20, "baseline": "none"}
+CASCADE = {
+    "mixture_top1": "mixture %", "top1": "cascade %", "lost_top1": "points lost", "saved_percent": "work saved %",
+}  # fmt: skip
+
+
+def main() -> None:
+    """Trains what is missing and measures all seeds."""
+    options = {**yaml.safe_load(RECIPE.read_text(encoding="utf-8")), **CHANGES}
+    data = options.pop("data")
+    found: dict[int, dict[str, Any]] = {}
+    for seed in SEEDS:
+        name = f"localise-seed{seed}"
+        train_once(name, data, {**options, "seed": seed})
+        found[seed] = measure(RUNS / name)
+    head = {"command": "python benchmarks/localise.py", "recipe": "recipes/demo.yaml", "changes": CHANGES}
+    text = json.dumps({**head, "seeds": found}, indent=1) + "\n"
+    (RESULTS / "localise.json").write_text(text, encoding="utf-8")
+    write_table("localise", localisation_rows(list(found.values())))
+    write_table("localise cascade", cascade_rows(found))
+
+
+def measure(run: Path) -> dict[str, Any]:
+    """One run's localisation and cascade, on its test photos; the cascade's thresholds are stored with its model."""
+    with tempfile.TemporaryDirectory() as folder:
+        localisation = mge.localise(run, output=folder)
+        evaluation = mge.evaluate(run, out=Path(folder) / "evaluation.json", report=False, cascade=True)
+    cascade = {**evaluation["cascade"], "mixture_top1": evaluation["mixture_top1"]}
+    return {
+        "experts": localisation["experts"],
+        "whole": localisation["whole"],
+        "cascade": {key: cascade[key] for key in CASCADE},
+    }
+
+
+def localisation_rows(seeds: list[dict[str, Any]]) -> list[list[str]]:
+    """A row for each expert and one for what needs no network, over all seeds."""
+    rows = [["what is measured", *HEADS.values()]]
+    for number in range(len(seeds[0]["experts"])):
+        measured = [seed["experts"][number] for seed in seeds]
+        rows.append([f"attention of expert {number}", *(spread(each[key] for each in measured) for key in HEADS)])
+    whole = seeds[0]["whole"]
+    rows.append(["all of the photo, its centre", *(f"{whole[key]:.1f}" if key in whole else "" for key in HEADS)])
+    return rows
+
+
+def cascade_rows(seeds: dict[int, dict[str, Any]]) -> list[list[str]]:
+    """A row for each seed."""
+    figures = {seed: found["cascade"] for seed, found in seeds.items()}
+    return [["seed", *CASCADE.values()]] + [
+        [str(seed), *(f"{cascade[key]:.1f}" for key in CASCADE)] for seed, cascade in figures.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()
