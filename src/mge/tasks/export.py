@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mge.config import check_choice
 from mge.errors import ConfigError, DataError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from mge.classifier import Classifier
     from mge.data.views import Pixels
     from mge.prediction import Photo
 
 Format = Literal["onnx", "torch-export", "openvino"]
-
-Item = TypeVar("Item")
 
 NUM_CHECKED = 32  # photos that graph and model are both asked about
 
@@ -111,9 +109,10 @@ def _choose_photos(run: str | Path, photos: str | Path | None, classifier: Class
         DataError: photos were given, and none can be read.
     """
     if photos is not None:
+        from mge.data.records import spread_out  # noqa: PLC0415
         from mge.data.sources import find_photos  # noqa: PLC0415
 
-        images = _prepare(_spread(find_photos([str(photos)])), classifier)
+        images = _prepare(spread_out(find_photos([str(photos)]), count=NUM_CHECKED), classifier)
         if images is None:
             raise DataError(f"none of the photos {str(photos)!r} can be read; give others, or leave out --photos")
         return images, f"photos of {photos}"
@@ -141,16 +140,12 @@ def _own_photos(run: Path, classifier: Classifier) -> tuple[str, list[Photo]]:
         ConfigError: the model has no run.
         DataError: its data are not there any more.
     """
+    from mge.data.records import spread_out  # noqa: PLC0415
     from mge.training.held_out import read_held_out  # noqa: PLC0415
 
     found = read_held_out(run, data=None, source_format="auto", classifier=classifier)
     records = found.split("test") or found.split("val") or found.records
-    return found.name, [record.content for record in _spread(records)]
-
-
-def _spread(items: Sequence[Item]) -> list[Item]:
-    """As many as are checked, evenly spread."""
-    return list(items[:: max(1, len(items) // NUM_CHECKED)][:NUM_CHECKED])
+    return found.name, [record.content for record in spread_out(records, count=NUM_CHECKED)]
 
 
 def _prepare(photos: Iterable[Photo], classifier: Classifier) -> Pixels | None:
