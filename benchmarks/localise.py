@@ -55,10 +55,10 @@ def measure(run: Path) -> dict[str, Any]:
 
 def localisation_rows(seeds: list[dict[str, Any]]) -> list[list[str]]:
     """A row for each expert and one for what needs no network, over all seeds."""
-    rows = [["what is measured", *HEADS.values()]]
+    rows = [["attention of", *HEADS.values()]]
     for number in range(len(seeds[0]["experts"])):
         measured = [seed["experts"][number] for seed in seeds]
-        rows.append([f"attention of expert {number}", *(spread(each[key] for each in measured) for key in HEADS)])
+        rows.append([f"expert {number}", *(spread(each[key] for each in measured) for key in HEADS)])
     whole = seeds[0]["whole"]
     rows.append(["all of the photo, its centre", *(f"{whole[key]:.1f}" if key in whole else "" for key in HEADS)])
     return rows

@@ -35,18 +35,24 @@ def max_box_accuracy_v2(ious: Float[Tensor, "T N"]) -> Float[Tensor, ""]:
     return torch.stack([max_box_accuracy(ious, iou_threshold=at) for at in (0.3, 0.5, 0.7)]).mean()
 
 
-def map_peaks(maps: Float[Tensor, "N h w"], boxes_xyxy: Float[Tensor, "N 4"]) -> Float[Tensor, "N 2"]:
+def map_peaks(
+    maps: Float[Tensor, "N h w"], boxes_xyxy: Float[Tensor, "N 4"], *, offset: float = 0.0
+) -> Float[Tensor, "N 2"]:
     """Where each map is highest: the centre x, y of that cell in pixels of the picture.
 
+    A map that is enlarged between its cells is highest at the centre of a cell too. Beyond the outermost centres it goes
+    on as it is there, so its first highest pixel may lie at the border instead: hence the cells themselves are asked.
+
     Args:
-        maps: Attention maps over what the boxes show.
+        maps: Attention maps over what the boxes show, one value a cell.
         boxes_xyxy: The part of the picture that each map lies over, in pixels.
+        offset: How far right of and below its place in the map what a cell sees lies, as a fraction of the map's side.
     """
     height, width = maps.shape[1:]
     peak = maps.flatten(1).argmax(1)
     cell = torch.stack((peak % width, peak // width), dim=1).to(maps.dtype) + 0.5
     size = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / torch.tensor([width, height], dtype=maps.dtype, device=maps.device)
-    return boxes_xyxy[:, :2] + cell * size
+    return boxes_xyxy[:, :2] + cell * size + offset * (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2])
 
 
 def is_inside(

@@ -13,7 +13,7 @@ Box = tuple[float, float, float, float]
 EDGES = ("x1", "y1", "x2", "y2")
 HEADS = {
     "top1_localisation": "top-1 loc", "gt_known": "GT-known", "max_box_acc": "MaxBoxAcc", "max_box_acc_v2": "V2",
-    "pointing_game": "pointing", "pointing_game_15px": "with 15 px",
+    "pointing_game": "pointing", "pointing_game_15px": "+15 px",
 }  # fmt: skip
 
 
@@ -92,13 +92,13 @@ def localisation_table(figures: Mapping[str, Any]) -> Table:
     table = Table(
         title=f"Localisation in percent, on {figures['num_with_box']} photos of the {figures['split']} split with a box"
     )
-    table.add_column("what is measured")
+    table.add_column("attention of", no_wrap=True)
     for head in HEADS.values():
         table.add_column(head, justify="right")
     for number, row in enumerate(figures["experts"]):
-        table.add_row(f"attention of expert {number}", *(f"{row[key]:.1f}" for key in HEADS))
+        table.add_row(f"expert {number}", *(f"{row[key]:.1f}" for key in HEADS))
     whole = figures["whole"]
     table.add_section()
-    table.add_row("all that expert 0 saw, and its centre", "", *(f"{whole[key]:.1f}" if key in whole else ""
+    table.add_row("all, its centre", "", *(f"{whole[key]:.1f}" if key in whole else ""
                                                                 for key in list(HEADS)[1:]))  # fmt: skip
     return table

@@ -174,20 +174,23 @@ def _compare_with_truth(
     """
     config = classifier.model.config
     class_views, class_found = _boxes(told, batch)
-    offset = config.attention_offset * MAP_SIDE / config.size
+    offset = config.attention_offset / config.size
+    cells = torch.stack([look.attention.float() for look in told], dim=1).cpu()
     maps = torch.stack(
-        [scale_to_unit(enlarge(look.attention.float(), side=MAP_SIDE, offset=offset)).cpu() for look in told], dim=1
+        [scale_to_unit(enlarge(each, side=MAP_SIDE, offset=offset * MAP_SIDE)) for each in cells.unbind(1)], dim=1
     )
     return [
         None if record.box_xyxy is None else _compare_one(
             torch.tensor(record.box_xyxy, dtype=torch.float32), found[row], class_views[row], class_found[row],
-            maps[row],
+            maps[row], map_peaks(cells[row], class_views[row], offset=offset),
         )
         for row, record in enumerate(batch.records)
     ]  # fmt: skip
 
 
-def _compare_one(truth: Tensor, found: Tensor, class_views: Tensor, class_found: Tensor, maps: Tensor) -> Known:
+def _compare_one(
+    truth: Tensor, found: Tensor, class_views: Tensor, class_found: Tensor, maps: Tensor, peaks: Tensor
+) -> Known:
     num_experts = len(found)
     truths = truth.expand(num_experts, 4)
     ious = [
@@ -196,7 +199,6 @@ def _compare_one(truth: Tensor, found: Tensor, class_views: Tensor, class_found:
     ]
     whole = class_views[:1]
     centre = (whole[:, :2] + whole[:, 2:]) / 2
-    peaks = map_peaks(maps, class_views)
     return Known(
         iou=box_iou(found, truths),
         class_iou=box_iou(class_found, truths),
