@@ -79,6 +79,12 @@ def test_a_peak_is_the_centre_of_the_highest_cell() -> None:
     assert map_peaks(maps, torch.tensor([[10.0, 20.0, 30.0, 60.0]])).tolist() == [[15.0, 50.0]]
 
 
+def test_a_peak_lies_where_its_cell_looks() -> None:
+    maps = torch.tensor([[[0.0, 0.2], [0.9, 0.1]]])
+    box = torch.tensor([[10.0, 20.0, 30.0, 60.0]])
+    assert map_peaks(maps, box, offset=0.125).tolist() == [[17.5, 55.0]]  # an eighth of 20 and of 40 further
+
+
 def test_peaks_equal_the_naive_ones() -> None:
     maps = torch.rand(8, 3, 5)
     boxes = torch.cat((torch.rand(8, 2) * 50, 60 + torch.rand(8, 2) * 50), dim=1)

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pycocotools.coco import COCO
+from torch import Tensor
 
 import mge
+from mge.models.mixture import MixtureOfExperts
 from tests.photos import COLOURS, write_scene
 from tests.runs import write_model
 
@@ -87,6 +90,32 @@ def test_what_has_a_box_is_measured(figures: dict[str, Any], data: Path) -> None
         assert expert["max_box_acc_v2"] <= 100
     stored = json.loads((figures["folder"] / "localisation.json").read_text())
     assert stored == {name: value for name, value in figures.items() if name != "folder"}
+
+
+def test_the_highest_point_is_the_centre_of_its_cell_at_the_border_of_the_view_too(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Enlarged, a map goes on beyond its outermost cells as it is there: its first highest pixel is a corner."""
+
+    def attend(net: MixtureOfExperts, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        boxes, cells = find(net, *args, **options)
+        marked = torch.zeros_like(cells)
+        marked[:, 1, 0] = 1  # the second cell of the first column
+        return boxes, marked
+
+    find = MixtureOfExperts.attend
+    monkeypatch.setattr(MixtureOfExperts, "attend", attend)
+    write_scene(tmp_path / "0.png", seed=0, size=(320, 320))
+    classifier = mge.load(model, fast=False)
+    prepared, config = classifier.prepare(tmp_path / "0.png"), classifier.model.config
+    cell = classifier.side / classifier.model(prepared.image[None]).attention.shape[-1]
+    offset = config.attention_offset * config.detail
+    centre = torch.tensor([[0.5 * cell + offset, 1.5 * cell + offset] * 2])
+    x, y = prepared.geometry.to_photo(centre)[0, :2].tolist()
+    box = f"{x - 2},{y - 2},{x + 2},{y + 2}"
+    (tmp_path / "manifest.csv").write_text(f"path,label,split,x1,y1,x2,y2\n0.png,{next(iter(COLOURS))},test,{box}\n")
+    figures = mge.localise(model, tmp_path / "manifest.csv", output=tmp_path / "out")
+    assert figures["experts"][0]["pointing_game"] == 100.0
 
 
 def test_top1_localisation_counts_by_hand_what_is_right_and_overlaps_by_half(figures: dict[str, Any]) -> None:

@@ -40,8 +40,8 @@ def map_peaks(
 ) -> Float[Tensor, "N 2"]:
     """Where each map is highest: the centre x, y of that cell in pixels of the picture.
 
-    A map that is enlarged between its cells is highest at the centre of a cell too. Beyond the outermost centres it goes
-    on as it is there, so its first highest pixel may lie at the border instead: hence the cells themselves are asked.
+    A map that is enlarged is highest at the centre of a cell too. But beyond the outermost centres it goes on as it is
+    there, so that its first highest pixel may lie at the border: hence the cells themselves are asked.
 
     Args:
         maps: Attention maps over what the boxes show, one value a cell.
