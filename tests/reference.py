@@ -215,7 +215,7 @@ def stopping_expert(confidences: Sequence[float], thresholds: Sequence[float]) -
 
 
 def choose_thresholds(
-    confidences: Sequence[Sequence[float]], would_lose: Sequence[Sequence[bool]], *, max_lost: int, costs: Sequence[int]
+    confidences: Sequence[Sequence[float]], risks: Sequence[Sequence[float]], *, max_lost: float, costs: Sequence[int]
 ) -> tuple[float, ...]:
     """All combinations of thresholds, one after the other: the cheapest, then what loses least, then the highest.
 
@@ -227,11 +227,11 @@ def choose_thresholds(
         choices.append([2.0] + [(high + low) / 2 for high, low in zip(values, [*values[1:], 0.0], strict=True)])
     best = None
     for thresholds in itertools.product(*choices):
-        cost = lost = 0
-        for row, losses in zip(confidences, would_lose, strict=True):
+        cost, lost = 0, 0.0
+        for row, its_risks in zip(confidences, risks, strict=True):
             stop = stopping_expert(row, thresholds)
             cost += costs[stop]
-            lost += stop < len(thresholds) and losses[stop]
+            lost += its_risks[stop] if stop < len(thresholds) else 0
         price = (cost, lost, *(-threshold for threshold in thresholds))
         if lost <= max_lost and (best is None or price < best[0]):
             best = (price, thresholds)

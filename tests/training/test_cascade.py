@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mge.config import ModelConfig
+from mge.core.cascade import risks_of_leaving
 from mge.core.outputs import MixtureOutput
 from mge.data.batches import Batch
 from mge.models.cascade import run_cascade
@@ -29,9 +30,9 @@ def answers_of(labels: list[int], so_far: list[list[int]], confidences: list[lis
     return Answers(**{name: filled.get(name, nothing) for name in Answers._fields})
 
 
-def made_up(num_photos: int) -> Answers:
+def made_up(num_photos: int, *, seed: int = 3) -> Answers:
     """Experts that are right more often the later they come, and the surer they are."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     confidences = torch.rand(num_photos, 3).sort(1).values
     labels = torch.randint(0, 4, (num_photos,))
     is_right = torch.rand(num_photos, 3) < confidences
@@ -64,12 +65,15 @@ def test_a_gate_of_its_own_is_a_network_that_runs_from_the_second_expert_on(gate
     assert network_costs(ModelConfig(backbone="test_resnet", experts=3, gate=gate)) == costs  # type: ignore[arg-type]
 
 
-def test_validation_accuracy_is_never_lower_than_allowed() -> None:
-    answers = made_up(200)
-    whole = measure_cascade(answers, [2.0, 2.0], config=CONFIG)
+def test_new_photos_lose_no_more_than_allowed() -> None:
+    answers, others = made_up(200), made_up(20000, seed=4)
+    former = -1.0
     for allowed in (0.0, 0.2, 0.5, 3.0):
         chosen = choose_cascade(answers, config=CONFIG, max_accuracy_loss=allowed)
-        assert chosen["validation"]["top1"] >= whole["top1"] - allowed
+        found = measure_cascade(others, chosen["thresholds"], config=CONFIG)
+        assert found["lost_top1"] <= allowed
+        assert found["saved_percent"] >= former
+        former = found["saved_percent"]
         assert chosen["validation"] == {
             "num_photos": 200,
             **measure_cascade(answers, chosen["thresholds"], config=CONFIG),
@@ -86,12 +90,11 @@ def test_cross_validated_figures_are_of_photos_that_chose_nothing() -> None:
     experts = lost = 0
     for part in range(5):
         others = [row for row in range(35) if row % 5 != part]
-        thresholds = reference.choose_thresholds(
-            [confidences[row][:2] for row in others],
-            [[so_far[row][2] == labels[row] != so_far[row][k] for k in (0, 1)] for row in others],
-            max_lost=2,  # 8 % of 28 photos
-            costs=[1, 2, 3],
-        )
+        former = [confidences[row][:2] for row in others]
+        would_lose = [[so_far[row][2] == labels[row] != so_far[row][k] for k in (0, 1)] for row in others]
+        risks = risks_of_leaving(torch.tensor(former), torch.tensor(would_lose))
+        allowed = 0.08 * 28
+        thresholds = reference.choose_thresholds(former, risks.tolist(), max_lost=allowed, costs=[1, 2, 3])
         for row in range(part, 35, 5):
             stop = reference.stopping_expert(confidences[row][:2], thresholds)
             experts += stop + 1

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,6 +16,8 @@ from mge.core.losses import mix_experts
 
 NEVER = 2.0  # a threshold that no probability reaches
 MAX_SEARCHES = 1000  # choices of all thresholds but the last that are tried
+SUREST = 1e-6  # probabilities are kept so far from 0 and 1 before their logit is taken
+MAX_STEPS = 100  # of Newton's method
 
 
 def gate_so_far(gate_probs: Float[Tensor, "B E"], *, num_experts: int) -> Float[Tensor, "B k"]:
@@ -60,16 +62,49 @@ def stopping_experts(confidences: Float[Tensor, "B K"], thresholds: Sequence[flo
     return torch.cat([is_sure, torch.ones_like(is_sure[:, :0].any(1, keepdim=True))], dim=1).int().argmax(1)
 
 
+def risks_of_leaving(confidences: Float[Tensor, "B K"], would_lose: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    """How likely each photo is to be lost where it leaves, by how sure the answer is there.
+
+    A photo is lost where the whole mixture is right and the cascade is not. Among a few hundred photos hardly one is,
+    and whether it was one of the surest is luck: thresholds that avoid just these lose others next time. So the risk is
+    a logistic curve of the confidence's logit, one for each of the K = E - 1 experts before the last. Its labels are
+    softened as Platt does, so that where no photo is lost the risk is still not 0.
+
+    Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, section 2.
+    """
+    columns = zip(confidences.T, would_lose.T, strict=True)
+    return torch.stack([_fit_risk(confidence, lost) for confidence, lost in columns], dim=1)
+
+
+def _fit_risk(confidences: Float[Tensor, " B"], is_lost: Bool[Tensor, " B"]) -> Float[Tensor, " B"]:
+    scores = confidences.double().clamp(SUREST, 1 - SUREST).logit()
+    design = torch.stack((torch.ones_like(scores), scores - scores.mean()), dim=1)
+    num_lost = int(is_lost.sum())
+    num_kept = len(is_lost) - num_lost
+    labels = torch.where(is_lost, (num_lost + 1) / (num_lost + 2), 1 / (num_kept + 2)).double()
+    line = torch.stack((labels.mean().logit(), labels.new_zeros(())))
+    for _ in range(MAX_STEPS):
+        risks = (design @ line).sigmoid()
+        curvature = (design.T * (risks * (1 - risks))) @ design + 1e-9 * torch.eye(2, dtype=torch.double)
+        step = torch.linalg.solve(curvature, design.T @ (labels - risks))
+        while _loss(design @ (line + step), labels) > _loss(design @ line, labels) and step.abs().max() > SUREST:
+            step = step / 2
+        line = line + step
+        if step.abs().max() <= SUREST:
+            break
+    return (design @ line).sigmoid()
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, labels)
+
+
 def choose_thresholds(
-    confidences: Float[Tensor, "B K"], would_lose: Bool[Tensor, "B K"], *, max_lost: int, costs: Sequence[int]
+    confidences: Float[Tensor, "B K"], risks: Float[Tensor, "B K"], *, max_lost: float, costs: Sequence[int]
 ) -> tuple[float, ...]:
-    """The thresholds that make the cascade cheapest while it loses at most `max_lost` of these photos.
+    """The thresholds that make the cascade cheapest while it is expected to lose at most `max_lost` of so many photos.
 
-    A photo is lost where the whole mixture is right and the cascade is not. One that the cascade gets right by luck
-    does not make up for it: chosen on a few hundred photos, luck would be what is chosen.
-
-    What holds on these photos: the cascade is right about all but `max_lost` of those that the mixture is right about,
-    and it never costs more, since to stop nowhere is among the choices. On other photos nothing is certain.
+    It never costs more than the whole mixture, since to stop nowhere is among the choices.
 
     All thresholds between neighbouring confidences are tried for the last expert that can be stopped at, and for those
     before it all combinations, or, where these would be more than `MAX_SEARCHES`, combinations of some that are evenly
@@ -77,20 +112,20 @@ def choose_thresholds(
 
     Args:
         confidences: Of the mixture so far, after each of the K = E - 1 experts before the last.
-        would_lose: Whether a photo is lost if it leaves there.
-        max_lost: How many photos may be lost.
+        risks: How likely a photo is lost if it leaves there, from 0 to 1; see `risks_of_leaving`.
+        max_lost: How many photos may be lost, on average.
         costs: What a photo costs that leaves after each of the E experts.
     """
     num_former = confidences.shape[1] - 1
     at_most = int(MAX_SEARCHES ** (1 / num_former) + 1e-9) if num_former else 1
     columns = [_thin_out(_cuts(column), at_most=at_most) for column in confidences[:, :-1].T]
-    search = _LastThreshold(confidences[:, -1], would_lose[:, -1], max_lost=max_lost, costs=costs)
+    search = _LastThreshold(confidences[:, -1], risks[:, -1], max_lost=max_lost, costs=costs)
     prices = torch.tensor(costs, device=confidences.device)
-    best, best_price = (NEVER,) * (num_former + 1), (len(confidences) * costs[-1], 0)
+    best, best_price = (NEVER,) * (num_former + 1), (len(confidences) * costs[-1], 0.0)
     for former in itertools.product(*(column.tolist() for column in columns)):
         stopped = stopping_experts(confidences[:, :-1], former)
         goes_on = stopped == num_former
-        lost = int((would_lose.gather(1, stopped.unsqueeze(1)).squeeze(1) & ~goes_on).sum())
+        lost = float((risks.gather(1, stopped.unsqueeze(1)).squeeze(1) * ~goes_on).sum())
         spent = int((prices[stopped] * ~goes_on).sum())
         found = search.run(goes_on, lost=lost, spent=spent)
         if found is not None and found[1] < best_price:
@@ -102,32 +137,32 @@ class _LastThreshold:
     """The search for the last threshold, once the photos that come so far are known."""
 
     def __init__(
-        self, confidences: Float[Tensor, " B"], would_lose: Bool[Tensor, " B"], *, max_lost: int, costs: Sequence[int]
+        self, confidences: Float[Tensor, " B"], risks: Float[Tensor, " B"], *, max_lost: float, costs: Sequence[int]
     ) -> None:
         self.max_lost, self.costs = max_lost, costs
         self.order = confidences.argsort(descending=True)
-        self.would_lose = would_lose[self.order]
+        self.risks = risks[self.order]
         self.cuts = _cuts(confidences)
         # How many photos, most confident first, each threshold lets go.
         self.counts = len(confidences) - torch.searchsorted(confidences.sort().values, self.cuts)
 
-    def run(self, goes_on: Bool[Tensor, " B"], *, lost: int, spent: int) -> tuple[float, tuple[int, int]] | None:
+    def run(self, goes_on: Bool[Tensor, " B"], *, lost: float, spent: int) -> tuple[float, tuple[int, float]] | None:
         """The best threshold, and its price (cost, lost photos); None where too many photos are lost already."""
         if lost > self.max_lost:
             return None
         here = goes_on[self.order]
-        leaving = _counts_of_first(here)[self.counts]
-        losses = lost + _counts_of_first(here & self.would_lose)[self.counts]
+        leaving = _sums_of_first(here)[self.counts]
+        losses = lost + _sums_of_first(here * self.risks)[self.counts]
         cost = spent + self.costs[-2] * leaving + self.costs[-1] * (here.sum() - leaving)
         # Lower thresholds let more photos go and lose more of them: the allowed ones come first.
         allowed = int((losses <= self.max_lost).sum())
         at = int(cost[:allowed].argmin())
-        return float(self.cuts[at]), (int(cost[at]), int(losses[at]))
+        return float(self.cuts[at]), (int(cost[at]), float(losses[at]))
 
 
-def _counts_of_first(chosen: Bool[Tensor, " B"]) -> Int[Tensor, " B_and_1"]:
-    """How many of the first 0, 1, 2, … entries are chosen."""
-    return functional.pad(chosen.cumsum(0), (1, 0))
+def _sums_of_first(entries: Shaped[Tensor, " B"]) -> Shaped[Tensor, " B_and_1"]:
+    """The sum of the first 0, 1, 2, … entries."""
+    return functional.pad(entries.cumsum(0), (1, 0))
 
 
 def _cuts(confidences: Float[Tensor, " B"]) -> Float[Tensor, " M"]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mge.config import ModelConfig
-from mge.core.cascade import choose_thresholds, stopping_experts
+from mge.core.cascade import choose_thresholds, risks_of_leaving, stopping_experts
 from mge.errors import ConfigError
 from mge.training.measure import Answers
 
@@ -24,11 +24,12 @@ def choose_cascade(
     Args:
         answers: What the mixture said about validation photos.
         config: Its architecture.
-        max_accuracy_loss: Points of accuracy that may be lost against the whole mixture, on these photos.
+        max_accuracy_loss: Points of accuracy that may be lost against the whole mixture, on average over such photos.
+            What the cascade gets right by stopping early does not make up for them.
 
     Returns:
-        The thresholds, what was allowed, and what they are worth on these photos; also cross-validated, which says what
-        to expect of new ones: it may be a greater loss than allowed, above all where photos are few.
+        The thresholds, what was allowed, and what they are worth on these photos; also cross-validated, on photos that
+        took no part in choosing.
 
     Raises:
         ConfigError: the mixture has one expert only.
@@ -83,12 +84,10 @@ def network_costs(config: ModelConfig) -> list[int]:
 
 def _choose(answers: Answers, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:
     is_right = answers.so_far_labels == answers.labels.unsqueeze(1)
-    thresholds = choose_thresholds(
-        answers.so_far_confidences[:, :-1],
-        is_right[:, -1:] & ~is_right[:, :-1],
-        max_lost=int(len(answers.labels) * max_accuracy_loss / 100 + 1e-9),
-        costs=network_costs(config),
-    )
+    confidences = answers.so_far_confidences[:, :-1]
+    risks = risks_of_leaving(confidences, is_right[:, -1:] & ~is_right[:, :-1])
+    max_lost = len(answers.labels) * max_accuracy_loss / 100
+    thresholds = choose_thresholds(confidences, risks, max_lost=max_lost, costs=network_costs(config))
     return list(thresholds)
 
 
