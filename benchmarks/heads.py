@@ -121,7 +121,9 @@ def in_own_process(kind: PartHead, num_classes: int) -> dict[str, float]:
 
 def whole_steps(kind: PartHead, num_classes: int) -> dict[str, float]:
     """Takes two training steps with three experts, and says how much memory was resident at the most."""
-    model = MixtureOfExperts(BACKBONE, num_classes=num_classes, size=SIZE, part_head=kind, pretrained=False)
+    model = MixtureOfExperts(
+        BACKBONE, num_classes=num_classes, size=SIZE, part_filters=10, part_head=kind, pretrained=False
+    )
     fabric, config = Fabric(accelerator="cpu", devices=1), TrainConfig()
     network, optimizer = wrap(fabric, model.train()), build_optimizer(model, config)
     images = torch.randint(0, 256, (BATCH, 3, SIZE, SIZE), dtype=torch.uint8)

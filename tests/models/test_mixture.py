@@ -17,7 +17,7 @@ from mge.core.outputs import MixtureOutput
 from mge.core.zoom import Geometry, compose_boxes, zoom
 from mge.errors import ConfigError
 from mge.models.heads import ClasswiseLinear
-from mge.models.mixture import MixtureOfExperts
+from mge.models.mixture import MixtureOfExperts, choose_part_filters
 from tests import reference
 from tests.models.networks import BACKBONES, CLASSES, SIZE, SWIN, build, draw, expert_of, let_look
 
@@ -83,6 +83,21 @@ def test_a_single_expert_is_its_own_mixture() -> None:
     assert net.gate is None
     assert output.gate_probs.tolist() == [[1.0]] * 3
     torch.testing.assert_close(output.logits, output.joint_logits[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "expected"), [(2, 10), (81, 10), (100, 8), (120, 7), (196, 4), (200, 4), (555, 4), (10_000, 4)]
+)
+def test_many_classes_have_fewer_part_filters_each(num_classes: int, expected: int) -> None:
+    assert choose_part_filters(num_classes) == expected
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, 8), ({"part_filters": 10}, 10)])
+def test_part_filters_are_chosen_where_nobody_says_how_many(given: dict[str, Any], expected: int) -> None:
+    options = {"num_classes": 100, "num_experts": 1, "pretrained": False, **given}
+    net = MixtureOfExperts("test_resnet", size=64, **options)
+    assert net.config.part_filters == expected
+    assert expert_of(net, 0).part_filters.filters.out_channels == 100 * expected  # type: ignore[union-attr]
 
 
 def test_without_part_filters_it_is_a_plain_network() -> None:

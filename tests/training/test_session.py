@@ -179,6 +179,17 @@ def test_a_run_says_so_where_many_classes_choose_the_part_head(
     assert "classwise" not in capsys.readouterr().out
 
 
+def test_a_run_says_so_where_many_classes_choose_the_part_filters(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mixture, "PART_FILTERS_IN_ALL", 15)
+    options = {**SHORT, "epochs": 1, "experts": 1, "part_filters": "auto"}
+    mge.train(photos, out=tmp_path / "auto", **options)
+    assert "part_filters is 5 for 3 classes (auto" in capsys.readouterr().out
+    mge.train(photos, out=tmp_path / "ten", **{**options, "part_filters": 10})
+    assert "part_filters is" not in capsys.readouterr().out
+
+
 def test_a_finished_run_is_not_trained_again(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = mge.train(photos, out=tmp_path / "run", **{**SHORT, "epochs": 1})
     monkeypatch.setattr(loop, "train_step", None)

@@ -65,6 +65,14 @@ def check_range(name: str, value: float, *, at_least: float, at_most: float | No
         raise ConfigError(f"{name} is {value}; accepted: {bounds}")
 
 
+def check_whole_or_auto(name: str, value: object, *, at_least: int, at_most: int | None = None) -> None:
+    """Raises ConfigError unless the value is `auto`, or a whole number inside the bounds."""
+    if value != "auto":
+        if type(value) is not int:
+            raise ConfigError(f"{name} is {value!r}; accepted: a whole number, at least {at_least}, or auto")
+        check_range(name, value, at_least=at_least, at_most=at_most)
+
+
 def check_ranges(options: object, *names: str, at_least: float, at_most: float | None = None) -> None:
     """Raises ConfigError unless all these fields are numbers inside the bounds."""
     for name in names:

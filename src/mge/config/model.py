@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from mge.config.checks import Options, check_choice, check_range
+from mge.config.checks import Options, check_choice, check_range, check_whole_or_auto
 from mge.errors import ConfigError
 
 Attention = Literal["own", "first"]
@@ -40,6 +40,8 @@ class ModelConfig(Options):
         attention_offset: Pixels of a view by which what a cell of the last map sees lies right of and below the cell;
             boxes are moved by it. Training measures it where `measure_offset` says so.
         part_filters: Number of part filters for each class. 0 leaves the part and joint heads out: a plain network.
+            `auto`: 10, as in the authors' program, up to 80 classes, and fewer for more, so that all filters together
+            stay about 800; at least 4.
         part_padding: Zero cells put around the feature map before the part filters. The authors' program has 1.
         part_head: `dense`: each class reads the part features of all classes, as in the paper; `classwise`: its own
             only, so that heads grow linearly with classes; `auto`: dense for up to 500 classes.
@@ -62,7 +64,7 @@ class ModelConfig(Options):
     box: BoxShape = "spread"
     attention_threshold: float = 0.3
     attention_offset: float = 0.0
-    part_filters: int = 10
+    part_filters: int | Literal["auto"] = "auto"
     part_padding: int = 0
     part_head: PartHead = "auto"
     part_gradient: bool = True
@@ -77,7 +79,7 @@ class ModelConfig(Options):
         check_choice("output_stride", self.output_stride, (0, 8, 16, 32))
         check_range("attention_threshold", self.attention_threshold, at_least=0, at_most=1)
         check_range("attention_offset", self.attention_offset, at_least=-256, at_most=256)
-        check_range("part_filters", self.part_filters, at_least=0, at_most=1000)
+        check_whole_or_auto("part_filters", self.part_filters, at_least=0, at_most=1000)
         check_range("part_padding", self.part_padding, at_least=0, at_most=64)
         if self.box == "spread" and self.geometry == "authors":
             raise ConfigError("box is spread and geometry is authors, which knows extents only; use box=extent")
@@ -86,3 +88,8 @@ class ModelConfig(Options):
                 f"part_filters is 0 and experts is {self.experts}: a network without part filters has one head only; "
                 "use experts=1, or part_filters of at least 1"
             )
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the network has part filters, and so three heads."""
+        return self.part_filters != 0

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from mge.config.checks import Options, check_range, check_ranges
+from mge.config.checks import Options, check_range, check_ranges, check_whole_or_auto
 from mge.errors import ConfigError
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
@@ -116,10 +116,7 @@ class TrainConfig(Options):
 
     def _check(self) -> None:
         check_range("epochs", self.epochs, at_least=1)
-        if self.batch_size != "auto":
-            if type(self.batch_size) is not int:
-                raise ConfigError(f"batch_size is {self.batch_size!r}; accepted: a whole number, at least 1, or auto")
-            check_range("batch_size", self.batch_size, at_least=1)
+        check_whole_or_auto("batch_size", self.batch_size, at_least=1)
         check_ranges(self, "nodes", "patience", at_least=1)
         if self.devices != "auto" and not (self.devices.isdecimal() and int(self.devices)):
             raise ConfigError(f"devices is {self.devices!r}; accepted: a whole number, at least 1, or auto")

@@ -33,7 +33,17 @@ MEAN_AND_STD: dict[Normalisation, tuple[list[float], list[float]]] = {
     "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     "half": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
 }
+MOST_PART_FILTERS, FEWEST_PART_FILTERS = 10, 4  # for each class
+PART_FILTERS_IN_ALL = 800  # about as many: each costs multiplications in every cell
 DENSE_UP_TO = 500  # classes; the dense part head has 10 weights for each pair of classes
+
+
+def choose_part_filters(num_classes: int) -> int:
+    """Part filters for each class where nobody says: 10 up to 80 classes, from 200 on 4.
+
+    Differs: the authors' program has 10 for each of 200 classes, whose multiplications are a tenth of a ResNet-50's.
+    """
+    return max(FEWEST_PART_FILTERS, min(MOST_PART_FILTERS, round(PART_FILTERS_IN_ALL / num_classes)))
 
 
 class Look(NamedTuple):
@@ -71,7 +81,8 @@ class MixtureOfExperts(nn.Module):
         box: Whether boxes are the `extent` of what lies above the threshold, or follow its `spread`.
         attention_threshold: Fraction of a map's range from which a point lies inside the box.
         attention_offset: Pixels of a view by which what a cell sees lies right of and below the cell.
-        part_filters: Part filters for each class. 0 (one expert only) is a plain network.
+        part_filters: Part filters for each class, or `auto`; see `choose_part_filters`. 0 (one expert only) is a plain
+            network.
         part_padding: Zero cells around the map that the part filters read.
         part_head: `dense` as in the paper, `classwise`, or `auto`: dense for up to 500 classes.
         part_gradient: Whether the part and joint heads train the backbones.
@@ -91,20 +102,22 @@ class MixtureOfExperts(nn.Module):
         weights: str | Path | None = None, size: int | None = None, detail: float = 1.0, output_stride: int = 0,
         zoom_from: ZoomFrom = "photo", geometry: Geometry = "pixels", attention: Attention = "own",
         attention_to: AttentionTo = "belief", positive_weights: bool = True, box: BoxShape = "spread",
-        attention_threshold: float = 0.3, attention_offset: float = 0.0, part_filters: int = 10, part_padding: int = 0,
+        attention_threshold: float = 0.3, attention_offset: float = 0.0,
+        part_filters: int | Literal["auto"] = "auto", part_padding: int = 0,
         part_head: Literal["auto", "dense", "classwise"] = "auto", part_gradient: bool = True,
         gate: GateChoice = "shared", mix: Mix = "logits", normalisation: Normalisation = "imagenet",
     ) -> None:  # fmt: skip
         super().__init__()
+        if num_classes < 2:
+            raise ConfigError(f"num_classes is {num_classes}; accepted: at least 2")
+        num_parts = choose_part_filters(num_classes) if part_filters == "auto" else part_filters
         self.config = ModelConfig(
             backbone=backbone, experts=num_experts, size=size or 448, detail=detail, output_stride=output_stride,
             zoom_from=zoom_from, geometry=geometry, attention=attention, attention_to=attention_to,
             positive_weights=positive_weights, box=box, attention_threshold=attention_threshold,
-            attention_offset=attention_offset, part_filters=part_filters, part_padding=part_padding,
+            attention_offset=attention_offset, part_filters=num_parts, part_padding=part_padding,
             part_head=part_head, part_gradient=part_gradient, gate=gate, mix=mix, normalisation=normalisation,
         )  # fmt: skip
-        if num_classes < 2:
-            raise ConfigError(f"num_classes is {num_classes}; accepted: at least 2")
         self.num_classes = num_classes
         self.view_size = size
         self.active_experts = num_experts  # the progressive schedule starts with one
@@ -116,7 +129,7 @@ class MixtureOfExperts(nn.Module):
 
         self.experts = nn.ModuleList(
             Expert(
-                build_backbone(), num_classes=num_classes, part_filters=part_filters, part_padding=part_padding,
+                build_backbone(), num_classes=num_classes, part_filters=num_parts, part_padding=part_padding,
                 part_head=part_kind, part_gradient=part_gradient,
             )
             for _ in range(num_experts)

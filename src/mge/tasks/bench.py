@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mge.config import Gate, ModelConfig, Precision
 
@@ -17,6 +17,7 @@ def bench(
     size: int = 448,
     gate: Gate = "shared",
     num_classes: int = 200,
+    part_filters: int | Literal["auto"] = "auto",
     batch_size: int = 4,
     precision: Precision = "float32",
     channels_last: bool = False,
@@ -37,6 +38,7 @@ def bench(
         size: Side of a view in pixels.
         gate: `own` or `shared`.
         num_classes: Number of classes.
+        part_filters: Part filters for each class; `auto` is what training takes for so many classes.
         batch_size: Photos at a time.
         precision: `float32`, `bfloat16`, or `auto`.
         channels_last: Whether channels come last in memory.
@@ -57,7 +59,7 @@ def bench(
     from mge.training.devices import choose_precision  # noqa: PLC0415
     from mge.training.timing import Bench, Case  # noqa: PLC0415
 
-    config = ModelConfig(backbone=backbone, experts=experts, size=size, gate=gate)
+    config = ModelConfig(backbone=backbone, experts=experts, size=size, gate=gate, part_filters=part_filters)
     if run is not None:
         stored = load_model(find_model_folder(run))
         config, num_classes = stored.config, len(stored.class_names)
@@ -68,7 +70,8 @@ def bench(
     timed = Bench(case)
     figures = {
         "backbone": config.backbone, "experts": config.experts, "size": config.size, "gate": config.gate,
-        "num_classes": num_classes, "batch_size": batch_size, "precision": case.precision,
+        "num_classes": num_classes, "part_filters": timed.model.config.part_filters, "batch_size": batch_size,
+        "precision": case.precision,
         "channels_last": channels_last, "rounds": rounds, "inference": timed.inference(),
         "training": timed.training(), "sizes": timed.sizes(),
     }  # fmt: skip

@@ -85,7 +85,7 @@ class StudentStep:
             with contextlib.nullcontext() if is_whole else keep_statistics(network.model):
                 output = network.experts[0](view)
             heads = [output.large_logits]
-            if network.model.config.part_filters:
+            if network.model.config.has_parts:
                 heads += [output.part_logits, output.joint_logits]
             loss = torch.stack([score(logits) for logits in heads]).sum()
             weight = 1.0 if is_whole else self.distillation.zoomed_weight / len(zoomed)

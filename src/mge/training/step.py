@@ -80,7 +80,7 @@ def train_step(
     for look in network.model.look(pictures, followed, experts=network.experts):
         terms = expert_loss(
             look.output, answers[-1] if answers else None, batch.labels, diversity=config.diversity,
-            label_smoothing=config.label_smoothing, has_parts=network.model.config.part_filters > 0, blend=blend,
+            label_smoothing=config.label_smoothing, has_parts=network.model.config.has_parts, blend=blend,
             class_weights=class_weights,
         )  # fmt: skip
         total = terms.total(diversity_weight=config.diversity_weight)
