@@ -84,7 +84,8 @@ def main() -> None:
 
 def measured() -> dict[str, dict[int, dict[str, Any]]]:
     """The figures that there are, by variant and seed."""
-    variants = json.loads(FIGURES.read_text(encoding="utf-8"))["variants"] if FIGURES.exists() else {}
+    stored = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    variants = stored["variants"] if stored.get("common") == COMMON else {}
     found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in {**VARIANTS, **MORE}}
     for name in found.keys() & variants.keys():
         for place, seed in enumerate(variants[name]["seeds"]):

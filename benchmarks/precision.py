@@ -1,8 +1,8 @@
 """Whether bfloat16 costs accuracy: `python benchmarks/precision.py [RUN ...]`, by default the demo's runs on all seeds.
 
-Each run's mixture answers its test photos in float32, and with backbones and part filters in bfloat16 and channels
-last, as the fast path does. Runs are only read. Writes benchmarks/results/precision.json and a table in
-docs/results.md.
+Each run's mixture answers its test photos in float32, and with backbones and part filters of all but the first expert
+in bfloat16 and channels last, as the fast path does. Runs are only read. Writes benchmarks/results/precision.json and a
+table in docs/results.md.
 """
 
 import copy

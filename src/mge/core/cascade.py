@@ -85,7 +85,9 @@ def _fit_risk(confidences: Float[Tensor, " B"], is_lost: Bool[Tensor, " B"]) -> 
     line = torch.stack((labels.mean().logit(), labels.new_zeros(())))
     for _ in range(MAX_STEPS):
         risks = (design @ line).sigmoid()
-        curvature = (design.T * (risks * (1 - risks))) @ design + 1e-9 * torch.eye(2, dtype=torch.double)
+        curvature = (design.T * (risks * (1 - risks))) @ design + 1e-9 * torch.eye(
+            2, dtype=torch.double, device=design.device
+        )
         step = torch.linalg.solve(curvature, design.T @ (labels - risks))
         while _loss(design @ (line + step), labels) > _loss(design @ line, labels) and step.abs().max() > SUREST:
             step = step / 2

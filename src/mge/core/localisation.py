@@ -69,7 +69,7 @@ def is_inside(
     """
     before, behind = boxes_xyxy[:, :2] - points_xy, points_xy - boxes_xyxy[:, 2:]
     is_near = torch.maximum(before, behind).clamp_min(0).norm(dim=1) <= margin
-    return ((before <= 0) & (behind < 0)).all(1) | (is_near if margin else torch.zeros_like(is_near))
+    return ((before <= 0) & (behind < 0)).all(1) | (is_near & (margin > 0))
 
 
 def _area(boxes_xyxy: Tensor) -> Tensor:

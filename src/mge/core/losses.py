@@ -71,7 +71,8 @@ def diversity_paper(
         logits: The expert's joint logits.
         former_logits: Those of the expert before it, which receive no gradient.
         labels: True classes.
-        blend: The second photo in each picture, whose class is no wrong one either.
+        blend: The second photo in each picture, whose class is no wrong one either. Of two classes in all, the own one
+            alone is taken out.
 
     Source: section 3.2 of the paper (the most likely, true class is removed and the rest renormalised).
     Differs: `exp(-KL)` bounds it, as the authors' program does entry by entry.
@@ -97,7 +98,8 @@ def diversity_authors(
         logits: The expert's joint logits.
         former_logits: Those of the expert before it, which receive no gradient.
         labels: True classes.
-        blend: The second photo in each picture, whose class is no wrong one either.
+        blend: The second photo in each picture, whose class is no wrong one either. Of two classes in all, the own one
+            alone is taken out.
 
     Source: the authors' program, recorded in shared/official_parity.
     Differs: from the paper, by the missing renormalisation and by bounding each entry: with 200 classes nearly every

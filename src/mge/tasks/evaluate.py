@@ -52,7 +52,8 @@ def evaluate(
         unknown: Folder of photos that show other things than the classes: how well are they told apart?
         cascade: Whether to choose anew, on the run's validation photos, how sure the first experts must be for the
             later ones not to look, and to store that with the model. `mge predict --cascade` uses it.
-        max_accuracy_loss: Points of accuracy that the cascade may lose there. By default 0.2.
+        max_accuracy_loss: Points of accuracy that the cascade may lose, on average over photos like these; with 0 no
+            photo leaves early. By default 0.2.
 
     Returns:
         The figures, accuracies in percent.

@@ -11,7 +11,7 @@ from mge.core.cascade import choose_thresholds, risks_of_leaving, stopping_exper
 from mge.errors import ConfigError
 from mge.training.measure import Answers
 
-MAX_ACCURACY_LOSS = 0.2  # points of accuracy that the cascade may lose on the validation photos
+MAX_ACCURACY_LOSS = 0.2  # points of accuracy that the cascade may lose, on average over photos like those of validation
 CURVE = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # the same, for the points of the curve
 NUM_PARTS = 5  # of the validation photos, each of which is once measured with thresholds that the others chose
 
