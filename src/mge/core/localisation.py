@@ -69,7 +69,8 @@ def is_inside(
     """
     before, behind = boxes_xyxy[:, :2] - points_xy, points_xy - boxes_xyxy[:, 2:]
     is_near = torch.maximum(before, behind).clamp_min(0).norm(dim=1) <= margin
-    return ((before <= 0) & (behind < 0)).all(1) | (is_near & (margin > 0))
+    is_hit: Tensor = ((before <= 0) & (behind < 0)).all(1) | (is_near & (margin > 0))
+    return is_hit
 
 
 def _area(boxes_xyxy: Tensor) -> Tensor:
