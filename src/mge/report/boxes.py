@@ -99,6 +99,6 @@ def localisation_table(figures: Mapping[str, Any]) -> Table:
         table.add_row(f"expert {number}", *(f"{row[key]:.1f}" for key in HEADS))
     whole = figures["whole"]
     table.add_section()
-    table.add_row("all, its centre", "", *(f"{whole[key]:.1f}" if key in whole else ""
+    table.add_row("whole, centre", "", *(f"{whole[key]:.1f}" if key in whole else ""
                                                                 for key in list(HEADS)[1:]))  # fmt: skip
     return table
