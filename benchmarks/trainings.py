@@ -2,7 +2,7 @@
 
 import statistics
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,7 @@ def train_once(name: str, data: str, options: Mapping[str, Any]) -> dict[str, An
         data: What `mge train` is given.
         options: Its options.
     """
-    folder = RUNS / name
-    if Run(folder).summary():
-        return Run(folder).summary()
-    run = mge.train(resume=folder) if folder.exists() else mge.train(data, out=folder, **options)
-    return run.summary()
+    return _once(RUNS / name, lambda folder: mge.train(data, out=folder, **options))
 
 
 def distill_once(name: str, teacher: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,10 +33,13 @@ def distill_once(name: str, teacher: Path, options: Mapping[str, Any]) -> dict[s
         teacher: Folder of the run that teaches it.
         options: Those of `mge distill`.
     """
-    folder = RUNS / name
+    return _once(RUNS / name, lambda folder: mge.distill(teacher, out=folder, **options))
+
+
+def _once(folder: Path, begin: Callable[[Path], Run]) -> dict[str, Any]:
     if Run(folder).summary():
         return Run(folder).summary()
-    run = mge.train(resume=folder) if folder.exists() else mge.distill(teacher, out=folder, **options)
+    run = mge.train(resume=folder) if folder.exists() else begin(folder)
     return run.summary()
 
 

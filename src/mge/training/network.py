@@ -9,7 +9,7 @@ from mge.classifier import Classifier
 from mge.config import DistillConfig, ModelConfig
 from mge.errors import DataError
 from mge.models.backbone import synchronise_batch_norm
-from mge.models.mixture import DENSE_UP_TO, MOST_PART_FILTERS, MixtureOfExperts, choose_part_filters
+from mge.models.mixture import DENSE_UP_TO, MOST_PART_FILTERS, MixtureOfExperts
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
 from mge.training.baselines import Plan
@@ -50,7 +50,7 @@ def train_network(
             f"{len(photos)} training photos cannot be dealt out to {fabric.world_size} processes; use fewer"
         )
     display = Display(title, is_quiet=not fabric.is_global_zero)
-    _note_parts(display, model_config, num_classes=model.num_classes)
+    _note_parts(display, model_config, model=model)
     training = Training(
         fabric, model.to(fabric.device), photos=photos, val_photos=session.dataset("val", model=model_config), run=run,
         config=session.config, data=session.data, display=display, save_model=session.save_model, step=step,
@@ -114,12 +114,12 @@ def _build(session: Session, model_config: ModelConfig) -> MixtureOfExperts:
     return model
 
 
-def _note_parts(display: Display, model_config: ModelConfig, *, num_classes: int) -> None:
+def _note_parts(display: Display, model_config: ModelConfig, *, model: MixtureOfExperts) -> None:
     """Says so where the number of classes has chosen the part filters or their head."""
-    chosen = choose_part_filters(num_classes)
-    if model_config.part_filters == "auto" and chosen < MOST_PART_FILTERS:
+    num_classes, num_parts = model.num_classes, model.config.part_filters
+    if model_config.part_filters == "auto" and num_parts != MOST_PART_FILTERS:
         display.note(
-            f"part_filters is {chosen} for {num_classes} classes (auto: fewer for each the more classes there are); "
+            f"part_filters is {num_parts} for {num_classes} classes (auto: fewer for each the more classes there are); "
             f"--part_filters {MOST_PART_FILTERS} is what the authors' program has"
         )
     if model_config.part_head == "auto" and model_config.has_parts and num_classes > DENSE_UP_TO:
