@@ -35,6 +35,15 @@ def test_local_links_lead_somewhere(page: Path) -> None:
             assert fragment in [anchor(heading) for heading in headings], target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_rows_of_a_table_have_as_many_cells_as_its_head(page: Path) -> None:
+    cells = 0
+    for line in page.read_text(encoding="utf-8").splitlines():
+        bars = re.sub(r"`[^`]*`", "", line).replace(r"\|", "").count("|") if line.startswith("|") else 0
+        assert bars in (cells, 0) or cells == 0, line
+        cells = bars
+
+
 def test_the_page_about_the_code_names_what_the_code_has() -> None:
     text = (ROOT / "docs" / "paper-to-code.md").read_text(encoding="utf-8")
     names = set()
