@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from mge.core.outputs import MixtureOutput
 from mge.errors import ConfigError, MissingExtraError
-from mge.models.fast import compare, compile_mixture, concatenate, in_bfloat16, load_compiled, multiplies_bfloat16
+from mge.models.fast import (
+    ask_again,
+    close_calls,
+    compare,
+    compile_mixture,
+    concatenate,
+    in_bfloat16,
+    load_compiled,
+    multiplies_bfloat16,
+)  # fmt: skip
 from tests.models.networks import CLASSES, SIZE, build, draw, expert_of
 
 
@@ -78,7 +87,7 @@ def test_agreement_is_counted_by_hand() -> None:
     assert agreement.same_top1 == 0.5  # the first photo is a tie, which goes to class 0
     assert agreement.probability_difference == pytest.approx(1 / (1 + 2.718281828**-0.1) - 0.5, abs=1e-6)
     assert (agreement.mean_iou, agreement.worst_iou) == (0.75, 0.5)  # expert 0 sees the whole picture and is left out
-    assert not agreement.is_equal
+    assert not agreement.is_equal  # by its boxes
     both = concatenate([exact, output([[5.0, 0.0]], [[whole, quarter]])])
     assert compare(both, both) == (3, 1.0, 0.0, 1.0, 1.0)
     assert compare(both, both).is_equal
@@ -89,6 +98,36 @@ def test_agreement_is_counted_by_hand() -> None:
     assert joined.mean_iou == pytest.approx(2.5 / 3)
     assert joined.worst_iou == 0.5
     assert joined.probability_difference == third.probability_difference > 0.9
+
+
+def test_close_calls_are_decided_by_the_exact_network() -> None:
+    box = [[0.0, 0.0, 8.0, 8.0]]
+    quick = output([[0.0, 0.1], [0.0, 2.0], [0.1, 0.0]], [box] * 3)  # probabilities 0.475 and 0.525; 0.12 and 0.88
+    pictures = torch.arange(3, dtype=torch.uint8).reshape(3, 1, 1, 1).expand(3, 3, 8, 8)
+    asked = []
+
+    def exact(images: Tensor) -> MixtureOutput:
+        asked.extend(images[:, 0, 0, 0].tolist())
+        return output([[3.0, 0.0]] * len(images), [[[1.0, 1.0, 2.0, 2.0]]] * len(images))
+
+    found = ask_again(quick, exact, pictures, difference=0.026)
+    assert asked == [0, 2]
+    assert found.logits.tolist() == [[3.0, 0.0], [0.0, 2.0], [3.0, 0.0]]
+    assert found.boxes_xyxy[:, 0, 0].tolist() == [1.0, 0.0, 1.0]
+    assert ask_again(quick, exact, pictures, difference=0.024) is quick
+    assert asked == [0, 2]
+
+
+def test_an_answer_that_rounding_changed_is_always_a_close_call() -> None:
+    dice = torch.Generator().manual_seed(0)
+    logits = torch.randn(2000, 5, generator=dice)
+    rounded = logits + 0.1 * torch.randn(2000, 5, generator=dice)
+    difference = (logits.softmax(1) - rounded.softmax(1)).abs().max().item()
+    others = output(rounded.tolist(), [[[0.0, 0.0, 8.0, 8.0]]] * 2000)
+    changed = logits.argmax(1) != rounded.argmax(1)
+    assert changed.sum() > 50
+    assert close_calls(others, difference=difference)[changed].all()
+    assert not close_calls(others, difference=0.0).any()
 
 
 def test_a_single_network_has_no_boxes_to_disagree_about() -> None:
