@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from mge.data.broken import Broken
@@ -82,6 +83,12 @@ def test_a_few_broken_photos_are_named_and_the_rest_counted() -> None:
     assert lines[1] == "  [bold]/0.jpg cannot be read: cut off"
     assert len(lines) == 2 + NUM_NAMED
     assert lines[-1].startswith(f"  and {9 - NUM_NAMED} more; all are listed in run/skipped.json; mge check")
+
+
+def test_a_broken_photo_whose_name_is_no_text_is_named_with_marks(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = [Broken("cr\udce8me.jpg", "a", "train", "is not a photo")]
+    print_broken(broken, num_photos=50, file=Path("run/skipped.json"))
+    assert "  cr\ufffdme.jpg is not a photo\n" in capsys.readouterr().out
 
 
 def test_an_evaluation_names_its_broken_photos() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from mge.data.photo import open_photo
+from mge.data.photo import as_text, open_photo
 from mge.data.records import Record
 from mge.report.contact_sheet import Strip, draw_contact_sheet
 from mge.report.lettering import percent
@@ -38,7 +38,7 @@ def differences_csv(differences: Sequence[Difference], names: Sequence[str]) -> 
             for answer, share, of_truth in answers
             for cell in (answer, round(share, 4), round(of_truth, 4), int(answer == record.label))
         ]
-        writer.writerow([str(record.path).encode("utf-8", "replace").decode(), record.label, *cells])
+        writer.writerow([as_text(str(record.path)), record.label, *cells])
     return text.getvalue()
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from mge.data.photo import as_text
 from mge.report.explanation_card import Drawn, score
 from mge.report.figures import Explanation
 from mge.report.lettering import percent
@@ -63,8 +65,8 @@ def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> Entry:
         for number, (view, picture) in enumerate(zip(explanation.views, parts.attention, strict=True))
     ]  # fmt: skip
     return Entry(
-        explanation.label, percent(explanation.probability), explanation.probability, _legible(explanation.path),
-        quote(file), explanation.other_label or "", _ranking(explanation.top), _embed(parts.photo), views,
+        explanation.label, percent(explanation.probability), explanation.probability, as_text(explanation.path),
+        quote(os.fsencode(file)), explanation.other_label or "", _ranking(explanation.top), _embed(parts.photo), views,
     )  # fmt: skip
 
 
@@ -100,7 +102,3 @@ def _embed(picture: Image.Image) -> str:
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
-
-
-def _legible(path: str) -> str:
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mge.data.broken import Broken
+from mge.data.photo import as_text
 from mge.storage.run_folder import Run
 
 PICTURE = "what_each_expert_saw.png"
@@ -104,7 +105,7 @@ def print_broken(broken: Sequence[Broken], *, num_photos: int, file: Path, conso
     console = console or Console(highlight=False, soft_wrap=True)
     console.print(f"Warning: {len(broken)} of {num_photos} photos cannot be read and are left out:")
     for photo in broken[:NUM_NAMED]:
-        console.print(f"  {photo.path} {photo.reason}", markup=False)
+        console.print(as_text(f"  {photo.path} {photo.reason}"), markup=False)
     rest = f"  and {len(broken) - NUM_NAMED} more; all" if len(broken) > NUM_NAMED else "They"
     console.print(f"{rest} are listed in {file}; mge check DATA says more.", markup=False)
 
