@@ -73,6 +73,23 @@ def test_the_set_is_balanced_and_its_manifest_complete(tmp_path: Path) -> None:
     assert len({(manifest.parent / row["path"]).read_bytes() for row in rows}) == 48
 
 
+def test_a_set_that_another_process_has_drawn_meanwhile_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"train": 1, "val": 1, "test": 1, "side": 64}
+    pool = beetles.ProcessPoolExecutor
+
+    def slow_pool() -> beetles.ProcessPoolExecutor:
+        monkeypatch.setattr(beetles, "ProcessPoolExecutor", pool)
+        (draw_beetles(tmp_path / "set", **options).parent / "of the other").touch()
+        return pool()
+
+    monkeypatch.setattr(beetles, "ProcessPoolExecutor", slow_pool)
+    manifest = draw_beetles(tmp_path / "set", **options)
+    assert (manifest.parent / "of the other").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
 def test_a_set_is_drawn_once_and_anew_for_other_parameters(tmp_path: Path) -> None:
     options = {"train": 12, "val": 12, "test": 12, "side": 64}
     manifest = draw_beetles(tmp_path / "set", **options)

@@ -76,7 +76,11 @@ def draw_beetles(
     """
     manifest = folder / "manifest.csv"
     parameters = {"version": VERSION, "train": train, "val": val, "test": test, "side": side, "seed": seed}
-    if manifest.exists() and _read_json(folder / "beetles.json") == parameters:
+
+    def is_there() -> bool:
+        return manifest.exists() and _read_json(folder / "beetles.json") == parameters
+
+    if is_there():
         return manifest
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -95,8 +99,9 @@ def draw_beetles(
             writer.writerows(rows)
         (temporary / "beetles.json").write_text(json.dumps(parameters), encoding="utf-8")
         temporary.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        if not is_there():  # another process may have drawn the same meanwhile, and read it already
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return manifest
