@@ -3,13 +3,14 @@
 import dataclasses
 import glob
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from mge.config import DataConfig
 from mge.data.records import PhotoSet, assign_splits, check_photos, clean_labels, cut_groups
 from mge.data.signatures import SUFFIXES
-from mge.data.sources.aircraft import AIRCRAFT, read_families, read_manufacturers, read_variants
+from mge.data.sources.aircraft import AIRCRAFT, read_aircraft
 from mge.data.sources.beetles import is_beetles, read_beetles
 from mge.data.sources.birds import CUB, is_nabirds, read_cub, read_nabirds
 from mge.data.sources.cars import CARS, read_cars
@@ -42,9 +43,10 @@ SOURCES: dict[str, Source] = {
     "nabirds": Source(is_nabirds, read_nabirds),  # before cub, whose files it has and more
     "cub": Source(CUB.is_in, read_cub),
     "cars": Source(CARS.is_in, read_cars),
-    "aircraft": Source(AIRCRAFT.is_in, read_variants),
-    "aircraft-family": Source(AIRCRAFT.is_in, read_families),  # by its name only, as the next: aircraft comes first
-    "aircraft-manufacturer": Source(AIRCRAFT.is_in, read_manufacturers),
+    "aircraft": Source(AIRCRAFT.is_in, read_aircraft),
+    # By their names only: aircraft comes first.
+    "aircraft-family": Source(AIRCRAFT.is_in, partial(read_aircraft, level="family")),
+    "aircraft-manufacturer": Source(AIRCRAFT.is_in, partial(read_aircraft, level="manufacturer")),
     "dogs": Source(DOGS.is_in, read_dogs),
     "flowers": Source(FLOWERS.is_in, read_flowers),
     "pets": Source(PETS.is_in, read_pets),

@@ -28,34 +28,16 @@ AIRCRAFT = Layout(
 )
 
 
-def read_variants(data: Path) -> PhotoSet:
-    """Reads FGVC-Aircraft with the variants as classes, as most publications do; above them lie families and makers.
+def read_aircraft(data: Path, *, level: Level = "variant") -> PhotoSet:
+    """Reads FGVC-Aircraft; above variants, which most publications take for the classes, lie families and makers.
+
+    Args:
+        data: The archive's folder, or the one around it.
+        level: What the classes are.
 
     Raises:
         DataError: a file is missing, or two files contradict each other.
     """
-    return _read_level(data, "variant")
-
-
-def read_families(data: Path) -> PhotoSet:
-    """Reads FGVC-Aircraft with the families as classes.
-
-    Raises:
-        DataError: a file is missing, or two files contradict each other.
-    """
-    return _read_level(data, "family")
-
-
-def read_manufacturers(data: Path) -> PhotoSet:
-    """Reads FGVC-Aircraft with the manufacturers as classes.
-
-    Raises:
-        DataError: a file is missing, or two files contradict each other.
-    """
-    return _read_level(data, "manufacturer")
-
-
-def _read_level(data: Path, level: Level) -> PhotoSet:
     archive = AIRCRAFT.open(data)
     names = [line for _, line in archive.lines(NAMES[level])]
     boxes = archive.table("images_box.txt", columns=("image", "x1", "y1", "x2", "y2"))

@@ -66,7 +66,7 @@ def search(*folders: Path) -> Findings:
             findings.repeated_links.append(folder)
             continue
         seen.add((status.st_dev, status.st_ino))
-        waiting += reversed(_sortlist_entries(folder, findings, links))
+        waiting += reversed(_sort_entries(folder, findings, links))
     return findings
 
 
@@ -107,7 +107,7 @@ def count(what: str, examples: Sequence[object]) -> str:
     return f"{what}: {len(examples):,} ({'such as ' if len(examples) > 1 else ''}{examples[0]})"
 
 
-def _sortlist_entries(folder: Path, findings: Findings, links: list[Path]) -> list[Path]:
+def _sort_entries(folder: Path, findings: Findings, links: list[Path]) -> list[Path]:
     """Puts each entry of a folder where it belongs.
 
     Returns:
