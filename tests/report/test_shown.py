@@ -10,5 +10,8 @@ def test_a_photo_is_shown_with_what_each_expert_saw_and_said() -> None:
     )  # fmt: skip
     assert shown.path == "cr\ufffdme.jpg"
     assert not shown.is_right
-    assert [(view.label, view.is_right, view.gate_percent) for view in shown.views] == [("a", True, 25), ("b", False, 75)]
+    assert [(view.label, view.is_right, view.gate_percent) for view in shown.views] == [
+        ("a", True, 25),
+        ("b", False, 75),
+    ]
     assert all(picture.startswith("data:image/jpeg;base64,") for picture in (shown.picture, shown.views[0].picture))
