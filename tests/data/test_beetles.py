@@ -1,5 +1,6 @@
 import csv
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -77,12 +78,11 @@ def test_a_set_that_another_process_has_drawn_meanwhile_is_left_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"train": 1, "val": 1, "test": 1, "side": 64}
-    pool = beetles.ProcessPoolExecutor
 
-    def slow_pool() -> beetles.ProcessPoolExecutor:
-        monkeypatch.setattr(beetles, "ProcessPoolExecutor", pool)
+    def slow_pool() -> ProcessPoolExecutor:
+        monkeypatch.setattr(beetles, "ProcessPoolExecutor", ProcessPoolExecutor)
         (draw_beetles(tmp_path / "set", **options).parent / "of the other").touch()
-        return pool()
+        return ProcessPoolExecutor()
 
     monkeypatch.setattr(beetles, "ProcessPoolExecutor", slow_pool)
     manifest = draw_beetles(tmp_path / "set", **options)
