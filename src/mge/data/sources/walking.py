@@ -96,6 +96,8 @@ def is_photo(file: Path) -> bool:
     if suffix in SUFFIXES or suffix in OTHER_SUFFIXES:
         return suffix in SUFFIXES
     try:
+        if not file.is_file():  # a pipe would be waited for without end
+            return False
         with file.open("rb", buffering=0) as opened:
             return bool(kind_of(opened.read(HEAD)))
     except OSError:
