@@ -27,23 +27,6 @@ def test_the_last_folder_is_the_class_however_deep_it_lies(tmp_path: Path) -> No
     assert read_photos(tmp_path, config=CONFIG).class_names == ("apple", "lime")
 
 
-def test_what_systems_leave_behind_is_no_class(tmp_path: Path) -> None:
-    write_class_folders(tmp_path)
-    for junk in (".ipynb_checkpoints", "__MACOSX", ".hidden"):
-        write_photo(tmp_path / junk / "a.png", RED)
-    (tmp_path / "apple" / ".DS_Store").write_bytes(b"x")
-    write_photo(tmp_path / "apple" / "._0.png", RED)
-    photos = read_photos(tmp_path, config=CONFIG)
-    assert photos.class_names == ("apple", "lime", "plum")
-    assert len(photos.records) == 24
-
-
-def test_a_loop_of_links_ends(tmp_path: Path) -> None:
-    write_class_folders(tmp_path)
-    (tmp_path / "apple" / "again").symlink_to(tmp_path)
-    assert len(read_photos(tmp_path, config=CONFIG).records) == 24
-
-
 def test_names_may_have_spaces_and_any_letters(tmp_path: Path) -> None:
     for label in ("Crème fraîche", "苹果 红"):
         for index in range(4):
