@@ -13,9 +13,7 @@ from mge.data.broken import Broken, list_broken
 from mge.data.duplicates import THUMBNAIL_SIDE, confirm, find_candidates, group_exact
 from mge.data.looks import Look, thumbnail
 from mge.data.photo import as_text
-from mge.data.records import PhotoSet, Record
-
-SPLITS = ("train", "val", "test")
+from mge.data.records import SPLITS, PhotoSet, Record
 
 
 @dataclasses.dataclass(frozen=True)

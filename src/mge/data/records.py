@@ -6,13 +6,14 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from mge.config import DataConfig
 from mge.data.hierarchy import collect_parents
 from mge.errors import DataError
 
 Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 Item = TypeVar("Item")
 Unit = tuple[str, str]  # a group, or the path of a photo without one
 

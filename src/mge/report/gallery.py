@@ -67,20 +67,20 @@ def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> Entry:
     )  # fmt: skip
 
 
-def write_gallery(entries: Sequence[Entry], folder: Path, *, title: str) -> list[Path]:
+def write_gallery(entries: Sequence[Entry], folder: Path, *, title: str) -> Path:
     """Writes `index.html`, and `index-2.html` and so on where one page would be too heavy.
 
     Args:
-        entries: The photos.
+        entries: The photos, at least one.
         folder: Where the pages and the whole pictures lie.
         title: Of the pages.
 
     Returns:
-        The pages.
+        The first page.
     """
     environment = Environment(loader=PackageLoader("mge", "report"), autoescape=True, undefined=StrictUndefined)
     template = environment.get_template("gallery.html")
-    num_pages = max(1, math.ceil(len(entries) / PER_PAGE))
+    num_pages = math.ceil(len(entries) / PER_PAGE)
     names = ["index.html", *(f"index-{number}.html" for number in range(2, num_pages + 1))]
     for number, name in enumerate(names):
         page = template.render(
@@ -88,7 +88,7 @@ def write_gallery(entries: Sequence[Entry], folder: Path, *, title: str) -> list
             num_photos=len(entries),
         )  # fmt: skip
         write_text_atomically(folder / name, page)
-    return [folder / name for name in names]
+    return folder / names[0]
 
 
 def _ranking(top: Sequence[tuple[str, float]]) -> list[tuple[str, str, float]]:

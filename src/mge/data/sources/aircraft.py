@@ -10,14 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from mge.data.records import PhotoSet, Record, Split
+from mge.data.records import SPLITS, PhotoSet, Record
 from mge.data.sources.archive import Archive, Layout, distinct_names
 from mge.data.sources.boxes import box_from_edges
 from mge.errors import DataError
 
 Level = Literal["variant", "family", "manufacturer"]
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 NAMES: dict[Level, str] = {"variant": "variants.txt", "family": "families.txt", "manufacturer": "manufacturers.txt"}
 LEVELS = tuple(NAMES)
 AIRCRAFT = Layout(
