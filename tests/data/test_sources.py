@@ -1,10 +1,12 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mge.config import DataConfig
 from mge.data.sources import find_photos, read_photos
+from mge.data.sources.containers import find_all_photos
 from mge.errors import ConfigError, DataError
 from tests.photos import write_class_folders, write_photo
 
@@ -203,6 +205,22 @@ def test_a_wrong_list_names_its_line(tmp_path: Path, line: str | bytes, match: s
 def test_missing_data_is_said_to_be_missing(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_photos(tmp_path / name, config=CONFIG)
+
+
+def test_what_the_system_does_not_let_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for read in (partial(read_photos, config=CONFIG), lambda name: find_photos([name])):
+        with pytest.raises(DataError, match="/xxx.* cannot be read: File name too long"):
+            read(str(tmp_path / ("x" * 5000)))
+    file = tmp_path / "list.csv"
+    file.write_text("path,label\n")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    for read in (partial(read_photos, config=CONFIG), lambda name: find_all_photos([name])):
+        with pytest.raises(DataError, match=r"list\.csv cannot be read: Permission denied; make it readable"):
+            read(str(file))
 
 
 def test_empty_folders_one_class_and_unknown_formats_are_refused(tmp_path: Path) -> None:

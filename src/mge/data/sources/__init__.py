@@ -2,7 +2,8 @@
 
 import dataclasses
 import glob
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manif
 from mge.data.sources.pets import PETS, read_pets
 from mge.data.sources.shards import TABLE_SUFFIXES, is_shards, read_shards
 from mge.data.sources.walking import is_junk, search
-from mge.errors import ConfigError, DataError
+from mge.errors import ConfigError, DataError, StorageError
 
 
 class Source(NamedTuple):
@@ -59,6 +60,19 @@ SOURCES: dict[str, Source] = {
 NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
 
 
+@contextmanager
+def naming_what_is_unreadable() -> Iterator[None]:
+    """Turns what the system says about a file or folder that it does not let read into a DataError."""
+    try:
+        yield
+    except StorageError:  # an OSError as well, and said already
+        raise
+    except OSError as error:
+        where = "a file of the data" if error.filename is None else error.filename
+        raise DataError(f"{where} cannot be read: {error.strerror or error}; make it readable, or move it away") from error
+
+
+@naming_what_is_unreadable()
 def read_photos(
     data: str | Path, *, config: DataConfig, seed: int = 0, format: str = "auto",  # noqa: A002
     is_for_training: bool = True,
@@ -73,7 +87,7 @@ def read_photos(
         is_for_training: Whether data that nothing can be learned from are refused.
 
     Raises:
-        DataError: there is nothing there, or nothing that can be learned from.
+        DataError: there is nothing there, nothing that can be read, or nothing that can be learned from.
         ConfigError: there is no such source.
     """
     path = Path(data)
@@ -100,11 +114,12 @@ def _note_cut_groups(photos: PhotoSet) -> PhotoSet:
     return dataclasses.replace(photos, notes=(*photos.notes, note))
 
 
+@naming_what_is_unreadable()
 def find_photos(wanted: list[str]) -> list[str]:
     """The photo files that files, folders and patterns stand for, each once, in order.
 
     Raises:
-        DataError: a name stands for nothing.
+        DataError: a name stands for nothing, or a folder cannot be read.
     """
     found: dict[str, None] = {}
     for name in wanted:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mge.data.photo import NamedPhoto
 from mge.data.signatures import SUFFIXES
-from mge.data.sources import find_photos
+from mge.data.sources import find_photos, naming_what_is_unreadable
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, read_paths
 from mge.data.sources.walking import is_junk, search
 from mge.errors import DataError, MissingExtraError
@@ -21,6 +21,7 @@ PARQUET, TAR = ".parquet", ".tar"
 IMAGE_COLUMNS = ("image", "img", "photo", "picture", "jpg", "png", "bytes")
 
 
+@naming_what_is_unreadable()
 def find_all_photos(wanted: list[str]) -> list[str | NamedPhoto]:
     """The photos that names stand for, in order, each once.
 
@@ -28,7 +29,7 @@ def find_all_photos(wanted: list[str]) -> list[str | NamedPhoto]:
     a tar archive. A folder without photos stands for the Parquet files and archives in it.
 
     Raises:
-        DataError: a name stands for nothing, or a file is damaged.
+        DataError: a name stands for nothing, or a file is damaged or cannot be read.
         MissingExtraError: a Parquet file is named, and what reads it is not installed.
     """
     found: dict[str, str | NamedPhoto] = {}
