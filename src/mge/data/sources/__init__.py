@@ -2,7 +2,7 @@
 
 import dataclasses
 import glob
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -69,7 +69,9 @@ def naming_what_is_unreadable() -> Iterator[None]:
         raise
     except OSError as error:
         where = "a file of the data" if error.filename is None else error.filename
-        raise DataError(f"{where} cannot be read: {error.strerror or error}; make it readable, or move it away") from error
+        raise DataError(
+            f"{where} cannot be read: {error.strerror or error}; make it readable, or move it away"
+        ) from error
 
 
 @naming_what_is_unreadable()
@@ -115,15 +117,19 @@ def _note_cut_groups(photos: PhotoSet) -> PhotoSet:
 
 
 @naming_what_is_unreadable()
-def find_photos(wanted: list[str]) -> list[str]:
+def find_photos(wanted: list[str], *, shards: Collection[str] = ()) -> list[str]:
     """The photo files that files, folders and patterns stand for, each once, in order.
+
+    Args:
+        wanted: What a person names.
+        shards: Suffixes of files with many photos in them, which a folder without photos stands for.
 
     Raises:
         DataError: a name stands for nothing, or a folder cannot be read.
     """
     found: dict[str, None] = {}
     for name in wanted:
-        files = _files(name)
+        files = _files(name, shards=shards)
         if not files:
             raise DataError(
                 f"{name!r} stands for no photo; give files, folders with photos, or patterns such as 'shelf/*.jpg'"
@@ -132,13 +138,14 @@ def find_photos(wanted: list[str]) -> list[str]:
     return list(found)
 
 
-def _files(name: str) -> list[str]:
+def _files(name: str, *, shards: Collection[str]) -> list[str]:
     """What a name stands for. Who names a file means it, whatever it is; a pattern and a folder leave out junk."""
     path = Path(name)
     if path.is_dir():
         findings = search(path)
         lost = [link for link in findings.broken_links if link.suffix.lower() in SUFFIXES]  # to be told of each
-        return [str(file) for file in findings.photos + lost]
+        inside = [] if findings.photos else [file for file in findings.others if file.suffix.lower() in shards]
+        return [str(file) for file in findings.photos + (inside or lost)]
     if path.exists():
         return [name]
     matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207

@@ -11,7 +11,7 @@ from mge.data.photo import NamedPhoto
 from mge.data.signatures import SUFFIXES
 from mge.data.sources import find_photos, naming_what_is_unreadable
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, read_paths
-from mge.data.sources.walking import is_junk, search
+from mge.data.sources.walking import is_junk
 from mge.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -33,20 +33,10 @@ def find_all_photos(wanted: list[str]) -> list[str | NamedPhoto]:
         MissingExtraError: a Parquet file is named, and what reads it is not installed.
     """
     found: dict[str, str | NamedPhoto] = {}
-    for name in wanted:
-        for photo in _photos_of(name):
+    for name in find_photos(wanted, shards=(PARQUET, TAR)):
+        for photo in _photos_in(name):
             found.setdefault(photo.name if isinstance(photo, NamedPhoto) else photo, photo)
     return list(found.values())
-
-
-def _photos_of(name: str) -> list[str | NamedPhoto]:
-    path = Path(name)
-    if path.is_dir():
-        findings = search(path)
-        shards = [file for file in findings.others if file.suffix.lower() in (PARQUET, TAR)]
-        if shards and not findings.photos:
-            return [photo for shard in shards for photo in _photos_in(str(shard))]
-    return [photo for file in find_photos([name]) for photo in _photos_in(file)]
 
 
 def _photos_in(name: str) -> Sequence[str | NamedPhoto]:
