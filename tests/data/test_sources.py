@@ -1,5 +1,5 @@
 import json
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -208,8 +208,12 @@ def test_missing_data_is_said_to_be_missing(tmp_path: Path, name: str) -> None:
 
 
 def test_what_the_system_does_not_let_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for read in (partial(read_photos, config=CONFIG), lambda name: find_photos([name])):
-        with pytest.raises(DataError, match="/xxx.* cannot be read: File name too long"):
+    readers: list[Callable[[str], object]] = [
+        lambda name: read_photos(name, config=CONFIG), lambda name: find_photos([name]),
+        lambda name: find_all_photos([name]),
+    ]  # fmt: skip
+    for read in readers:
+        with pytest.raises(DataError, match=r"/xxx.* cannot be read: File name too long"):
             read(str(tmp_path / ("x" * 5000)))
     file = tmp_path / "list.csv"
     file.write_text("path,label\n")
@@ -218,7 +222,7 @@ def test_what_the_system_does_not_let_read_is_named(tmp_path: Path, monkeypatch:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    for read in (partial(read_photos, config=CONFIG), lambda name: find_all_photos([name])):
+    for read in (readers[0], readers[2]):
         with pytest.raises(DataError, match=r"list\.csv cannot be read: Permission denied; make it readable"):
             read(str(file))
 

@@ -68,10 +68,8 @@ def naming_what_is_unreadable() -> Iterator[None]:
     except StorageError:  # an OSError as well, and said already
         raise
     except OSError as error:
-        where = "a file of the data" if error.filename is None else error.filename
-        raise DataError(
-            f"{where} cannot be read: {error.strerror or error}; make it readable, or move it away"
-        ) from error
+        name, reason = error.filename or "a file of the data", error.strerror or error
+        raise DataError(f"{name} cannot be read: {reason}; make it readable, or move it away") from error
 
 
 @naming_what_is_unreadable()
