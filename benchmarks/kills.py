@@ -28,7 +28,7 @@ from trainings import RESULTS, write_table
 
 import mge
 import mge.training.run
-from mge.data.beetles import draw_beetles
+from mge.data.sources.beetles import draw_beetles
 from mge.storage.files import UNFINISHED
 from mge.storage.run_folder import Run
 

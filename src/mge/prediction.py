@@ -152,11 +152,6 @@ def name_of(photo: Photo) -> str:
     return str(photo) if isinstance(photo, str | Path) else ""
 
 
-def as_text(path: str) -> str:
-    """A path that any file and terminal can hold: a name in another encoding than UTF-8 gets marks for odd letters."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
 def in_batches(
     photos: Iterable[Photo],
     *,

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mge.data.photo import as_text
 from mge.errors import DataError
-from mge.prediction import Photo, Prediction, as_text, name_of
+from mge.prediction import Photo, Prediction, name_of
 from mge.report.predictions import Form, Row, write_rows
 from mge.report.progress import track_photos
 from mge.storage.files import write_atomically

@@ -1,12 +1,15 @@
 import csv
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mge.data import beetles
-from mge.data.beetles import BEETLE_CLASSES, draw_beetle, draw_beetles
+from mge.data.beetles import BEETLE_CLASSES, draw_beetle
+from mge.data.sources.beetles import draw_beetles
+from mge.errors import StorageError
 
 
 def test_a_drawing_is_a_pure_function_of_label_and_seed() -> None:
@@ -71,6 +74,28 @@ def test_the_set_is_balanced_and_its_manifest_complete(tmp_path: Path) -> None:
     assert all((manifest.parent / row["path"]).is_file() for row in rows)
     assert all(float(row["x1"]) < float(row["x2"]) and float(row["tip1_x1"]) < float(row["tip1_x2"]) for row in rows)
     assert len({(manifest.parent / row["path"]).read_bytes() for row in rows}) == 48
+
+
+def test_a_set_that_another_process_has_drawn_meanwhile_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"train": 1, "val": 1, "test": 1, "side": 64}
+
+    def slow_pool() -> ProcessPoolExecutor:
+        monkeypatch.setattr("mge.data.sources.beetles.ProcessPoolExecutor", ProcessPoolExecutor)
+        (draw_beetles(tmp_path / "set", **options).parent / "of the other").touch()
+        return ProcessPoolExecutor()
+
+    monkeypatch.setattr("mge.data.sources.beetles.ProcessPoolExecutor", slow_pool)
+    manifest = draw_beetles(tmp_path / "set", **options)
+    assert (manifest.parent / "of the other").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_cache_that_cannot_be_written_to_is_said_to_be_that(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"cannot be drawn into .*/file/beetles: .*; set MGE_CACHE"):
+        draw_beetles(tmp_path / "file" / "beetles", train=1, val=1, test=1, side=64)
 
 
 def test_a_set_is_drawn_once_and_anew_for_other_parameters(tmp_path: Path) -> None:

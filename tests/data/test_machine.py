@@ -59,9 +59,20 @@ def test_a_machine_that_cannot_say_which_cores_are_allowed_counts_them_all(
 def test_a_containers_limit_of_memory_counts_and_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert free_memory(tmp_path) <= psutil.virtual_memory().total
     (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("0\n")
     assert free_memory(tmp_path) == 1_000_000
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert free_memory(tmp_path) == 250_000
+
+
+def test_what_a_container_uses_already_is_not_free_but_for_files_that_it_keeps_in_mind(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("700000\n")
+    assert free_memory(tmp_path) == 300_000
+    (tmp_path / "memory.stat").write_text("anon 500000\ninactive_anon 1\nactive_file 50000\ninactive_file 150000\n")
+    assert free_memory(tmp_path) == 450_000
+    (tmp_path / "memory.current").write_text("2000000\n")
+    assert free_memory(tmp_path) == 0
 
 
 def test_shared_memory_is_that_of_its_folder_or_all_there_is(tmp_path: Path) -> None:

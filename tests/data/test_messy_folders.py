@@ -249,6 +249,7 @@ def make_extra_folder(folder: Path) -> str:
     write_photo(folder / "extra" / "apple" / "a.png", RED)
     write_photo(folder / "cover.jpg", RED)
     (folder / "README").write_text("hello")
+    os.mkfifo(folder / "pipe")
     return "class folders; beside the folders of the splits, not read: 2 (such as cover.jpg)"
 
 

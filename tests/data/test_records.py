@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mge.config import DataConfig
-from mge.data.records import PhotoSet, Record, assign_splits, check_photos, spread_out
+from mge.data.records import PhotoSet, Record, assign_splits, check_photos, clean_labels, spread_out
 from mge.errors import DataError
 
 
@@ -62,6 +62,15 @@ def test_given_splits_stay_and_only_validation_is_held_out() -> None:
 def test_what_cannot_be_learned_from_is_refused(photos: PhotoSet, match: str) -> None:
     with pytest.raises(DataError, match=match):
         check_photos(photos)
+
+
+def test_classes_that_differ_in_their_spelling_only_do_not_lie_inside_each_other() -> None:
+    composed, decomposed = "pâté", "pa\u0302te\u0301"
+    photos = PhotoSet("set", "test", (decomposed,), (), parents={decomposed: composed})
+    assert clean_labels(photos).parents == {}
+    photos = PhotoSet("set", "test", (composed, decomposed), (), parents={composed: "spread", decomposed: "meat"})
+    with pytest.raises(DataError, match="set puts the class 'pâté' into two coarser classes, 'spread' and 'meat'"):
+        clean_labels(photos)
 
 
 def test_items_are_spread_out_evenly_and_none_twice() -> None:

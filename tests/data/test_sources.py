@@ -1,10 +1,12 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mge.config import DataConfig
 from mge.data.sources import find_photos, read_photos
+from mge.data.sources.containers import find_all_photos
 from mge.errors import ConfigError, DataError
 from tests.photos import write_class_folders, write_photo
 
@@ -25,23 +27,6 @@ def test_the_last_folder_is_the_class_however_deep_it_lies(tmp_path: Path) -> No
         write_photo(tmp_path / "fruit" / "sour" / "lime" / f"{index}.JPG", RED)
         write_photo(tmp_path / "fruit" / "apple" / f"{index}.jpeg", RED)
     assert read_photos(tmp_path, config=CONFIG).class_names == ("apple", "lime")
-
-
-def test_what_systems_leave_behind_is_no_class(tmp_path: Path) -> None:
-    write_class_folders(tmp_path)
-    for junk in (".ipynb_checkpoints", "__MACOSX", ".hidden"):
-        write_photo(tmp_path / junk / "a.png", RED)
-    (tmp_path / "apple" / ".DS_Store").write_bytes(b"x")
-    write_photo(tmp_path / "apple" / "._0.png", RED)
-    photos = read_photos(tmp_path, config=CONFIG)
-    assert photos.class_names == ("apple", "lime", "plum")
-    assert len(photos.records) == 24
-
-
-def test_a_loop_of_links_ends(tmp_path: Path) -> None:
-    write_class_folders(tmp_path)
-    (tmp_path / "apple" / "again").symlink_to(tmp_path)
-    assert len(read_photos(tmp_path, config=CONFIG).records) == 24
 
 
 def test_names_may_have_spaces_and_any_letters(tmp_path: Path) -> None:
@@ -220,6 +205,26 @@ def test_a_wrong_list_names_its_line(tmp_path: Path, line: str | bytes, match: s
 def test_missing_data_is_said_to_be_missing(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_photos(tmp_path / name, config=CONFIG)
+
+
+def test_what_the_system_does_not_let_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: list[Callable[[str], object]] = [
+        lambda name: read_photos(name, config=CONFIG), lambda name: find_photos([name]),
+        lambda name: find_all_photos([name]),
+    ]  # fmt: skip
+    for read in readers:
+        with pytest.raises(DataError, match=r"/xxx.* cannot be read: File name too long"):
+            read(str(tmp_path / ("x" * 5000)))
+    file = tmp_path / "list.csv"
+    file.write_text("path,label\n")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    for read in (readers[0], readers[2]):
+        with pytest.raises(DataError, match=r"list\.csv cannot be read: Permission denied; make it readable"):
+            read(str(file))
 
 
 def test_empty_folders_one_class_and_unknown_formats_are_refused(tmp_path: Path) -> None:

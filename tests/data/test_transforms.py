@@ -6,13 +6,17 @@ import torch
 from PIL import Image
 
 from mge.config import PRESETS, DataConfig
-from mge.data.transforms import eval_view, resize_quickly, to_tensor, train_view
+from mge.data.transforms import eval_view, resize_quickly, train_view
 from mge.data.views import resize
 
 
 def make_photo(width: int, height: int) -> Image.Image:
     noise = np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8)
     return Image.fromarray(noise)
+
+
+def to_tensor(photo: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(photo)).permute(2, 0, 1).contiguous()
 
 
 @pytest.mark.parametrize(("width", "height"), [(100, 60), (60, 100), (64, 64), (300, 20)])
@@ -25,10 +29,12 @@ def test_the_view_is_square_and_its_corners_lie_inside_the_photo(width: int, hei
     assert corners[3] <= height + 0.01
 
 
-def test_boxes_go_to_the_photo_and_back() -> None:
+def test_boxes_go_to_the_photo_and_stay_as_they_are_in_the_view() -> None:
     _, geometry = eval_view(make_photo(120, 80), side=56, config=DataConfig())
     boxes = torch.tensor([[3.0, 5, 20, 41], [0, 0, 56, 56]])
-    assert torch.allclose(geometry.to_crop(geometry.to_photo(boxes)), boxes, atol=1e-4)
+    in_the_photo = torch.tensor([[28.75, 11.25, 50, 56.25], [25, 5, 95, 75]])  # 96 x 64 px, 20 and 4 cut off
+    assert torch.allclose(geometry.to_photo(boxes), in_the_photo)
+    assert boxes.tolist() == [[3, 5, 20, 41], [0, 0, 56, 56]]
 
 
 def test_a_box_in_the_view_shows_the_same_thing_in_the_photo() -> None:

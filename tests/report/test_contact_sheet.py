@@ -31,7 +31,7 @@ def test_two_hundred_classes_make_a_picture_that_is_neither_long_nor_huge(tmp_pa
 
 
 def test_a_photo_is_fitted_into_a_white_square() -> None:
-    square = fit(Image.new("RGB", (40, 20), (0, 0, 0)), side=22)
+    square = np.asarray(fit(Image.new("RGB", (40, 20), (0, 0, 0)), side=22))
     assert square.shape == (22, 22, 3)
     assert (square[11, 1:21] == 0).all()
     assert (square[:6] == 255).all()

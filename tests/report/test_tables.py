@@ -1,9 +1,11 @@
+import contextlib
+import io
 from pathlib import Path
 
-from rich.console import Console
+import pytest
 
 from mge.data.broken import Broken
-from mge.report.tables import NUM_NAMED, print_broken, print_evaluation, print_notes, print_summary, summary_table
+from mge.report.tables import NUM_NAMED, print_broken, print_evaluation, print_notes, print_summary, say, summary_table
 from mge.storage.run_folder import Run
 
 SUMMARY: dict[str, object] = {
@@ -20,11 +22,15 @@ SUMMARY: dict[str, object] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+
+
 def show(summary: dict[str, object]) -> str:
-    console = Console(width=100)
-    with console.capture() as capture:
-        console.print(summary_table(summary))
-    return capture.get()
+    with contextlib.redirect_stdout(io.StringIO()) as written:
+        say(summary_table(summary))
+    return written.getvalue()
 
 
 def test_every_network_has_its_row() -> None:
@@ -37,24 +43,22 @@ def test_baselines_that_were_not_trained_have_none() -> None:
     assert "plain network" not in show({key: value for key, value in SUMMARY.items() if not key.startswith("plain")})
 
 
-def test_the_end_of_a_run_says_how_long_training_waited_for_photos(tmp_path: Path) -> None:
+def test_the_end_of_a_run_says_how_long_training_waited_for_photos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = Run(tmp_path)
     run.append_metrics({"stage": 0, "epoch": 0, "seconds": 30.0, "data_wait_percent": 10.0})
     run.append_metrics({"stage": 0, "epoch": 1, "seconds": 10.0, "data_wait_percent": 2.0})
     run.write_summary(SUMMARY)
-    console = Console(width=100)
-    with console.capture() as capture:
-        print_summary(run, console=console)
-    assert "Training waited for photos 8.0 % of its time." in capture.get()
+    print_summary(run)
+    assert "Training waited for photos 8.0 % of its time." in capsys.readouterr().out
     assert Run(tmp_path / "other").waiting_percent() == 0
 
 
-def test_each_note_is_a_line_and_none_is_none() -> None:
-    console = Console(width=20, soft_wrap=True, markup=False)
-    with console.capture() as capture:
-        print_notes(["two [groups] are cut by the splits", "a split is left out"], console=console)
-        print_notes([], console=console)
-    assert capture.get() == "Note: two [groups] are cut by the splits\nNote: a split is left out\n"
+def test_each_note_is_a_line_and_none_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    print_notes(["two [groups] are cut by the splits", "a split is left out"])
+    print_notes([])
+    assert capsys.readouterr().out == "Note: two [groups] are cut by the splits\nNote: a split is left out\n"
 
 
 def test_balanced_accuracy_stands_beside_accuracy_where_it_was_measured() -> None:
@@ -71,26 +75,28 @@ def test_photos_that_cannot_be_read_are_counted_beside_the_others() -> None:
     assert "cannot be read" not in show({**SUMMARY, "num_broken": 0})
 
 
-def test_a_few_broken_photos_are_named_and_the_rest_counted() -> None:
-    console = Console(width=40, soft_wrap=True)
+def test_a_few_broken_photos_are_named_and_the_rest_counted(capsys: pytest.CaptureFixture[str]) -> None:
     broken = [Broken(f"[bold]/{number}.jpg", "a", "train", "cannot be read: cut off") for number in range(9)]
-    with console.capture() as capture:
-        print_broken(broken, num_photos=50, file=Path("run/skipped.json"), console=console)
-        print_broken([], num_photos=50, file=Path("run/skipped.json"), console=console)
-    lines = capture.get().splitlines()
+    print_broken(broken, num_photos=50, file=Path("run/skipped.json"))
+    print_broken([], num_photos=50, file=Path("run/skipped.json"))
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Warning: 9 of 50 photos cannot be read and are left out:"
     assert lines[1] == "  [bold]/0.jpg cannot be read: cut off"
     assert len(lines) == 2 + NUM_NAMED
     assert lines[-1].startswith(f"  and {9 - NUM_NAMED} more; all are listed in run/skipped.json; mge check")
 
 
-def test_an_evaluation_names_its_broken_photos() -> None:
-    console = Console(width=100, soft_wrap=True)
+def test_a_broken_photo_whose_name_is_no_text_is_named_with_marks(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = [Broken("cr\udce8me.jpg", "a", "train", "is not a photo")]
+    print_broken(broken, num_photos=50, file=Path("run/skipped.json"))
+    assert "  cr\ufffdme.jpg is not a photo\n" in capsys.readouterr().out
+
+
+def test_an_evaluation_names_its_broken_photos(capsys: pytest.CaptureFixture[str]) -> None:
     photo = {"path": "x/cut.jpg", "label": "a", "split": "test", "reason": "cannot be read: cut off"}
     figures = {**SUMMARY, "num_broken": 1, "broken": [photo]}
-    with console.capture() as capture:
-        print_evaluation(figures, file=Path("figures.json"), model=Path("run"), console=console)
-    text = capture.get()
+    print_evaluation(figures, file=Path("figures.json"), model=Path("run"))
+    text = capsys.readouterr().out
     assert "1 of 11 photos cannot be read" in text
     assert "x/cut.jpg cannot be read: cut off" in text
 
@@ -112,12 +118,12 @@ def test_the_cascade_has_a_row_with_what_it_saves() -> None:
     assert "cascade" not in show(SUMMARY)
 
 
-def test_an_evaluation_says_what_was_chosen_and_what_it_loses_on_other_photos() -> None:
-    console = Console(width=120)
+def test_an_evaluation_says_what_was_chosen_and_what_it_loses_on_other_photos(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     figures = {**SUMMARY, "cascade": CASCADE, "cascade_curve": []}
-    with console.capture() as capture:
-        print_evaluation(figures, file=Path("figures.json"), model=Path("run"), console=console)
-    text = " ".join(capture.get().split())
+    print_evaluation(figures, file=Path("figures.json"), model=Path("run"))
+    text = " ".join(capsys.readouterr().out.split())
     assert "chosen on 8 validation photos and stored: an expert is sure enough at 0.900, never." in text
     assert "Cross-validated, it loses 0.5 points." in text
     assert "Next: mge predict run photo.jpg --cascade" in text
@@ -128,3 +134,15 @@ def test_a_student_stands_beside_its_teacher_and_has_no_mixture() -> None:
     for figure in ("40.0", "65.5", "71.5"):
         assert figure in text
     assert "oracle" not in text
+
+
+def test_names_are_written_as_they_are_and_not_as_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(tmp_path / "[red] :apple:")
+    run.folder.mkdir()
+    run.write_summary({**SUMMARY, "split": "[bold]"})
+    print_summary(run)
+    print_evaluation(SUMMARY, file=run.folder / "figures.json", model=run.folder)
+    text = capsys.readouterr().out
+    assert "photos of the [bold] split" in text
+    assert text.count(f"Next: mge predict {run.folder} photo.jpg\n") == 2
+    assert f"Figures: {run.folder}/figures.json\n" in text

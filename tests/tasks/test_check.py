@@ -1,6 +1,7 @@
 """`mge check` from the command line: the files that it leaves, its exit code, and what it says to do."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,17 @@ def test_names_that_pictures_and_terminals_could_misread_are_shown_as_they_are(
     assert "[bold]/0.png (20 x 20 px)" in capsys.readouterr().out
     assert (tmp_path / "out" / "samples.png").exists()
     assert "翠鳥" in json.loads((tmp_path / "out" / "check.json").read_text())["counts"]["train"]
+
+
+def test_a_file_whose_name_is_no_text_is_named_with_marks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = make_good(tmp_path / "good")
+    for number, broken in enumerate((False, True)):
+        file = os.fsdecode(os.fsencode(good / "a") + b"/cr\xe8me%d.jpg" % number)
+        Path(file).write_bytes(b"no photo" if broken else (good / "b" / "1.jpg").read_bytes())
+    mge.check(good, out=tmp_path / "out")
+    text = capsys.readouterr().out
+    assert "cr\ufffdme1.jpg is not a photo" in text
+    assert "cr\ufffdme0.jpg [" in text
+    assert text.startswith((tmp_path / "out" / "check.txt").read_text(encoding="utf-8"))
+    saved = mge.Findings.from_json((tmp_path / "out" / "check.json").read_text(encoding="utf-8"))
+    assert saved.broken[0].path == f"{good}/a/cr\ufffdme1.jpg"

@@ -1,24 +1,17 @@
-"""Beetles, the drawn demo data set: classes that a coarse view cannot tell apart and a zoom can.
+"""Drawings of beetles, of the demo data set: classes that a coarse view cannot tell apart and a zoom can.
 
 Somewhere in each picture, at any size and angle, on clutter, lies a beetle. Its class is the pattern of the marks on
 its wings, their number and the colour of its antenna tips. Everything else varies independently of the class.
 """
 
-import csv
-import json
 import math
 import random
-import shutil
-import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-VERSION = 3
 PATTERNS = ("spots", "bars", "rings")
 COUNTS = (2, 3)  # marks on each wing
 TIPS = {"red": (214, 40, 40), "blue": (40, 90, 220)}
@@ -56,64 +49,6 @@ def draw_beetle(label: int, *, seed: int, side: int = 256) -> Beetle:
     body = _Body(canvas, centre=centre, length=length, angle=chance.uniform(0, 2 * math.pi))
     box, tips = body.draw(pattern=pattern, count=int(count), tip=TIPS[tip])
     return Beetle(canvas.finish(), box, tips)
-
-
-def draw_beetles(
-    folder: Path, *, train: int = 1440, val: int = 240, test: int = 600, side: int = 256, seed: int = 0
-) -> Path:
-    """Draws the whole set into a folder, or finds it there.
-
-    Args:
-        folder: Where the pictures and manifest.csv go. It appears whole or not at all.
-        train: Number of training pictures, spread evenly over the classes.
-        val: Number of validation pictures.
-        test: Number of test pictures.
-        side: Side of the square pictures in pixels.
-        seed: Decides all drawings.
-
-    Returns:
-        The manifest: path, label, split, the beetle's box, and the boxes of both antenna tips.
-    """
-    manifest = folder / "manifest.csv"
-    parameters = {"version": VERSION, "train": train, "val": val, "test": test, "side": side, "seed": seed}
-    if manifest.exists() and _read_json(folder / "beetles.json") == parameters:
-        return manifest
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        jobs = [
-            (temporary, split, number % len(BEETLE_CLASSES), seed * 1_000_000 + offset + number, side)
-            for split, count, offset in (("train", train, 0), ("val", val, 400_000), ("test", test, 700_000))
-            for number in range(count)
-        ]
-        with ProcessPoolExecutor() as pool:
-            rows = list(pool.map(_draw_to_file, jobs, chunksize=32))
-        with (temporary / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            tips = [f"tip{number}_{edge}" for number in (1, 2) for edge in ("x1", "y1", "x2", "y2")]
-            writer.writerow(["path", "label", "split", "x1", "y1", "x2", "y2", *tips])
-            writer.writerows(rows)
-        (temporary / "beetles.json").write_text(json.dumps(parameters), encoding="utf-8")
-        temporary.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return manifest
-
-
-def _draw_to_file(job: tuple[Path, str, int, int, int]) -> list[object]:
-    folder, split, label, seed, side = job
-    beetle = draw_beetle(label, seed=seed, side=side)
-    name = f"{split}/{BEETLE_CLASSES[label]}/{seed:07d}.jpg"
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    beetle.image.save(folder / name, quality=92)
-    boxes = [beetle.box_xyxy, *beetle.tip_boxes_xyxy]
-    return [name, BEETLE_CLASSES[label], split, *(round(value, 1) for box in boxes for value in box)]
-
-
-def _read_json(file: Path) -> object:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 class _Canvas:

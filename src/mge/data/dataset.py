@@ -12,8 +12,8 @@ from mge.config import DataConfig
 from mge.data.machine import free_memory
 from mge.data.photo import open_photo
 from mge.data.records import Record
-from mge.data.transforms import centre_crop, resize_quickly, to_tensor, train_view
-from mge.data.views import CropGeometry, crop_geometry, resize, shorter_side
+from mge.data.transforms import eval_view, resize_quickly, train_view
+from mge.data.views import shorter_side
 from mge.errors import DataError
 
 DRAFT_RESERVE = 2  # how many times larger than needed a JPEG is decoded at least, where not every pixel is wanted
@@ -54,26 +54,21 @@ class PhotoDataset(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """The photo of a key (epoch, index); evaluation gives the same for every epoch."""
         epoch, index = key
-        resized = self._resized(index) if self._cache is None else self._cache[index]
+        image = self._load(index) if self._cache is None else self._cache[index]
         if self.train:
             seed = ((self.seed * 1_000_003 + epoch + 1) * 1_000_003 + index + 1) % 2**63
-            image = train_view(resized, side=self.side, config=self.config, seed=seed)
-        else:
-            image = centre_crop(resized, side=self.side)[0]
+            image = train_view(image, side=self.side, config=self.config, seed=seed)
         return Sample(image, self.labels[index], index)
-
-    def geometry(self, index: int) -> CropGeometry:
-        """How evaluation's crop lies in the photo."""
-        return crop_geometry(self._open(index).size, side=self.side, config=self.config)
 
     @property
     def is_cached(self) -> bool:
         """Whether all photos are in memory."""
         return self._cache is not None
 
-    def _resized(self, index: int) -> Tensor:
+    def _load(self, index: int) -> Tensor:
+        """The view of evaluation; for training the resized photo, which views are cut out of."""
         if not self.train:
-            return to_tensor(resize(self._open(index), side=self.side, config=self.config))
+            return eval_view(self._open(index), side=self.side, config=self.config)[0]
         # Twice the size is averaged away by the resizing that follows: values change by less than 1 of 255 in the mean.
         enough = DRAFT_RESERVE * shorter_side(self.side, config=self.config)
         return resize_quickly(self._open(index, at_least_px=enough), side=self.side, config=self.config)
@@ -97,4 +92,4 @@ class PhotoDataset(Dataset[Sample]):
 
     def _load_all(self) -> list[Tensor]:
         with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter's lock
-            return list(pool.map(self._resized, range(len(self.records))))
+            return list(pool.map(self._load, range(len(self.records))))

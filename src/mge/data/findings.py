@@ -12,9 +12,8 @@ import numpy as np
 from mge.data.broken import Broken, list_broken
 from mge.data.duplicates import THUMBNAIL_SIDE, confirm, find_candidates, group_exact
 from mge.data.looks import Look, thumbnail
-from mge.data.records import PhotoSet, Record
-
-SPLITS = ("train", "val", "test")
+from mge.data.photo import as_text
+from mge.data.records import SPLITS, PhotoSet, Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +117,7 @@ class Findings:
 
     def to_json(self) -> str:
         """The findings as check.json has them."""
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return as_text(json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def from_json(cls, text: str) -> "Findings":

@@ -1,5 +1,6 @@
 """Coarser classes: which class belongs to which."""
 
+import graphlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from mge.errors import DataError
@@ -25,23 +26,15 @@ def collect_parents(pairs: Iterable[tuple[str, str]], *, name: str) -> dict[str,
                 "has one: correct the column `parent`, or give the class two names"
             )
     parents = {label: parent for label, parent in parents.items() if label != parent}
-    for label in parents:
-        _check_end(label, parents, name=name)
+    try:
+        graphlib.TopologicalSorter({label: [parent] for label, parent in parents.items()}).prepare()
+    except graphlib.CycleError as error:
+        label = min(error.args[1])  # any of the circle would do
+        raise DataError(
+            f"{name} puts the class {label!r} into {parents[label]!r}, which lies in {label!r} itself; correct the "
+            "column `parent`"
+        ) from error
     return parents
-
-
-def _check_end(label: str, parents: dict[str, str], *, name: str) -> None:
-    """Raises DataError where the way up from a class comes back to it."""
-    above = parents[label]
-    for _ in range(len(parents)):
-        if above == label:
-            raise DataError(
-                f"{name} puts the class {label!r} into {parents[label]!r}, which lies in {label!r} itself; correct the "
-                "column `parent`"
-            )
-        if above not in parents:
-            return
-        above = parents[above]
 
 
 def list_levels(class_names: Sequence[str], parents: Mapping[str, str]) -> list[tuple[str, ...]]:

@@ -1,7 +1,6 @@
 """One look at every photo: whether it can be read whole, and what its copies are known by."""
 
 import hashlib
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -44,10 +43,7 @@ def look_at(records: Sequence[Record], *, with_hashes: bool) -> Iterator[Look]:
     look = partial(_look, with_hashes=with_hashes)
     with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter's lock
         for start in range(0, len(records), CHUNK):
-            # `open_photo` silences warnings, each thread for itself and all of them in one place: put right here.
-            with warnings.catch_warnings(action="ignore"):
-                looks = list(pool.map(look, records[start : start + CHUNK]))
-            yield from looks
+            yield from pool.map(look, records[start : start + CHUNK])
 
 
 def thumbnail(record: Record, *, side: int) -> NDArray[np.uint8]:

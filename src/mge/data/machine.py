@@ -1,6 +1,7 @@
 """What this process may use of its machine, where several train on one and containers have limits of their own."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -29,9 +30,12 @@ def num_cores(cgroup: Path = CGROUP) -> int:
 def free_memory(cgroup: Path = CGROUP) -> int:
     """This process's share of the memory that is free, in bytes."""
     free: int = psutil.virtual_memory().available
-    limit = _read(cgroup / "memory.max")
-    if limit.isdecimal():
-        free = min(free, int(limit))
+    limit, used = _read(cgroup / "memory.max"), _read(cgroup / "memory.current")
+    if limit.isdecimal() and used.isdecimal():
+        cached = re.search(
+            r"^inactive_file (\d+)$", _read(cgroup / "memory.stat"), re.MULTILINE
+        )  # files, given up first
+        free = min(free, max(0, int(limit) - int(used) + (int(cached[1]) if cached else 0)))
     return free // num_processes()
 
 

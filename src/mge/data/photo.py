@@ -48,6 +48,11 @@ class NamedPhoto(NamedTuple):
     read: Callable[[], bytes]  # gives the content of its file; raises DataError where it cannot
 
 
+def as_text(path: str) -> str:
+    """A path that any file and terminal can hold: a name in another encoding than UTF-8 gets marks for odd letters."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def open_photo(
     photo: str | Path | bytes | Image.Image | NamedPhoto, *, name: str = "", at_least_px: int | None = None
 ) -> Image.Image:

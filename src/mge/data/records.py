@@ -6,12 +6,14 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from mge.config import DataConfig
+from mge.data.hierarchy import collect_parents
 from mge.errors import DataError
 
 Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 Item = TypeVar("Item")
 Unit = tuple[str, str]  # a group, or the path of a photo without one
 
@@ -88,14 +90,19 @@ def clean_label(label: str) -> str:
 
 
 def clean_labels(photos: PhotoSet) -> PhotoSet:
-    """The same photos, with the labels of classes and of coarser classes cleaned."""
+    """The same photos, with the labels of classes and of coarser classes cleaned.
+
+    Raises:
+        DataError: a name is no text, or cleaned names contradict each other about what lies in what.
+    """
     clean = {name: clean_label(name) for name in photos.class_names}
     records = tuple(
         record if clean[record.label] == record.label else dataclasses.replace(record, label=clean[record.label])
         for record in photos.records
     )
     names = tuple(dict.fromkeys(clean.values()))
-    parents = {clean_label(child): clean_label(parent) for child, parent in photos.parents.items()}
+    pairs = ((clean_label(child), clean_label(parent)) for child, parent in photos.parents.items())
+    parents = collect_parents(pairs, name=photos.name)  # what differed in its spelling only may be one class now
     return dataclasses.replace(photos, class_names=names, records=records, parents=parents)
 
 

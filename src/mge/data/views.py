@@ -31,13 +31,6 @@ class CropGeometry(NamedTuple):
         boxes[..., 1::2] = (boxes_xyxy[..., 1::2] + self.top) * self.scale_y
         return boxes
 
-    def to_crop(self, boxes_xyxy: Boxes) -> Boxes:
-        """Boxes (..., 4) in pixels of the photo, in pixels of the crop."""
-        boxes = boxes_xyxy * 1
-        boxes[..., 0::2] = boxes_xyxy[..., 0::2] / self.scale_x - self.left
-        boxes[..., 1::2] = boxes_xyxy[..., 1::2] / self.scale_y - self.top
-        return boxes
-
 
 def scaled_size(size: tuple[int, int], *, side: int, config: DataConfig) -> tuple[int, int]:
     """Width and height of a whole photo, scaled so that a crop of `side` is the configured fraction of it.

@@ -59,7 +59,7 @@ class Album:
         self._pool.shutdown()
         entries = [entry for entry in self._entries if entry is not None]
         if entries:
-            return write_gallery(entries, self.folder, title=title)[0]
+            return write_gallery(entries, self.folder, title=title)
         return self.pictures[0] if self.pictures else None
 
     def _draw(self, explanation: Explanation, file: Path) -> Entry | None:

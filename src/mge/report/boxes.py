@@ -5,8 +5,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.table import Table
+
+from mge.report.tables import say
 
 Box = tuple[float, float, float, float]
 
@@ -77,14 +78,13 @@ def as_coco(rows: Sequence[BoxRow], *, class_names: Sequence[str], about: str) -
     }
 
 
-def print_localisation(figures: Mapping[str, Any], *, folder: str, console: Console | None = None) -> None:
+def print_localisation(figures: Mapping[str, Any], *, folder: str) -> None:
     """Writes how well things were found, where that is known, and where the boxes are."""
-    console = console or Console(highlight=False, soft_wrap=True)
     if figures["num_with_box"]:
-        console.print(localisation_table(figures))
+        say(localisation_table(figures))
     else:
-        console.print(f"None of the {figures['num_photos']} photos has a true box: nothing is measured.")
-    console.print(f"Boxes: {folder}/boxes.csv and boxes.json (COCO)")
+        say(f"None of the {figures['num_photos']} photos has a true box: nothing is measured.")
+    say(f"Boxes: {folder}/boxes.csv and boxes.json (COCO)")
 
 
 def localisation_table(figures: Mapping[str, Any]) -> Table:

@@ -8,13 +8,13 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
-from mge.data.photo import open_photo
+from mge.data.photo import as_text, open_photo
 from mge.data.records import Record
 from mge.report.contact_sheet import Strip, draw_contact_sheet
 from mge.report.lettering import percent
+from mge.report.tables import bold, say
 
 MAX_SHOWN, SHOWN_SIDE = 30, 210  # photos of the contact sheet, and their side in pixels
 
@@ -38,7 +38,7 @@ def differences_csv(differences: Sequence[Difference], names: Sequence[str]) -> 
             for answer, share, of_truth in answers
             for cell in (answer, round(share, 4), round(of_truth, 4), int(answer == record.label))
         ]
-        writer.writerow([str(record.path).encode("utf-8", "replace").decode(), record.label, *cells])
+        writer.writerow([as_text(str(record.path)), record.label, *cells])
     return text.getvalue()
 
 
@@ -67,16 +67,12 @@ def _lines(difference: Difference) -> list[str]:
     return [record.label, *said]
 
 
-def print_comparison(figures: Mapping[str, Any], *, files: Sequence[Path], console: Console | None = None) -> None:
+def print_comparison(figures: Mapping[str, Any], *, files: Sequence[Path]) -> None:
     """Writes accuracy beside cost, then each pair, then where the photos are."""
-    console = console or Console(highlight=False, soft_wrap=True)
-    console.print(runs_table(figures))
-    console.print(pairs_table(figures))
+    say(runs_table(figures), pairs_table(figures))
     if len(figures["pairs"]) > 1:
-        console.print(
-            f"Among {len(figures['pairs'])} pairs chance alone finds some p below 0.05: ask for a smaller one."
-        )
-    console.print("Photos on which they differ: " + ", ".join(str(file) for file in files))
+        say(f"Among {len(figures['pairs'])} pairs chance alone finds some p below 0.05: ask for a smaller one.")
+    say("Photos on which they differ: " + ", ".join(str(file) for file in files))
 
 
 def runs_table(figures: Mapping[str, Any]) -> Table:
@@ -89,7 +85,7 @@ def runs_table(figures: Mapping[str, Any]) -> Table:
         table.add_column(head, justify="right")
     for letter, row in zip(ascii_uppercase, figures["runs"], strict=False):
         table.add_row(
-            f"{letter} {row['name']}", f"[bold]{row['top1']:.2f}[/bold]", _interval(row["interval"]),
+            f"{letter} {row['name']}", bold(f"{row['top1']:.2f}"), _interval(row["interval"]),
             f"{row['multiply_adds'] / 1e6:,.1f} M", f"{row['parameters'] / 1e6:,.2f} M",
         )  # fmt: skip
     return table

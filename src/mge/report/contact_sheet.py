@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from mge.report.lettering import write
@@ -40,17 +38,16 @@ def draw_contact_sheet(strips: Sequence[Strip], file: Path, *, side: int, title:
     sheet = Image.new("RGB", (max(LEAST_WIDTH, columns * width + GAP), MARGIN + rows * height), "white")
     draw = ImageDraw.Draw(sheet)
     write(draw, (GAP, MARGIN / 2), title, size=14, width=sheet.width - 2 * GAP, anchor="lm")
-    for number, (strip, lines) in enumerate(
-        zip(strips, captions, strict=True)
-    ):  # down the columns, as one reads a list
+    for number, (strip, lines) in enumerate(zip(strips, captions, strict=True)):
+        # Down the columns, as one reads a list.
         left, top = GAP + number // rows * width, MARGIN + number % rows * height
         for place, photo in enumerate(strip.photos):
-            sheet.paste(Image.fromarray(fit(photo, side=side)), (left + place * side, top + above))
+            sheet.paste(fit(photo, side=side), (left + place * side, top + above))
         for row, line in enumerate(lines):
             write(draw, (left, top + row * CAPTION + 2), line, size=11, width=width - GAP)
     sheet.save(file)
 
 
-def fit(photo: Image.Image, *, side: int) -> NDArray[np.uint8]:
-    """A photo in its own shape in the middle of a white square (side, side, 3), with a white edge to the next."""
-    return np.asarray(ImageOps.expand(ImageOps.pad(photo, (side - 2, side - 2), color="white"), 1, "white"))
+def fit(photo: Image.Image, *, side: int) -> Image.Image:
+    """A photo in its own shape in the middle of a white square, with a white edge to the next."""
+    return ImageOps.expand(ImageOps.pad(photo, (side - 2, side - 2), color="white"), 1, "white")

@@ -59,11 +59,9 @@ class Explanation(NamedTuple):
         return self.top[0][1]
 
 
-def show(
-    photo: Image.Image, boxes_xyxy: Sequence[Box], *, photo_side: int = PHOTO_SIDE, view_side: int = VIEW_SIDE
-) -> tuple[Image.Image, list[Image.Image]]:
+def show(photo: Image.Image, boxes_xyxy: Sequence[Box]) -> tuple[Image.Image, list[Image.Image]]:
     """A photo fitted into what is drawn of it, and the views cut out of its own pixels."""
-    return fit_photo(photo, side=photo_side), [cut_out(photo, box, side=view_side) for box in boxes_xyxy]
+    return fit_photo(photo, side=PHOTO_SIDE), [cut_out(photo, box, side=VIEW_SIDE) for box in boxes_xyxy]
 
 
 def draw_photo(explanation: Explanation) -> Image.Image:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from mge.data.findings import Copies, Findings, Found
+from mge.data.photo import as_text
 
 UNEVEN = 5  # times as many photos in the largest class as in the smallest: worth a word
 NUM_NAMED = 8  # photos, classes or copies of a kind that are named; check.json has all of them
@@ -18,7 +19,7 @@ def describe(findings: Findings) -> str:
     ]
     advice = list(_advice(findings))
     parts.append("\n".join(["What to do", *(f"  - {line}" for line in advice)]) if advice else "Nothing to mend.")
-    return "\n\n".join(parts) + "\n"
+    return as_text("\n\n".join(parts) + "\n")
 
 
 def _class_names(findings: Findings) -> list[str]:

@@ -1,27 +1,26 @@
 """Explained photos as HTML pages: each page is whole in itself, and needs nothing from the network."""
 
-import base64
-import io
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
+from mge.data.photo import as_text
 from mge.report.explanation_card import Drawn, score
 from mge.report.figures import Explanation
 from mge.report.lettering import percent
 from mge.report.overlays import expert_colour
+from mge.report.shown import as_uri
 from mge.storage.files import write_text_atomically
 
 PER_PAGE = 100  # photos: about 6 MB
-QUALITY = 78  # of the JPEGs in the page; the PNGs beside it have every pixel
 
 
-class Shown(NamedTuple):
+class EntryView(NamedTuple):
     """A view in the page, and what is said about it."""
 
     picture: str  # as a data URI
@@ -43,7 +42,7 @@ class Entry(NamedTuple):
     other: str  # the class that the answer is contrasted with; empty where it is not
     top: list[tuple[str, str, float]]
     photo: str  # as a data URI
-    views: list[Shown]
+    views: list[EntryView]
 
 
 def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> Entry:
@@ -55,33 +54,33 @@ def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> Entry:
         file: Name of the whole picture, beside the page.
     """
     views = [
-        Shown(
-            _embed(picture), expert_colour(number), percent(view.gate_prob), _ranking(view.top),
+        EntryView(
+            as_uri(picture), expert_colour(number), percent(view.gate_prob), _ranking(view.top),
             [score(view.contrast, row=row) for row in range(len(parts.contrasts)) if view.contrast],
-            [_embed(row[number]) for row in parts.contrasts],
+            [as_uri(row[number]) for row in parts.contrasts],
         )
         for number, (view, picture) in enumerate(zip(explanation.views, parts.attention, strict=True))
     ]  # fmt: skip
     return Entry(
-        explanation.label, percent(explanation.probability), explanation.probability, _legible(explanation.path),
-        quote(file), explanation.other_label or "", _ranking(explanation.top), _embed(parts.photo), views,
+        explanation.label, percent(explanation.probability), explanation.probability, as_text(explanation.path),
+        quote(os.fsencode(file)), explanation.other_label or "", _ranking(explanation.top), as_uri(parts.photo), views,
     )  # fmt: skip
 
 
-def write_gallery(entries: Sequence[Entry], folder: Path, *, title: str) -> list[Path]:
+def write_gallery(entries: Sequence[Entry], folder: Path, *, title: str) -> Path:
     """Writes `index.html`, and `index-2.html` and so on where one page would be too heavy.
 
     Args:
-        entries: The photos.
+        entries: The photos, at least one.
         folder: Where the pages and the whole pictures lie.
         title: Of the pages.
 
     Returns:
-        The pages.
+        The first page.
     """
     environment = Environment(loader=PackageLoader("mge", "report"), autoescape=True, undefined=StrictUndefined)
     template = environment.get_template("gallery.html")
-    num_pages = max(1, math.ceil(len(entries) / PER_PAGE))
+    num_pages = math.ceil(len(entries) / PER_PAGE)
     names = ["index.html", *(f"index-{number}.html" for number in range(2, num_pages + 1))]
     for number, name in enumerate(names):
         page = template.render(
@@ -89,18 +88,8 @@ def write_gallery(entries: Sequence[Entry], folder: Path, *, title: str) -> list
             num_photos=len(entries),
         )  # fmt: skip
         write_text_atomically(folder / name, page)
-    return [folder / name for name in names]
+    return folder / names[0]
 
 
 def _ranking(top: Sequence[tuple[str, float]]) -> list[tuple[str, str, float]]:
     return [(label, percent(share), round(100 * share, 1)) for label, share in top]
-
-
-def _embed(picture: Image.Image) -> str:
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
-
-
-def _legible(path: str) -> str:
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

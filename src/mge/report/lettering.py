@@ -6,6 +6,8 @@ from pathlib import Path
 import matplotlib as mpl
 from PIL import ImageDraw, ImageFont
 
+from mge.data.photo import as_text
+
 INK, FAINT = "#1f2328", "#59636e"  # for what is read first, and for the rest; both legible on white
 
 Font = ImageFont.FreeTypeFont
@@ -57,7 +59,7 @@ def write(
             right.
     """
     letters = font(size, bold=bold)
-    line = text.encode("utf-8", "replace").decode("utf-8")  # a file's name may be no text
+    line = as_text(text)  # a file's name may be none
     if width is not None:
         line = fit_text(line, width=width, letters=letters)
     draw.text(at, line, fill=colour, font=letters, anchor=anchor)

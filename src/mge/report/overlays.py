@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from mge.report.lettering import font
 
@@ -75,7 +75,7 @@ def draw_boxes(picture: Image.Image, boxes_xyxy: Sequence[Box], *, size: tuple[i
 
 def letters_on(colour: str) -> str:
     """Black or white, whichever is legible on a colour."""
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    red, green, blue, *_ = ImageColor.getrgb(colour)
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
 
 
@@ -116,8 +116,7 @@ def _attention_palette() -> Palette:
 @cache
 def _contrast_palette() -> Palette:
     steps = np.linspace(-1, 1, 256)
-    ends = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in (SPEAKS_AGAINST, SPEAKS_FOR)]
-    colours = np.where((steps > 0)[:, None], ends[1], ends[0])
+    colours = np.where((steps > 0)[:, None], ImageColor.getrgb(SPEAKS_FOR), ImageColor.getrgb(SPEAKS_AGAINST))
     return _palette(colours, 1.1 * _STRONGEST * np.abs(steps) ** 0.8)
 
 

@@ -2,17 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mge.report.matrices import Matrix
 from mge.report.overlays import EXPERT_COLOURS
 from mge.report.shown import Shown
-
-TEMPLATE, STYLE = "report.html", "report.css"
 
 
 class Part(NamedTuple):
@@ -82,14 +79,12 @@ class Page:
 
 def render(page: Page) -> str:
     """The whole file."""
-    here = Path(__file__).parent
     environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=PackageLoader("mge", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
     environment.filters |= {"percent": percent, "count": count}
-    style = Markup((here / STYLE).read_text(encoding="utf-8"))
-    fields = {field.name: getattr(page, field.name) for field in dataclasses.fields(page)}
-    return environment.get_template(TEMPLATE).render(style=style, colours=EXPERT_COLOURS, **fields)
+    return environment.get_template("report.html").render(colours=EXPERT_COLOURS, **vars(page))
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -70,14 +70,19 @@ def _as_json_list(rows: Iterable[Row]) -> Iterator[str]:
 
 def _write_csv(rows: Iterable[Row], out: TextIO, *, num_experts: int) -> None:
     """Lists become numbered columns, empty for experts that did not look."""
-    remaining = iter(rows)
-    first = next(remaining, None)
-    given = NOTHING if first is None else first
-    columns = [name for name in _flat(given) if not re.match(r"(gate|box)_\d", name)]
+    first, rows = _peek(rows)
+    columns = [name for name in _flat(first) if not re.match(r"(gate|box)_\d", name)]
     columns += [name for number in range(num_experts) for name in (f"gate_{number}", *_box_columns(number))]
     writer = csv.DictWriter(out, columns)
     writer.writeheader()
-    writer.writerows(_flat(row) for row in chain([] if first is None else [first], remaining))
+    writer.writerows(map(_flat, rows))
+
+
+def _peek(rows: Iterable[Row]) -> tuple[Row, Iterator[Row]]:
+    """The first row, which says what columns there are, and all rows."""
+    remaining = iter(rows)
+    first = next(remaining, None)
+    return (NOTHING, remaining) if first is None else (first, chain([first], remaining))
 
 
 def _flat(row: Row) -> Row:
@@ -102,13 +107,10 @@ def _write_parquet(rows: Iterable[Row], file: Path) -> None:
         "boxes_xyxy": pyarrow.list_(pyarrow.list_(pyarrow.float64())),
     }  # fmt: skip
     plain = {str: pyarrow.string(), float: pyarrow.float64(), int: pyarrow.int64(), bool: pyarrow.bool_()}
-    remaining = iter(rows)
-    first = next(remaining, None)
-    given = NOTHING if first is None else first
-    schema = pyarrow.schema([(name, kinds.get(name) or plain[type(value)]) for name, value in given.items()])
+    first, rows = _peek(rows)
+    schema = pyarrow.schema([(name, kinds.get(name) or plain[type(value)]) for name, value in first.items()])
     with parquet.ParquetWriter(file, schema) as writer:
-        whole = chain([] if first is None else [first], remaining)
-        while chunk := list(islice(whole, AT_A_TIME)):
+        while chunk := list(islice(rows, AT_A_TIME)):
             writer.write_table(pyarrow.Table.from_pylist(chunk, schema=schema))
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from mge.data.photo import as_text
 from mge.report.overlays import Box, cut_out, draw_boxes, expert_colour, fit_photo
 
 PHOTO_SIDE, VIEW_SIDE = 280, 112  # longest sides in pixels, in the page
@@ -61,16 +62,16 @@ def show(
     """
     views = tuple(
         ShownView(
-            _as_uri(cut_out(picture, box, side=VIEW_SIDE)), said, said == label, 100 * share, expert_colour(number)
+            as_uri(cut_out(picture, box, side=VIEW_SIDE)), said, said == label, 100 * share, expert_colour(number)
         )
         for number, (box, said, share) in enumerate(zip(boxes_xyxy, expert_labels, gate_probs, strict=True))
     )
     marked = draw_boxes(fit_photo(picture, side=PHOTO_SIDE), boxes_xyxy, size=picture.size)
-    return Shown(path, label, answer, percent, label_percent, _as_uri(marked), views, is_doubtful)
+    return Shown(as_text(path), label, answer, percent, label_percent, as_uri(marked), views, is_doubtful)
 
 
-def _as_uri(picture: Image.Image) -> str:
-    """A picture as text that a page holds."""
+def as_uri(picture: Image.Image) -> str:
+    """A picture as text that a page holds: a data URI."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -6,8 +6,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mge.data.broken import Broken
+from mge.data.photo import as_text
 from mge.storage.run_folder import Run
 
 PICTURE = "what_each_expert_saw.png"
@@ -19,27 +21,33 @@ PLAIN_NAMES = {
 }
 
 
-def print_notes(notes: Sequence[str], *, console: Console | None = None) -> None:
+def say(*tables_or_lines: Table | str) -> None:
+    """Writes tables and lines to standard output; names are what they are: `[bold]` no markup, `:apple:` no emoji."""
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    for each in tables_or_lines:
+        console.print(each)
+
+
+def bold(figure: str) -> Text:
+    """A cell for the figure that matters most."""
+    return Text(figure, style="bold")
+
+
+def print_notes(notes: Sequence[str]) -> None:
     """Writes what a person should know about the photos, a line each."""
-    console = console or Console(highlight=False, soft_wrap=True, markup=False)
-    for note in notes:
-        console.print(f"Note: {note}")
+    say(*(f"Note: {note}" for note in notes))
 
 
-def print_summary(run: Run, *, console: Console | None = None) -> None:
+def print_summary(run: Run) -> None:
     """Writes the table of a finished run, and what to do next."""
-    console = console or Console(highlight=False, soft_wrap=True)
-    console.print(summary_table(run.summary()))
-    console.print(f"Training waited for photos {run.waiting_percent():.1f} % of its time.")
+    say(summary_table(run.summary()), f"Training waited for photos {run.waiting_percent():.1f} % of its time.")
     picture = run.report / PICTURE
     if picture.exists():
-        console.print(f"What each expert saw: {picture}")
-    console.print(f"Next: mge predict {run.folder} photo.jpg")
+        say(f"What each expert saw: {picture}")
+    say(f"Next: mge predict {run.folder} photo.jpg")
 
 
-def print_evaluation(
-    figures: Mapping[str, Any], *, file: Path, model: Path, page: Path | None = None, console: Console | None = None
-) -> None:
+def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, page: Path | None = None) -> None:
     """Writes the table of an evaluation, and what to do next.
 
     Args:
@@ -47,20 +55,17 @@ def print_evaluation(
         file: Where they are.
         model: The run or model folder.
         page: The report; None where there is none.
-        console: Where to write.
     """
-    console = console or Console(highlight=False, soft_wrap=True)
-    console.print(summary_table(figures))
+    say(summary_table(figures))
     broken = [Broken(**photo) for photo in figures.get("broken", [])]
-    print_broken(broken, num_photos=figures["num_photos"] + len(broken), file=file, console=console)
+    print_broken(broken, num_photos=figures["num_photos"] + len(broken), file=file)
     if "cascade_curve" in figures:  # it was chosen just now
-        console.print(_describe_choice(figures["cascade"]))
-    for line in _describe_trust(figures):
-        console.print(line, markup=False)
+        say(_describe_choice(figures["cascade"]))
+    say(*_describe_trust(figures))
     if page is not None:
-        console.print(f"Report: {page}", markup=False)
+        say(f"Report: {page}")
     flag = " --cascade" if "cascade" in figures else ""
-    console.print(f"Figures: {file}\nNext: mge predict {model} photo.jpg{flag}")
+    say(f"Figures: {file}", f"Next: mge predict {model} photo.jpg{flag}")
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
@@ -74,12 +79,12 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         if key in summary:
             table.add_row(name, f"{summary[key]:.1f}")
     if "student_top1" in summary:
-        table.add_row("student, one forward", f"[bold]{summary['student_top1']:.1f}[/bold]")
+        table.add_row("student, one forward", bold(f"{summary['student_top1']:.1f}"))
         return table
     for number, top1 in enumerate(summary["experts_top1"]):
         heads = f"large {summary['large_top1'][number]:.1f}, part {summary['part_top1'][number]:.1f}"
         table.add_row(f"expert {number} ({heads})", f"{top1:.1f}")
-    table.add_row("mixture", f"[bold]{summary['mixture_top1']:.1f}[/bold]")
+    table.add_row("mixture", bold(f"{summary['mixture_top1']:.1f}"))
     if "balanced_top1" in summary:  # older runs do not have it
         table.add_row("mixture, balanced: each class counts alike", f"{summary['balanced_top1']:.1f}")
     if "cascade" in summary:
@@ -90,23 +95,20 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def print_broken(broken: Sequence[Broken], *, num_photos: int, file: Path, console: Console | None = None) -> None:
+def print_broken(broken: Sequence[Broken], *, num_photos: int, file: Path) -> None:
     """Writes which photos are left out, a few by name, where there are any.
 
     Args:
         broken: The photos that cannot be read.
         num_photos: Number of all photos, these among them.
         file: Where all of them are listed.
-        console: Where to write.
     """
     if not broken:
         return
-    console = console or Console(highlight=False, soft_wrap=True)
-    console.print(f"Warning: {len(broken)} of {num_photos} photos cannot be read and are left out:")
-    for photo in broken[:NUM_NAMED]:
-        console.print(f"  {photo.path} {photo.reason}", markup=False)
+    say(f"Warning: {len(broken)} of {num_photos} photos cannot be read and are left out:")
+    say(*(as_text(f"  {photo.path} {photo.reason}") for photo in broken[:NUM_NAMED]))
     rest = f"  and {len(broken) - NUM_NAMED} more; all" if len(broken) > NUM_NAMED else "They"
-    console.print(f"{rest} are listed in {file}; mge check DATA says more.", markup=False)
+    say(f"{rest} are listed in {file}; mge check DATA says more.")
 
 
 def _cascade_row(cascade: Mapping[str, Any]) -> tuple[str, str]:
@@ -143,9 +145,8 @@ def _describe_trust(figures: Mapping[str, Any]) -> Iterable[str]:
         yield f"Photos of other things, {unknown['num_photos']}: told apart with an AUROC of {unknown['auroc']:.3f}."
 
 
-def print_bench(figures: Mapping[str, Any], *, console: Console | None = None) -> None:
+def print_bench(figures: Mapping[str, Any]) -> None:
     """Writes what a mixture costs beside its floor."""
-    console = console or Console(highlight=False, soft_wrap=True)
     title = "{experts} x {backbone}, {size} px, gate {gate}, batch {batch_size}, {precision}".format(**figures)
     table = Table("", "mixture / floor", "lowest to highest", "by processor", "photos/s", title=title)
     for name in ("inference", "training"):
@@ -153,12 +154,12 @@ def print_bench(figures: Mapping[str, Any], *, console: Console | None = None) -
         spread = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
         ratios = f"{row['ratio']:.3f}", spread, f"{row['processor_ratio']:.3f}"
         table.add_row(name, *ratios, f"{row['photos_per_second']:.2f}")
-    console.print(table)
     share = figures["inference"]["attention_boxes_zooms_percent"]
     activations, sizes = figures["training"], figures["sizes"]
-    console.print(f"Attention, boxes and zooms take {share:.1f} % of a forward.")
-    console.print(
+    say(
+        table,
+        f"Attention, boxes and zooms take {share:.1f} % of a forward.",
         f"Activations of a training step: {activations['activation_bytes'] / 2**20:.0f} MiB, "
-        f"{activations['activation_ratio']:.2f} times those of one plain network."
+        f"{activations['activation_ratio']:.2f} times those of one plain network.",
+        f"Parameters: {sizes['parameters'] / 1e6:.1f} M, floor {sizes['floor_parameters'] / 1e6:.1f} M.",
     )
-    console.print(f"Parameters: {sizes['parameters'] / 1e6:.1f} M, floor {sizes['floor_parameters'] / 1e6:.1f} M.")

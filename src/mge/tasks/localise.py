@@ -82,7 +82,7 @@ def localise(
 
 
 def _as_row(located: Located) -> BoxRow:
-    from mge.prediction import as_text  # noqa: PLC0415
+    from mge.data.photo import as_text  # noqa: PLC0415
     from mge.report.boxes import BoxRow  # noqa: PLC0415
 
     def boxes(tensor: Any) -> list[Box]:  # noqa: ANN401  (a torch.Tensor, which is not imported here)

@@ -287,6 +287,16 @@ def test_files_that_make_no_sense_are_refused_with_the_place(
         read_photos(home, config=OFFICIAL)
 
 
+def test_numbers_of_cars_may_be_stored_with_a_fraction_of_nothing(tmp_path: Path) -> None:
+    archives.write_cars_one_file(tmp_path)
+    row = {"relative_im_path": "car_ims/000001.jpg", "bbox_x1": 1.0, "bbox_y1": 2.0, "bbox_x2": 5.0, "bbox_y2": 8.0,
+           "class": 2.0, "test": 0.0}  # fmt: skip
+    variables = {"annotations": archives.structs([row] * 2), "class_names": archives.cells(CAR_NAMES)}
+    archives.write_mat(tmp_path / "cars_annos.mat", variables)
+    photos = read_photos(tmp_path, config=OFFICIAL, is_for_training=False)
+    assert [record.label for record in photos.records] == [CAR_NAMES[1]] * 2
+
+
 def test_a_car_or_flower_of_a_class_that_is_not_there_is_refused(tmp_path: Path) -> None:
     archives.write_cars_devkit(tmp_path / "cars")
     archives.write_mat(tmp_path / "cars" / "devkit" / "cars_meta.mat", {"class_names": archives.cells(["a Hummer"])})

@@ -2,14 +2,16 @@
 
 import dataclasses
 import glob
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from mge.config import DataConfig
 from mge.data.records import PhotoSet, assign_splits, check_photos, clean_labels, cut_groups
 from mge.data.signatures import SUFFIXES
-from mge.data.sources.aircraft import AIRCRAFT, read_families, read_manufacturers, read_variants
+from mge.data.sources.aircraft import AIRCRAFT, read_aircraft
 from mge.data.sources.beetles import is_beetles, read_beetles
 from mge.data.sources.birds import CUB, is_nabirds, read_cub, read_nabirds
 from mge.data.sources.cars import CARS, read_cars
@@ -24,7 +26,7 @@ from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manif
 from mge.data.sources.pets import PETS, read_pets
 from mge.data.sources.shards import TABLE_SUFFIXES, is_shards, read_shards
 from mge.data.sources.walking import is_junk, search
-from mge.errors import ConfigError, DataError
+from mge.errors import ConfigError, DataError, StorageError
 
 
 class Source(NamedTuple):
@@ -42,9 +44,10 @@ SOURCES: dict[str, Source] = {
     "nabirds": Source(is_nabirds, read_nabirds),  # before cub, whose files it has and more
     "cub": Source(CUB.is_in, read_cub),
     "cars": Source(CARS.is_in, read_cars),
-    "aircraft": Source(AIRCRAFT.is_in, read_variants),
-    "aircraft-family": Source(AIRCRAFT.is_in, read_families),  # by its name only, as the next: aircraft comes first
-    "aircraft-manufacturer": Source(AIRCRAFT.is_in, read_manufacturers),
+    "aircraft": Source(AIRCRAFT.is_in, read_aircraft),
+    # By their names only: aircraft comes first.
+    "aircraft-family": Source(AIRCRAFT.is_in, partial(read_aircraft, level="family")),
+    "aircraft-manufacturer": Source(AIRCRAFT.is_in, partial(read_aircraft, level="manufacturer")),
     "dogs": Source(DOGS.is_in, read_dogs),
     "flowers": Source(FLOWERS.is_in, read_flowers),
     "pets": Source(PETS.is_in, read_pets),
@@ -57,6 +60,19 @@ SOURCES: dict[str, Source] = {
 NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
 
 
+@contextmanager
+def naming_what_is_unreadable() -> Iterator[None]:
+    """Turns what the system says about a file or folder that it does not let read into a DataError."""
+    try:
+        yield
+    except StorageError:  # an OSError as well, and said already
+        raise
+    except OSError as error:
+        name, reason = error.filename or "a file of the data", error.strerror or error
+        raise DataError(f"{name} cannot be read: {reason}; make it readable, or move it away") from error
+
+
+@naming_what_is_unreadable()
 def read_photos(
     data: str | Path, *, config: DataConfig, seed: int = 0, format: str = "auto",  # noqa: A002
     is_for_training: bool = True,
@@ -71,7 +87,7 @@ def read_photos(
         is_for_training: Whether data that nothing can be learned from are refused.
 
     Raises:
-        DataError: there is nothing there, or nothing that can be learned from.
+        DataError: there is nothing there, nothing that can be read, or nothing that can be learned from.
         ConfigError: there is no such source.
     """
     path = Path(data)
@@ -98,15 +114,20 @@ def _note_cut_groups(photos: PhotoSet) -> PhotoSet:
     return dataclasses.replace(photos, notes=(*photos.notes, note))
 
 
-def find_photos(wanted: list[str]) -> list[str]:
+@naming_what_is_unreadable()
+def find_photos(wanted: list[str], *, shards: Collection[str] = ()) -> list[str]:
     """The photo files that files, folders and patterns stand for, each once, in order.
 
+    Args:
+        wanted: What a person names.
+        shards: Suffixes of files with many photos in them, which a folder without photos stands for.
+
     Raises:
-        DataError: a name stands for nothing.
+        DataError: a name stands for nothing, or a folder cannot be read.
     """
     found: dict[str, None] = {}
     for name in wanted:
-        files = _files(name)
+        files = _files(name, shards=shards)
         if not files:
             raise DataError(
                 f"{name!r} stands for no photo; give files, folders with photos, or patterns such as 'shelf/*.jpg'"
@@ -115,13 +136,14 @@ def find_photos(wanted: list[str]) -> list[str]:
     return list(found)
 
 
-def _files(name: str) -> list[str]:
+def _files(name: str, *, shards: Collection[str]) -> list[str]:
     """What a name stands for. Who names a file means it, whatever it is; a pattern and a folder leave out junk."""
     path = Path(name)
     if path.is_dir():
         findings = search(path)
         lost = [link for link in findings.broken_links if link.suffix.lower() in SUFFIXES]  # to be told of each
-        return [str(file) for file in findings.photos + lost]
+        inside = [] if findings.photos else [file for file in findings.others if file.suffix.lower() in shards]
+        return [str(file) for file in findings.photos + (inside or lost)]
     if path.exists():
         return [name]
     matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207

@@ -10,14 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from mge.data.records import PhotoSet, Record, Split
+from mge.data.records import SPLITS, PhotoSet, Record
 from mge.data.sources.archive import Archive, Layout, distinct_names
 from mge.data.sources.boxes import box_from_edges
 from mge.errors import DataError
 
 Level = Literal["variant", "family", "manufacturer"]
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 NAMES: dict[Level, str] = {"variant": "variants.txt", "family": "families.txt", "manufacturer": "manufacturers.txt"}
 LEVELS = tuple(NAMES)
 AIRCRAFT = Layout(
@@ -28,34 +27,16 @@ AIRCRAFT = Layout(
 )
 
 
-def read_variants(data: Path) -> PhotoSet:
-    """Reads FGVC-Aircraft with the variants as classes, as most publications do; above them lie families and makers.
+def read_aircraft(data: Path, *, level: Level = "variant") -> PhotoSet:
+    """Reads FGVC-Aircraft; above variants, which most publications take for the classes, lie families and makers.
+
+    Args:
+        data: The archive's folder, or the one around it.
+        level: What the classes are.
 
     Raises:
         DataError: a file is missing, or two files contradict each other.
     """
-    return _read_level(data, "variant")
-
-
-def read_families(data: Path) -> PhotoSet:
-    """Reads FGVC-Aircraft with the families as classes.
-
-    Raises:
-        DataError: a file is missing, or two files contradict each other.
-    """
-    return _read_level(data, "family")
-
-
-def read_manufacturers(data: Path) -> PhotoSet:
-    """Reads FGVC-Aircraft with the manufacturers as classes.
-
-    Raises:
-        DataError: a file is missing, or two files contradict each other.
-    """
-    return _read_level(data, "manufacturer")
-
-
-def _read_level(data: Path, level: Level) -> PhotoSet:
     archive = AIRCRAFT.open(data)
     names = [line for _, line in archive.lines(NAMES[level])]
     boxes = archive.table("images_box.txt", columns=("image", "x1", "y1", "x2", "y2"))

@@ -1,12 +1,24 @@
 """The built-in data set: beetles, drawn where they are not there yet."""
 
+import csv
 import dataclasses
+import json
 import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from mge.data.beetles import draw_beetles
+from mge.data.beetles import BEETLE_CLASSES, draw_beetle
 from mge.data.records import PhotoSet
 from mge.data.sources.manifest import read_manifest
+from mge.errors import StorageError
+
+VERSION = 3  # of the drawings
+
+Job = tuple[str, int, int, int]  # of one beetle: its split, the number of its class, its seed, its side in pixels
 
 
 def is_beetles(data: Path) -> bool:
@@ -15,7 +27,86 @@ def is_beetles(data: Path) -> bool:
 
 
 def read_beetles(_: Path) -> PhotoSet:
-    """The drawn beetles, from the cache folder (`$MGE_CACHE`, or `~/.cache/mge`)."""
+    """The drawn beetles, from the cache folder (`$MGE_CACHE`, or `~/.cache/mge`).
+
+    Raises:
+        StorageError: they cannot be written there.
+    """
     cache = Path(os.environ.get("MGE_CACHE", "~/.cache/mge")).expanduser()
     manifest = draw_beetles(cache / "beetles")
     return dataclasses.replace(read_manifest(manifest), name="beetles", source="drawn beetles")
+
+
+def draw_beetles(
+    folder: Path, *, train: int = 1440, val: int = 240, test: int = 600, side: int = 256, seed: int = 0
+) -> Path:
+    """Draws the whole set into a folder, or finds it there.
+
+    Args:
+        folder: Where the pictures and manifest.csv go. It appears whole or not at all.
+        train: Number of training pictures, spread evenly over the classes.
+        val: Number of validation pictures.
+        test: Number of test pictures.
+        side: Side of the square pictures in pixels.
+        seed: Decides all drawings.
+
+    Returns:
+        The manifest: path, label, split, the beetle's box, and the boxes of both antenna tips.
+
+    Raises:
+        StorageError: they cannot be written there.
+    """
+    manifest = folder / "manifest.csv"
+    parameters = {"version": VERSION, "train": train, "val": val, "test": test, "side": side, "seed": seed}
+
+    def is_there() -> bool:
+        return manifest.exists() and _read_json(folder / "beetles.json") == parameters
+
+    if is_there():
+        return manifest
+    jobs = [
+        (split, number % len(BEETLE_CLASSES), seed * 1_000_000 + offset + number, side)
+        for split, count, offset in (("train", train, 0), ("val", val, 400_000), ("test", test, 700_000))
+        for number in range(count)
+    ]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+            drawn = Path(temporary, folder.name)
+            _draw_set(drawn, jobs)
+            (drawn / "beetles.json").write_text(json.dumps(parameters), encoding="utf-8")
+            if not is_there():  # another process may have drawn the same meanwhile, and read it already
+                shutil.rmtree(folder, ignore_errors=True)
+                drawn.rename(folder)
+    except OSError as error:
+        raise StorageError(
+            f"the beetles cannot be drawn into {folder}: {error.strerror or error}; set MGE_CACHE to a folder that can "
+            "be written to"
+        ) from error
+    return manifest
+
+
+def _draw_set(folder: Path, jobs: Sequence[Job]) -> None:
+    """Draws the beetles on all cores, and lists them in manifest.csv."""
+    folder.mkdir()
+    with ProcessPoolExecutor() as pool:
+        rows = list(pool.map(partial(_draw_to_file, folder), jobs, chunksize=32))
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        tips = [f"tip{number}_{edge}" for number in (1, 2) for edge in ("x1", "y1", "x2", "y2")]
+        writer.writerow(["path", "label", "split", "x1", "y1", "x2", "y2", *tips])
+        writer.writerows(rows)
+
+
+def _draw_to_file(folder: Path, job: Job) -> list[object]:
+    split, label, seed, side = job
+    beetle = draw_beetle(label, seed=seed, side=side)
+    name = f"{split}/{BEETLE_CLASSES[label]}/{seed:07d}.jpg"
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    beetle.image.save(folder / name, quality=92)
+    boxes = [beetle.box_xyxy, *beetle.tip_boxes_xyxy]
+    return [name, BEETLE_CLASSES[label], split, *(round(value, 1) for box in boxes for value in box)]
+
+
+def _read_json(file: Path) -> object:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None

@@ -75,4 +75,4 @@ def _record(
     if number not in range(1, len(names) + 1):
         raise DataError(f"{where} has the class {number!r}; accepted: 1 to {len(names)}")
     box = box_from_edges([annotation[edge] for edge in BOX], first_pixel=1, where=where)
-    return Record(photos.find(str(name), where=where), names[number - 1], split, box)
+    return Record(photos.find(str(name), where=where), names[int(number) - 1], split, box)

@@ -1,17 +1,17 @@
 """Photos to classify in files that hold many: manifests, Parquet tables and tar archives. Labels are not asked for."""
 
-import dataclasses
 import tarfile
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mge.data.photo import NamedPhoto
 from mge.data.signatures import SUFFIXES
-from mge.data.sources import find_photos
+from mge.data.sources import find_photos, naming_what_is_unreadable
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, read_paths
-from mge.data.sources.walking import is_junk, search
+from mge.data.sources.walking import is_junk
 from mge.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ PARQUET, TAR = ".parquet", ".tar"
 IMAGE_COLUMNS = ("image", "img", "photo", "picture", "jpg", "png", "bytes")
 
 
+@naming_what_is_unreadable()
 def find_all_photos(wanted: list[str]) -> list[str | NamedPhoto]:
     """The photos that names stand for, in order, each once.
 
@@ -28,58 +29,25 @@ def find_all_photos(wanted: list[str]) -> list[str | NamedPhoto]:
     a tar archive. A folder without photos stands for the Parquet files and archives in it.
 
     Raises:
-        DataError: a name stands for nothing, or a file is damaged.
+        DataError: a name stands for nothing, or a file is damaged or cannot be read.
         MissingExtraError: a Parquet file is named, and what reads it is not installed.
     """
     found: dict[str, str | NamedPhoto] = {}
-    for name in wanted:
-        for photo in _photos_of(name):
+    for name in find_photos(wanted, shards=(PARQUET, TAR)):
+        for photo in _photos_in(name):
             found.setdefault(photo.name if isinstance(photo, NamedPhoto) else photo, photo)
     return list(found.values())
 
 
-def _photos_of(name: str) -> list[str | NamedPhoto]:
-    path = Path(name)
-    if path.is_dir():
-        findings = search(path)
-        shards = [file for file in findings.others if file.suffix.lower() in (PARQUET, TAR)]
-        if shards and not findings.photos:
-            return [photo for shard in shards for photo in _photos_in(shard)]
-    files = find_photos([name])
-    return [photo for file in files for photo in _photos_in(Path(file), name=file)]
-
-
-def _photos_in(file: Path, *, name: str = "") -> list[str | NamedPhoto]:
+def _photos_in(name: str) -> Sequence[str | NamedPhoto]:
     """The photos in a file, or the file itself, which then is one."""
-    readers: dict[str, Callable[[Path], list[NamedPhoto]]] = {PARQUET: _read_parquet, TAR: _read_tar}
-    suffix = file.suffix.lower()
-    if suffix in MANIFEST_SUFFIXES and file.is_file():
+    file = Path(name)
+    suffix = file.suffix.lower() if file.is_file() else ""
+    if suffix in MANIFEST_SUFFIXES:
         return [str(path) for path in read_paths(file)]
-    return list(readers[suffix](file)) if suffix in readers and file.is_file() else [name]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Member:
-    """Gives the bytes of a photo in a tar archive.
-
-    Args:
-        archive: The archive, which is not compressed.
-        start: Where the photo's bytes begin.
-        num_bytes: How many there are.
-    """
-
-    archive: Path
-    start: int
-    num_bytes: int
-
-    def __call__(self) -> bytes:
-        """The content of the photo's file, not decoded."""
-        try:
-            with self.archive.open("rb") as file:
-                file.seek(self.start)
-                return file.read(self.num_bytes)
-        except OSError as error:
-            raise DataError(f"{self.archive} cannot be read: {error.strerror or error}") from error
+    if suffix == TAR:
+        return _read_tar(file)
+    return PhotoColumn(file).photos() if suffix == PARQUET else [name]
 
 
 def _read_tar(file: Path) -> list[NamedPhoto]:
@@ -92,7 +60,7 @@ def _read_tar(file: Path) -> list[NamedPhoto]:
             f"{file} is no tar archive, a compressed one, or damaged: {error}; give a plain .tar"
         ) from error
     photos = [
-        NamedPhoto(f"{file}#{member.name}", Member(file, member.offset_data, member.size))
+        NamedPhoto(f"{file}#{member.name}", partial(_read_part, file, member.offset_data, member.size))
         for member in members
         if Path(member.name).suffix.lower() in SUFFIXES and not any(map(is_junk, Path(member.name).parts))
     ]
@@ -103,7 +71,16 @@ def _read_tar(file: Path) -> list[NamedPhoto]:
     return photos
 
 
-class Table:
+def _read_part(file: Path, start: int, num_bytes: int) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            opened.seek(start)
+            return opened.read(num_bytes)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+class PhotoColumn:
     """The column of a Parquet file that holds photos; one group of rows at a time is in memory.
 
     Args:
@@ -116,20 +93,14 @@ class Table:
         self._rows: list[bytes | None] = []
         self._group, self._lock = -1, threading.Lock()
 
-    def names(self) -> list[NamedPhoto]:
-        """All its photos, which share this table."""
-        photos: list[NamedPhoto] = []
-        for group in range(self._parquet.num_row_groups):
-            for row in range(self._parquet.metadata.row_group(group).num_rows):
-                photos.append(NamedPhoto(f"{self.file}#{len(photos)}", Row(self, group, row)))
-        return photos
+    def photos(self) -> list[NamedPhoto]:
+        """All its photos, which share this column."""
+        read, metadata = self._read, self._parquet.metadata
+        places = [(group, row) for group in range(metadata.num_row_groups)
+                  for row in range(metadata.row_group(group).num_rows)]  # fmt: skip
+        return [NamedPhoto(f"{self.file}#{number}", partial(read, *place)) for number, place in enumerate(places)]
 
-    def read(self, group: int, row: int) -> bytes:
-        """The bytes of one photo.
-
-        Raises:
-            DataError: there are none, or the file is damaged.
-        """
+    def _read(self, group: int, row: int) -> bytes:
         from pyarrow import ArrowException  # noqa: PLC0415  (an extra, heavy)
 
         with self._lock:
@@ -147,29 +118,6 @@ class Table:
         return content
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
-    """Gives the bytes of a photo in a Parquet file.
-
-    Args:
-        table: The file.
-        group: Number of the group of rows.
-        row: Number of the row in it.
-    """
-
-    table: Table
-    group: int
-    row: int
-
-    def __call__(self) -> bytes:
-        """The content of the photo's file, not decoded."""
-        return self.table.read(self.group, self.row)
-
-
-def _read_parquet(file: Path) -> list[NamedPhoto]:
-    return Table(file).names()
-
-
 def _open_parquet(file: Path) -> "tuple[ParquetFile, str]":
     """A Parquet file, and the name of its column with photos: bytes, or a struct with bytes in it."""
     try:
@@ -182,7 +130,6 @@ def _open_parquet(file: Path) -> "tuple[ParquetFile, str]":
         opened = parquet.ParquetFile(file)
     except (ArrowException, OSError) as error:
         raise DataError(f"{file} is no Parquet file, or damaged: {_first_line(error)}; write it again") from error
-
     columns = []
     for field in opened.schema_arrow:
         kind = field.type

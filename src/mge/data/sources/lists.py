@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mge.data.hierarchy import collect_parents
-from mge.data.records import PhotoSet, Record, Split
+from mge.data.records import SPLITS, PhotoSet, Record
 from mge.data.sources.archive import ListedFiles
 from mge.data.sources.text import read_lines, read_values
 from mge.errors import DataError
-
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def has_lists(folder: Path) -> bool:

@@ -66,7 +66,7 @@ def search(*folders: Path) -> Findings:
             findings.repeated_links.append(folder)
             continue
         seen.add((status.st_dev, status.st_ino))
-        waiting += reversed(_sortlist_entries(folder, findings, links))
+        waiting += reversed(_sort_entries(folder, findings, links))
     return findings
 
 
@@ -96,6 +96,8 @@ def is_photo(file: Path) -> bool:
     if suffix in SUFFIXES or suffix in OTHER_SUFFIXES:
         return suffix in SUFFIXES
     try:
+        if not file.is_file():  # a pipe would be waited for without end
+            return False
         with file.open("rb", buffering=0) as opened:
             return bool(kind_of(opened.read(HEAD)))
     except OSError:
@@ -107,7 +109,7 @@ def count(what: str, examples: Sequence[object]) -> str:
     return f"{what}: {len(examples):,} ({'such as ' if len(examples) > 1 else ''}{examples[0]})"
 
 
-def _sortlist_entries(folder: Path, findings: Findings, links: list[Path]) -> list[Path]:
+def _sort_entries(folder: Path, findings: Findings, links: list[Path]) -> list[Path]:
     """Puts each entry of a folder where it belongs.
 
     Returns:
