@@ -2,8 +2,8 @@
 
 Every contender has the recipe's backbone, augmentation, optimiser and passes over the photos, from scratch, on three
 seeds; nothing was chosen on test photos. What is trained already is only read, and what was stopped goes on, so the
-hours that this takes may be spread over days. Writes benchmarks/results/grocery.json and tables in docs/results.md
-after each run.
+hours that this takes may be spread over days and machines: what benchmarks/results/grocery.json says of contenders
+that were not trained on this one stays. Writes that file and tables in docs/results.md after each run.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from trainings import RESULTS, RUNS, distill_once, spread, train_once, write_tab
 
 from mge.classifier import Classifier
 from mge.config import DataConfig
+from mge.core.cascade import stopping_experts
 from mge.data.dataset import PhotoDataset
 from mge.data.sources import read_photos
 from mge.storage.model_folder import load_model
@@ -35,9 +36,23 @@ SEEDS = (0, 1, 2)
 # What our defaults decide and the presets decide otherwise; the rest of the recipe is everyone's.
 OURS = ("detail", "baseline")
 
-MIXTURE = "mixture, our recipe"
+FIGURES = RESULTS / "grocery.json"
 PLAIN, EQUAL = "plain network, as many passes", "plain network, equal compute (112 px)"
-WITHOUT = "mixture, our recipe without diversity"
+ENSEMBLE = "ensemble of the three plain networks"
+MIXTURE, CASCADE = "mixture, our recipe", "cascade of our recipe, for 0.2 points"
+TEN, TEN_WITHOUT = "mixture, ten part filters", "mixture, ten part filters, no diversity"
+# What answers → where it lies beside the recipe's run of the same seed.
+FOLDERS = {
+    PLAIN: "/plain", EQUAL: "/plain_equal_compute", "mixture, preset authors": "-authors",
+    "mixture, preset paper": "-paper", MIXTURE: "", TEN: "-ten", TEN_WITHOUT: "-without",
+    "student of our recipe's mixture": "-student",
+}  # fmt: skip
+ORDER = [*list(FOLDERS)[:2], ENSEMBLE, *list(FOLDERS)[2:5], CASCADE, *list(FOLDERS)[5:]]
+TRAINED = ("", "-authors", "-paper", "-ten", "-without", "-student")
+EXPERTS = {
+    "seeds": "seeds", "experts": "experts %", "disagree": "pairs that disagree %",
+    "correlation": "correlation of errors", "mean": "mean %", "oracle": "oracle %",
+}  # fmt: skip
 
 
 def main() -> None:
@@ -47,7 +62,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="which to train")
     parser.add_argument("--only-read", action="store_true", help="train nothing, write the tables of what there is")
     given = parser.parse_args()
-    runs = [(seed, name) for seed in given.seeds for name in ("", "-without", "-authors", "-paper", "-student")]
+    runs = [(seed, name) for seed in given.seeds for name in TRAINED]
     for seed, name in sorted(runs, key=lambda run: (run[1] != "", run[0])):  # what matters most comes first
         if not given.only_read:
             train(str(given.data), seed=seed, name=name)
@@ -64,7 +79,8 @@ def train(data: str, *, seed: int, name: str) -> None:
         return
     options: dict[str, dict[str, Any]] = {
         "": recipe,
-        "-without": {**recipe, "diversity": "none", "baseline": "none"},
+        "-ten": {**recipe, "part_filters": 10, "baseline": "none"},
+        "-without": {**recipe, "part_filters": 10, "diversity": "none", "baseline": "none"},
         "-authors": {**shared, "preset": "authors", "precision": "auto"},
         "-paper": {**shared, "preset": "paper", "precision": "auto", "epochs": recipe["epochs"] // recipe["experts"]},
     }
@@ -73,36 +89,49 @@ def train(data: str, *, seed: int, name: str) -> None:
 
 def write(data: Path, *, seeds: tuple[int, ...]) -> None:
     """All figures that there are so far, as JSON and as tables."""
-    folders = {seed: RUNS / f"grocery-seed{seed}" for seed in seeds}
-    contenders = {
-        PLAIN: {seed: folder / "plain" for seed, folder in folders.items()},
-        EQUAL: {seed: folder / "plain_equal_compute" for seed, folder in folders.items()},
-        "mixture, preset authors": {
-            seed: folder.with_name(f"{folder.name}-authors") for seed, folder in folders.items()
-        },
-        "mixture, preset paper": {seed: folder.with_name(f"{folder.name}-paper") for seed, folder in folders.items()},
-        MIXTURE: folders,
-        WITHOUT: {seed: folder.with_name(f"{folder.name}-without") for seed, folder in folders.items()},
-        "student of our recipe's mixture": {
-            seed: folder.with_name(f"{folder.name}-student") for seed, folder in folders.items()
-        },
-    }
-    answers = {
-        name: {seed: answer(folder, data) for seed, folder in by_seed.items() if Run(folder).summary()}
-        for name, by_seed in contenders.items()
-    }
-    costs = {
-        name: cost(next(folder for folder in by_seed.values() if Run(folder).summary()))
-        for name, by_seed in contenders.items()
-        if answers[name]
-    }
-    found = {name: {seed: right(its) for seed, its in by_seed.items()} for name, by_seed in answers.items() if by_seed}
-    if len(answers[PLAIN]) >= 3:
-        three = "ensemble of the three plain networks"
-        found[three], costs[three] = {0: ensemble(list(answers[PLAIN].values())[:3])}, 3 * costs[PLAIN]
-    cascades = [Run(folder).summary().get("cascade") for folder in contenders[MIXTURE].values()]
-    write_accuracy(found, costs, cascades=[cascade for cascade in cascades if cascade])
-    write_experts({name: answers[name] for name in (MIXTURE, WITHOUT)})
+    stored = json.loads(FIGURES.read_text(encoding="utf-8"))["test"] if FIGURES.exists() else {}
+    figures = stored | measure(data, seeds=seeds)
+    head = {"command": "python benchmarks/grocery.py", "recipe": "recipes/grocery.yaml"}
+    FIGURES.write_text(json.dumps({**head, "test": figures}, indent=1) + "\n", encoding="utf-8")
+    write_table("grocery", accuracy_rows(figures))
+    write_table("grocery experts", expert_rows(figures))
+
+
+def measure(data: Path, *, seeds: tuple[int, ...]) -> dict[str, dict[str, Any]]:
+    """The figures of each contender of which there is a run."""
+    figures, answers = {}, {}
+    for name, place in FOLDERS.items():
+        folders = {seed: Path(f"{RUNS}/grocery-seed{seed}{place}") for seed in seeds}
+        folders = {seed: folder for seed, folder in folders.items() if Run(folder).summary()}
+        if not folders:
+            continue
+        answers[name] = {seed: answer(folder, data) for seed, folder in folders.items()}
+        hits = {seed: its.logits.argmax(1) == its.labels for seed, its in answers[name].items()}
+        figures[name] = figure(hits, multiply_adds=cost(folders[min(folders)]))
+        if name in (MIXTURE, TEN, TEN_WITHOUT):
+            figures[name]["experts"] = differ(list(answers[name].values()))
+        if name == MIXTURE:
+            stops = {seed: stop(its, Run(folders[seed])) for seed, its in answers[name].items()}
+            hits = {seed: right_where_stopped(its, stops[seed]) for seed, its in answers[name].items()}
+            num_experts = answers[name][min(folders)].joint_labels.shape[1]
+            share = statistics.mean((each + 1).float().mean().item() for each in stops.values()) / num_experts
+            figures[CASCADE] = figure(hits, multiply_adds=share * figures[name]["multiply_adds"])
+    if len(answers.get(PLAIN, ())) >= 3:
+        three = list(answers[PLAIN].values())[:3]
+        figures[ENSEMBLE] = figure({0: ensemble(three)}, multiply_adds=3 * figures[PLAIN]["multiply_adds"])
+    return figures
+
+
+def figure(hits: dict[int, Tensor], *, multiply_adds: float) -> dict[str, Any]:
+    """Accuracy by seed, its interval, and what a photo costs, out of which test photos were answered rightly."""
+    top1 = {str(seed): 100 * its.float().mean().item() for seed, its in hits.items()}
+    return {"test_top1": top1, "interval": interval(list(hits.values())), "multiply_adds": multiply_adds}
+
+
+def stop(answers: Answers, run: Run) -> Tensor:
+    """(N,) the expert after which each photo leaves the cascade, by the thresholds that are stored with a run."""
+    thresholds = run.summary()["cascade"]["thresholds"]
+    return stopping_experts(answers.so_far_confidences[:, :-1], thresholds)
 
 
 def answer(folder: Path, data: Path) -> Answers:
@@ -134,9 +163,9 @@ def cost(folder: Path) -> float:
     return float(counter.get_total_flops()) / 2e6
 
 
-def right(answers: Answers) -> Tensor:
-    """(N,) whether each test photo was answered rightly."""
-    return answers.logits.argmax(1) == answers.labels
+def right_where_stopped(answers: Answers, stops: Tensor) -> Tensor:
+    """(N,) whether the mixture of the experts up to the last that looked is right."""
+    return answers.so_far_labels.gather(1, stops.unsqueeze(1)).squeeze(1) == answers.labels
 
 
 def ensemble(networks: list[Answers]) -> Tensor:
@@ -145,32 +174,15 @@ def ensemble(networks: list[Answers]) -> Tensor:
     return probabilities.argmax(1) == networks[0].labels
 
 
-def write_accuracy(
-    found: dict[str, dict[int, Tensor]], costs: dict[str, float], *, cascades: list[dict[str, Any]]
-) -> None:
+def accuracy_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
     """The table of accuracy beside cost."""
     rows = [["what answers", "seeds", "test accuracy in %", "95 % interval", "minus plain", "million multiply-adds"]]
-    figures: dict[str, Any] = {}
-    for name, by_seed in found.items():
-        top1 = {seed: 100 * hits.float().mean().item() for seed, hits in by_seed.items()}
-        low, high = interval(list(by_seed.values()))
-        plain = {seed: 100 * hits.float().mean().item() for seed, hits in found[PLAIN].items()}
-        gains = spread(top1[seed] - plain[seed] for seed in top1)
-        figure = spread(top1.values())
-        rows.append([name, str(len(top1)), figure, f"{low:.1f} to {high:.1f}", gains, f"{costs[name]:.0f}"])
-        figures[name] = {"test_top1": top1, "interval": [low, high], "multiply_adds": costs[name]}
-    for number, cascade in enumerate(cascades):
-        figures[f"cascade, seed {number}"] = cascade
-    text = (
-        json.dumps(
-            {"command": "python benchmarks/grocery.py", "recipe": "recipes/grocery.yaml", "test": figures},
-            indent=1,
-            default=str,
-        )
-        + "\n"
-    )
-    (RESULTS / "grocery.json").write_text(text, encoding="utf-8")
-    write_table("grocery", rows)
+    for name in (name for name in ORDER if name in figures):
+        top1, (low, high), multiply_adds = (figures[name][key] for key in ("test_top1", "interval", "multiply_adds"))
+        gains = spread(top1[seed] - figures[PLAIN]["test_top1"][seed] for seed in top1)
+        interval_text = f"{low:.1f} to {high:.1f}"
+        rows.append([name, str(len(top1)), spread(top1.values()), interval_text, gains, f"{multiply_adds:.0f}"])
+    return rows
 
 
 def interval(hits: list[Tensor], *, rounds: int = 2000) -> tuple[float, float]:
@@ -182,18 +194,21 @@ def interval(hits: list[Tensor], *, rounds: int = 2000) -> tuple[float, float]:
     return low, high
 
 
-def write_experts(answers: dict[str, dict[int, Answers]]) -> None:
-    """How different the experts are."""
-    rows = [["mixture", "seeds", "experts %", "pairs that disagree %", "correlation of errors", "mean %", "oracle %"]]
-    for name, by_seed in answers.items():
-        if not by_seed:
-            continue
-        measured = [differences(its) for its in by_seed.values()]
-        experts = " / ".join(spread(column) for column in zip(*(each["experts"] for each in measured), strict=True))
-        others = [spread(each[key] for each in measured) for key in ("disagree", "mean", "oracle")]
-        correlation = f"{statistics.mean(each['correlation'] for each in measured):.2f}"
-        rows.append([name, str(len(measured)), experts, others[0], correlation, *others[1:]])
-    write_table("grocery experts", rows)
+def expert_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """The table of how different the experts are."""
+    found = {name: figures[name]["experts"] for name in ORDER if "experts" in figures.get(name, {})}
+    return [["mixture", *EXPERTS.values()], *([name, *(its[key] for key in EXPERTS)] for name, its in found.items())]
+
+
+def differ(answers: list[Answers]) -> dict[str, str]:
+    """How different the experts are, over seeds, as the table says it."""
+    measured = [differences(its) for its in answers]
+    return {
+        "seeds": str(len(measured)),
+        "experts": " / ".join(spread(column) for column in zip(*(each["experts"] for each in measured), strict=True)),
+        "correlation": f"{statistics.mean(each['correlation'] for each in measured):.2f}",
+        **{key: spread(each[key] for each in measured) for key in ("disagree", "mean", "oracle")},
+    }
 
 
 def differences(answers: Answers) -> dict[str, Any]:

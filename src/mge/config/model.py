@@ -40,8 +40,8 @@ class ModelConfig(Options):
         attention_offset: Pixels of a view by which what a cell of the last map sees lies right of and below the cell;
             boxes are moved by it. Training measures it where `measure_offset` says so.
         part_filters: Number of part filters for each class. 0 leaves the part and joint heads out: a plain network.
-            `auto`: 10, as in the authors' program, up to 84 classes, and fewer for more, so that all filters together
-            stay about 800; at least 4.
+            `auto`: 10, as in the authors' program, up to 42 classes, and fewer for more, so that all filters together
+            stay about 400; at least 4.
         part_padding: Zero cells put around the feature map before the part filters. The authors' program has 1.
         part_head: `dense`: each class reads the part features of all classes, as in the paper; `classwise`: its own
             only, so that heads grow linearly with classes; `auto`: dense for up to 500 classes.
