@@ -73,3 +73,44 @@ def test_the_user_is_told_what_to_do(
     assert lines[0].startswith("mge: error: ")
     assert expected in lines[0]
     assert not (tmp_path / "run").exists()
+
+
+OF_OTHER_VERBS: dict[str, tuple[str, str]] = {
+    "a device that torch does not know": (
+        "predict MODEL PHOTO --device gpu",
+        "device is 'gpu', which cannot be used",
+    ),
+    "a device that this machine lacks": (
+        "explain MODEL PHOTO --device cuda:99",
+        "device is 'cuda:99', which cannot be",
+    ),
+    "fewer classes than none": ("predict MODEL PHOTO --top -1", "top is -1; accepted: at least 0"),
+    "an accelerator that Fabric does not know": ("evaluate MODEL DATA --accelerator gpus", "accelerator is 'gpus'"),
+    "no accelerator where boxes are": ("localise MODEL DATA --accelerator tpu", "accelerator is 'tpu', which cannot"),
+    "no accelerator to compare on": (
+        "compare MODEL OTHER --data DATA --accelerator tpu",
+        "accelerator is 'tpu', which",
+    ),
+    "no accelerator to time on": ("bench MODEL --accelerator tpu", "accelerator is 'tpu', which cannot be used: "),
+    "no photos at a time": ("evaluate MODEL DATA --batch-size 0", "batch_size is 0; accepted: at least 1"),
+    "no photos to time": ("bench MODEL --batch-size 0", "batch_size is 0; accepted: at least 1"),
+    "no times to time": ("bench MODEL --rounds 0", "rounds is 0; accepted: at least 1"),
+    "no classes to time": ("bench --num-classes 0", "num_classes is 0; accepted: at least 1"),
+    "no threads": (
+        "serve MODEL --port 0 --backend torch --threads 0",
+        "threads is 0; accepted: at least 1 and at most",
+    ),
+    "bodies without bytes": ("serve MODEL --port 0 --max-mb 0", "max_mb is 0.0; accepted: at least 0.001"),
+}
+
+
+@pytest.mark.parametrize("case", OF_OTHER_VERBS)
+def test_other_verbs_say_what_to_do_too(
+    case: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, expected = OF_OTHER_VERBS[case]
+    data = write_class_folders(tmp_path / "data", per_class=4)
+    places = {"MODEL": tiny_model, "OTHER": tmp_path, "DATA": data, "PHOTO": data / "lime" / "0.png"}
+    assert main([str(places.get(word, word)) for word in command.split()]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"mge: error: {expected}")

@@ -14,7 +14,7 @@ from mge.data.views import CropGeometry
 from mge.errors import ConfigError, DataError, ModelFolderError
 from mge.fast_path import FastPath
 from mge.models.cascade import run_cascade
-from mge.models.fast import Arithmetic, multiplies_bfloat16, side_of
+from mge.models.fast import Arithmetic, first_line, multiplies_bfloat16, side_of
 from mge.models.mixture import MixtureOfExperts
 from mge.prediction import Answer, AnyClassifier, Photo, Prediction, in_batches, name_of
 from mge.storage.chosen import read_least_probability, read_preprocessing, read_temperature, read_thresholds
@@ -170,10 +170,17 @@ def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = No
 
     Raises:
         ModelFolderError: there is no whole model at this path.
+        ConfigError: it cannot run on this device.
     """
     folder = find_model_folder(path)
     classifier = Classifier.from_stored(load_model(folder))
-    classifier.model.to(device)
+    try:
+        classifier.model.to(device)
+    except (RuntimeError, AssertionError) as error:  # the latter of a torch that was built without it
+        raise ConfigError(
+            f"device is {device!r}, which cannot be used: {first_line(error)}; accepted: cpu, and cuda, cuda:1, mps, … "
+            "where this machine has them"
+        ) from error
     if fast or (fast is None and device == "cpu"):
         choices: tuple[Arithmetic, ...] = ("bfloat16", "float32") if multiplies_bfloat16(device) else ("float32",)
         threads = torch.get_num_threads()

@@ -26,7 +26,7 @@ def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> 
 
     Raises:
         ModelFolderError: there is no whole model at this path.
-        ConfigError: an .onnx file is to run on another device than the CPU, or with a compiled graph.
+        ConfigError: it cannot run on this device; an .onnx file runs on the CPU only, and with no compiled graph.
     """
     if _is_onnx(path):
         if device != "cpu" or fast:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from mge.config import Gate, ModelConfig, Precision
+from mge.config import Gate, ModelConfig, Precision, check_range
 
 
 def bench(
@@ -51,9 +51,12 @@ def bench(
 
     Raises:
         ModelFolderError: there is no whole model in `run`.
+        ConfigError: an option has a value that it cannot take, or this machine has no such accelerator.
     """
+    for name, value in {"num_classes": num_classes, "batch_size": batch_size, "rounds": rounds}.items():
+        check_range(name, value, at_least=1)
     from mge.report.tables import print_bench  # noqa: PLC0415
-    from mge.storage.files import write_atomically  # noqa: PLC0415
+    from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.storage.model_folder import load_model  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
     from mge.training.devices import choose_precision  # noqa: PLC0415
@@ -76,7 +79,6 @@ def bench(
         "training": timed.training(), "sizes": timed.sizes(),
     }  # fmt: skip
     if out is not None:
-        text = json.dumps(figures, indent=1) + "\n"
-        write_atomically(Path(out), lambda file: file.write_text(text, encoding="utf-8"))
+        write_text_atomically(Path(out), json.dumps(figures, indent=1) + "\n")
     print_bench(figures)
     return figures

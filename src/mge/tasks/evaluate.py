@@ -65,6 +65,7 @@ def evaluate(
     """
     if split is not None:
         check_choice("split", split, get_args(SplitName))
+    check_range("batch_size", batch_size, at_least=1)
     _check_cascade(cascade, max_accuracy_loss)
     _check_reject(reject, target_error)
     from mge.report.tables import print_evaluation, print_notes  # noqa: PLC0415

@@ -45,16 +45,15 @@ def localise(
     Raises:
         ModelFolderError: there is no whole model in `run`.
         DataError: the photos cannot be read, or have classes that the model does not know.
-        ConfigError: an option has a value that it cannot take.
+        ConfigError: an option has a value that it cannot take, or this machine has no such accelerator.
     """
     check_choice("split", split, get_args(SplitName))
     check_range("batch_size", batch_size, at_least=1)
-    from lightning_fabric import Fabric  # noqa: PLC0415
-
     from mge.classifier import load_folder  # noqa: PLC0415
     from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415
     from mge.report.tables import print_broken, print_notes  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
+    from mge.training.devices import one_device  # noqa: PLC0415
     from mge.training.held_out import read_held_out, without_broken  # noqa: PLC0415
     from mge.training.localisation import locate, measure_localisation  # noqa: PLC0415
 
@@ -62,7 +61,7 @@ def localise(
     classifier = load_folder(path, fast=False)
     photos = read_held_out(path, data=data, source_format=format, classifier=classifier)
     records, broken = without_broken(photos, split=split)
-    classifier.model.to(Fabric(accelerator=accelerator, devices=1).device)
+    classifier.model.to(one_device(accelerator).device)
     located = list(locate(classifier, records, batch_size=batch_size))
     figures: dict[str, Any] = {
         "data": photos.name, "split": split, "num_photos": len(located), "num_broken": len(broken),

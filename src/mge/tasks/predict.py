@@ -64,6 +64,7 @@ def predict(
     """
     if cascade and fast:
         raise ConfigError("cascade and fast are both set; a compiled graph runs all experts: leave out one of them")
+    check_range("top", top, at_least=0)
     check_range("batch_size", batch_size, at_least=1)
     form = _choose_form(format, output)
     from mge.data.sources.containers import find_all_photos  # noqa: PLC0415

@@ -21,6 +21,7 @@ Engine = Literal["onnx", "torch"]
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = ("core", "models", "exporting.py")  # what an exported graph is made of
+MAX_THREADS = 1024  # so many more than there are cores that the system might not give them
 KEPT = 8  # exports in the cache; the oldest goes first
 HERE = ("127.0.0.1", "::1", "localhost")
 
@@ -67,6 +68,9 @@ def serve(
     """
     check_choice("backend", backend, get_args(Engine))
     check_range("port", port, at_least=0, at_most=65535)
+    check_range("max_mb", max_mb, at_least=0.001)
+    if threads is not None:
+        check_range("threads", threads, at_least=1, at_most=MAX_THREADS)
     key = os.environ.get("MGE_API_KEY", "") if api_key is None else api_key
     if not key.isascii() or not key.isprintable():
         raise ConfigError("the key has letters that no header can carry; accepted: printable ASCII")

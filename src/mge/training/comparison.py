@@ -17,6 +17,7 @@ from mge.errors import ConfigError, DataError
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import find_model_folder
 from mge.training.cost import Cost, count_cost
+from mge.training.devices import one_device
 from mge.training.held_out import ask, read_held_out, without_broken
 
 ENSEMBLE = "ensemble"
@@ -71,7 +72,7 @@ def hold_contest(
         DataError: they were tested on different photos.
     """
     _check_different(paths)
-    fabric = Fabric(accelerator=accelerator, devices=1)
+    fabric = one_device(accelerator)
     asked: list[_Asked] = []
     for path in paths:
         one = _ask(fabric, path, data=data, split=split, source_format=source_format, batch_size=batch_size)

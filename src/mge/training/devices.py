@@ -57,6 +57,25 @@ def count_of_torchrun() -> tuple[str, int] | None:
     return str(local), world // local
 
 
+def one_device(accelerator: str, *, precision: str = "32-true") -> Fabric:
+    """Lightning Fabric for one device, as whatever only measures uses.
+
+    Args:
+        accelerator: Lightning Fabric's name of it.
+        precision: Lightning Fabric's name of it, from `choose_precision`.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    try:
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
+    except (ValueError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"accelerator is {accelerator!r}, which cannot be used: {reason}; set --accelerator to what there is"
+        ) from error
+
+
 def check_shares(config: TrainConfig, *, world: int) -> None:
     """Raises ConfigError where a batch cannot be dealt out evenly: a mean of means would be another loss."""
     if config.batch_size == "auto" or config.batch_size % world == 0:

@@ -19,6 +19,7 @@ from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
 from mge.training.cascade import check_experts, trace_curve
 from mge.training.choices import Choices, choose, measure_chosen, store_choices
+from mge.training.devices import one_device
 from mge.training.held_out import Selection, ask
 from mge.training.measure import Answers, measure
 from mge.training.quality import measure_experts, measure_hierarchy, measure_intervals
@@ -62,7 +63,7 @@ class Examiner:
         folder = find_model_folder(path)
         stored = load_model(folder)
         classifier = Classifier.from_stored(stored)
-        fabric = Fabric(accelerator=accelerator, devices=1)
+        fabric = one_device(accelerator)
         classifier.model.to(fabric.device)
         return cls(fabric, folder, stored, classifier, batch_size)
 

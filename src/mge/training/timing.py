@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mge.config import ModelConfig, TrainConfig
 from mge.data.batches import Batch
 from mge.models.mixture import MixtureOfExperts
+from mge.training.devices import one_device
 from mge.training.learning_rate import build_optimizer
 from mge.training.step import train_step, wrap
 
@@ -59,7 +59,7 @@ class Bench:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.fabric = Fabric(accelerator=case.accelerator, devices=1, precision=case.precision)  # type: ignore[arg-type]
+        self.fabric = one_device(case.accelerator, precision=case.precision)
         model = MixtureOfExperts.from_config(case.config, num_classes=case.num_classes)
         self.model = self._place(model)
         num_floors = case.config.experts + (model.gate is not None and model.gate.backbone is not None)
