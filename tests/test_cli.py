@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 import mge
-from mge.cli import VERBS, main
+from mge import VERBS
+from mge.cli import main
 from mge.config import ModelConfig, Preset, split_options
 from mge.errors import ConfigError, DivergedError, Interrupted
 
@@ -43,10 +44,10 @@ def verb(monkeypatch: pytest.MonkeyPatch) -> Recorder:
             raise recorder.error
         recorder.calls.append({"data": data, "preset": preset, "out": out, **options})
 
-    module = ModuleType("mge_fake_verb")
+    module = ModuleType("mge.tasks.fake")
     module.fake = fake  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mge_fake_verb", module)
-    monkeypatch.setitem(VERBS, "fake", "mge_fake_verb:fake")
+    monkeypatch.setitem(sys.modules, "mge.tasks.fake", module)
+    monkeypatch.setattr(mge, "VERBS", (*VERBS, "fake"))
     return recorder
 
 

@@ -43,39 +43,23 @@ __all__ = [
     "train",
 ]
 
+# The verbs of the command line in the order in which one meets them: `mge.tasks.VERB.VERB` each.
+VERBS = (
+    "check", "train", "evaluate", "predict", "export", "serve", "push", "explain", "localise", "compare", "convert",
+    "bench", "distill",
+)  # fmt: skip
+
 # Public name → the module that has it.
 _HOMES = {
     "Classifier": "mge.classifier",
-    "ConfigError": "mge.errors",
-    "DataError": "mge.errors",
-    "DivergedError": "mge.errors",
-    "ExportError": "mge.errors",
     "Findings": "mge.data.findings",
-    "Interrupted": "mge.errors",
-    "LostProcessError": "mge.errors",
-    "MgeError": "mge.errors",
-    "MissingExtraError": "mge.errors",
     "MixtureOfExperts": "mge.models.mixture",
     "MixtureOutput": "mge.core.outputs",
-    "ModelFolderError": "mge.errors",
-    "OutOfMemoryError": "mge.errors",
     "Prediction": "mge.prediction",
     "Run": "mge.storage.run_folder",
-    "StorageError": "mge.errors",
-    "compare": "mge.tasks.compare",
-    "convert": "mge.tasks.convert",
-    "bench": "mge.tasks.bench",
-    "check": "mge.tasks.check",
-    "distill": "mge.tasks.distill",
-    "evaluate": "mge.tasks.evaluate",
-    "explain": "mge.tasks.explain",
-    "export": "mge.tasks.export",
     "load": "mge.loading",
-    "localise": "mge.tasks.localise",
-    "predict": "mge.tasks.predict",
-    "push": "mge.tasks.push",
-    "serve": "mge.tasks.serve",
-    "train": "mge.tasks.train",
+    **{verb: f"mge.tasks.{verb}" for verb in VERBS},
+    **{name: "mge.errors" for name in __all__ if name.endswith("Error") or name == "Interrupted"},
 }
 
 if TYPE_CHECKING:

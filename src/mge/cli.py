@@ -6,7 +6,6 @@ without torch.
 
 import ast
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -20,23 +19,6 @@ from mge.allocator import keep_freed_memory
 from mge.errors import ConfigError, MgeError
 from mge.flags import build_parser, check_known, parse
 from mge.options import REQUIRED, defaults_of, options_of
-
-# Verb → where its function is.
-VERBS = {
-    "check": "mge.tasks.check:check",
-    "train": "mge.tasks.train:train",
-    "evaluate": "mge.tasks.evaluate:evaluate",
-    "predict": "mge.tasks.predict:predict",
-    "export": "mge.tasks.export:export",
-    "serve": "mge.tasks.serve:serve",
-    "push": "mge.tasks.push:push",
-    "explain": "mge.tasks.explain:explain",
-    "localise": "mge.tasks.localise:localise",
-    "compare": "mge.tasks.compare:compare",
-    "convert": "mge.tasks.convert:convert",
-    "bench": "mge.tasks.bench:bench",
-    "distill": "mge.tasks.distill:distill",
-}
 
 
 def main(args: list[str] | None = None) -> int:
@@ -70,11 +52,10 @@ def _run(args: list[str]) -> None:
         sys.stdout.write(f"mge {mge.__version__}\n")
     else:
         verb, *rest = args
-        check_known(verb, VERBS, kind="verb", help_command="mge --help")
+        check_known(verb, mge.VERBS, kind="verb", help_command="mge --help")
         if verb != "serve":  # a server gives memory back
             keep_freed_memory()
-        module, _, name = VERBS[verb].partition(":")
-        run_verb(verb, getattr(importlib.import_module(module), name), rest)
+        run_verb(verb, getattr(importlib.import_module(f"mge.tasks.{verb}"), verb), rest)
 
 
 def run_verb(verb: str, function: Callable[..., object], args: list[str]) -> None:
@@ -108,7 +89,7 @@ def _as_yaml(settings: dict[str, Any]) -> str:
 
 
 def _overview() -> str:
-    lines = [f"  {verb:<10}{_summary(*place.split(':'))}" for verb, place in VERBS.items()]
+    lines = [f"  {verb:<10}{_summary(verb)}" for verb in mge.VERBS]
     return "\n".join(
         [
             "usage: mge VERB [arguments]",
@@ -123,11 +104,8 @@ def _overview() -> str:
     )
 
 
-def _summary(module: str, name: str) -> str:
-    """The first sentence of a function's docstring, read without importing its module."""
-    spec = importlib.util.find_spec(module)
-    assert spec is not None
-    assert spec.origin is not None
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+def _summary(verb: str) -> str:
+    """The first sentence of a verb's docstring, read without importing its module."""
+    tree = ast.parse((Path(__file__).parent / "tasks" / f"{verb}.py").read_text(encoding="utf-8"))
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == verb)
     return (ast.get_docstring(function) or "").partition("\n")[0]

@@ -6,7 +6,7 @@ A flag and a line of a file are the same text, read by the same function: `5e-4`
 import argparse
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -53,7 +53,7 @@ def parse(verb: str, options: Mapping[str, Option], args: list[str]) -> Request:
     return Request(settings, wants_help=given.help, wants_config=given.print_config)
 
 
-def check_known(name: str, known: Mapping[str, object], *, kind: str, help_command: str) -> None:
+def check_known(name: str, known: Collection[str], *, kind: str, help_command: str) -> None:
     """Raises ConfigError unless the name is known, and suggests the nearest."""
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
