@@ -1,36 +1,29 @@
 """A trained mixture that answers questions about photos."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
+from mge import prediction
 from mge.config import DataConfig
 from mge.core.calibration import calibrated
 from mge.data.photo import open_photo
 from mge.data.transforms import eval_view
-from mge.data.views import CropGeometry
-from mge.errors import ConfigError, DataError, ModelFolderError
+from mge.errors import ConfigError, ModelFolderError
 from mge.fast_path import FastPath
 from mge.models.cascade import run_cascade
 from mge.models.fast import Arithmetic, first_line, multiplies_bfloat16, side_of
 from mge.models.mixture import MixtureOfExperts
-from mge.prediction import Answer, AnyClassifier, Photo, Prediction, in_batches, name_of
 from mge.storage.chosen import read_least_probability, read_preprocessing, read_temperature, read_thresholds
 from mge.storage.compiled_cache import compiled_path
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
 
-
-class Prepared(NamedTuple):
-    """A photo as the network wants it."""
-
-    image: torch.Tensor  # uint8 (3, side, side)
-    geometry: CropGeometry  # how to get from there to the photo's own pixels
+Prepared = prediction.Prepared[torch.Tensor]
 
 
-class Classifier(AnyClassifier):
+class Classifier(prediction.AnyClassifier[torch.Tensor]):
     """A mixture with its class names and its way of preparing photos.
 
     Args:
@@ -85,31 +78,13 @@ class Classifier(AnyClassifier):
         """The probabilities that logits of the mixture stand for, at its temperature."""
         return calibrated(logits, temperature=self.temperature)
 
-    def prepare(self, photo: Photo) -> Prepared:
+    def prepare(self, photo: prediction.Photo) -> Prepared:
         """A photo as the network wants it.
 
         Raises:
             DataError: it cannot be read.
         """
         return Prepared(*eval_view(open_photo(photo), side=self.side, config=self.data))
-
-    def stream(
-        self, photos: Iterable[Photo], *, batch_size: int = 16, cascade: bool = False
-    ) -> Iterator[Prediction | DataError]:
-        """Classifies photos one batch after the other, as `predict` does.
-
-        Yields:
-            For each photo, in order, its prediction, or the reason why it cannot be read.
-        """
-        thresholds = self._need_thresholds() if cascade else None
-        yield from in_batches(
-            photos,
-            batch_size=batch_size,
-            prepare=self.prepare,
-            answer=lambda readable, num_waiting: self._predict_batch(
-                readable, num_waiting=num_waiting, thresholds=thresholds
-            ),
-        )
 
     def _need_thresholds(self) -> tuple[float, ...]:
         if self.thresholds is None:
@@ -119,44 +94,18 @@ class Classifier(AnyClassifier):
             )
         return self.thresholds
 
-    def answer(self, prepared: Sequence[Prepared]) -> list[Answer]:
-        """What the mixture says about prepared photos, in one batch, and where each expert looked."""
-        return self._answer_batch([(b"", photo) for photo in prepared], num_waiting=0, thresholds=None)
-
-    def _predict_batch(
-        self, photos: Sequence[tuple[Photo, Prepared]], *, num_waiting: int, thresholds: tuple[float, ...] | None
-    ) -> list[Prediction]:
-        answers = self._answer_batch(photos, num_waiting=num_waiting, thresholds=thresholds)
-        return [answer.prediction for answer in answers]
-
     @torch.inference_mode()
-    def _answer_batch(
-        self, photos: Sequence[tuple[Photo, Prepared]], *, num_waiting: int, thresholds: tuple[float, ...] | None
-    ) -> list[Answer]:
-        device = next(self.model.parameters()).device
-        images = torch.stack([prepared.image for _, prepared in photos]).to(device)
-        counts = [self.model.active_experts] * len(images)
-        if thresholds is not None:
-            output, num_experts_run = run_cascade(self.model, images, thresholds=thresholds)
-            counts = num_experts_run.tolist()
+    def _ask(self, images: Sequence[torch.Tensor], *, cascade: bool, num_waiting: int) -> dict[str, prediction.Array]:
+        batch = torch.stack(list(images)).to(next(self.model.parameters()).device)
+        said: dict[str, torch.Tensor] = {}
+        if cascade:
+            output, said["num_experts_run"] = run_cascade(self.model, batch, thresholds=self._need_thresholds())
         elif self.fast is None:
-            output = self.model(images)
+            output = self.model(batch)
         else:
-            output = self.fast.answer(images, num_waiting=num_waiting)
-        probabilities = self.probabilities(output.logits).cpu().numpy()
-        expert_labels = output.joint_logits.argmax(2).tolist()
-        gate_probs, boxes = output.gate_probs.float().cpu().numpy(), output.boxes_xyxy.float().cpu()
-        predictions = [
-            self._prediction(
-                name_of(photo),
-                probabilities[row],
-                expert_labels=expert_labels[row][:count],
-                gate_probs=gate_probs[row, :count],
-                boxes_xyxy=prepared.geometry.to_photo(boxes[row, :count]).numpy(),
-            )
-            for row, ((photo, prepared), count) in enumerate(zip(photos, counts, strict=True))
-        ]
-        return [Answer(*pair) for pair in zip(predictions, output.attention.float().cpu().numpy(), strict=True)]
+            output = self.fast.answer(batch, num_waiting=num_waiting)
+        said |= {**output._asdict(), "probabilities": self.probabilities(output.logits)}
+        return {name: tensor.float().cpu().numpy() for name, tensor in said.items()}
 
 
 def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:

@@ -1,29 +1,22 @@
 """An exported mixture that answers questions about photos, as `Classifier` does. Imports no torch."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mge.data.photo import open_photo
-from mge.data.views import CropGeometry, Pixels, middle_view
-from mge.errors import ConfigError, DataError, MissingExtraError, ModelFolderError
-from mge.prediction import Answer, AnyClassifier, Array, Photo, Prediction, in_batches, name_of
+from mge.data.views import Pixels, middle_view
+from mge.errors import ConfigError, MissingExtraError, ModelFolderError
+from mge.prediction import AnyClassifier, Array, Photo, Prepared
 from mge.storage.exported import EXPORT_AGAIN, INPUT, Description, read_sealed
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 
-class Prepared(NamedTuple):
-    """A photo as the graph wants it."""
-
-    image: Pixels  # uint8 (3, side, side)
-    geometry: CropGeometry  # how to get from there to the photo's own pixels
-
-
-class OnnxClassifier(AnyClassifier):
+class OnnxClassifier(AnyClassifier[Pixels]):
     """An exported mixture in ONNX Runtime.
 
     Args:
@@ -55,7 +48,7 @@ class OnnxClassifier(AnyClassifier):
             )
         return cls(open_session(raw, name=str(path), threads=threads), description)
 
-    def prepare(self, photo: Photo) -> Prepared:
+    def prepare(self, photo: Photo) -> Prepared[Pixels]:
         """A photo as the graph wants it: the same pixels that the network is given.
 
         Raises:
@@ -70,53 +63,15 @@ class OnnxClassifier(AnyClassifier):
             ConfigError: a cascade is asked for.
         """
         if cascade:
-            raise ConfigError(
-                "the ONNX file is the whole mixture; for a cascade export it anew: mge export RUN --cascade"
-            )
+            self._need_thresholds()
         names = [output.name for output in self.session.get_outputs()]
         return dict(zip(names, self.session.run(names, {INPUT: images}), strict=True))
 
-    def answer(self, prepared: Sequence[Prepared], *, names: Sequence[str] | None = None) -> list[Answer]:
-        """What the mixture says about prepared photos, in one batch.
+    def _need_thresholds(self) -> tuple[float, ...]:
+        raise ConfigError("the ONNX file is the whole mixture; for a cascade export it anew: mge export RUN --cascade")
 
-        Args:
-            prepared: One or more photos, from `prepare`.
-            names: What the predictions call them. None: nothing, as for pictures in memory.
-        """
-        return self._answer(prepared, names=names or [""] * len(prepared), cascade=False)
-
-    def _answer(self, prepared: Sequence[Prepared], *, names: Sequence[str], cascade: bool) -> list[Answer]:
-        outputs = self.run(np.stack([item.image for item in prepared]), cascade=cascade)
-        return [
-            Answer(self._describe(outputs, row, geometry=item.geometry, name=name), outputs["attention"][row])
-            for row, (item, name) in enumerate(zip(prepared, names, strict=True))
-        ]
-
-    def stream(
-        self, photos: Iterable[Photo], *, batch_size: int = 16, cascade: bool = False
-    ) -> Iterator[Prediction | DataError]:
-        """Classifies photos one batch after the other.
-
-        Yields:
-            For each photo, in order, its prediction, or the reason why it cannot be read.
-        """
-
-        def answer(photos: Sequence[tuple[Photo, Prepared]], num_waiting: int) -> list[Prediction]:
-            names = [name_of(photo) for photo, _ in photos]
-            found = self._answer([item for _, item in photos], names=names, cascade=cascade)
-            return [each.prediction for each in found]
-
-        yield from in_batches(photos, batch_size=batch_size, prepare=self.prepare, answer=answer)
-
-    def _describe(self, outputs: Mapping[str, Array], row: int, *, geometry: CropGeometry, name: str) -> Prediction:
-        count = int(outputs["num_experts_run"][row]) if "num_experts_run" in outputs else self.num_experts
-        return self._prediction(
-            name,
-            outputs["probabilities"][row],
-            expert_labels=outputs["joint_logits"][row, :count].argmax(1),
-            gate_probs=outputs["gate_probs"][row, :count],
-            boxes_xyxy=geometry.to_photo(outputs["boxes_xyxy"][row, :count]),
-        )
+    def _ask(self, images: Sequence[Pixels], *, cascade: bool, num_waiting: int) -> dict[str, Array]:
+        return self.run(np.stack(images), cascade=cascade)
 
 
 def open_session(raw: bytes, *, name: str, threads: int | None = None) -> "InferenceSession":

@@ -2,20 +2,21 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import length_hint
 from pathlib import Path
-from typing import NamedTuple, TypeVar, overload
+from typing import Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 from PIL import Image
 
 from mge.data.photo import NamedPhoto
+from mge.data.views import CropGeometry
 from mge.errors import DataError
 
 Photo = str | Path | bytes | Image.Image | NamedPhoto
-Prepared = TypeVar("Prepared")
+Picture = TypeVar("Picture")  # what holds one photo's pixels: an array of NumPy, or a tensor
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 UNKNOWN = "unknown"  # the label of a photo that the mixture is not sure enough about
 
@@ -82,7 +83,14 @@ class Answer(NamedTuple):
     attention: Array  # (E, h, w) each one's map of its view, in [0, 1]
 
 
-class AnyClassifier(ABC):
+class Prepared(NamedTuple, Generic[Picture]):
+    """A photo as a mixture wants it."""
+
+    image: Picture  # uint8 (3, side, side), as whatever runs the mixture takes it
+    geometry: CropGeometry  # how to get from there to the photo's own pixels
+
+
+class AnyClassifier(ABC, Generic[Picture]):
     """What every classifier of photos does in the same way, whatever runs its mixture.
 
     Args:
@@ -114,10 +122,13 @@ class AnyClassifier(ABC):
             ConfigError: a cascade is asked for, and the model has no thresholds for one.
         """
         given = photos if isinstance(photos, list) else [photos]
-        predictions = all_or_error(self.stream(given, batch_size=batch_size, cascade=cascade))
+        predictions: list[Prediction] = []
+        for result in self.stream(given, batch_size=batch_size, cascade=cascade):
+            if isinstance(result, DataError):
+                raise result
+            predictions.append(result)
         return predictions if isinstance(photos, list) else predictions[0]
 
-    @abstractmethod
     def stream(
         self, photos: Iterable[Photo], *, batch_size: int = 16, cascade: bool = False
     ) -> Iterator[Prediction | DataError]:
@@ -126,21 +137,80 @@ class AnyClassifier(ABC):
         Yields:
             For each photo, in order, its prediction, or the reason why it cannot be read.
         """
+        if cascade:
+            self._need_thresholds()
+        remaining = iter(photos)
+        while batch := list(islice(remaining, batch_size)):
+            pairs = [(name_of(photo), self._try_to_prepare(photo)) for photo in batch]
+            readable = [(name, item) for name, item in pairs if not isinstance(item, DataError)]
+            answers = iter(self._answer(readable, cascade=cascade, num_waiting=length_hint(remaining)))
+            for _, item in pairs:
+                yield item if isinstance(item, DataError) else next(answers).prediction
 
-    def _prediction(
-        self, path: str, probabilities: Array, *, expert_labels: Iterable[int], gate_probs: Array, boxes_xyxy: Array
-    ) -> Prediction:
-        """What the numbers about one photo say in words; the last three of the experts that looked at it."""
+    def answer(self, prepared: Sequence[Prepared[Picture]], *, names: Sequence[str] | None = None) -> list[Answer]:
+        """What the mixture says about prepared photos, in one batch, and where each expert looked.
+
+        Args:
+            prepared: One or more photos, from `prepare`.
+            names: What the predictions call them. None: nothing, as for pictures in memory.
+        """
+        named = zip(names or [""] * len(prepared), prepared, strict=True)
+        return self._answer(list(named), cascade=False, num_waiting=0)
+
+    @abstractmethod
+    def prepare(self, photo: Photo) -> Prepared[Picture]:
+        """A photo as the mixture wants it.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+
+    @abstractmethod
+    def _need_thresholds(self) -> tuple[float, ...]:
+        """For each expert but the last, how sure it must be for the later ones not to look; ConfigError without."""
+
+    @abstractmethod
+    def _ask(self, images: Sequence[Picture], *, cascade: bool, num_waiting: int) -> Mapping[str, Array]:
+        """What the mixture says about a batch: fields of `MixtureOutput`, `probabilities`, perhaps `num_experts_run`.
+
+        Args:
+            images: Of prepared photos.
+            cascade: Whether later experts look only at photos that those before them were not sure about.
+            num_waiting: How many photos are still to come, as far as is known.
+        """
+
+    def _try_to_prepare(self, photo: Photo) -> Prepared[Picture] | DataError:
+        try:
+            return self.prepare(photo)
+        except DataError as error:
+            return error
+
+    def _answer(
+        self, photos: Sequence[tuple[str, Prepared[Picture]]], *, cascade: bool, num_waiting: int
+    ) -> list[Answer]:
+        """What the mixture says about named photos in one batch."""
+        if not photos:
+            return []
+        said = self._ask([item.image for _, item in photos], cascade=cascade, num_waiting=num_waiting)
+        return [
+            Answer(self._prediction(said, row, name=name, geometry=item.geometry), said["attention"][row])
+            for row, (name, item) in enumerate(photos)
+        ]
+
+    def _prediction(self, said: Mapping[str, Array], row: int, *, name: str, geometry: CropGeometry) -> Prediction:
+        """What the numbers about one photo say in words."""
+        probabilities = said["probabilities"][row]
         best = int(probabilities.argmax())
+        count = int(said["num_experts_run"][row]) if "num_experts_run" in said else None
         prediction = Prediction(
-            path=path,
+            path=name,
             label=self.class_names[best],
             probability=float(probabilities[best]),
             probabilities=tuple(probabilities.tolist()),
             class_names=self.class_names,
-            expert_labels=tuple(self.class_names[label] for label in expert_labels),
-            gate_probs=tuple(gate_probs.tolist()),
-            boxes_xyxy=tuple(tuple(box) for box in boxes_xyxy.tolist()),
+            expert_labels=tuple(self.class_names[label] for label in said["joint_logits"][row, :count].argmax(1)),
+            gate_probs=tuple(said["gate_probs"][row, :count].tolist()),
+            boxes_xyxy=tuple(tuple(box) for box in geometry.to_photo(said["boxes_xyxy"][row, :count]).tolist()),
         )
         return prediction if self.least_probability is None else reject(prediction, threshold=self.least_probability)
 
@@ -150,52 +220,3 @@ def name_of(photo: Photo) -> str:
     if isinstance(photo, NamedPhoto):
         return photo.name
     return str(photo) if isinstance(photo, str | Path) else ""
-
-
-def in_batches(
-    photos: Iterable[Photo],
-    *,
-    batch_size: int,
-    prepare: Callable[[Photo], Prepared],
-    answer: Callable[[Sequence[tuple[Photo, Prepared]], int], Sequence[Prediction]],
-) -> Iterator[Prediction | DataError]:
-    """Classifies photos one batch after the other.
-
-    Args:
-        photos: The photos.
-        batch_size: How many at a time.
-        prepare: Makes of a photo what `answer` takes, or raises DataError.
-        answer: Classifies a batch; it is told how many photos are still to come, as far as is known.
-
-    Yields:
-        For each photo, in order, its prediction, or the reason why it cannot be read.
-    """
-
-    def try_to_prepare(photo: Photo) -> Prepared | DataError:
-        try:
-            return prepare(photo)
-        except DataError as error:
-            return error
-
-    remaining = iter(photos)
-    while batch := list(islice(remaining, batch_size)):
-        prepared = [try_to_prepare(photo) for photo in batch]
-        pairs = zip(batch, prepared, strict=True)
-        readable = [(photo, item) for photo, item in pairs if not isinstance(item, DataError)]
-        predicted = iter(answer(readable, length_hint(remaining)) if readable else ())
-        for item in prepared:
-            yield item if isinstance(item, DataError) else next(predicted)
-
-
-def all_or_error(results: Iterable[Prediction | DataError]) -> list[Prediction]:
-    """All predictions.
-
-    Raises:
-        DataError: the first photo that could not be read.
-    """
-    predictions: list[Prediction] = []
-    for result in results:
-        if isinstance(result, DataError):
-            raise result
-        predictions.append(result)
-    return predictions
