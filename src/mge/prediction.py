@@ -11,6 +11,7 @@ from typing import Generic, NamedTuple, TypeVar, overload
 import numpy as np
 from PIL import Image
 
+from mge.config import check_range
 from mge.data.photo import NamedPhoto
 from mge.data.views import CropGeometry
 from mge.errors import DataError
@@ -119,7 +120,7 @@ class AnyClassifier(ABC, Generic[Picture]):
 
         Raises:
             DataError: a photo cannot be read.
-            ConfigError: a cascade is asked for, and the model has no thresholds for one.
+            ConfigError: a cascade is asked for, and the model has no thresholds for one; or no photo at a time.
         """
         given = photos if isinstance(photos, list) else [photos]
         predictions: list[Prediction] = []
@@ -137,6 +138,7 @@ class AnyClassifier(ABC, Generic[Picture]):
         Yields:
             For each photo, in order, its prediction, or the reason why it cannot be read.
         """
+        check_range("batch_size", batch_size, at_least=1)
         if cascade:
             self._need_thresholds()
         remaining = iter(photos)

@@ -213,6 +213,19 @@ def test_wrong_options_are_refused_before_anything_is_read(run: Path, options: d
         mge.predict(run, ["nothing.jpg"], **options)
 
 
+def test_the_next_command_that_is_named_works(
+    run: Path, tiny_model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model, has_photos in ((run, True), (tiny_model, False)):
+        mge.predict(model, [str(photos / "lime")], output=tmp_path / "new.csv")
+        assert ("Next: mge evaluate" in capsys.readouterr().err) == has_photos
+
+
+def test_no_photo_at_a_time_is_refused(classifier: Classifier, photos: Path) -> None:
+    with pytest.raises(mge.ConfigError, match="batch_size is 0; accepted: at least 1"):
+        classifier.predict([photos / "lime" / "0.png"], batch_size=0)
+
+
 def test_no_model_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(mge.ModelFolderError, match="does not exist"):
         mge.load(tmp_path / "nowhere")

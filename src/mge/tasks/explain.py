@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.progress import track
 
 from mge.config import check_range
 from mge.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from mge.report.figures import Explanation
-
-    Result = Explanation | DataError
 
 
 def explain(
@@ -52,6 +41,7 @@ def explain(
     from mge.classifier import load_folder  # noqa: PLC0415
     from mge.data.sources import find_photos  # noqa: PLC0415
     from mge.report.album import Album  # noqa: PLC0415
+    from mge.report.progress import track_photos  # noqa: PLC0415
     from mge.training.explanation import explain_stream, find_class  # noqa: PLC0415
 
     files = find_photos(photos)
@@ -60,7 +50,7 @@ def explain(
     album = Album(Path(output), keeps_pages=len(files) > 1)
     broken = []
     explained = explain_stream(classifier, files, other_label=other_label, batch_size=batch_size)
-    for result in _progress(explained, total=len(files)):
+    for result in track_photos(explained, verb="explaining", total=len(files)):
         if isinstance(result, DataError):
             broken.append(result)
         else:
@@ -73,9 +63,3 @@ def explain(
         reasons = "; ".join(str(error) for error in broken)
         raise DataError(f"{len(broken)} of {len(files)} photos could not be read, the others were explained: {reasons}")
     return album.pictures
-
-
-def _progress(results: Iterable[Result], *, total: int) -> Iterable[Result]:
-    """A bar with the time left; only where a person watches."""
-    console = Console(stderr=True)
-    return track(results, "explaining", total=total, console=console, transient=True, disable=not console.is_terminal)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from mge.config import check_choice, check_range
 from mge.errors import ConfigError
+from mge.report.predictions import Form, check_form, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mge.errors import DataError
     from mge.prediction import Photo, Prediction
-
-Form = Literal["text", "csv", "json", "jsonl", "parquet"]
 
 
 def predict(
@@ -69,10 +68,11 @@ def predict(
     form = _choose_form(format, output)
     from mge.data.sources.containers import find_all_photos  # noqa: PLC0415
     from mge.loading import fingerprint, load  # noqa: PLC0415
-    from mge.report.predictions import check_form, print_rows  # noqa: PLC0415
-    from mge.volume import Tally, classify_to_file, make_rows  # noqa: PLC0415
+    from mge.storage.run_folder import CONFIG  # noqa: PLC0415
+    from mge.volume import Tally, classify_to_file, make_rows, processes  # noqa: PLC0415
 
-    _check_output(form, output)
+    rank, num_processes = processes()
+    _check_output(form, output, num_processes=num_processes)
     check_form(form)
     files: list[Photo] = list(find_all_photos(photos))
     classifier = load(run, device=_own_device(device), fast=False if cascade else fast)
@@ -93,8 +93,9 @@ def predict(
         predictions = classify_to_file(
             ask, files, Path(output), plan=plan, form=form, num_experts=num_experts, top=top, tally=tally
         )
-        if os.environ.get("RANK", "0") == "0":
-            sys.stderr.write(f"{tally.num_classified} predictions written to {output}\nNext: mge evaluate {run}\n")
+        if rank == 0:
+            following = f"Next: mge evaluate {run}\n" if (Path(run) / CONFIG).is_file() else ""  # a run has test photos
+            sys.stderr.write(f"{tally.num_classified} predictions written to {output}\n{following}")
     tally.report(num_experts=num_experts if cascade else None)
     tally.check()
     return predictions
@@ -112,11 +113,10 @@ def _choose_form(form: Form | None, output: str | Path | None) -> Form:
     return suffixes.get(suffix, "text")
 
 
-def _check_output(form: Form, output: str | Path | None) -> None:
+def _check_output(form: Form, output: str | Path | None, *, num_processes: int) -> None:
     """Raises ConfigError where predictions have to go to a file, and none is given."""
     if output is None and form == "parquet":
         raise ConfigError("format is 'parquet', which is no text to print; give an --output")
-    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     if output is None and num_processes > 1:
         raise ConfigError(f"{num_processes} processes share the photos, and each would print its own; give an --output")
 
