@@ -3,12 +3,13 @@
 Where a function takes `**options`, they are the fields of the dataclasses in `mge.config`.
 """
 
+import contextlib
 import dataclasses
 import inspect
 import math
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -18,7 +19,8 @@ from mge.errors import ConfigError
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 METAVARS = {bool: "{true,false}", int: "N", float: "X"}
 REQUIRED = inspect.Parameter.empty
-WORDS = {bool: "true, false", int: "a whole number", float: "a number", types.NoneType: "null"}
+WORDS: dict[Any, dict[str, Any]] = {bool: BOOLEANS, types.NoneType: {"null": None}}  # what a type is written as
+ACCEPTED = {bool: "true, false", int: "a whole number", float: "a number", types.NoneType: "null"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,39 +118,28 @@ def defaults_of(options: Mapping[str, Option], *, preset: str) -> dict[str, Any]
 
 
 def read_text(hint: Any, text: str) -> Any:  # noqa: ANN401  (a type, and a value of it)
-    """The value of a type that a text stands for.
+    """The value of a type that a text stands for; of a union null, or else its first member that can be it.
 
     Raises:
         ValueError: it stands for none.
     """
-    if get_origin(hint) is Literal:
-        return _first([choice for choice in get_args(hint) if str(choice) == text])
+    words = {str(choice): choice for choice in get_args(hint)} if get_origin(hint) is Literal else WORDS.get(hint)
+    if words is not None:
+        text = text.lower() if hint is bool else text
+        if text not in words:
+            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+        return words[text]
     if get_origin(hint) in (Union, types.UnionType):
-        return _first(_readings(hint, text))
-    if hint is types.NoneType:
-        return _first([None] if text == "null" else [])
-    if hint is bool:
-        return _first([BOOLEANS[word] for word in (text.lower(),) if word in BOOLEANS])
-    if hint is float:
-        return _first([number for number in (float(text),) if math.isfinite(number)])
-    if hint in (int, str, Path):
-        return hint(text)
-    raise TypeError(f"no option can have the type {hint}")
-
-
-def _readings(hint: Any, text: str) -> Iterable[Any]:  # noqa: ANN401  (a union)
-    """The text as each member of a union that it can be, null first and otherwise in their order."""
-    for member in sorted(get_args(hint), key=lambda member: member is not types.NoneType):
-        try:
-            yield read_text(member, text)
-        except ValueError:
-            continue
-
-
-def _first(readings: Iterable[Any]) -> Any:  # noqa: ANN401  (one of them)
-    for reading in readings:
-        return reading
-    raise ValueError("there is no reading")
+        for member in sorted(get_args(hint), key=lambda member: member is not types.NoneType):
+            with contextlib.suppress(ValueError):
+                return read_text(member, text)
+        raise ValueError(f"{text!r} is none of {hint}")
+    if hint not in (int, float, str, Path):
+        raise TypeError(f"no option can have the type {hint}")
+    value = hint(text)
+    if hint is float and not math.isfinite(value):
+        raise ValueError(f"{text!r} is no number")
+    return value
 
 
 def describe(hint: Any) -> str:  # noqa: ANN401  (a type)
@@ -157,4 +148,4 @@ def describe(hint: Any) -> str:  # noqa: ANN401  (a type)
         return ", ".join(str(choice) for choice in get_args(hint))
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(describe(member) for member in get_args(hint)))
-    return WORDS.get(hint, "text")
+    return ACCEPTED.get(hint, "text")
