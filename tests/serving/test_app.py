@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from mge.prediction import Answer, Prediction
+from mge.prediction import Answer, Photo, Prediction
 from mge.serving.app import create_app
 from mge.serving.limits import Limits
 from tests.image_files import jpeg
@@ -184,6 +184,29 @@ def test_the_key_is_asked_for_where_there_is_one() -> None:
         assert client.get("/metrics").status_code == 401
         assert [client.get(path).status_code for path in ("/", "/health", "/ready", "/model")] == [200] * 4
         assert "APIKeyHeader" in json.dumps(client.get("/openapi.json").json()["paths"]["/predict"])
+
+
+@pytest.mark.parametrize("limits", [Limits(queue=2), Limits(per_client=2)])
+def test_more_photos_than_there_is_ever_room_for_are_too_many_and_nobody_is_told_to_wait(limits: Limits) -> None:
+    with TestClient(create_app(Colours(), limits=limits)) as client:
+        assert client.get("/model").json()["max_photos"] == 2
+        response = client.post("/predict", files=[("photos", ("a.png", RED))] * 3)
+        assert response.status_code == 413
+        assert "more than 2 photos" in response.json()["error"]
+
+
+def test_a_bug_is_answered_without_its_inside_counted_and_sent_with_every_header() -> None:
+    class Buggy(Colours):
+        def prepare(self, photo: Photo) -> Prepared:
+            if isinstance(photo, Image.Image) and photo.size != (64, 64):  # it works when it is looked at first
+                raise LookupError("a secret")
+            return super().prepare(photo)
+
+    with TestClient(create_app(Buggy()), raise_server_exceptions=False) as client:
+        response = client.post("/predict", content=RED, headers=PNG)
+        assert (response.status_code, response.json()["error"][:27]) == (500, "the server made a mistake; ")
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert '\nmge_requests_total{path="/predict",status="500"} 1.0\n' in client.get("/metrics").text
 
 
 def test_figures_count_what_happened() -> None:

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
 
 import mge
 from mge.serving.admission import Admission
@@ -30,6 +31,15 @@ PAGE = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 CLIENT_HAS_GONE = 499  # nginx's number for it; nobody but the figures sees it
+
+
+class App(FastAPI):
+    """An application whose answers are all counted, also those to bugs, which FastAPI gives outside of middleware."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Called once, before the first request."""
+        paths = frozenset([*self.openapi()["paths"], *PAGE])
+        return Measured(super().build_middleware_stack(), metrics=self.state.server.metrics, paths=paths)
 
 
 def create_app(
@@ -54,9 +64,7 @@ def create_app(
             await service.check()  # a mixture that does not work is found out before anyone asks
             yield
 
-    app = FastAPI(
-        title="MGE", version=mge.__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+    app = App(title="MGE", version=mge.__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.server = Server(
         service, Intake(limits, admission=admission, api_key=api_key), metrics, _describe(backend, limits, name)
     )
@@ -65,28 +73,24 @@ def create_app(
     app.include_router(open_to_all)
     _add_page(app)
     _add_errors(app)
-    app.add_middleware(Measured, metrics=metrics, paths=frozenset([*app.openapi()["paths"], *PAGE]))
     return app
 
 
 def _describe(backend: Backend[P], limits: Limits, name: str) -> Model:
+    ever_room = min(limits.queue, limits.per_client or limits.queue)
     return Model(
         name=name, version=mge.__version__, classes=list(backend.class_names), view_px=backend.side,
-        max_bytes=limits.max_bytes, max_photos=min(limits.max_photos, limits.queue),
+        max_bytes=limits.max_bytes, max_photos=min(limits.max_photos, ever_room),
     )  # fmt: skip
 
 
 def _add_page(app: FastAPI) -> None:
     """The page: a few files, which are read once."""
-
-    def serve(content: bytes, media_type: str) -> Response:
-        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
-
     for path, (file, media_type) in PAGE.items():
         content = (WEB / file).read_bytes()
 
         async def page(_: Request, content: bytes = content, media_type: str = media_type) -> Response:
-            return serve(content, media_type)
+            return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
 
         app.router.add_route(path, page, methods=["GET"], include_in_schema=False)
 

@@ -101,7 +101,7 @@ async def model(request: Request) -> Response:
 
 async def _predict(visit: Visit, *, top: int) -> Response:
     server = server_of(visit.request)
-    uploads = await _uploads(visit, max_photos=server.intake.limits.max_photos)
+    uploads = await _uploads(visit, max_photos=server.about.max_photos)
     results = await asyncio.gather(*(_classify(server, upload, top=top) for upload in uploads))
     failures = [result for result in results if isinstance(result, Refusal)]
     if len(failures) == len(results):
