@@ -179,7 +179,10 @@ def test_the_key_is_asked_for_where_there_is_one() -> None:
             assert client.post(path, content=RED, headers=PNG).status_code == 401
             for headers in ({"X-API-Key": "wrong"}, {"Authorization": "Bearer wrong"}, {"X-API-Key": "open"}):
                 assert client.post(path, content=RED, headers={**PNG, **headers}).status_code == 401
-            for headers in ({"X-API-Key": "open sesame"}, {"Authorization": "Bearer open sesame"}):
+            for headers in (
+                {"X-API-Key": "open sesame"}, {"Authorization": "Bearer open sesame"},
+                {"Authorization": "bearer open sesame"},
+            ):  # fmt: skip
                 assert client.post(path, content=RED, headers={**PNG, **headers}).status_code == 200
         assert client.get("/metrics").status_code == 401
         assert [client.get(path).status_code for path in ("/", "/health", "/ready", "/model")] == [200] * 4

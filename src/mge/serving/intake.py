@@ -75,7 +75,9 @@ class Intake:
 
     def check_key(self, request: Request) -> None:
         """Raises Refusal 401 unless the request shows the key, where there is one."""
-        said = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
+        authorization = request.headers.get("authorization", "")
+        scheme, _, token = authorization.partition(" ")
+        said = request.headers.get("x-api-key") or (token if scheme.lower() == "bearer" else authorization)
         if self.api_key and not hmac.compare_digest(said.encode(), self.api_key.encode()):
             raise Refusal(401, "the key is missing or wrong; send it as X-API-Key", {"WWW-Authenticate": "Bearer"})
 
