@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -172,9 +173,9 @@ def _key(folder: Path) -> str:
 
 
 def _remove_oldest(folder: Path) -> None:
-    exports = sorted(folder.iterdir(), key=lambda export: export.stat().st_mtime)
-    for export in exports[:-KEPT]:
-        shutil.rmtree(export, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):  # another server may do the same at the same time
+        for export in sorted(folder.iterdir(), key=lambda export: export.stat().st_mtime)[:-KEPT]:
+            shutil.rmtree(export, ignore_errors=True)
 
 
 def _say(line: str) -> None:
