@@ -95,8 +95,8 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
         return self.thresholds
 
     @torch.inference_mode()
-    def _ask(self, images: Sequence[torch.Tensor], *, cascade: bool, num_waiting: int) -> dict[str, prediction.Array]:
-        batch = torch.stack(list(images)).to(next(self.model.parameters()).device)
+    def _ask(self, images: list[torch.Tensor], *, cascade: bool, num_waiting: int) -> dict[str, prediction.Array]:
+        batch = torch.stack(images).to(next(self.model.parameters()).device)
         said: dict[str, torch.Tensor] = {}
         if cascade:
             output, said["num_experts_run"] = run_cascade(self.model, batch, thresholds=self._need_thresholds())

@@ -1,6 +1,5 @@
 """An exported mixture that answers questions about photos, as `Classifier` does. Imports no torch."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +69,7 @@ class OnnxClassifier(AnyClassifier[Pixels]):
     def _need_thresholds(self) -> tuple[float, ...]:
         raise ConfigError("the ONNX file is the whole mixture; for a cascade export it anew: mge export RUN --cascade")
 
-    def _ask(self, images: Sequence[Pixels], *, cascade: bool, num_waiting: int) -> dict[str, Array]:
+    def _ask(self, images: list[Pixels], *, cascade: bool, num_waiting: int) -> dict[str, Array]:
         return self.run(np.stack(images), cascade=cascade)
 
 

@@ -172,7 +172,7 @@ class AnyClassifier(ABC, Generic[Picture]):
         """For each expert but the last, how sure it must be for the later ones not to look; ConfigError without."""
 
     @abstractmethod
-    def _ask(self, images: Sequence[Picture], *, cascade: bool, num_waiting: int) -> Mapping[str, Array]:
+    def _ask(self, images: list[Picture], *, cascade: bool, num_waiting: int) -> Mapping[str, Array]:
         """What the mixture says about a batch: fields of `MixtureOutput`, `probabilities`, perhaps `num_experts_run`.
 
         Args:
