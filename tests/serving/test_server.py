@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,12 +68,20 @@ def test_above_the_bound_requests_are_told_to_come_back_and_health_answers() -> 
 
 
 def test_a_form_takes_as_many_places_as_it_has_photos() -> None:
-    form = b"".join(
-        b'--x\r\nContent-Disposition: form-data; name="photos"; filename="a"\r\n\r\n' + RED + b"\r\n" for _ in range(3)
-    )
-    with served(Colours(), Limits(queue=2)) as port:
-        status, answer, _ = post(port, form + b"--x--\r\n", kind="multipart/form-data; boundary=x")
+    def send_form(photos: int) -> tuple[int, dict[str, Any], dict[str, str]]:
+        part = b'--x\r\nContent-Disposition: form-data; name="photos"; filename="a"\r\n\r\n' + RED + b"\r\n"
+        return post(port, part * photos + b"--x--\r\n", kind="multipart/form-data; boundary=x")
+
+    backend = Colours()
+    with served(backend, Limits(queue=4)) as port, ThreadPoolExecutor(1) as clients:
+        backend.gate.clear()
+        former = clients.submit(send_form, 2)
+        wait_until(lambda: figure(port, "mge_photos ") == 2)
+        status, answer, _ = send_form(3)
         assert (status, "busy" in answer["error"]) == (503, True)
+        backend.gate.set()
+        assert former.result()[0] == 200
+        assert send_form(3)[0] == 200
         assert figure(port, "mge_photos ") == 0
 
 
