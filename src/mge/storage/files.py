@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -70,6 +71,11 @@ def write_folder_atomically(folder: Path, fill: Callable[[Path], Result]) -> Res
     return result
 
 
+def cache_folder(name: str) -> Path:
+    """Where MGE keeps what it can make again, of one kind: in `$MGE_CACHE`, or `~/.cache/mge`."""
+    return Path(os.environ.get("MGE_CACHE", "~/.cache/mge")).expanduser() / name
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
@@ -99,9 +105,10 @@ def _unfinished_name(path: Path) -> Path:
 
 def _remove_forgotten(path: Path) -> None:
     """Removes what a killed process left when it was writing this path."""
-    for forgotten in path.parent.glob(f".{path.name}-*{UNFINISHED}"):
-        if time.time() - forgotten.stat().st_mtime > FORGOTTEN_AFTER:
-            remove(forgotten)
+    for forgotten in path.parent.glob(f".{glob.escape(path.name)}-*{UNFINISHED}"):
+        with contextlib.suppress(FileNotFoundError):  # another process has just given it its name
+            if time.time() - forgotten.stat().st_mtime > FORGOTTEN_AFTER:
+                remove(forgotten)
 
 
 def remove(path: Path) -> None:
@@ -146,6 +153,7 @@ def _as_storage_error(error: OSError, path: Path) -> StorageError:
     if isinstance(error, StorageError):
         return error
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = shutil.disk_usage(path.parent).free / 1e6
+        there = next(folder for folder in path.absolute().parents if folder.is_dir())
+        free = shutil.disk_usage(there).free / 1e6
         return StorageError(f"the disk is full ({free:.0f} MB left): {path} was not written; make space and try again")
     return StorageError(f"{path} was not written: {error.strerror or error}; check the folder and its permissions")

@@ -87,12 +87,15 @@ class Run:
         if manifest is not None:
             write_text_atomically(run.manifest_path, manifest)
             config = {**config, "data": str(run.manifest_path.resolve())}
-        write_text_atomically(folder / ENVIRONMENT, json.dumps(describe_environment(), indent=1) + "\n")
-        write_text_atomically(folder / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        run._write_json(ENVIRONMENT, describe_environment())
+        run.write_config(config)
         return run
 
-    def config(self) -> dict[str, Any]:
+    def config(self, *needed: str) -> dict[str, Any]:
         """The resolved options that the run was started with.
+
+        Args:
+            needed: Settings that have to be among them.
 
         Raises:
             ModelFolderError: the file is missing or damaged.
@@ -104,14 +107,17 @@ class Run:
             raise ModelFolderError(f"{file} cannot be read: {error}; copy it again or train anew") from error
         if not isinstance(settings, dict):
             raise ModelFolderError(f"{file} is damaged: it has no settings; copy it again or train anew")
-        missing = [name for name in NAMED if not isinstance(settings.get(name, ""), str)]
-        if missing:
-            raise ModelFolderError(f"{file} is damaged: {missing[0]} is no text; copy it again or train anew")
+        wrong = [name for name in NAMED if not isinstance(settings.get(name, ""), str)]
+        if wrong:
+            raise ModelFolderError(f"{file} is damaged: {wrong[0]} is no text; copy it again or train anew")
+        lacking = [name for name in needed if name not in settings]
+        if lacking:
+            raise ModelFolderError(f"{file} has no {lacking[0]}; copy it again or train anew")
         return settings
 
     def data(self) -> str:
         """What names the run's photos: a data set of the Hub by the commit that the run began with."""
-        return str((self.origin() or {}).get("pinned") or self.config()["data"])
+        return str((self.origin() or {}).get("pinned") or self.config("data")["data"])
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the options again, where some of them were decided by the run itself."""
@@ -127,7 +133,7 @@ class Run:
 
     def write_origin(self, origin: Mapping[str, Any]) -> None:
         """Writes with which options and photos the run began."""
-        self._write(ORIGIN, json.dumps(dict(origin), indent=1, ensure_ascii=False) + "\n")
+        self._write_json(ORIGIN, dict(origin))
 
     def origin(self) -> dict[str, Any] | None:
         """With which options and photos the run began; None where that was not noted.
@@ -163,15 +169,22 @@ class Run:
         self._write(METRICS, text.getvalue())
 
     def metrics(self) -> list[dict[str, str]]:
-        """The epochs so far, each figure as text."""
+        """The epochs so far, each figure as text.
+
+        Raises:
+            ModelFolderError: the file is damaged.
+        """
         file = self.folder / METRICS
         if not file.exists():
             return []
         try:
             with file.open(newline="", encoding="utf-8") as opened:
-                return list(csv.DictReader(opened))
+                rows = list(csv.DictReader(opened))
         except (UnicodeDecodeError, csv.Error) as error:
             raise ModelFolderError(f"{file} is damaged: {error}; remove it, or copy it again") from error
+        if not all(row.get("stage") and row.get("epoch") for row in rows):  # spreadsheets may write semicolons
+            raise ModelFolderError(f"{file} is damaged: a row has no stage or no epoch; remove it, or copy it again")
+        return rows
 
     def waiting_percent(self) -> float:
         """The percentage of the time of training, all epochs together, that was spent waiting for photos."""
@@ -180,7 +193,7 @@ class Run:
 
     def write_skipped(self, photos: Sequence[Mapping[str, str]]) -> None:
         """Writes which photos the run leaves out, and why."""
-        self._write(SKIPPED, json.dumps([dict(photo) for photo in photos], indent=1, ensure_ascii=False) + "\n")
+        self._write_json(SKIPPED, [dict(photo) for photo in photos])
 
     def skipped(self) -> list[dict[str, str]] | None:
         """The photos that the run leaves out; None while nobody has looked.
@@ -193,7 +206,7 @@ class Run:
 
     def write_summary(self, figures: Mapping[str, Any]) -> None:
         """Writes the final figures."""
-        self._write(SUMMARY, json.dumps(dict(figures), indent=1) + "\n")
+        self._write_json(SUMMARY, dict(figures))
 
     def summary(self) -> dict[str, Any]:
         """The final figures; empty while the run is not done.
@@ -215,6 +228,11 @@ class Run:
         if not isinstance(content, kind):
             raise ModelFolderError(f"{file} is damaged: it holds a {type(content).__name__}; {remedy}")
         return content
+
+    def _write_json(self, name: str, content: object) -> None:
+        """Writes JSON that people can read; a byte of a path that is no UTF-8 becomes an escape that JSON knows."""
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        self._write(name, text.encode("utf-8", "backslashreplace").decode())
 
     def _write(self, name: str, text: str) -> None:
         write_text_atomically(self.folder / name, text)

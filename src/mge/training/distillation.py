@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mge.config import DataConfig, DistillConfig, TrainConfig, split_options, take_distillation
 from mge.core.distillation import distillation_loss
-from mge.core.losses import Blend, classification_loss, mix_experts
+from mge.core.losses import Blend, classification_loss
 from mge.data.batches import Batch
 from mge.data.records import PhotoSet
 from mge.data.sources import read_photos
@@ -25,7 +25,7 @@ from mge.errors import ConfigError, DataError
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.files import sha256
 from mge.storage.model_folder import WEIGHTS
-from mge.storage.run_folder import Run, find_model_folder, open_run
+from mge.storage.run_folder import NAMED, Run, find_model_folder, open_run
 from mge.training.baselines import plan_baselines
 from mge.training.step import Network, StepFigures
 
@@ -41,10 +41,7 @@ class Lesson(NamedTuple):
 def teach(teacher: MixtureOfExperts, images: Tensor, *, class_order: Tensor) -> Lesson:
     """The mixture's answer, its classes in another order, and the views that it is made of."""
     looks = list(teacher.look(teacher.normalise(images)))
-    gate_probs = teacher.weigh(looks[0].view, looks[0].output.large_features)
-    joint_logits = torch.stack([look.output.joint_logits for look in looks], dim=1)
-    logits = mix_experts(joint_logits, gate_probs, mix=teacher.config.mix)
-    return Lesson(logits[:, class_order], [look.view for look in looks])
+    return Lesson(teacher.combine(looks).logits[:, class_order], [look.view for look in looks])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +125,8 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
         ConfigError: the run is not done, or is no mixture.
     """
     run = open_run(teacher)
-    settings = run.config()
-    options = {name: value for name, value in settings.items() if name not in ("data", "format", "preset")}
+    settings = run.config(*NAMED)
+    options = {name: value for name, value in settings.items() if name not in NAMED}
     take_distillation(options)
     model, _, config = split_options(options, preset=settings["preset"])
     if model.experts == 1:
@@ -188,7 +185,7 @@ def check_held_out(photos: PhotoSet, *, settings: Mapping[str, Any], data: DataC
         data: How its photos are split.
         teacher: The teacher's run, whose seed decided what was held out.
     """
-    seed = teacher.config()["seed"]
+    seed = teacher.config("seed")["seed"]
     if seed == settings["seed"]:
         return
     same = read_photos(settings["data"], config=data, seed=seed, format=settings["format"])

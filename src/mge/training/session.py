@@ -17,9 +17,9 @@ from mge.storage.model_folder import StoredModel, save_model
 from mge.storage.run_folder import Run
 from mge.training.baselines import plan_baselines
 from mge.training.display import announce
+from mge.training.inspection import skip_broken
 from mge.training.memory import find_batch_size
 from mge.training.origin import keep_or_check
-from mge.training.skipping import skip_broken
 
 PREPROCESSING = ("resize", "crop_fraction")  # the options of DataConfig that a stored model needs
 
@@ -83,6 +83,7 @@ def _with_batch_size(session: Session, model_config: ModelConfig) -> Session:
         for each in (model_config, *plain)
     )
     if session.fabric.is_global_zero:
-        note = f"batch size {batch_size} (auto) is the largest power of two that fits; the default learning rates are"
-        print_notes([f"{note} meant for 16 photos, so raise them for many more"])
+        fits = "the largest power of two that fits" + (" on each device" if session.fabric.world_size > 1 else "")
+        note = f"batch size {batch_size} (auto) is {fits}; the default learning rates are meant for 16 photos"
+        print_notes([f"{note}, so raise them for many more"])
     return dataclasses.replace(session, config=dataclasses.replace(config, batch_size=batch_size))
