@@ -123,6 +123,22 @@ def test_what_killed_processes_left_is_removed_after_a_while(tmp_path: Path) -> 
     assert names(tmp_path) == [fresh.name, other.name, "a"]
 
 
+def test_what_another_process_has_just_put_into_place_is_no_error(tmp_path: Path) -> None:
+    """It is listed under its unfinished name, and gone when it is looked at, as a link to nothing is."""
+    (tmp_path / ".a-0.unfinished").symlink_to(tmp_path / "gone")
+    write_text_atomically(tmp_path / "a", "x")
+    assert (tmp_path / "a").read_text() == "x"
+
+
+def test_a_disk_too_full_for_a_folder_is_one_line_for_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mkdir(*_: object, **__: object) -> None:
+        raise fail_with(errno.ENOSPC)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(StorageError, match="the disk is full"):
+        write_text_atomically(tmp_path / "new" / "report" / "a.txt", "x")
+
+
 def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

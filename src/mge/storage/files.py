@@ -100,8 +100,9 @@ def _unfinished_name(path: Path) -> Path:
 def _remove_forgotten(path: Path) -> None:
     """Removes what a killed process left when it was writing this path."""
     for forgotten in path.parent.glob(f".{path.name}-*{UNFINISHED}"):
-        if time.time() - forgotten.stat().st_mtime > FORGOTTEN_AFTER:
-            remove(forgotten)
+        with contextlib.suppress(FileNotFoundError):  # another process has just given it its name
+            if time.time() - forgotten.stat().st_mtime > FORGOTTEN_AFTER:
+                remove(forgotten)
 
 
 def remove(path: Path) -> None:
@@ -146,6 +147,7 @@ def _as_storage_error(error: OSError, path: Path) -> StorageError:
     if isinstance(error, StorageError):
         return error
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = shutil.disk_usage(path.parent).free / 1e6
+        there = next(folder for folder in path.absolute().parents if folder.is_dir())
+        free = shutil.disk_usage(there).free / 1e6
         return StorageError(f"the disk is full ({free:.0f} MB left): {path} was not written; make space and try again")
     return StorageError(f"{path} was not written: {error.strerror or error}; check the folder and its permissions")
