@@ -5,7 +5,8 @@ import os
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from lightning_fabric import Fabric
@@ -68,6 +69,26 @@ def test_a_broken_photo_is_skipped_and_moves_no_other(
     said = capsys.readouterr().out
     assert "1 of 24 photos cannot be read" in said
     assert file.name in said
+
+
+def test_a_broken_photo_whose_name_is_no_text_is_skipped_when_the_run_goes_on_too(photos: Path, tmp_path: Path) -> None:
+    file = break_photo(photos)
+    file.rename(file.with_name(os.fsdecode(b"apple\xff.png")))
+    first, broken = skip(photos, Run(tmp_path / "run"))
+    assert [Path(photo.path).name for photo in broken] == [os.fsdecode(b"apple\xff.png")]
+    again, _ = skip(photos, Run(tmp_path / "run"))
+    assert again == first
+
+
+def test_all_processes_have_read_the_list_before_the_first_one_writes_it(photos: Path, tmp_path: Path) -> None:
+    """One that came late and found a list would not take part in handing it over."""
+    run, found = Run(tmp_path / "run"), []
+    fabric = SimpleNamespace(
+        is_global_zero=True, broadcast=lambda sent: sent, barrier=lambda: found.append(run.skipped())
+    )  # fmt: skip
+    skip_broken(cast(Fabric, fabric), read_photos(photos, config=DataConfig()), run=run, max_fraction=0.05)
+    assert found == [None]
+    assert run.skipped() == []
 
 
 def test_where_all_can_be_read_nothing_is_said_and_the_list_is_empty(

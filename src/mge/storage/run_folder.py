@@ -87,8 +87,8 @@ class Run:
         if manifest is not None:
             write_text_atomically(run.manifest_path, manifest)
             config = {**config, "data": str(run.manifest_path.resolve())}
-        write_text_atomically(folder / ENVIRONMENT, json.dumps(describe_environment(), indent=1) + "\n")
-        write_text_atomically(folder / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        run._write_json(ENVIRONMENT, describe_environment())
+        run.write_config(config)
         return run
 
     def config(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class Run:
 
     def write_origin(self, origin: Mapping[str, Any]) -> None:
         """Writes with which options and photos the run began."""
-        self._write(ORIGIN, json.dumps(dict(origin), indent=1, ensure_ascii=False) + "\n")
+        self._write_json(ORIGIN, dict(origin))
 
     def origin(self) -> dict[str, Any] | None:
         """With which options and photos the run began; None where that was not noted.
@@ -180,7 +180,7 @@ class Run:
 
     def write_skipped(self, photos: Sequence[Mapping[str, str]]) -> None:
         """Writes which photos the run leaves out, and why."""
-        self._write(SKIPPED, json.dumps([dict(photo) for photo in photos], indent=1, ensure_ascii=False) + "\n")
+        self._write_json(SKIPPED, [dict(photo) for photo in photos])
 
     def skipped(self) -> list[dict[str, str]] | None:
         """The photos that the run leaves out; None while nobody has looked.
@@ -193,7 +193,7 @@ class Run:
 
     def write_summary(self, figures: Mapping[str, Any]) -> None:
         """Writes the final figures."""
-        self._write(SUMMARY, json.dumps(dict(figures), indent=1) + "\n")
+        self._write_json(SUMMARY, dict(figures))
 
     def summary(self) -> dict[str, Any]:
         """The final figures; empty while the run is not done.
@@ -215,6 +215,11 @@ class Run:
         if not isinstance(content, kind):
             raise ModelFolderError(f"{file} is damaged: it holds a {type(content).__name__}; {remedy}")
         return content
+
+    def _write_json(self, name: str, content: object) -> None:
+        """Writes JSON that people can read; a byte of a path that is no UTF-8 becomes an escape that JSON knows."""
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        self._write(name, text.encode("utf-8", "backslashreplace").decode())
 
     def _write(self, name: str, text: str) -> None:
         write_text_atomically(self.folder / name, text)

@@ -31,6 +31,7 @@ def skip_broken(
         ModelFolderError: the run's list of them is damaged.
     """
     saved = run.skipped()
+    fabric.barrier()  # all have looked before the first process writes
     if saved is not None:
         try:
             broken = tuple(Broken(**row) for row in saved)
