@@ -11,15 +11,20 @@ WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # SLUR
 
 
 class StopRequest:
-    """Remembers the first signal, so that the step that is running can finish. A second Ctrl-C stops at once."""
+    """Remembers the first signal, so that the step that is running can finish. A second Ctrl-C stops at once.
+
+    SIGHUP stays ignored where nohup has it so: the run shall outlive its terminal.
+    """
 
     def __init__(self) -> None:
         self._received = 0
         self._former: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
+        is_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        watched = [number for number in WATCHED if not (is_nohup and number == signal.SIGHUP)]
         try:
-            self._former = {number: signal.signal(number, self._remember) for number in WATCHED}
+            self._former = {number: signal.signal(number, self._remember) for number in watched}
         except ValueError:  # not the main thread, where Python takes no signals: the caller's own handlers stay
             self._former = {}
         return self
