@@ -10,11 +10,18 @@ from lightning_fabric import Fabric
 from torch import nn
 
 import mge
-from mge.config import TrainConfig
+from mge.config import ModelConfig, TrainConfig
 from mge.data.batches import epoch_batches
 from mge.errors import ConfigError
 from mge.models.backbone import Backbone, synchronise_batch_norm
-from mge.training.devices import build_fabric, check_shares, count_of_torchrun, synchronises_batch_norm
+from mge.training.devices import (
+    build_fabric,
+    check_shares,
+    choose_precision,
+    count_of_torchrun,
+    synchronises_batch_norm,
+)
+from mge.training.memory import find_batch_size
 from tests.photos import write_class_folders
 from tests.tiny import SHORT
 
@@ -73,6 +80,7 @@ def test_frozen_batch_norm_learns_its_scale_and_keeps_its_statistics(tmp_path: P
         ({"strategy": "fsdp"}, "strategy is 'fsdp'; accepted: auto, ddp; .* use schedule=progressive, gate=shared"),
         ({"nodes": 0}, "nodes is 0; accepted: at least 1"),
         ({"patience": 0}, "patience is 0; accepted: at least 1"),
+        ({"weights": Path("w.pth")}, r"weights is \w*Path\('w.pth'\); accepted: text, such as 'w.pth'"),
         ({"batch_norm": "none"}, "accepted: auto, local, synced, frozen"),
     ],
 )
@@ -85,6 +93,28 @@ def test_what_no_machine_has_is_refused(options: dict[str, Any], message: str) -
 def test_a_device_that_is_not_there_is_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match=r"1 devices of the accelerator 'cuda' on 1 machines cannot be had: .*; set"):
         build_fabric(TrainConfig(accelerator="cuda"))
+
+
+def test_the_precision_is_that_of_the_device_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("mge.training.devices.multiplies_bfloat16", lambda device: device == "cuda")
+    assert choose_precision("auto", accelerator="auto") == "bf16-mixed"
+    assert choose_precision("auto", accelerator="cuda") == "bf16-mixed"
+    assert choose_precision("auto", accelerator="cpu") == "32-true"
+    assert choose_precision("bfloat16", accelerator="cpu") == "bf16-mixed"
+
+
+@pytest.mark.parametrize(("world", "num_photos", "expected"), [(1, 99, 4), (2, 99, 8), (3, 99, 12), (3, 7, 6)])
+def test_a_batch_size_that_was_found_can_be_dealt_out_evenly(
+    monkeypatch: pytest.MonkeyPatch, world: int, num_photos: int, expected: int
+) -> None:
+    monkeypatch.setattr("mge.training.memory._compute_size", lambda trial: 7)
+    fabric = SimpleNamespace(device=torch.device("cpu"), world_size=world, all_reduce=lambda tensor, reduce_op: tensor)
+    config = ModelConfig(backbone="test_resnet", experts=1, size=64, part_filters=0)
+    found = find_batch_size(
+        cast(Fabric, fabric), config, num_classes=2, num_photos=num_photos, config=TrainConfig(batch_size="auto")
+    )
+    assert found == expected
 
 
 def test_torchrun_has_said_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,6 +225,6 @@ def test_the_gate_stays_even_until_it_is_its_turn(schedule: str, photos: Path, t
 
 
 def test_the_precision_has_a_name_in_fabric() -> None:
-    assert choose_precision("bfloat16") == "bf16-mixed"
-    assert choose_precision("float32") == "32-true"
-    assert choose_precision("auto") in ("bf16-mixed", "32-true")
+    assert choose_precision("bfloat16", accelerator="auto") == "bf16-mixed"
+    assert choose_precision("float32", accelerator="auto") == "32-true"
+    assert choose_precision("auto", accelerator="auto") in ("bf16-mixed", "32-true")

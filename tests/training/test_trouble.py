@@ -160,6 +160,18 @@ def test_a_loss_that_is_no_number_stops_within_a_step_and_leaves_the_checkpoint_
     assert next(count) == 4
 
 
+def test_where_there_is_no_checkpoint_yet_none_is_promised(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*args: Any, **options: Any) -> StepFigures:  # noqa: ANN401
+        measured = train_step(*args, **options)
+        return measured._replace(losses=measured.losses * math.inf)
+
+    monkeypatch.setattr(loop, "train_step", step)
+    with pytest.raises(DivergedError, match="set --clip-norm 1 and train anew$"):
+        mge.train(photos, out=tmp_path / "run", **OPTIONS)
+
+
 def test_weights_that_are_no_numbers_are_not_written_over_good_ones(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +194,8 @@ def test_weights_that_are_no_numbers_are_not_written_over_good_ones(
 
 OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ..."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 5.00 GB, other allocations: 1.00 GB, max allowed: ..."),
     RuntimeError(
         "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried "
     ),

@@ -86,5 +86,5 @@ def _check_literal(field: "dataclasses.Field[Any]", value: object) -> None:
         raise ConfigError(f"{field.name} is {value!r}; accepted: true, false")
     elif field.type is int and (isinstance(value, bool) or not isinstance(value, int)):
         raise ConfigError(f"{field.name} is {value!r}; accepted: a whole number")
-    elif field.type is str and not isinstance(value, str):
+    elif field.type in (str, str | None) and not isinstance(value, field.type):
         raise ConfigError(f"{field.name} is {value!r}; accepted: text, such as {str(value)!r}")

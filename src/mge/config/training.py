@@ -27,7 +27,7 @@ class TrainConfig(Options):
 
     Args:
         epochs: Passes over the training photos (under the progressive schedule: for each expert).
-        batch_size: Photos a step, over all devices. `auto` takes the largest power of two that fits in memory.
+        batch_size: Photos a step, over all devices. `auto` takes the largest power of two that fits on each.
         seed: Decides the order of photos, augmentation, dropout, first weights and splits.
         schedule: `joint` trains all experts in each step; `progressive` adds one after the other.
         freeze_former: Whether the progressive schedule leaves former experts as they are.

@@ -64,8 +64,9 @@ def bench(
         stored = load_model(find_model_folder(run))
         config, num_classes = stored.config, len(stored.class_names)
     case = Case(
-        config, num_classes=num_classes, batch_size=batch_size, precision=choose_precision(precision),
-        channels_last=channels_last, rounds=rounds, accelerator=accelerator,
+        config, num_classes=num_classes, batch_size=batch_size,
+        precision=choose_precision(precision, accelerator=accelerator), channels_last=channels_last, rounds=rounds,
+        accelerator=accelerator,
     )  # fmt: skip
     timed = Bench(case)
     figures = {

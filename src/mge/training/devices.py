@@ -16,10 +16,11 @@ from mge.models.fast import multiplies_bfloat16
 PREPARATION = datetime.timedelta(hours=24)
 
 
-def choose_precision(precision: str) -> str:
-    """Lightning Fabric's name of a precision; `auto` takes bfloat16 where the hardware multiplies it natively."""
+def choose_precision(precision: str, *, accelerator: str) -> str:
+    """Lightning Fabric's name of a precision; `auto` takes bfloat16 where the accelerator multiplies it natively."""
     if precision == "auto":
-        precision = "bfloat16" if multiplies_bfloat16("cuda" if torch.cuda.is_available() else "cpu") else "float32"
+        device = "cuda" if accelerator in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
+        precision = "bfloat16" if multiplies_bfloat16(device) else "float32"
     return {"bfloat16": "bf16-mixed", "float32": "32-true"}[precision]
 
 
@@ -32,10 +33,11 @@ def build_fabric(config: TrainConfig) -> Fabric:
         ConfigError: this machine has no such devices, or other processes were started than the options say.
     """
     devices, nodes = count_of_torchrun() or (config.devices, config.nodes)
+    precision = choose_precision(config.precision, accelerator=config.accelerator)
     try:
         fabric = Fabric(
             accelerator=config.accelerator, devices=devices if devices == "auto" else int(devices), num_nodes=nodes,
-            strategy=config.strategy, precision=choose_precision(config.precision),  # type: ignore[arg-type]
+            strategy=config.strategy, precision=precision,  # type: ignore[arg-type]
         )  # fmt: skip
         fabric.launch()
     except (ValueError, RuntimeError) as error:

@@ -256,10 +256,9 @@ class Training:
         )
 
     def _remedy(self) -> str:
-        return (
-            "training has diverged; lower --backbone-lr and --head-lr or set --clip-norm 1 and train anew. The last "
-            f"checkpoint, from before, is {self.run.checkpoint_path}"
-        )
+        remedy = "training has diverged; lower --backbone-lr and --head-lr or set --clip-norm 1 and train anew"
+        former = self.run.checkpoint_path
+        return f"{remedy}. The last checkpoint, from before, is {former}" if former.exists() else remedy
 
     def _save_checkpoint(self) -> None:
         if self.fabric.is_global_zero:

@@ -20,7 +20,11 @@ from mge.training.step import Network, train_step
 LARGEST = 256  # photos a process: with still more, learning rates that were chosen for 16 mean little
 USABLE = 0.9  # of an accelerator's memory: what is in many pieces cannot be used whole
 USABLE_OF_MACHINE = 0.5  # the rest is for photos on their way, and for others
-CPU_IS_FULL = "can't allocate memory"  # in the RuntimeError that torch raises
+MEMORY_IS_FULL = (
+    "can't allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+)  # in RuntimeErrors of CPU, GPU, its libraries
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -31,7 +35,7 @@ def explain_memory(config: TrainConfig) -> Iterator[None]:
         yield
     except OutOfMemoryError:
         raise
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:
         if not _is_about_memory(error):
             raise
         size = config.photos_a_step
@@ -47,7 +51,7 @@ def explain_memory(config: TrainConfig) -> Iterator[None]:
 def find_batch_size(
     fabric: Fabric, model_config: ModelConfig, *, num_classes: int, num_photos: int, config: TrainConfig
 ) -> int:
-    """The largest power of two that a network can be trained on, over all processes.
+    """The largest batch that a network can be trained on, over all processes: a power of two for each of them.
 
     An accelerator is tried until it refuses. On a CPU nothing refuses before the system kills: there, what two small
     batches take is measured, and what larger ones would take is computed from that.
@@ -73,7 +77,7 @@ def find_batch_size(
             "there is not enough memory to train on one photo at a time; use a smaller --size or --backbone, or fewer "
             "--experts"
         )
-    return _power_of_two(min(smallest * fabric.world_size, max(num_photos, fabric.world_size)))
+    return fabric.world_size * _power_of_two(min(smallest, max(num_photos // fabric.world_size, 1)))
 
 
 class _Trial:
@@ -103,7 +107,9 @@ def _try_sizes(trial: _Trial) -> int:
     while size <= LARGEST:
         try:
             trial.run(size)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not _is_about_memory(error):
+                raise
             break
         if torch.cuda.max_memory_reserved(trial.fabric.device) > USABLE * total:
             break
@@ -139,4 +145,5 @@ def _power_of_two(number: int) -> int:
 
 
 def _is_about_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_IS_FULL in str(error)
+    is_torch = isinstance(error, torch.OutOfMemoryError)
+    return isinstance(error, MemoryError) or is_torch or any(words in str(error) for words in MEMORY_IS_FULL)

@@ -83,6 +83,7 @@ def _with_batch_size(session: Session, model_config: ModelConfig) -> Session:
         for each in (model_config, *plain)
     )
     if session.fabric.is_global_zero:
-        note = f"batch size {batch_size} (auto) is the largest power of two that fits; the default learning rates are"
-        print_notes([f"{note} meant for 16 photos, so raise them for many more"])
+        fits = "the largest power of two that fits" + (" on each device" if session.fabric.world_size > 1 else "")
+        note = f"batch size {batch_size} (auto) is {fits}; the default learning rates are meant for 16 photos"
+        print_notes([f"{note}, so raise them for many more"])
     return dataclasses.replace(session, config=dataclasses.replace(config, batch_size=batch_size))
