@@ -123,6 +123,14 @@ def test_what_killed_processes_left_is_removed_after_a_while(tmp_path: Path) -> 
     assert names(tmp_path) == [fresh.name, other.name, "a"]
 
 
+def test_a_name_may_have_the_letters_of_a_pattern(tmp_path: Path) -> None:
+    old = tmp_path / ".[a]**-0.unfinished"
+    old.touch()
+    os.utime(old, (0, 0))
+    write_text_atomically(tmp_path / "[a]**", "x")
+    assert names(tmp_path) == ["[a]**"]
+
+
 def test_what_another_process_has_just_put_into_place_is_no_error(tmp_path: Path) -> None:
     """It is listed under its unfinished name, and gone when it is looked at, as a link to nothing is."""
     (tmp_path / ".a-0.unfinished").symlink_to(tmp_path / "gone")

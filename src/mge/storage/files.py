@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -99,7 +100,7 @@ def _unfinished_name(path: Path) -> Path:
 
 def _remove_forgotten(path: Path) -> None:
     """Removes what a killed process left when it was writing this path."""
-    for forgotten in path.parent.glob(f".{path.name}-*{UNFINISHED}"):
+    for forgotten in path.parent.glob(f".{glob.escape(path.name)}-*{UNFINISHED}"):
         with contextlib.suppress(FileNotFoundError):  # another process has just given it its name
             if time.time() - forgotten.stat().st_mtime > FORGOTTEN_AFTER:
                 remove(forgotten)

@@ -20,11 +20,7 @@ from mge.training.step import Network, train_step
 LARGEST = 256  # photos a process: with still more, learning rates that were chosen for 16 mean little
 USABLE = 0.9  # of an accelerator's memory: what is in many pieces cannot be used whole
 USABLE_OF_MACHINE = 0.5  # the rest is for photos on their way, and for others
-MEMORY_IS_FULL = (
-    "can't allocate memory",
-    "out of memory",
-    "ALLOC_FAILED",
-)  # in RuntimeErrors of CPU, GPU, its libraries
+IS_FULL = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # in RuntimeErrors of CPU, GPU and its libraries
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -146,4 +142,4 @@ def _power_of_two(number: int) -> int:
 
 def _is_about_memory(error: BaseException) -> bool:
     is_torch = isinstance(error, torch.OutOfMemoryError)
-    return isinstance(error, MemoryError) or is_torch or any(words in str(error) for words in MEMORY_IS_FULL)
+    return isinstance(error, MemoryError) or is_torch or any(words in str(error) for words in IS_FULL)
