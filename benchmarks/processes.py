@@ -198,13 +198,21 @@ def stop_often(photos: Path, whole: Run, *, times: int) -> dict[str, Any]:
             "saved_after_step": position["epoch"] * 8 + position["batch"],
             "seconds": round(time.monotonic() - began, 1),
         })  # fmt: skip
-        runs[-1]["same_bits"] = digest(train(photos, folder, world=2)) == digest(whole)
+        resumed = train(photos, folder, world=2)
+        runs[-1] |= {"same_bits": digest(resumed) == digest(whole), "same_rows": untimed(resumed) == untimed(whole)}
     return {
         "runs": runs,
         "clean": sum(run["exit_codes"] == [128 + run["signal"]] * 2 for run in runs),
         "at_the_step": sum(run["saved_after_step"] == run["in_step"] + 1 for run in runs),
         "same_bits": sum(run["same_bits"] for run in runs),
+        "same_rows": sum(run["same_rows"] for run in runs),
     }
+
+
+def untimed(run: Run) -> list[dict[str, str]]:
+    """The rows of metrics.csv without what a clock measured."""
+    clock = ("seconds", "data_wait_percent")
+    return [{name: value for name, value in row.items() if name not in clock} for row in run.metrics()]
 
 
 def kill_often(photos: Path, whole: Run, *, times: int) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ def test_two_processes_learn_as_one_and_survive_signals_kills_and_hangs(tmp_path
     assert equal["largest_difference_of_losses"] <= 2e-4
     assert equal["same_figures"]
     assert equal["test_photos_counted"] == 103
-    assert (stops["clean"], stops["at_the_step"], stops["same_bits"]) == (1, 1, 1)
+    assert (stops["clean"], stops["at_the_step"], stops["same_bits"], stops["same_rows"]) == (1, 1, 1, 1)
     (kill,) = figures["kills"]
     assert sorted(kill["exit_codes"]) == [-9, 75]
     assert kill["largest_difference_of_weights"] <= 1e-4  # it goes on with one process

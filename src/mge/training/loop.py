@@ -28,7 +28,7 @@ from mge.training.learner import Learner
 from mge.training.learning_rate import set_learning_rate
 from mge.training.measure import answer_photos, measure
 from mge.training.others import Others
-from mge.training.position import Position, explain_misfit
+from mge.training.position import Position, Tally, explain_misfit
 from mge.training.signals import StopRequest
 from mge.training.stages import choose_experts, set_modes
 from mge.training.step import Step, train_step, wrap
@@ -82,6 +82,8 @@ class Training:
             with explain_misfit(self.run):
                 self.position = Position.from_dict(saved["position"])
                 self._check_position()
+                if not self.fabric.is_global_zero:  # what all have measured shall count once
+                    self.position.tally = self.position.tally.scaled(0)
         with StopRequest() as stop, self.display, self.others:
             while self.position.stage < self.num_stages:
                 self._begin_stage(saved)
@@ -97,7 +99,8 @@ class Training:
             self._end_epoch()
         except DataError:
             if self.position.batch and self._is_step_whole(len(self._batches())):
-                self._save_checkpoint()
+                # The others cannot be asked now: they are taken for as good.
+                self._save_checkpoint(self.position.tally.scaled(self.fabric.world_size))
             raise
 
     def _begin_stage(self, saved: Mapping[str, Any] | None) -> None:
@@ -148,7 +151,7 @@ class Training:
         number, is_due = stop.agreed(self.fabric, is_due=self._is_checkpoint_due())
         if number or is_due:
             self._check_weights()
-            self._save_checkpoint()
+            self._save_checkpoint(position.tally.over_processes(self.fabric))
         if number:
             raise Interrupted(
                 f"stopped after batch {position.batch} of epoch {position.epoch + 1}; a checkpoint is written, go on "
@@ -201,7 +204,7 @@ class Training:
                     self.save_model(folder, self.learner.evaluated, row)
         best_score = score if is_best else position.best_score
         self.position = Position(stage=position.stage, epoch=position.epoch + 1, best_score=best_score)
-        self._save_checkpoint()
+        self._save_checkpoint(self.position.tally)
 
     def _metrics_row(self) -> dict[str, Any]:
         tally = self.position.tally.over_processes(self.fabric)
@@ -260,10 +263,12 @@ class Training:
         former = self.run.checkpoint_path
         return f"{remedy}. The last checkpoint, from before, is {former}" if former.exists() else remedy
 
-    def _save_checkpoint(self) -> None:
+    def _save_checkpoint(self, tally: Tally) -> None:
+        """Writes where the run stands, with what all processes together have measured in this epoch."""
         if self.fabric.is_global_zero:
             self.run.check_exists()
-            state = {"position": dataclasses.asdict(self.position), **self.learner.state()}
+            position = dataclasses.replace(self.position, tally=tally)
+            state = {"position": dataclasses.asdict(position), **self.learner.state()}
             save_checkpoint(self.run.checkpoint_path, state)
         self._saved_at = time.monotonic()
 
