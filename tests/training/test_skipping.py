@@ -22,7 +22,7 @@ from mge.data.sources import read_photos
 from mge.errors import DataError, Interrupted, ModelFolderError
 from mge.storage.run_folder import Run
 from mge.training import loop
-from mge.training.skipping import skip_broken
+from mge.training.inspection import skip_broken
 from mge.training.step import train_step
 from tests.photos import truncate, write_class_folders
 from tests.tiny import TINY, digest

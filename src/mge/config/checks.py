@@ -80,11 +80,12 @@ def check_ranges(options: object, *names: str, at_least: float, at_most: float |
 
 
 def _check_literal(field: "dataclasses.Field[Any]", value: object) -> None:
+    is_left_out = value is None and field.type == str | None
     if get_origin(field.type) is Literal:
         check_choice(field.name, value, get_args(field.type))
     elif field.type is bool and not isinstance(value, bool):
         raise ConfigError(f"{field.name} is {value!r}; accepted: true, false")
     elif field.type is int and (isinstance(value, bool) or not isinstance(value, int)):
         raise ConfigError(f"{field.name} is {value!r}; accepted: a whole number")
-    elif field.type in (str, str | None) and not isinstance(value, field.type):
+    elif field.type in (str, str | None) and not (isinstance(value, str) or is_left_out):
         raise ConfigError(f"{field.name} is {value!r}; accepted: text, such as {str(value)!r}")

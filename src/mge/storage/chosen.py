@@ -54,7 +54,7 @@ def _read_number(metadata: Mapping[str, Any], name: str, key: str) -> float | No
     value = _read(metadata, name, key)
     if not isinstance(value, float | int | None):
         raise ModelFolderError(f"{key} of {name} in model.json is {_short(value)}; expected a number")
-    return value
+    return None if value is None else float(value)
 
 
 def _read(metadata: Mapping[str, Any], name: str, key: str) -> Any:  # noqa: ANN401  (whatever was written)

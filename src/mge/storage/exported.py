@@ -50,13 +50,12 @@ class Description:
     @property
     def temperature(self) -> float:
         """What the logits are divided by before they become probabilities; the graph does it itself."""
-        return float(read_temperature(self.metadata))
+        return read_temperature(self.metadata)
 
     @property
     def least_probability(self) -> float | None:
         """Below it a photo is called unknown; None: no photo is. The graph does not know it."""
-        least_probability = read_least_probability(self.metadata)
-        return None if least_probability is None else float(least_probability)
+        return read_least_probability(self.metadata)
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:

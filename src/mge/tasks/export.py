@@ -141,7 +141,7 @@ def _own_photos(run: Path, classifier: Classifier) -> tuple[str, list[Photo]]:
         DataError: its data are not there any more.
     """
     from mge.data.records import spread_out  # noqa: PLC0415
-    from mge.training.held_out import read_held_out  # noqa: PLC0415
+    from mge.training.selection import read_held_out  # noqa: PLC0415
 
     found = read_held_out(run, data=None, source_format="auto", classifier=classifier)
     records = found.split("test") or found.split("val") or found.records

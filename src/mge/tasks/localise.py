@@ -55,8 +55,8 @@ def localise(
     from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415
     from mge.report.tables import print_broken, print_notes  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
-    from mge.training.held_out import read_held_out, without_broken  # noqa: PLC0415
     from mge.training.localisation import locate, measure_localisation  # noqa: PLC0415
+    from mge.training.selection import read_held_out, without_broken  # noqa: PLC0415
 
     path = Path(run)
     classifier = load_folder(path, fast=False)

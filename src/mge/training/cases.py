@@ -38,20 +38,18 @@ class Verdicts:
         answers: Its answers about all photos.
         photos: The photos.
         class_names: Names of the classes.
-        probs: (N, C) probabilities.
+        temperature: What logits are divided by for probabilities to mean what they say.
     """
 
     answers: Answers
     photos: PhotoDataset
     class_names: Sequence[str]
-    probs: Tensor
+    temperature: float
 
-    @classmethod
-    def of(
-        cls, answers: Answers, photos: PhotoDataset, class_names: Sequence[str], *, temperature: float
-    ) -> "Verdicts":
-        """The verdicts out of answers."""
-        return cls(answers, photos, class_names, calibrated(answers.logits, temperature=temperature))
+    @cached_property
+    def probs(self) -> Tensor:
+        """(N, C) the probabilities of the classes."""
+        return calibrated(self.answers.logits, temperature=self.temperature)
 
     @cached_property
     def predicted(self) -> Tensor:

@@ -14,8 +14,6 @@ from mge.training.cascade import choose_cascade, measure_cascade
 from mge.training.measure import Answers
 from mge.training.rejection import TARGET_ERROR, choose_rejection, measure_rejection
 
-CHOSEN = ("cascade", "calibration", "rejection")  # their names in model.json
-
 
 @dataclasses.dataclass(frozen=True)
 class Choices:

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from mge.classifier import Classifier
 from mge.core.comparison import bootstrap_means, mcnemar_exact, percentile_interval
 from mge.data.records import Record, Split
 from mge.errors import ConfigError, DataError
-from mge.storage.model_folder import load_model
-from mge.storage.run_folder import find_model_folder
 from mge.training.cost import Cost, count_cost
-from mge.training.held_out import ask, read_held_out, without_broken
+from mge.training.evaluation import Examiner
+from mge.training.selection import read_held_out, without_broken
 
 ENSEMBLE = "ensemble"
 MAX_RUNS = 20
@@ -71,10 +68,10 @@ def hold_contest(
         DataError: they were tested on different photos.
     """
     _check_different(paths)
-    fabric = Fabric(accelerator=accelerator, devices=1)
     asked: list[_Asked] = []
     for path in paths:
-        one = _ask(fabric, path, data=data, split=split, source_format=source_format, batch_size=batch_size)
+        examiner = Examiner.open(path, batch_size=batch_size, accelerator=accelerator)
+        one = _ask(examiner, path, data=data, split=split, source_format=source_format)
         asked.append(_aligned(one, asked[0], path=path, former=paths[0]) if asked else one)
     first = asked[0]
     names = short_names(paths)
@@ -141,16 +138,13 @@ def _check_different(paths: Sequence[Path]) -> None:
         raise ConfigError(f"runs is {given}; accepted: 2 to {MAX_RUNS} runs, each once: mge compare RUN OTHER_RUN")
 
 
-def _ask(
-    fabric: Fabric, path: Path, *, data: str | Path | None, split: Split, source_format: str, batch_size: int
-) -> _Asked:
-    classifier = Classifier.from_stored(load_model(find_model_folder(path)))
+def _ask(examiner: Examiner, path: Path, *, data: str | Path | None, split: Split, source_format: str) -> _Asked:
+    classifier = examiner.classifier
     if data is None and not (path / "config.yaml").exists():
         raise ConfigError(f"{str(path)!r} is a model without its run; say which photos to compare on with --data")
     photos = read_held_out(path, data=data, source_format=source_format, classifier=classifier)
     records, _ = without_broken(photos, split=split)
-    classifier.model.to(fabric.device)
-    _, answers = ask(fabric, classifier, records, batch_size=batch_size)
+    _, answers = examiner.ask(records)
     probs = classifier.probabilities(answers.logits)
     return _Asked(photos.name, classifier.class_names, records, probs, count_cost(classifier.model))
 

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mge.config import DataConfig, DistillConfig, TrainConfig, split_options, take_distillation
 from mge.core.distillation import distillation_loss
-from mge.core.losses import Blend, classification_loss, mix_experts
+from mge.core.losses import Blend, classification_loss
 from mge.data.batches import Batch
 from mge.data.records import PhotoSet
 from mge.data.sources import read_photos
@@ -41,10 +41,7 @@ class Lesson(NamedTuple):
 def teach(teacher: MixtureOfExperts, images: Tensor, *, class_order: Tensor) -> Lesson:
     """The mixture's answer, its classes in another order, and the views that it is made of."""
     looks = list(teacher.look(teacher.normalise(images)))
-    gate_probs = teacher.weigh(looks[0].view, looks[0].output.large_features)
-    joint_logits = torch.stack([look.output.joint_logits for look in looks], dim=1)
-    logits = mix_experts(joint_logits, gate_probs, mix=teacher.config.mix)
-    return Lesson(logits[:, class_order], [look.view for look in looks])
+    return Lesson(teacher.combine(looks).logits[:, class_order], [look.view for look in looks])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,19 +11,19 @@ from torch import Tensor
 
 from mge.classifier import Classifier
 from mge.core.calibration import calibrated
+from mge.data.batches import num_workers
 from mge.data.dataset import PhotoDataset
 from mge.data.records import Record
 from mge.storage.chosen import read_least_probability, read_temperature
-from mge.storage.files import write_atomically
+from mge.storage.files import write_text_atomically
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
 from mge.training.cascade import check_experts, trace_curve
 from mge.training.choices import Choices, choose, measure_chosen, store_choices
-from mge.training.held_out import Selection, ask
-from mge.training.measure import Answers, measure
+from mge.training.measure import Answers, answer_photos, measure
 from mge.training.quality import measure_experts, measure_hierarchy, measure_intervals
 from mge.training.rejection import measure_unknown
-from mge.training.selection import Selected, select, select_unknown, select_validation
+from mge.training.selection import Selected, Selection, select, select_unknown, select_validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,10 @@ class Examiner:
 
     def ask(self, records: Sequence[Record]) -> tuple[PhotoDataset, Answers]:
         """What the mixture says about some photos."""
-        return ask(self.fabric, self.classifier, tuple(records), batch_size=self.batch_size)
+        asked, data = self.classifier, self.classifier.data
+        dataset = PhotoDataset(tuple(records), asked.class_names, side=asked.side, config=data, train=False)
+        workers = num_workers(data, dataset)
+        return dataset, answer_photos(self.fabric, asked.model, dataset, batch_size=self.batch_size, workers=workers)
 
 
 def evaluate_model(
@@ -108,7 +111,7 @@ def evaluate_model(
     stored = store_choices(examiner.folder, examiner.stored, metadata)
     name = selected.split if selected.is_own else f"{selected.photos.name}-{selected.split}"
     file = out or path / f"evaluation-{name}.json"
-    write_atomically(file, lambda target: target.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8"))
+    write_text_atomically(file, json.dumps(figures, indent=1) + "\n")
     classifier = Classifier.from_stored(stored)
     return Evaluation(classifier, selected, dataset, answers, figures, file)
 

@@ -1,13 +1,19 @@
-"""Looking at photos before they are used, and remembering what was seen."""
+"""Looking at photos before they are used, remembering what was seen, and leaving broken ones out of a run."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 
+from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import track
 
+from mge.data.broken import Broken, leave_out, list_broken, refuse_too_broken
 from mge.data.looks import Look, look_at
-from mge.data.records import Record
+from mge.data.records import PhotoSet, Record
+from mge.errors import ModelFolderError
+from mge.report.tables import print_broken
 from mge.storage.remembered import Remembered
+from mge.storage.run_folder import Run
 
 
 def inspect(records: Sequence[Record], *, with_hashes: bool, is_quiet: bool = False) -> list[Look]:
@@ -36,6 +42,42 @@ def inspect(records: Sequence[Record], *, with_hashes: bool, is_quiet: bool = Fa
         if found:
             remembered.keep({records[n].path: list(look) for n, look in found.items() if records[n].read is None})
     return [looks[number] for number in range(len(records))]
+
+
+def skip_broken(
+    fabric: Fabric, photos: PhotoSet, *, run: Run, max_fraction: float
+) -> tuple[PhotoSet, tuple[Broken, ...]]:
+    """The photos of a run that can be read, and those that are left out: decided once, when it begins.
+
+    A run that is gone on with leaves out what it left out when it began, and looks at nothing: a photo that broke since
+    is an error when its turn comes, for without it the order of the photos would be another.
+
+    Args:
+        fabric: Lightning Fabric; the first process looks, for all of them.
+        photos: All photos, with their splits: a broken photo does not move the others.
+        run: The run, whose folder says what is skipped.
+        max_fraction: Fraction of the photos that may be broken.
+
+    Raises:
+        DataError: more are broken, or all training photos of a class are.
+        ModelFolderError: the run's list of them is damaged.
+    """
+    saved = run.skipped()
+    fabric.barrier()  # all have looked before the first process writes
+    if saved is not None:
+        try:
+            broken = tuple(Broken(**row) for row in saved)
+        except TypeError as error:
+            raise ModelFolderError(f"{run.skipped_path} is damaged: {error}; copy it again or train anew") from error
+    else:
+        seen = inspect(photos.records, with_hashes=False) if fabric.is_global_zero else []
+        broken = fabric.broadcast(list_broken(photos.records, seen) if fabric.is_global_zero else ())
+        refuse_too_broken(photos, broken, max_fraction=max_fraction)
+        if fabric.is_global_zero:
+            run.write_skipped([dataclasses.asdict(photo) for photo in broken])
+    if fabric.is_global_zero:
+        print_broken(broken, num_photos=len(photos.records), file=run.skipped_path)
+    return leave_out(photos, broken), broken
 
 
 def _with_progress(looks: Iterable[Look], *, total: int, is_quiet: bool) -> Iterable[Look]:

@@ -17,6 +17,7 @@ from mge.data.photo import open_photo
 from mge.data.records import Record
 from mge.models.mixture import Look
 from mge.training.connected import THRESHOLDS, threshold_ious
+from mge.training.measure import percent
 
 MAP_SIDE = 64  # pixels of the maps that boxes are made of; their cells are much larger
 FOUND_FROM = 0.5  # intersection over union from which a thing counts as found
@@ -85,9 +86,9 @@ def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
     return {
         "num_with_box": len(known),
         "whole": {
-            "gt_known": _percent(torch.tensor([each.whole_iou for each in known]) >= FOUND_FROM),
-            "pointing_game": _percent(torch.tensor([each.centre_is_hit for each in known])),
-            "pointing_game_15px": _percent(torch.tensor([each.centre_is_near for each in known])),
+            "gt_known": percent(torch.tensor([each.whole_iou for each in known]) >= FOUND_FROM),
+            "pointing_game": percent(torch.tensor([each.centre_is_hit for each in known])),
+            "pointing_game_15px": percent(torch.tensor([each.centre_is_near for each in known])),
         },
         "experts": [_measure_expert(known, is_right, number=number) for number in range(num_experts)],
     }
@@ -99,19 +100,15 @@ def _measure_expert(known: Sequence[Known], is_right: Tensor, *, number: int) ->
     iou = torch.stack([each.iou[number] for each in known])
     class_iou = torch.stack([each.class_iou[number] for each in known])
     return {
-        "top1_localisation": _percent(is_right & (iou >= FOUND_FROM)),
-        "gt_known": _percent(class_iou >= FOUND_FROM),
+        "top1_localisation": percent(is_right & (iou >= FOUND_FROM)),
+        "gt_known": percent(class_iou >= FOUND_FROM),
         "mean_iou": round(100 * float(class_iou.mean()), 2),
         "max_box_acc": round(100 * float(max_box_accuracy(largest, iou_threshold=FOUND_FROM)), 2),
         "best_threshold": float(THRESHOLDS[int((largest >= FOUND_FROM).sum(1).argmax())]),
         "max_box_acc_v2": round(100 * float(max_box_accuracy_v2(best)), 2),
-        "pointing_game": _percent(torch.stack([each.is_hit[number] for each in known])),
-        "pointing_game_15px": _percent(torch.stack([each.is_near[number] for each in known])),
+        "pointing_game": percent(torch.stack([each.is_hit[number] for each in known])),
+        "pointing_game_15px": percent(torch.stack([each.is_near[number] for each in known])),
     }
-
-
-def _percent(hits: Tensor) -> float:
-    return round(100 * float(hits.float().mean()), 2)
 
 
 def _open(classifier: Classifier, record: Record) -> tuple[tuple[int, int], Prepared]:

@@ -24,13 +24,12 @@ from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.run_folder import Run
 from mge.training.display import Display
-from mge.training.learner import Learner
+from mge.training.learner import Learner, choose_experts, set_modes
 from mge.training.learning_rate import set_learning_rate
 from mge.training.measure import answer_photos, measure
 from mge.training.others import Others
 from mge.training.position import Position, Tally, explain_misfit
 from mge.training.signals import StopRequest
-from mge.training.stages import choose_experts, set_modes
 from mge.training.step import Step, train_step, wrap
 
 SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]

@@ -102,19 +102,19 @@ def measure(answers: Answers) -> dict[str, Any]:
     labels = answers.labels
 
     def per_expert(predicted: Tensor) -> list[float]:
-        return [_percent(column == labels) for column in predicted.T]
+        return [percent(column == labels) for column in predicted.T]
 
     right = answers.joint_labels == labels.unsqueeze(1)
     return {
         "num_photos": len(labels),
-        "mixture_top1": _percent(answers.logits.argmax(1) == labels),
+        "mixture_top1": percent(answers.logits.argmax(1) == labels),
         "mixture_loss": round(functional.cross_entropy(answers.logits, labels).item(), 6),
         "balanced_top1": _balanced(answers.logits.argmax(1), labels),
         "experts_top1": per_expert(answers.joint_labels),
         "large_top1": per_expert(answers.large_labels),
         "part_top1": per_expert(answers.part_labels),
-        "mean_top1": _percent(answers.mean_labels == labels),
-        "oracle_top1": _percent(right.any(1)),
+        "mean_top1": percent(answers.mean_labels == labels),
+        "oracle_top1": percent(right.any(1)),
         "gate_mean": [round(share, 4) for share in answers.gate_probs.mean(0).tolist()],
     }
 
@@ -135,7 +135,8 @@ def _in_order(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     return tuple(column[order] for column in joined)
 
 
-def _percent(hits: Tensor) -> float:
+def percent(hits: Tensor) -> float:
+    """How many of some photos are hits."""
     return round(100 * hits.float().mean().item(), 2)
 
 

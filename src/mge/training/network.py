@@ -39,8 +39,8 @@ def train_network(
     Returns:
         The figures of its summary.json. A network that is done already is not trained again.
     """
-    if run.summary():
-        return run.summary()
+    if done := run.summary():
+        return done
     fabric = session.fabric
     model = _build(session, model_config)
     photos = session.dataset("train", model=model_config, is_training=True)
@@ -79,8 +79,9 @@ def train_student(
     session: Session, model_config: ModelConfig, distillation: DistillConfig, *, run: Run
 ) -> dict[str, Any]:
     """Trains a student, and measures it, its teacher, and the plain networks beside that on the same photos."""
-    if "teacher_top1" in run.summary():
-        return run.summary()
+    done = run.summary()
+    if "teacher_top1" in done:
+        return done
     teacher = open_teacher(distillation)
     stored = load_model(teacher.best)
     order = torch.tensor(match_classes(session.photos, stored.class_names), device=session.fabric.device)

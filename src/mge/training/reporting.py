@@ -51,7 +51,7 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
     file = evaluation.file
     folder = file.with_suffix("") if file.suffix else file.with_name(f"{file.name}-report")
     names = evaluation.classifier.class_names
-    verdicts = Verdicts.of(
+    verdicts = Verdicts(
         evaluation.answers, evaluation.photos, names, temperature=evaluation.figures["calibration"]["temperature"]
     )
     confusion = confusion_matrix(evaluation.answers.labels, verdicts.predicted, num_classes=len(names))

@@ -17,9 +17,9 @@ from mge.storage.model_folder import StoredModel, save_model
 from mge.storage.run_folder import Run
 from mge.training.baselines import plan_baselines
 from mge.training.display import announce
+from mge.training.inspection import skip_broken
 from mge.training.memory import find_batch_size
 from mge.training.origin import keep_or_check
-from mge.training.skipping import skip_broken
 
 PREPROCESSING = ("resize", "crop_fraction")  # the options of DataConfig that a stored model needs
 
