@@ -73,6 +73,18 @@ def test_damaged_files_are_one_line_for_the_user(run: Run) -> None:
             run.config()
 
 
+def test_a_setting_that_is_needed_and_lacks_is_one_line_for_the_user(run: Run) -> None:
+    assert run.config("data", "experts") == CONFIG
+    with pytest.raises(ModelFolderError, match=r"config\.yaml has no seed; copy it again or train anew$"):
+        run.config("data", "seed")
+
+
+def test_metrics_that_a_spreadsheet_has_written_with_semicolons_are_refused(run: Run) -> None:
+    (run.folder / "metrics.csv").write_text("stage;epoch;loss\n0;0;1,5\n", encoding="utf-8")
+    with pytest.raises(ModelFolderError, match=r"metrics\.csv is damaged: a row has no stage or no epoch; remove it"):
+        run.append_metrics({"stage": 0, "epoch": 1, "loss": 1})
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(ModelFolderError, match=r"is no run folder: it has no config\.yaml"):

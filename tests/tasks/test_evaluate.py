@@ -158,12 +158,20 @@ def test_a_threshold_is_chosen_on_validation_and_stored(copy: Path, tmp_path: Pa
         ({"reject": "always"}, "reject is 'always'; accepted: auto, off"),
         ({"reject": 1.5}, "reject is 1.5; accepted: at least 0 and at most 1"),
         ({"reject": "auto", "target_error": 0.01}, "target_error is 0.01, and 12 validation photos show no threshold"),
+        ({"batch_size": 0}, "batch_size is 0; accepted: at least 1"),
         ({"split": "rest"}, "split is 'rest'; accepted: train, val, test, all"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(run: Path, options: dict[str, Any], match: str) -> None:
     with pytest.raises(mge.ConfigError, match=re.escape(match)):
         mge.evaluate(run, **options)
+
+
+def test_a_run_that_lost_a_setting_is_one_line_for_the_user(copy: Path) -> None:
+    config = copy / "config.yaml"
+    config.write_text(re.sub("^seed:.*$", "", config.read_text(), flags=re.M))
+    with pytest.raises(mge.ModelFolderError, match=r"config\.yaml has no seed; copy it again or train anew"):
+        mge.evaluate(copy)
 
 
 # -------- the report

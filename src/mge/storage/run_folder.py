@@ -91,8 +91,11 @@ class Run:
         run.write_config(config)
         return run
 
-    def config(self) -> dict[str, Any]:
+    def config(self, *needed: str) -> dict[str, Any]:
         """The resolved options that the run was started with.
+
+        Args:
+            needed: Settings that have to be among them.
 
         Raises:
             ModelFolderError: the file is missing or damaged.
@@ -104,14 +107,17 @@ class Run:
             raise ModelFolderError(f"{file} cannot be read: {error}; copy it again or train anew") from error
         if not isinstance(settings, dict):
             raise ModelFolderError(f"{file} is damaged: it has no settings; copy it again or train anew")
-        missing = [name for name in NAMED if not isinstance(settings.get(name, ""), str)]
-        if missing:
-            raise ModelFolderError(f"{file} is damaged: {missing[0]} is no text; copy it again or train anew")
+        wrong = [name for name in NAMED if not isinstance(settings.get(name, ""), str)]
+        if wrong:
+            raise ModelFolderError(f"{file} is damaged: {wrong[0]} is no text; copy it again or train anew")
+        lacking = [name for name in needed if name not in settings]
+        if lacking:
+            raise ModelFolderError(f"{file} has no {lacking[0]}; copy it again or train anew")
         return settings
 
     def data(self) -> str:
         """What names the run's photos: a data set of the Hub by the commit that the run began with."""
-        return str((self.origin() or {}).get("pinned") or self.config()["data"])
+        return str((self.origin() or {}).get("pinned") or self.config("data")["data"])
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the options again, where some of them were decided by the run itself."""
@@ -163,15 +169,22 @@ class Run:
         self._write(METRICS, text.getvalue())
 
     def metrics(self) -> list[dict[str, str]]:
-        """The epochs so far, each figure as text."""
+        """The epochs so far, each figure as text.
+
+        Raises:
+            ModelFolderError: the file is damaged.
+        """
         file = self.folder / METRICS
         if not file.exists():
             return []
         try:
             with file.open(newline="", encoding="utf-8") as opened:
-                return list(csv.DictReader(opened))
+                rows = list(csv.DictReader(opened))
         except (UnicodeDecodeError, csv.Error) as error:
             raise ModelFolderError(f"{file} is damaged: {error}; remove it, or copy it again") from error
+        if not all(row.get("stage") and row.get("epoch") for row in rows):  # spreadsheets may write semicolons
+            raise ModelFolderError(f"{file} is damaged: a row has no stage or no epoch; remove it, or copy it again")
+        return rows
 
     def waiting_percent(self) -> float:
         """The percentage of the time of training, all epochs together, that was spent waiting for photos."""

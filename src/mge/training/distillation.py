@@ -25,7 +25,7 @@ from mge.errors import ConfigError, DataError
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.files import sha256
 from mge.storage.model_folder import WEIGHTS
-from mge.storage.run_folder import Run, find_model_folder, open_run
+from mge.storage.run_folder import NAMED, Run, find_model_folder, open_run
 from mge.training.baselines import plan_baselines
 from mge.training.step import Network, StepFigures
 
@@ -125,8 +125,8 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
         ConfigError: the run is not done, or is no mixture.
     """
     run = open_run(teacher)
-    settings = run.config()
-    options = {name: value for name, value in settings.items() if name not in ("data", "format", "preset")}
+    settings = run.config(*NAMED)
+    options = {name: value for name, value in settings.items() if name not in NAMED}
     take_distillation(options)
     model, _, config = split_options(options, preset=settings["preset"])
     if model.experts == 1:
@@ -185,7 +185,7 @@ def check_held_out(photos: PhotoSet, *, settings: Mapping[str, Any], data: DataC
         data: How its photos are split.
         teacher: The teacher's run, whose seed decided what was held out.
     """
-    seed = teacher.config()["seed"]
+    seed = teacher.config("seed")["seed"]
     if seed == settings["seed"]:
         return
     same = read_photos(settings["data"], config=data, seed=seed, format=settings["format"])

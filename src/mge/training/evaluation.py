@@ -10,8 +10,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from mge.classifier import Classifier
+from mge.config import check_range
 from mge.core.calibration import calibrated
-from mge.data.batches import num_workers
 from mge.data.dataset import PhotoDataset
 from mge.data.records import Record
 from mge.storage.chosen import read_least_probability, read_temperature
@@ -58,7 +58,13 @@ class Examiner:
 
     @classmethod
     def open(cls, path: Path, *, batch_size: int, accelerator: str) -> "Examiner":
-        """The model of a run or model folder, where it shall run."""
+        """The model of a run or model folder, where it shall run.
+
+        Raises:
+            ConfigError: no batch has so many photos.
+            ModelFolderError: there is no whole model.
+        """
+        check_range("batch_size", batch_size, at_least=1)
         folder = find_model_folder(path)
         stored = load_model(folder)
         classifier = Classifier.from_stored(stored)
@@ -68,10 +74,9 @@ class Examiner:
 
     def ask(self, records: Sequence[Record]) -> tuple[PhotoDataset, Answers]:
         """What the mixture says about some photos."""
-        asked, data = self.classifier, self.classifier.data
-        dataset = PhotoDataset(tuple(records), asked.class_names, side=asked.side, config=data, train=False)
-        workers = num_workers(data, dataset)
-        return dataset, answer_photos(self.fabric, asked.model, dataset, batch_size=self.batch_size, workers=workers)
+        asked = self.classifier
+        dataset = PhotoDataset(records, asked.class_names, side=asked.side, config=asked.data, train=False)
+        return dataset, answer_photos(self.fabric, asked.model, dataset, batch_size=self.batch_size)
 
 
 def evaluate_model(

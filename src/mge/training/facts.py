@@ -48,6 +48,6 @@ def origin_facts(evaluation: Evaluation, run: Run | None) -> dict[str, str]:
         then = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
         facts["training"] = shlex.join(["mge", *then["command"][1:]])
         facts["trained at"] = f"{then['date']}, commit {then['commit'] or 'unknown'}"
-        facts["seed"] = str(run.config()["seed"])
+        facts["seed"] = str(run.config("seed")["seed"])
         facts["all options"] = str(run.folder / CONFIG)
     return facts

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from mge.classifier import Classifier
 from mge.config import ModelConfig
-from mge.data.batches import num_workers
 from mge.data.dataset import PhotoDataset
 from mge.data.records import Split, spread_out
 from mge.report.figures import draw_experts
@@ -92,5 +91,5 @@ def _ask(session: Session, stored: StoredModel, photos: PhotoDataset) -> Answers
 
 def _run_over(session: Session, stored: StoredModel, photos: PhotoDataset, *, keep: Keep) -> tuple[Tensor, ...]:
     model = Classifier.from_stored(stored).model.to(session.fabric.device)
-    workers, size = num_workers(session.data, photos), session.config.photos_a_step
-    return run_over(session.fabric, model, photos, keep=keep, batch_size=size, workers=workers, in_float32=True)
+    batch_size = session.config.photos_a_step
+    return run_over(session.fabric, model, photos, keep=keep, batch_size=batch_size, in_float32=True)

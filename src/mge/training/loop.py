@@ -219,14 +219,8 @@ class Training:
         }
 
     def _validate(self, photos: PhotoDataset) -> dict[str, float]:
-        answers = answer_photos(
-            self.fabric,
-            self.learner.evaluated,
-            photos,
-            batch_size=self.config.photos_a_step,
-            workers=num_workers(self.data, photos),
-        )
-        figures = measure(answers)
+        batch_size = self.config.photos_a_step
+        figures = measure(answer_photos(self.fabric, self.learner.evaluated, photos, batch_size=batch_size))
         row = {"val_top1_mixture": figures["mixture_top1"], "val_loss_mixture": figures["mixture_loss"]}
         return row | {f"val_top1_expert{number}": top1 for number, top1 in enumerate(figures["experts_top1"])}
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from mge.config import Mix
 from mge.core.cascade import confidence, mix_so_far
 from mge.core.outputs import MixtureOutput
-from mge.data.batches import Batch, epoch_batches, load_batches
+from mge.data.batches import Batch, epoch_batches, load_batches, num_workers
 from mge.data.dataset import PhotoDataset
 from mge.models.mixture import MixtureOfExperts
 
@@ -56,17 +56,15 @@ def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
     )
 
 
-def answer_photos(
-    fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, batch_size: int, workers: int = 0
-) -> Answers:
+def answer_photos(fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, batch_size: int) -> Answers:
     """What a mixture answers about a data set; see `run_over`."""
     keep = functools.partial(summarise, mix=model.config.mix)
-    return Answers(*run_over(fabric, model, photos, keep=keep, batch_size=batch_size, workers=workers))
+    return Answers(*run_over(fabric, model, photos, keep=keep, batch_size=batch_size))
 
 
 @torch.inference_mode()
 def run_over(
-    fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, keep: Keep, batch_size: int, workers: int = 0,
+    fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, keep: Keep, batch_size: int,
     in_float32: bool = False,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Runs a mixture over a data set, in the mode of evaluation, and keeps something of each batch.
@@ -79,7 +77,6 @@ def run_over(
         photos: The data set.
         keep: What is kept of a batch and the mixture's output.
         batch_size: Photos at a time, over all processes.
-        workers: Number of processes that decode.
         in_float32: Whether it answers in float32 as `mge predict` does, whatever precision it is trained in.
     """
     was_training = model.training
@@ -89,7 +86,7 @@ def run_over(
         len(photos), batch_size=batch_size, seed=0, epoch=0, shuffle=False, drop_last=False, rank=fabric.global_rank,
         world=fabric.world_size,
     )  # fmt: skip
-    for batch in load_batches(photos, batches, epoch=0, workers=workers):
+    for batch in load_batches(photos, batches, epoch=0, workers=num_workers(photos.config, photos)):
         moved = Batch(*(tensor.to(fabric.device, non_blocking=True) for tensor in batch))
         with contextlib.nullcontext() if in_float32 else fabric.autocast():
             parts.append(keep(model(moved.images), moved))

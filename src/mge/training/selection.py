@@ -9,6 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from mge.classifier import Classifier
+from mge.config import TrainConfig
 from mge.data.broken import Broken, leave_out, list_broken
 from mge.data.records import PhotoSet, Record
 from mge.data.sources import NOT_ON_DISK, find_photos, read_photos
@@ -85,6 +86,7 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
 
     Raises:
         ConfigError: `data` is missing and the folder does not know its own.
+        ModelFolderError: the run's settings are damaged.
         DataError: there are no such photos, or they have classes that the model does not know.
     """
     if data is None:
@@ -93,12 +95,11 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
                 f"{str(path)!r} is a model without its run; say which data to evaluate on: mge evaluate {path} DATA"
             )
         run = open_run(path)
-        settings = run.config()
-        data, source_format, seed = run.data(), settings["format"], settings["seed"]
-        config = dataclasses.replace(
-            classifier.data, val_fraction=settings["val_fraction"], test_fraction=settings["test_fraction"]
-        )
-        photos = read_photos(data, config=config, seed=seed, format=source_format)
+        settings = run.config("format", "seed", "val_fraction", "test_fraction")
+        fractions = {name: settings[name] for name in ("val_fraction", "test_fraction")}
+        config = dataclasses.replace(classifier.data, **fractions)
+        seed = TrainConfig(seed=settings["seed"]).seed  # checked
+        photos = read_photos(run.data(), config=config, seed=seed, format=settings["format"])
     else:
         photos = read_photos(data, config=classifier.data, format=source_format, is_for_training=False)
     unknown = sorted(set(photos.class_names) - set(classifier.class_names))
@@ -174,7 +175,7 @@ def _is_own_data(path: Path, data: str | Path) -> bool:
     """Whether these are the data that the run was trained with."""
     if not (path / "config.yaml").exists():
         return False
-    own = str(open_run(path).config()["data"])
+    own = str(open_run(path).config("data")["data"])
     if str(data) == own:
         return True
     is_file = own not in NOT_ON_DISK and not own.startswith("hf:")
