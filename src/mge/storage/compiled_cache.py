@@ -6,12 +6,12 @@ A compiled graph is native code. It is read from the user's own cache folder onl
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Any
 
-from mge.storage.files import sha256, write_text_atomically
+from mge.storage.environment import processor_lines
+from mge.storage.files import cache_folder, sha256, write_text_atomically
 from mge.storage.model_folder import DESCRIPTION
 
 PACKAGE = Path(__file__).parents[1]
@@ -35,8 +35,7 @@ def compiled_path(model_folder: Path, *, arithmetic: str, device: str, num_threa
         platform.platform(), _processor(), arithmetic, device, str(num_threads),
     ]  # fmt: skip
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-    cache = Path(os.environ.get("MGE_CACHE", "~/.cache/mge")).expanduser()
-    return cache / "compiled" / f"{key}.pt2"
+    return cache_folder("compiled") / f"{key}.pt2"
 
 
 def read_proof(graph: Path) -> dict[str, Any] | None:
@@ -67,7 +66,5 @@ def remove_oldest(folder: Path) -> None:
 
 def _processor() -> str:
     """The processor's name and abilities: code that is compiled for one may be unknown to another."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
-    described = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-    return "\n".join(described) or platform.processor()
+    described = set(processor_lines("model name", "flags", "Features"))
+    return "\n".join(sorted(described)) or platform.processor()

@@ -47,9 +47,14 @@ def _commit() -> str | None:
     return answer.stdout.strip()
 
 
-def _processor() -> str | None:
-    """The processor's name."""
+def processor_lines(*beginnings: str) -> list[str]:
+    """What Linux says about each core, in lines that begin so; nothing where the system is another."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return [line for line in lines if line.startswith(beginnings)]
+
+
+def _processor() -> str | None:
+    """The processor's name."""
+    names = [line.partition(":")[2].strip() for line in processor_lines("model name")]
     return names[0] if names else platform.processor() or None

@@ -71,6 +71,11 @@ def write_folder_atomically(folder: Path, fill: Callable[[Path], Result]) -> Res
     return result
 
 
+def cache_folder(name: str) -> Path:
+    """Where MGE keeps what it can make again, of one kind: in `$MGE_CACHE`, or `~/.cache/mge`."""
+    return Path(os.environ.get("MGE_CACHE", "~/.cache/mge")).expanduser() / name
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
