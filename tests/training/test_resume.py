@@ -16,6 +16,7 @@ from mge.errors import ConfigError, DataError, Interrupted
 from mge.storage.checkpoint import load_checkpoint
 from mge.storage.run_folder import Run
 from mge.training import loop
+from mge.training.measure import measure
 from mge.training.step import train_step
 from tests.photos import write_photo
 from tests.tiny import SHORT, digest
@@ -128,6 +129,27 @@ def test_what_changes_no_result_may_be_changed(photos: Path, tmp_path: Path, mon
     harmless = {"workers": 2, "cache": "no", "checkpoint_steps": 1, "checkpoint_minutes": 1.0}
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **harmless}))
     assert mge.train(resume=folder).summary()
+
+
+@pytest.mark.parametrize("after", [1, 2], ids=["of the first epoch", "of the last epoch"])
+def test_a_signal_in_validation_stops_the_run_before_another_step(
+    photos: Path, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    count = iter(range(1, 1000))
+
+    def measure_and_be_told(answers: Any) -> dict[str, Any]:  # noqa: ANN401
+        if next(count) == after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return measure(answers)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "measure", measure_and_be_told)
+        with pytest.raises(Interrupted, match=rf"stopped after epoch {after}; a checkpoint is written") as stop:
+            mge.train(photos, out=tmp_path / "run", **SHORT)
+    assert stop.value.exit_code == 143
+    resumed = mge.train(resume=tmp_path / "run")
+    assert digest(resumed.last) == digest(whole.last)
+    assert resumed.summary() == whole.summary()
 
 
 def add_a_class(photos: Path) -> None:

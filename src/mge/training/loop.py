@@ -96,6 +96,9 @@ class Training:
         try:
             self._train_epoch(stop)
             self._end_epoch()
+            with self.others.patiently():  # the first process may still be writing
+                number, _ = stop.agreed(self.fabric)
+            self._stop_where_asked(number)
         except DataError:
             if self.position.batch and self._is_step_whole(len(self._batches())):
                 # The others cannot be asked now: they are taken for as good.
@@ -151,10 +154,16 @@ class Training:
         if number or is_due:
             self._check_weights()
             self._save_checkpoint(position.tally.over_processes(self.fabric))
+        self._stop_where_asked(number)
+
+    def _stop_where_asked(self, number: int) -> None:
+        """Raises Interrupted where a signal came and the checkpoint is written."""
         if number:
+            batch, epoch = self.position.batch, self.position.epoch
+            done = f"batch {batch} of epoch {epoch + 1}" if batch else f"epoch {epoch}"
             raise Interrupted(
-                f"stopped after batch {position.batch} of epoch {position.epoch + 1}; a checkpoint is written, go on "
-                f"with: mge train --resume {self.run.whole.folder}",
+                f"stopped after {done}; a checkpoint is written, go on with: mge train --resume "
+                f"{self.run.whole.folder}",
                 signal_number=number,
             )
 
