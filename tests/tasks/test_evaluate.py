@@ -264,3 +264,13 @@ def test_the_page_opens_in_a_browser_without_error_or_request_for_everybody(repo
         assert (ink == "rgb(230, 233, 236)") is (scheme == "dark")
     assert messages == []
     assert {url for url in requests if not url.startswith("data:")} == {report.as_uri()}
+
+
+def test_a_model_of_the_hub_is_no_folder_to_write_to_or_to_change() -> None:
+    with pytest.raises(mge.ConfigError, match="'hf:someone/birds', which is no folder to write to; give an --out"):
+        mge.evaluate("hf:someone/birds", "photos")
+    with pytest.raises(mge.ConfigError, match="give an --output"):
+        mge.localise("hf:someone/birds", "photos")
+    for chosen in ({"calibrate": True}, {"cascade": True}, {"reject": "auto"}):
+        with pytest.raises(mge.ConfigError, match="is stored with the model: download it"):
+            mge.evaluate("hf:someone/birds", "photos", out="figures.json", **chosen)

@@ -12,6 +12,7 @@ import pytest
 import mge
 from mge.data.sources.frame import frame_to_manifest, is_frame
 from mge.errors import ConfigError, DataError
+from mge.tasks.train import name_data
 from tests.photos import COLOURS, write_photo
 
 TINY: dict[str, Any] = {
@@ -113,3 +114,11 @@ def test_pandas_is_not_imported_by_mge_itself() -> None:
         "except mge.DataError: pass\nassert 'pandas' not in sys.modules, 'pandas'"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120, cwd="/tmp")
+
+
+def test_data_on_disk_are_called_by_their_absolute_path_and_others_by_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert name_data("photos") == name_data(Path("photos")) == str(tmp_path / "photos")
+    assert [name_data(name) for name in ("beetles", "hf:someone/birds")] == ["beetles", "hf:someone/birds"]

@@ -30,6 +30,12 @@ def is_hub(path: str | Path) -> bool:
     return str(path).startswith(PREFIX)
 
 
+def check_place(path: str | Path, given: str | Path | None, *, flag: str) -> None:
+    """Raises ConfigError where files would go beside a model that is no folder here, and no other place is given."""
+    if given is None and is_hub(path):
+        raise ConfigError(f"run is {str(path)!r}, which is no folder to write to; give an {flag}")
+
+
 def read_name(text: str | Path) -> HubName:
     """The parts of a name.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mge.config import Optimizer, Precision
+from mge.tasks.train import name_data
 
 if TYPE_CHECKING:
     from mge.storage.run_folder import Run
@@ -91,7 +92,7 @@ def distill(
         "accelerator": accelerator, "devices": devices,
     }  # fmt: skip
     if data is not None:
-        changes |= {"data": str(data) if data == "beetles" else str(Path(data).resolve()), "format": format or "auto"}
+        changes |= {"data": name_data(data), "format": format or "auto"}
     lesson = {"temperature": temperature, "teacher_weight": teacher_weight, "zoomed_weight": zoomed_weight}
     from mge.training.distillation import student_settings  # noqa: PLC0415
     from mge.training.run import train_run  # noqa: PLC0415

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mge.config import check_choice, check_range
 from mge.errors import ConfigError
+from mge.storage.hub import check_place, is_hub
 
 if TYPE_CHECKING:
     from mge.training.choices import Choices
@@ -68,6 +69,11 @@ def evaluate(
     check_range("batch_size", batch_size, at_least=1)
     _check_cascade(cascade, max_accuracy_loss)
     _check_reject(reject, target_error)
+    check_place(run, out, flag="--out")
+    if is_hub(run) and (calibrate or cascade or reject is not None):
+        raise ConfigError(
+            f"run is {str(run)!r}, and what is chosen is stored with the model: download it, and give its folder"
+        )
     from mge.report.tables import print_evaluation, print_notes  # noqa: PLC0415
     from mge.training.evaluation import evaluate_model  # noqa: PLC0415
     from mge.training.reporting import write_report  # noqa: PLC0415

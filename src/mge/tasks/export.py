@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from mge.config import check_choice
 from mge.errors import ConfigError, DataError, StorageError
+from mge.storage.hub import check_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,8 +55,7 @@ def export(
     check_choice("format", format, get_args(Format))
     if cascade and format != "onnx":
         raise ConfigError(f"cascade is set and format is {format!r}; a cascade is exported as onnx")
-    if out is None and str(run).startswith("hf:"):
-        raise ConfigError(f"run is {str(run)!r}, which is no folder to write to; give an --out")
+    check_place(run, out, flag="--out")
     kind = "onnx-cascade" if cascade else format
     folder = Path(run) / "export" / kind if out is None else Path(out)
     _check_out(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mge.config import check_choice, check_range
+from mge.storage.hub import check_place
 
 if TYPE_CHECKING:
     from mge.report.boxes import Box, BoxRow
@@ -49,6 +50,7 @@ def localise(
     """
     check_choice("split", split, get_args(SplitName))
     check_range("batch_size", batch_size, at_least=1)
+    check_place(run, output, flag="--output")
     from mge.classifier import load_folder  # noqa: PLC0415
     from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415
     from mge.report.tables import print_broken, print_notes  # noqa: PLC0415

@@ -71,6 +71,12 @@ def train(
     return train_run(settings, folder=None if out is None else Path(out), is_new=True, manifest=manifest)
 
 
+def name_data(data: str | os.PathLike[str]) -> str:
+    """What a run's configuration calls its data, wherever it is gone on with: an absolute path, or a name as it is."""
+    is_name = str(data) == "beetles" or str(data).startswith("hf:")
+    return str(data) if is_name else str(Path(data).resolve())
+
+
 def _name_data(data: object) -> tuple[str, str | None]:
     """What the run's configuration calls the data, and the manifest that has to be written where they are a frame."""
     from mge.data.sources.frame import frame_to_manifest, is_frame  # noqa: PLC0415
@@ -82,5 +88,4 @@ def _name_data(data: object) -> tuple[str, str | None]:
             f"data is a {type(data).__module__}.{type(data).__name__}; accepted: a path, hf:owner/name, or a pandas "
             "data frame"
         )
-    is_name = str(data) == "beetles" or str(data).startswith("hf:")
-    return str(data) if is_name else str(Path(data).resolve()), None
+    return name_data(data), None
