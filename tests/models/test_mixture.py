@@ -123,7 +123,7 @@ def test_the_attention_of_a_whole_network_equals_an_autograd_grad_cam(backbone: 
     for number, look in enumerate(let_look(net, draw(), LABELS)):
         maps = reference.grad_cam_of_network(net.experts[number], look.view, LABELS.tolist(), positive=positive)
         assert maps.max() > 0
-        np.testing.assert_allclose(look.attention.numpy(), scaled(maps), atol=1e-5)
+        np.testing.assert_allclose(look.attention.numpy(), scaled(maps), atol=1e-4)  # rounding of a whole network
 
 
 @pytest.mark.parametrize("geometry", ["pixels", "authors"])
