@@ -186,7 +186,7 @@ def accuracy_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 
 def beside_plain(name: str, top1: dict[str, float], *, plain: dict[str, float]) -> str:
-    """How far a contender is from the plain network, seed by seed; the ensemble has no seed and is beside their mean."""
+    """How far a contender is from the plain network, seed by seed; the ensemble of all, from their mean."""
     if name == ENSEMBLE:
         return spread(value - statistics.mean(plain.values()) for value in top1.values())
     both = sorted(top1.keys() & plain.keys())
