@@ -179,10 +179,18 @@ def accuracy_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
     rows = [["what answers", "seeds", "test accuracy in %", "95 % interval", "minus plain", "million multiply-adds"]]
     for name in (name for name in ORDER if name in figures):
         top1, (low, high), multiply_adds = (figures[name][key] for key in ("test_top1", "interval", "multiply_adds"))
-        gains = spread(top1[seed] - figures[PLAIN]["test_top1"][seed] for seed in top1)
+        gains = beside_plain(name, top1, plain=figures[PLAIN]["test_top1"])
         interval_text = f"{low:.1f} to {high:.1f}"
         rows.append([name, str(len(top1)), spread(top1.values()), interval_text, gains, f"{multiply_adds:.0f}"])
     return rows
+
+
+def beside_plain(name: str, top1: dict[str, float], *, plain: dict[str, float]) -> str:
+    """How far a contender is from the plain network, seed by seed; the ensemble of all, from their mean."""
+    if name == ENSEMBLE:
+        return spread(value - statistics.mean(plain.values()) for value in top1.values())
+    both = sorted(top1.keys() & plain.keys())
+    return spread(top1[seed] - plain[seed] for seed in both) if both else ""
 
 
 def interval(hits: list[Tensor], *, rounds: int = 2000) -> tuple[float, float]:

@@ -12,9 +12,11 @@ import torch
 
 import mge
 from mge.classifier import Classifier
+from mge.config import Mix
+from mge.core.losses import mix_experts
 from mge.exporting import export_cascade
 from mge.models.cascade import run_cascade
-from mge.onnx_cascade import OnnxCascade, gate_so_far, softmax
+from mge.onnx_cascade import OnnxCascade, gate_so_far, mix_so_far, softmax
 from mge.storage.model_folder import load_model
 from tests.exports import build_tiny, save_mixture
 from tests.photos import write_scene
@@ -102,6 +104,14 @@ def test_shares_and_probabilities_are_those_of_the_core() -> None:
         assert gate_so_far(gate.numpy(), num_experts=count) == pytest.approx(expected.numpy(), abs=1e-7)
     logits = torch.randn(3, 2, 7) * 30
     assert softmax(logits.numpy()) == pytest.approx(logits.softmax(2).numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize("mix", ["logits", "probs"])
+def test_a_mixture_of_experts_is_that_of_the_core_however_unlikely_a_class_is(mix: Mix) -> None:
+    """Calibration may divide logarithms of probabilities that float32 does not know by a high temperature."""
+    joint, gate = torch.tensor([[[0.0, -150.0, 2.0], [0.0, -200.0, 1.0]]]), torch.tensor([[0.75, 0.25]])
+    expected = mix_experts(joint, gate, mix=mix).numpy()
+    assert mix_so_far(joint.numpy(), gate.numpy(), mix=mix) == pytest.approx(expected, rel=1e-6)
 
 
 def test_what_is_no_cascade_is_refused(tiny_model: Path, tmp_path: Path) -> None:

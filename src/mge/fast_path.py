@@ -33,8 +33,8 @@ class FastPath:
     The proof: until graph and network have both answered 64 photos, the network's answers are given, and compared with
     the graph's. The count is kept beside the graph in the cache, so that later calls use a proven graph from their
     first photo. A graph that disagrees (see `Agreement.is_equal`) gives way to the next, a bfloat16 one to float32.
-    Photos whose two likeliest classes lie closer together than what the proof says of the graph's exactness are asked
-    of the network again, so that rounding decides no answer.
+    Photos whose two likeliest classes lie so close together that errors as large as the proof's largest could swap them
+    are asked of the network again, so that rounding does not decide which class is said.
     Where the cache has no graph, one is compiled if it was asked for, or if the photos still waiting would take the
     network so long that compiling saves time. Whatever goes wrong is said in one line, and the network answers.
 

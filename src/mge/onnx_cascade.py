@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mge.config import Mix
 from mge.data.views import Pixels
 from mge.errors import ConfigError, ModelFolderError
 from mge.onnx_classifier import OnnxClassifier, open_session
@@ -73,7 +74,8 @@ class OnnxCascade(OnnxClassifier):
             known |= _ask(self.experts[number], known)
             _write(result, known, rows, number, num_photos=len(images), num_experts=self.num_experts)
             weights = gate_so_far(gate_probs, num_experts=number + 1)
-            so_far = self._mix(result["joint_logits"][rows, : number + 1], weights)
+            said = result["joint_logits"][rows, : number + 1]
+            so_far = mix_so_far(said, weights, mix=self.description.architecture.mix)
             result["logits"][rows], result["gate_probs"][rows, : number + 1] = so_far, weights
             if threshold is None:
                 break
@@ -92,13 +94,6 @@ class OnnxCascade(OnnxClassifier):
             )
         return self.thresholds
 
-    def _mix(self, joint_logits: Array, weights: Array) -> Array:
-        """The mixture of the experts so far, as `core.losses.mix_experts` makes it."""
-        if self.description.architecture.mix == "logits":
-            return np.asarray((weights[:, :, None] * joint_logits).sum(1), dtype=np.float32)
-        mixed = (np.maximum(weights, TINY)[:, :, None] * softmax(joint_logits)).sum(1)
-        return np.asarray(np.log(np.maximum(mixed, TINY)), dtype=np.float32)
-
 
 def gate_so_far(gate_probs: Array, *, num_experts: int) -> Array:
     """How much each of the first experts counts among themselves, as `core.cascade.gate_so_far` says it."""
@@ -106,6 +101,16 @@ def gate_so_far(gate_probs: Array, *, num_experts: int) -> Array:
         return gate_probs
     first = np.maximum(gate_probs[:, :num_experts], TINY)
     return np.asarray(first / first.sum(1, keepdims=True), dtype=np.float32)
+
+
+def mix_so_far(joint_logits: Array, weights: Array, *, mix: Mix) -> Array:
+    """The mixture of the experts that have looked, as `core.losses.mix_experts` makes it."""
+    if mix == "logits":
+        return np.asarray((weights[:, :, None] * joint_logits).sum(1), dtype=np.float32)
+    shifted = joint_logits - joint_logits.max(2, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(2, keepdims=True))
+    mixed = np.logaddexp.reduce(np.log(np.maximum(weights, TINY))[:, :, None] + log_probs, axis=1)
+    return np.asarray(mixed, dtype=np.float32)
 
 
 def softmax(logits: Array) -> Array:

@@ -112,6 +112,16 @@ def test_an_attention_map_is_float32_and_the_same_under_autocast() -> None:
     assert torch.equal(maps, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_by_belief_are_float32_and_the_same_under_autocast(dtype: torch.dtype) -> None:
+    classifier, probs = 1e-3 * torch.randn(5, 16), torch.randn(2, 5).softmax(1)
+    expected = expected_weights(classifier, probs, num_cells=784)
+    with torch.autocast("cpu", dtype=dtype):
+        weights = expected_weights(classifier, probs, num_cells=784)
+    assert weights.dtype == torch.float32
+    assert torch.equal(weights, expected)
+
+
 def test_an_attention_map_of_bfloat16_features_is_summed_in_float32() -> None:
     features, weights = torch.randn(2, 256, 3, 3).bfloat16(), torch.randn(2, 256).bfloat16()
     maps = attention_map(features, weights)

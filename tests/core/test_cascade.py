@@ -150,6 +150,14 @@ def test_a_choice_by_hand() -> None:
     assert choose_thresholds(confidences, risks, max_lost=1, costs=[1, 2, 3]) == (0.25, NEVER)
 
 
+def test_photos_about_which_no_confidence_is_a_number_never_leave() -> None:
+    confidences = torch.tensor([[0.875, torch.nan], [0.75, 0.75], [torch.nan, 1.0], [torch.nan, torch.nan]])
+    assert bool(risks_of_leaving(confidences, torch.zeros(4, 2).bool()).isfinite().all())
+    thresholds = choose_thresholds(confidences, torch.zeros(4, 2), max_lost=0, costs=[1, 2, 3])
+    assert thresholds == (0.375, 0.875)
+    assert stopping_experts(confidences, thresholds).tolist() == [0, 0, 1, 2]
+
+
 def test_where_each_photo_would_be_lost_nobody_leaves() -> None:
     confidences, _ = made_up(20, 2)
     assert choose_thresholds(confidences, torch.ones(20, 2), max_lost=0, costs=[1, 2, 3]) == (NEVER, NEVER)

@@ -1,5 +1,6 @@
 """The fast path's pieces: the bfloat16 copy, the compiled file, the comparison."""
 
+import math
 from pathlib import Path
 from typing import cast
 
@@ -128,6 +129,20 @@ def test_an_answer_that_rounding_changed_is_always_a_close_call() -> None:
     assert changed.sum() > 50
     assert close_calls(others, difference=difference)[changed].all()
     assert not close_calls(others, difference=0.0).any()
+
+
+def test_an_answer_that_is_no_number_is_always_a_close_call() -> None:
+    others = output([[torch.nan, 0.0], [9.0, 0.0]], [[[0.0, 0.0, 8.0, 8.0]]] * 2)
+    assert close_calls(others, difference=0.0).tolist() == [True, False]
+
+
+def test_a_batch_with_answers_that_are_no_numbers_disagrees_whenever_it_comes() -> None:
+    box = [[0.0, 0.0, 8.0, 8.0]]
+    exact = output([[1.0, 0.0]], [box])
+    good, broken = compare(exact, exact), compare(output([[torch.nan, 0.0]], [box]), exact)
+    for joined in (good.with_more(broken), broken.with_more(good)):
+        assert math.isnan(joined.probability_difference)
+        assert not joined.is_equal
 
 
 def test_a_single_network_has_no_boxes_to_disagree_about() -> None:

@@ -47,10 +47,14 @@ def expected_weights(
         num_cells: Number of cells h * w of the pooled feature map.
         positive: Whether negative weights become 0, class by class.
 
+    Returns:
+        The weights in float32 whatever autocast says: divided by the number of cells, they are small for float16.
+
     Differs: the paper follows one class.
     """
     weights = classifier.float() / num_cells
-    return probs.float() @ (weights.relu() if positive else weights)
+    with torch.autocast(classifier.device.type, enabled=False):
+        return probs.float() @ (weights.relu() if positive else weights)
 
 
 def attention_map(features: Float[Tensor, "B D h w"], weights: Float[Tensor, "B D"]) -> Float[Tensor, "B h w"]:

@@ -77,7 +77,7 @@ def risks_of_leaving(confidences: Float[Tensor, "B K"], would_lose: Bool[Tensor,
 
 
 def _fit_risk(confidences: Float[Tensor, " B"], is_lost: Bool[Tensor, " B"]) -> Float[Tensor, " B"]:
-    scores = confidences.double().clamp(SUREST, 1 - SUREST).logit()
+    scores = _never_sure(confidences.double()).clamp(SUREST, 1 - SUREST).logit()
     design = torch.stack((torch.ones_like(scores), scores - scores.mean()), dim=1)
     num_lost = int(is_lost.sum())
     num_kept = len(is_lost) - num_lost
@@ -118,6 +118,7 @@ def choose_thresholds(
         max_lost: How many photos may be lost, on average.
         costs: What a photo costs that leaves after each of the E experts.
     """
+    confidences = _never_sure(confidences)
     num_former = confidences.shape[1] - 1
     at_most = int(MAX_SEARCHES ** (1 / num_former) + 1e-9) if num_former else 1
     columns = [_thin_out(_cuts(column), at_most=at_most) for column in confidences[:, :-1].T]
@@ -133,6 +134,11 @@ def choose_thresholds(
         if found is not None and found[1] < best_price:
             best, best_price = (*former, found[0]), found[1]
     return best
+
+
+def _never_sure(confidences: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    """Confidences in which those that are no numbers are 0, which is below every threshold that is chosen."""
+    return confidences.masked_fill(confidences.isnan(), 0.0)
 
 
 class _LastThreshold:

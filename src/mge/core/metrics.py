@@ -87,9 +87,9 @@ def balanced_interval(confusion: Int[Tensor, "C C"], *, confidence: float = CONF
 def most_confused(confusion: Int[Tensor, "C C"], *, at_most: int) -> list[ConfusedPair]:
     """The pairs of classes with the most mistakes between them, both ways together, the worst first."""
     both = (confusion + confusion.T).triu(1)
-    order = both.flatten().argsort(descending=True, stable=True)[:at_most]
-    pairs = [(int(place) // len(both), int(place) % len(both)) for place in order]
-    return [ConfusedPair(i, j, int(confusion[i, j]), int(confusion[j, i])) for i, j in pairs if both[i, j] > 0]
+    pairs = both.nonzero()  # few of all that thousands of classes have
+    order = both[pairs[:, 0], pairs[:, 1]].argsort(descending=True, stable=True)[:at_most]
+    return [ConfusedPair(i, j, int(confusion[i, j]), int(confusion[j, i])) for i, j in pairs[order].tolist()]
 
 
 def pairwise_disagreement(predicted: Int[Tensor, "N E"]) -> Float[Tensor, "E E"]:

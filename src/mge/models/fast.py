@@ -9,6 +9,7 @@ box decides what all others see.
 
 import copy
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -190,7 +191,10 @@ class Agreement(NamedTuple):
         return Agreement(
             num_photos=count,
             same_top1=shares[0] * self.same_top1 + shares[1] * other.same_top1,
-            probability_difference=max(self.probability_difference, other.probability_difference),
+            # One that is NaN counts as the largest, wherever it stands.
+            probability_difference=max(
+                self.probability_difference, other.probability_difference, key=lambda each: (math.isnan(each), each)
+            ),
             mean_iou=shares[0] * self.mean_iou + shares[1] * other.mean_iou,
             worst_iou=min(self.worst_iou, other.worst_iou),
         )
@@ -218,14 +222,14 @@ def compare(fast: MixtureOutput, exact: MixtureOutput) -> Agreement:
 
 
 def close_calls(output: MixtureOutput, *, difference: float) -> Bool[Tensor, " B"]:
-    """The photos whose answer another class would have if each probability were off by so much.
+    """The photos whose answer another class could have if each probability were off by so much, or that have none: NaN.
 
     Args:
         output: An answer in a quicker arithmetic.
         difference: The largest that a probability is off by.
     """
     likeliest = output.logits.float().softmax(1).topk(2, dim=1).values
-    return likeliest[:, 0] - likeliest[:, 1] < 2 * difference
+    return ~(likeliest[:, 0] - likeliest[:, 1] >= 2 * difference)
 
 
 def ask_again(
