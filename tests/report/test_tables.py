@@ -1,6 +1,7 @@
 import contextlib
 import io
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -144,5 +145,5 @@ def test_names_are_written_as_they_are_and_not_as_markup(tmp_path: Path, capsys:
     print_evaluation(SUMMARY, file=run.folder / "figures.json", model=run.folder)
     text = capsys.readouterr().out
     assert "photos of the [bold] split" in text
-    assert text.count(f"Next: mge predict {run.folder} photo.jpg\n") == 2
+    assert text.count(f"Next: mge predict {quote(str(run.folder))} photo.jpg\n") == 2
     assert f"Figures: {run.folder}/figures.json\n" in text

@@ -49,6 +49,15 @@ def test_what_was_found_is_said_written_and_drawn(
         assert np.asarray(Image.open(out / name)).std() > 20
 
 
+def test_the_next_command_can_be_given_as_it_stands_where_a_name_has_spaces(
+    bad: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "my photos"
+    data.symlink_to(bad)
+    assert main(["check", str(data), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Next: mge check '{data}', once it is mended"
+
+
 def test_strict_exits_with_2_where_photos_are_broken_or_splits_leak(
     bad: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

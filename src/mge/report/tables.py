@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -44,7 +45,7 @@ def print_summary(run: Run) -> None:
     picture = run.report / PICTURE
     if picture.exists():
         say(f"What each expert saw: {picture}")
-    say(f"Next: mge predict {run.folder} photo.jpg")
+    say(f"Next: mge predict {quote(str(run.folder))} photo.jpg")
 
 
 def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, page: Path | None = None) -> None:
@@ -65,7 +66,7 @@ def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, pag
     if page is not None:
         say(f"Report: {page}")
     flag = " --cascade" if "cascade" in figures else ""
-    say(f"Figures: {file}", f"Next: mge predict {model} photo.jpg{flag}")
+    say(f"Figures: {file}", f"Next: mge predict {quote(str(model))} photo.jpg{flag}")
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:

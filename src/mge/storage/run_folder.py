@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self
 
 import yaml
@@ -82,7 +83,9 @@ class Run:
         if folder.is_dir() and not (folder / CONFIG).exists():
             _clear_stillborn(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"{folder} exists and is not empty; give another --out, or go on: --resume {folder}")
+            raise ConfigError(
+                f"{folder} exists and is not empty; give another --out, or go on: --resume {quote(str(folder))}"
+            )
         run = cls(folder)
         if manifest is not None:
             write_text_atomically(run.manifest_path, manifest)
@@ -271,6 +274,8 @@ def find_model_folder(path: str | Path) -> Path:
         raise ModelFolderError(f"{str(path)!r} does not exist; give the folder of a run or a model")
     if (folder / CONFIG).is_file():
         if not (folder / "best").is_dir():
-            raise ModelFolderError(f"run {str(path)!r} has no model yet; go on with it: mge train --resume {path}")
+            raise ModelFolderError(
+                f"run {str(path)!r} has no model yet; go on with it: mge train --resume {quote(str(path))}"
+            )
         return folder / "best"
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from mge.config import DataConfig, check_range
@@ -73,4 +74,5 @@ def check(
 def _next(data: str | Path, findings: Findings) -> str:
     """The next useful command."""
     has_problems = findings.leaks or findings.conflicts or findings.broken or findings.missing.get("train")
-    return f"Next: mge {'check' if has_problems else 'train'} {data}{', once it is mended' if has_problems else ''}\n"
+    verb, when = ("check", ", once it is mended") if has_problems else ("train", "")
+    return f"Next: mge {verb} {quote(str(data))}{when}\n"

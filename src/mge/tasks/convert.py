@@ -6,6 +6,7 @@ import re
 import sys
 import warnings
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from mge.config import split_options
@@ -127,5 +128,6 @@ def _farewell(folder: Path, model: MixtureOfExperts, *, is_named: bool) -> str:
     """What was written, and the next useful command."""
     written = f"{folder}: {model.config.backbone}, {model.config.experts} experts, {model.num_classes} classes\n"
     hint = "" if is_named else "Its classes have numbers for names; --class-names FILE gives them their own.\n"
-    command = f"evaluate {folder} DATA" if is_named else f"predict {folder} photo.jpg"
+    target = quote(str(folder))
+    command = f"evaluate {target} DATA" if is_named else f"predict {target} photo.jpg"
     return f"{written}{hint}Next: mge {command}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Literal, get_args
 
 from mge.config import check_choice
@@ -83,10 +84,11 @@ def export(
 
 def _next(file: Path) -> str:
     if file.is_dir():
-        program = file / "classify_by_cascade.py"
-        return f"mge predict {file} photo.jpg --cascade, or without MGE: python {program} photo.jpg"
+        program = quote(str(file / "classify_by_cascade.py"))
+        return f"mge predict {quote(str(file))} photo.jpg --cascade, or without MGE: python {program} photo.jpg"
     if file.suffix == ".onnx":
-        return f"mge predict {file} photo.jpg, or without MGE: python {file.parent / 'classify.py'} photo.jpg"
+        program = quote(str(file.parent / "classify.py"))
+        return f"mge predict {quote(str(file))} photo.jpg, or without MGE: python {program} photo.jpg"
     return f"{file.parent / 'preprocessing.json'} says what the graph takes and gives"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, get_args
 
 from mge.config import check_choice, check_range
@@ -87,14 +88,15 @@ def predict(
     if output is None:
         rows = list(make_rows(ask, files, top=top, kept=predictions, is_quiet=False))
         print_rows(tally.sift(rows), sys.stdout, form=form, num_experts=num_experts)
-        sys.stderr.write(f"Next: mge predict {run} FOLDER --output predictions.csv\n")
+        sys.stderr.write(f"Next: mge predict {quote(str(run))} FOLDER --output predictions.csv\n")
     else:
         plan = {"model": fingerprint(run), "cascade": cascade, "reject": reject}
         predictions = classify_to_file(
             ask, files, Path(output), plan=plan, form=form, num_experts=num_experts, top=top, tally=tally
         )
         if rank == 0:
-            following = f"Next: mge evaluate {run}\n" if (Path(run) / CONFIG).is_file() else ""  # a run has test photos
+            is_run = (Path(run) / CONFIG).is_file()  # a run has test photos
+            following = f"Next: mge evaluate {quote(str(run))}\n" if is_run else ""
             sys.stderr.write(f"{tally.num_classified} predictions written to {output}\n{following}")
     tally.report(num_experts=num_experts if cascade else None)
     tally.check()

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import torch
@@ -134,7 +135,7 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
             f"run {str(teacher)!r} has 1 expert, so an answer costs one forward as it is; give the run of a mixture"
         )
     if not run.summary():
-        raise ConfigError(f"run {str(teacher)!r} is not done; go on with it: mge train --resume {teacher}")
+        raise ConfigError(f"run {str(teacher)!r} is not done; go on with it: mge train --resume {quote(str(teacher))}")
     single, simple = plan_baselines(model, dataclasses.replace(config, baseline="same_view"))["plain"]
     weights = config.weights if changes.get("backbone", model.backbone) == model.backbone else None
     folder = run.folder.resolve()
@@ -155,7 +156,8 @@ def open_teacher(distillation: DistillConfig) -> Run:
     if digest != distillation.teacher_sha256:
         raise ConfigError(
             f"the teacher {distillation.teacher} has other weights (SHA-256 {digest[:12]}…) than when this run began "
-            f"({distillation.teacher_sha256[:12]}…); put those back, or begin anew: mge distill {distillation.teacher}"
+            f"({distillation.teacher_sha256[:12]}…); put those back, or begin anew: "
+            f"mge distill {quote(distillation.teacher)}"
         )
     return run
 

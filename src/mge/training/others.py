@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 from collections.abc import Iterator
+from shlex import quote
 from types import TracebackType
 from typing import Self
 
@@ -87,5 +88,5 @@ class Others:
         rank, world = self.fabric.global_rank, self.fabric.world_size
         return LostProcessError(
             f"process {rank} of {world} lost another one {where}: {' '.join(reason.split())}; look at what that one "
-            f"wrote, and go on with: mge train --resume {self.run.whole.folder}"
+            f"wrote, and go on with: mge train --resume {quote(str(self.run.whole.folder))}"
         )

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from torch import Tensor
@@ -92,7 +93,8 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
     if data is None:
         if not (path / "config.yaml").exists():
             raise ConfigError(
-                f"{str(path)!r} is a model without its run; say which data to evaluate on: mge evaluate {path} DATA"
+                f"{str(path)!r} is a model without its run; say which data to evaluate on: "
+                f"mge evaluate {quote(str(path))} DATA"
             )
         run = open_run(path)
         settings = run.config("format", "seed", "val_fraction", "test_fraction")
