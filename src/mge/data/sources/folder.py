@@ -67,7 +67,10 @@ def _class_folder(home: Path, roots: Mapping[Path, Split | None], *, photo: Path
     root = next(parent for parent in (home, *home.parents) if parent in roots)
     parts = [clean_label(part) for part in home.relative_to(root).parts]
     if not parts:
-        raise DataError(f"{photo} lies in no class folder; put the photos of each class into a folder of its own")
+        raise DataError(
+            f"{photo} lies in no class folder; put the photos of each class into a folder of its "
+            "own, or give a manifest that names the class of each photo"
+        )
     return ClassFolder(home, roots[root], "/".join(parts), parts[-1])
 
 
