@@ -167,6 +167,19 @@ def test_a_wrong_parameter_is_named(client: TestClient, top: str) -> None:
         assert response.json()["error"].startswith("top: ")
 
 
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_a_misspelt_parameter_is_not_passed_over(client: TestClient, path: str) -> None:
+    response = client.post(f"{path}?tpo=3", content=RED, headers=PNG)
+    assert response.status_code == 422
+    assert response.json()["error"].startswith("tpo: ")
+
+
+def test_balancers_may_ask_for_the_head_alone(client: TestClient) -> None:
+    for path in ("/health", "/ready"):
+        response = client.head(path)
+        assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+
+
 def test_who_asks_for_what_is_not_there_is_told_so(client: TestClient) -> None:
     assert client.get("/nothing").json() == {"error": "GET /nothing: Not Found; /openapi.json says what there is"}
     response = client.get("/predict")

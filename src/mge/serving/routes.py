@@ -15,7 +15,7 @@ from mge.serving.documentation import BUSY, KEY, PHOTO_BODY, PHOTOS_BODY, REFUSA
 from mge.serving.intake import Intake, Visit
 from mge.serving.limits import Refusal
 from mge.serving.metrics import Metrics
-from mge.serving.schemas import Explanation, Health, Model, Predictions
+from mge.serving.schemas import Explanation, Health, Model, Parameters, Predictions
 from mge.serving.service import Service
 from mge.serving.uploads import Upload, read_uploads
 
@@ -47,25 +47,25 @@ def check_key(request: Request) -> None:
 
 
 Admitted = Annotated[Visit, Depends(admitted, scope="function")]
-Top = Annotated[int, Query(ge=1, le=1000, description="How many of the likeliest classes are listed.")]
+Asked = Annotated[Parameters, Query()]
 
 guarded = APIRouter()  # asks for the key, where there is one
 open_to_all = APIRouter()
 
 
 @guarded.post("/predict", response_model=Predictions, responses=REFUSALS, openapi_extra=PHOTOS_BODY)
-async def predict(visit: Admitted, top: Top = 5) -> Response:
+async def predict(visit: Admitted, asked: Asked) -> Response:
     """Classifies one photo or several.
 
     A photo among several that cannot be read has an `error` in its entry; where none can be read, the status is 422.
     """
-    return await visit.finish(_predict(visit, top=top))
+    return await visit.finish(_predict(visit, top=asked.top))
 
 
 @guarded.post("/explain", response_model=Explanation, responses=REFUSALS, openapi_extra=PHOTO_BODY)
-async def explain(visit: Admitted, top: Top = 5) -> Response:
+async def explain(visit: Admitted, asked: Asked) -> Response:
     """Classifies one photo, and shows what each expert saw of it and where it looked."""
-    return await visit.finish(_explain(visit, top=top))
+    return await visit.finish(_explain(visit, top=asked.top))
 
 
 @guarded.get("/metrics", response_class=Response, responses={**TEXT, **KEY}, dependencies=[Depends(check_key)])
@@ -75,12 +75,14 @@ async def metrics(request: Request) -> Response:
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+@open_to_all.head("/health", include_in_schema=False)
 @open_to_all.get("/health", response_model=Health)
 async def health() -> Response:
     """The process is alive: for who restarts it otherwise. Answers also when every place is taken."""
     return JSONResponse({"status": "alive"})
 
 
+@open_to_all.head("/ready", include_in_schema=False)
 @open_to_all.get("/ready", response_model=Health, responses=BUSY)
 async def ready(request: Request) -> Response:
     """The mixture works: for who sends requests somewhere else otherwise."""

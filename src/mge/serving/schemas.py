@@ -1,4 +1,4 @@
-"""The shape of every answer, for the OpenAPI document."""
+"""The shape of every answer and of what is asked for, for the OpenAPI document."""
 
 from typing import Annotated
 
@@ -9,6 +9,14 @@ Box = Annotated[
     list[float],
     Field(min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the upright photo, end-exclusive"),
 ]
+
+
+class Parameters(BaseModel):
+    """What may stand behind a question mark; anything else is a mistake that is said."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    top: int = Field(5, ge=1, le=1000, description="How many of the likeliest classes are listed.")
 
 
 class Problem(BaseModel):
