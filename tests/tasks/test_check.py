@@ -75,6 +75,7 @@ def test_good_photos_have_nothing_to_mend(tmp_path: Path, monkeypatch: pytest.Mo
     findings = mge.check(good)
     text = (tmp_path / "checks" / "good" / "check.txt").read_text()
     assert not any([findings.broken, findings.exact, findings.near])
+    assert "In training all classes have the same number of photos.\n" in text
     assert text.endswith("\n\nNothing to mend.\n")
     assert not (tmp_path / "checks" / "good" / "copies.png").exists()
 

@@ -42,6 +42,8 @@ def _imbalance(findings: Findings) -> str:
     uneven = findings.imbalance
     if not uneven.ratio:
         return f"Training has no photos of {uneven.smallest}."
+    if uneven.ratio == 1:
+        return "In training all classes have the same number of photos."
     return (
         f"In training the largest class ({uneven.largest}) has {uneven.ratio:.1f} times as many photos as the smallest "
         f"({uneven.smallest}); the classes are as uneven as {uneven.effective_classes:.1f} of equal size would be."
