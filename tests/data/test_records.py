@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from mge.config import DataConfig
-from mge.data.records import PhotoSet, Record, assign_splits, check_photos, clean_labels, spread_out
+from mge.data.records import (
+    PhotoSet,
+    Record,
+    assign_splits,
+    check_photos,
+    clean_labels,
+    spread_out,
+    what_is_unmeasured,
+)  # fmt: skip
 from mge.errors import DataError
 
 
@@ -79,3 +87,17 @@ def test_items_are_spread_out_evenly_and_none_twice() -> None:
     assert spread_out((), count=4) == []
     found = spread_out(range(100), count=7)
     assert {later - sooner for sooner, later in itertools.pairwise(found)} == {14, 15}
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        (("train", "val", "test"), None),
+        (("train",), "No photos are left to validate and test on, so figures are of those that were trained on: "),
+        (("train", "val"), "No photos are left to test on, so figures are of validation photos, which chose the model"),
+        (("train", "test"), "No photos are left to validate on, so the last epoch's model is kept, uncalibrated: "),
+    ],
+)
+def test_what_a_missing_split_means_is_said(splits: tuple[str, ...], said: str | None) -> None:
+    found = what_is_unmeasured(splits)
+    assert found is None if said is None else found is not None and found.startswith(said)

@@ -117,10 +117,18 @@ def test_a_manifest_gives_groups_and_coarser_classes(tmp_path: Path) -> None:
     photos = read_photos(tmp_path / "list.csv", config=DataConfig(test_fraction=0.5))
     assert photos.parents == {"granny": "apple", "golden": "apple"}
     assert [record.group for record in photos.records[:4]] == ["bird 0", "bird 1", "", "bird 3"]
-    assert photos.notes == ()
+    assert not any("more than one split" in note for note in photos.notes)
     (tmp_path / "list.csv").write_text("\n".join([*lines, "0.png,granny,,pear"]))
     with pytest.raises(DataError, match="'granny' into two coarser classes"):
         read_photos(tmp_path / "list.csv", config=CONFIG)
+
+
+def test_photos_that_are_too_few_to_hold_any_out_are_noted_unless_none_was_wanted(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, per_class=2)
+    (note,) = read_photos(tmp_path, config=DataConfig(), seed=0).notes
+    assert note.startswith("No photos are left to validate and test on, so figures are of those that were trained on")
+    assert read_photos(tmp_path, config=DataConfig(val_fraction=0, test_fraction=0), seed=0).notes == ()
+    assert read_photos(tmp_path, config=DataConfig(), seed=0, is_for_training=False).notes == ()
 
 
 def test_splits_that_cut_a_group_are_noted_with_their_number(tmp_path: Path) -> None:
@@ -129,7 +137,7 @@ def test_splits_that_cut_a_group_are_noted_with_their_number(tmp_path: Path) -> 
         write_photo(tmp_path / f"{number}.png", RED)
         lines.append(f"{number}.png,{'ab'[number % 2]},{'train' if number < 4 else 'test'},bird {number % 4}")
     (tmp_path / "list.csv").write_text("\n".join(lines))
-    (note,) = read_photos(tmp_path / "list.csv", config=CONFIG).notes
+    *_, note = read_photos(tmp_path / "list.csv", config=CONFIG).notes
     assert note.startswith("4 groups of ")
     assert "'bird 0'" in note
 

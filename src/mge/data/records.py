@@ -4,7 +4,7 @@ import dataclasses
 import random
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -144,6 +144,18 @@ def check_photos(photos: PhotoSet) -> None:
             f"class {missing[0]!r} of {photos.name} has no training photos ({len(missing)} such classes); add some to "
             "its train split, or remove the class from the other splits"
         )
+
+
+def what_is_unmeasured(splits: Collection[str]) -> str | None:
+    """What it means for the figures that one of the splits to measure on is not there; None where both are."""
+    remedy = "give each class more photos, or smaller groups of them"
+    if "val" not in splits and "test" not in splits:
+        return f"No photos are left to validate and test on, so figures are of those that were trained on: {remedy}"
+    if "test" not in splits:
+        return f"No photos are left to test on, so figures are of validation photos, which chose the model: {remedy}"
+    if "val" not in splits:
+        return f"No photos are left to validate on, so the last epoch's model is kept, uncalibrated: {remedy}"
+    return None
 
 
 def cut_groups(photos: PhotoSet) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from mge.data.findings import Copies, Findings, Found
 from mge.data.photo import as_text
+from mge.data.records import what_is_unmeasured
 
 UNEVEN = 5  # times as many photos in the largest class as in the smallest: worth a word
 NUM_NAMED = 8  # photos, classes or copies of a kind that are named; check.json has all of them
@@ -104,6 +105,9 @@ def _advice(findings: Findings) -> Iterable[str]:
         yield "Add training photos of the classes that have none, or remove these classes: training refuses them."
     if any(names for split, names in findings.missing.items() if split != "train"):
         yield "Nothing is measured about classes that a split has no photos of: add some."
+    unmeasured = what_is_unmeasured(findings.counts)
+    if unmeasured is not None:
+        yield f"{unmeasured}."
     if findings.tiny:
         yield "Tiny photos are enlarged until nothing fine is left in them: find larger ones."
     if findings.imbalance.ratio >= UNEVEN:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mge.config import DataConfig
-from mge.data.records import PhotoSet, assign_splits, check_photos, clean_labels, cut_groups
+from mge.data.records import PhotoSet, Split, assign_splits, check_photos, clean_labels, cut_groups, what_is_unmeasured
 from mge.data.signatures import SUFFIXES
 from mge.data.sources.aircraft import AIRCRAFT, read_aircraft
 from mge.data.sources.beetles import is_beetles, read_beetles
@@ -99,7 +99,15 @@ def read_photos(
     photos = assign_splits(clean_labels(SOURCES[name].read(path)), config=config, seed=seed)
     if is_for_training:
         check_photos(photos)
+        photos = _note_what_is_unmeasured(photos, config=config)
     return _note_cut_groups(photos)
+
+
+def _note_what_is_unmeasured(photos: PhotoSet, *, config: DataConfig) -> PhotoSet:
+    """Says so where too few photos are there to hold out what was asked for."""
+    asked: dict[Split, float] = {"val": config.val_fraction, "test": config.test_fraction}
+    note = what_is_unmeasured([split for split, fraction in asked.items() if photos.split(split) or not fraction])
+    return photos if note is None else dataclasses.replace(photos, notes=(*photos.notes, note))
 
 
 def _note_cut_groups(photos: PhotoSet) -> PhotoSet:
