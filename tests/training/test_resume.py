@@ -145,9 +145,10 @@ def test_a_signal_in_validation_stops_the_run_before_another_step(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "measure", measure_and_be_told)
         with pytest.raises(Interrupted, match=rf"stopped after epoch {after}; a checkpoint is written") as stop:
-            mge.train(photos, out=tmp_path / "run", **SHORT)
+            mge.train(photos, out=tmp_path / "a run", **SHORT)
     assert stop.value.exit_code == 143
-    resumed = mge.train(resume=tmp_path / "run")
+    assert str(stop.value).endswith(f"go on with: mge train --resume '{tmp_path / 'a run'}'")
+    resumed = mge.train(resume=tmp_path / "a run")
     assert digest(resumed.last) == digest(whole.last)
     assert resumed.summary() == whole.summary()
 

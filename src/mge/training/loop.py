@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -163,7 +164,7 @@ class Training:
             done = f"batch {batch} of epoch {epoch + 1}" if batch else f"epoch {epoch}"
             raise Interrupted(
                 f"stopped after {done}; a checkpoint is written, go on with: mge train --resume "
-                f"{self.run.whole.folder}",
+                f"{quote(str(self.run.whole.folder))}",
                 signal_number=number,
             )
 
