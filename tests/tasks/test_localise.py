@@ -146,5 +146,5 @@ def test_photos_without_boxes_get_some_and_nothing_is_measured(
 
 
 def test_an_empty_split_is_refused(model: Path, data: Path) -> None:
-    with pytest.raises(mge.DataError, match="no photos in its val split"):
+    with pytest.raises(mge.DataError, match="no photos in its val split; it has some in --split "):
         mge.localise(model, data, split="val")

@@ -12,7 +12,7 @@ from torch import Tensor
 from mge.classifier import Classifier
 from mge.config import TrainConfig
 from mge.data.broken import Broken, leave_out, list_broken
-from mge.data.records import PhotoSet, Record
+from mge.data.records import SPLITS, PhotoSet, Record
 from mge.data.sources import NOT_ON_DISK, find_photos, read_photos
 from mge.errors import ConfigError, DataError
 from mge.storage.run_folder import open_run
@@ -122,7 +122,9 @@ def without_broken(photos: PhotoSet, *, split: Selection) -> tuple[tuple[Record,
     """
     records = photos.records if split == "all" else photos.split(split)
     if not records:
-        raise DataError(f"{photos.name} has no photos in its {split} split; try --split train, val or test")
+        others = [each for each in SPLITS if photos.split(each)]
+        remedy = f"it has some in --split {' or '.join(others)}" if others else "give data that have some"
+        raise DataError(f"{photos.name} has no photos in its {split} split; {remedy}")
     broken = list_broken(records, inspect(records, with_hashes=False))
     readable = leave_out(dataclasses.replace(photos, records=records), broken).records
     if not readable:
