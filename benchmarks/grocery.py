@@ -110,12 +110,12 @@ def measure(data: Path, *, seeds: tuple[int, ...]) -> dict[str, dict[str, Any]]:
         figures[name] = figure(hits, multiply_adds=cost(folders[min(folders)]))
         if name in (MIXTURE, TEN, TEN_WITHOUT):
             figures[name]["experts"] = differ(list(answers[name].values()))
-        if name == MIXTURE:
-            stops = {seed: stop(its, Run(folders[seed])) for seed, its in answers[name].items()}
-            hits = {seed: right_where_stopped(its, stops[seed]) for seed, its in answers[name].items()}
-            num_experts = answers[name][min(folders)].joint_labels.shape[1]
-            share = statistics.mean((each + 1).float().mean().item() for each in stops.values()) / num_experts
-            figures[CASCADE] = figure(hits, multiply_adds=share * figures[name]["multiply_adds"])
+    if MIXTURE in answers:
+        stops = {seed: stop(its, Run(RUNS / f"grocery-seed{seed}")) for seed, its in answers[MIXTURE].items()}
+        hits = {seed: right_where_stopped(its, stops[seed]) for seed, its in answers[MIXTURE].items()}
+        num_experts = next(iter(answers[MIXTURE].values())).joint_labels.shape[1]
+        share = statistics.mean((each + 1).float().mean().item() for each in stops.values()) / num_experts
+        figures[CASCADE] = figure(hits, multiply_adds=share * figures[MIXTURE]["multiply_adds"])
     if len(answers.get(PLAIN, ())) >= 3:
         three = list(answers[PLAIN].values())[:3]
         figures[ENSEMBLE] = figure({0: ensemble(three)}, multiply_adds=3 * figures[PLAIN]["multiply_adds"])

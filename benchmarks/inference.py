@@ -40,7 +40,7 @@ from mge.models.fast import (
     in_bfloat16,
     load_compiled,
     side_of,
-)  # fmt: skip
+)
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.environment import describe_environment
 

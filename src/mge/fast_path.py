@@ -17,7 +17,7 @@ from mge.models.fast import (
     compile_mixture,
     load_compiled,
     side_of,
-)  # fmt: skip
+)
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.compiled_cache import read_proof, remove_oldest, write_proof
 from mge.storage.files import write_atomically
@@ -61,8 +61,7 @@ class FastPath:
         if self.is_proven and self._load():
             assert self.loaded is not None
             assert self.proof is not None
-            quick = self.loaded(images)
-            return ask_again(quick, self.model, images, difference=self.proof.probability_difference)
+            return ask_again(self.loaded(images), self.model, images, difference=self.proof.probability_difference)
         started = time.perf_counter()
         exact: MixtureOutput = self.model(images)
         seconds_to_come = num_waiting * (time.perf_counter() - started) / len(images)

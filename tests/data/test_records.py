@@ -14,7 +14,7 @@ from mge.data.records import (
     clean_labels,
     spread_out,
     what_is_unmeasured,
-)  # fmt: skip
+)
 from mge.errors import DataError
 
 

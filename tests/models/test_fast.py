@@ -19,7 +19,7 @@ from mge.models.fast import (
     in_bfloat16,
     load_compiled,
     multiplies_bfloat16,
-)  # fmt: skip
+)
 from tests.models.networks import CLASSES, SIZE, build, draw, expert_of
 
 

@@ -32,9 +32,8 @@ def free_memory(cgroup: Path = CGROUP) -> int:
     free: int = psutil.virtual_memory().available
     limit, used = _read(cgroup / "memory.max"), _read(cgroup / "memory.current")
     if limit.isdecimal() and used.isdecimal():
-        cached = re.search(
-            r"^inactive_file (\d+)$", _read(cgroup / "memory.stat"), re.MULTILINE
-        )  # files, given up first
+        # Of what is used, files that were read and not asked for again are given up first.
+        cached = re.search(r"^inactive_file (\d+)$", _read(cgroup / "memory.stat"), re.MULTILINE)
         free = min(free, max(0, int(limit) - int(used) + (int(cached[1]) if cached else 0)))
     return free // num_processes()
 

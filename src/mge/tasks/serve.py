@@ -143,10 +143,12 @@ def _name(model: Path) -> str:
 
 def _exported(model: Path) -> Path:
     """The .onnx file of a folder, exported by a process of its own if it is not in the cache: torch stays outside."""
+    from mge.storage.files import cache_folder  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
 
     folder = find_model_folder(model)
-    file = _cache() / _key(folder) / "model.onnx"
+    cache = cache_folder("onnx")
+    file = cache / _key(folder) / "model.onnx"
     if not file.is_file():
         _say(f"Exporting {model} to {file}, once; this may take a minute ...")
         command = [sys.executable, "-m", "mge", "export", str(model), "--out", str(file.parent)]
@@ -154,12 +156,8 @@ def _exported(model: Path) -> Path:
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["it stopped"])[-1].removeprefix("mge: error: ")
             raise ModelFolderError(f"{model} could not be exported: {reason}; or serve it with --backend torch")
-        _remove_oldest(_cache())
+        _remove_oldest(cache)
     return file
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("MGE_CACHE", "~/.cache/mge")).expanduser() / "onnx"
 
 
 def _key(folder: Path) -> str:

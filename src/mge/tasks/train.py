@@ -73,8 +73,9 @@ def train(
 
 def name_data(data: str | os.PathLike[str]) -> str:
     """What a run's configuration calls its data, wherever it is gone on with: an absolute path, or a name as it is."""
-    is_name = str(data) == "beetles" or str(data).startswith("hf:")
-    return str(data) if is_name else str(Path(data).resolve())
+    from mge.data.sources import is_name  # noqa: PLC0415
+
+    return str(data) if is_name(str(data)) else str(Path(data).resolve())
 
 
 def _name_data(data: object) -> tuple[str, str | None]:

@@ -13,7 +13,7 @@ from mge.classifier import Classifier
 from mge.config import TrainConfig
 from mge.data.broken import Broken, leave_out, list_broken
 from mge.data.records import SPLITS, PhotoSet, Record
-from mge.data.sources import NOT_ON_DISK, find_photos, read_photos
+from mge.data.sources import find_photos, is_name, read_photos
 from mge.errors import ConfigError, DataError
 from mge.storage.run_folder import open_run
 from mge.training.calibration import count_classes
@@ -182,5 +182,4 @@ def _is_own_data(path: Path, data: str | Path) -> bool:
     own = str(open_run(path).config("data")["data"])
     if str(data) == own:
         return True
-    is_file = own not in NOT_ON_DISK and not own.startswith("hf:")
-    return is_file and os.path.realpath(data) == os.path.realpath(own)
+    return not is_name(own) and os.path.realpath(data) == os.path.realpath(own)

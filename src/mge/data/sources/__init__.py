@@ -60,6 +60,11 @@ SOURCES: dict[str, Source] = {
 NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
 
 
+def is_name(data: str) -> bool:
+    """Whether data are called by a name, which means the same wherever one is, and not by a path."""
+    return data == "beetles" or data.startswith("hf:")
+
+
 @contextmanager
 def naming_what_is_unreadable() -> Iterator[None]:
     """Turns what the system says about a file or folder that it does not let read into a DataError."""
