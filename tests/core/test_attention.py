@@ -12,6 +12,7 @@ from mge.core.attention import (
     class_evidence,
     enlarge,
     expected_weights,
+    object_map,
     scale_to_unit,
     spread_boxes,
 )
@@ -73,6 +74,15 @@ def test_an_attention_map_equals_an_autograd_grad_cam(shape: tuple[int, int, int
     weights = channel_weights(head.weight, labels, num_cells=shape[2] * shape[3], positive=positive)
     expected = reference.grad_cam(features, head, labels.tolist(), positive=positive)
     np.testing.assert_allclose(attention_map(features, weights).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_map_of_any_class_is_the_mean_of_the_maps_of_all() -> None:
+    features, classifier = torch.rand(2, 6, 3, 4), torch.randn(5, 6)
+    each = [
+        attention_map(features, channel_weights(classifier, torch.full((2,), label), num_cells=12, positive=True))
+        for label in range(5)
+    ]
+    torch.testing.assert_close(object_map(features, classifier), sum(each) / 5)
 
 
 def test_the_evidence_of_all_cells_is_the_logit_less_its_bias() -> None:

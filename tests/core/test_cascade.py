@@ -14,6 +14,7 @@ from mge.config import Mix
 from mge.core.cascade import (
     MAX_SEARCHES,
     NEVER,
+    chances_of_loss,
     choose_thresholds,
     confidence,
     gate_so_far,
@@ -91,35 +92,38 @@ def test_a_photo_leaves_after_the_first_expert_that_is_sure_enough() -> None:
 
 
 # -------- the choice
-def test_risks_are_those_of_a_logistic_regression_on_softened_labels() -> None:
-    """Scikit-learn's, which knows hard labels only: each photo twice, lost and kept, with its label for a weight."""
+def test_chances_of_loss_by_hand() -> None:
+    so_far = torch.tensor([[1, 1, 1], [0, 1, 1], [1, 0, 1], [2, 0, 1]])
+    beliefs = torch.tensor([0.9, 0.5, 0.75, 0.25])
+    assert chances_of_loss(so_far, beliefs).tolist() == [[0, 0], [0.5, 0], [0, 0.75], [0.25, 0.25]]
+
+
+def test_risks_are_those_of_a_logistic_regression_on_chances() -> None:
+    """Scikit-learn's, which knows hard labels only: each photo twice, lost and kept, with its chance for a weight."""
     torch.manual_seed(1)
-    confidences = torch.rand(80, 2)
-    would_lose = torch.rand(80, 2) > 0.5 + confidences / 2
-    found = risks_of_leaving(confidences, would_lose)
+    confidences, chances = torch.rand(80, 2), torch.rand(80, 2)
+    found = risks_of_leaving(confidences, chances)
     for column in (0, 1):
-        lost = would_lose[:, column].numpy()
-        softened = np.where(lost, (lost.sum() + 1) / (lost.sum() + 2), 1 / ((~lost).sum() + 2))
+        weights = (80 * chances[:, column].double().numpy() + 0.5) / 81
         score = confidences[:, column].double().logit().numpy()[:, None]
         model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
-        model.fit(np.vstack([score, score]), np.repeat([1, 0], 80), np.concatenate([softened, 1 - softened]))
+        model.fit(np.vstack([score, score]), np.repeat([1, 0], 80), np.concatenate([weights, 1 - weights]))
         np.testing.assert_allclose(found[:, column], model.predict_proba(score)[:, 1], atol=1e-5)
 
 
 @pytest.mark.parametrize("confidence", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("num_lost", [0, 1, 5])
 def test_risks_are_between_0_and_1_where_all_photos_are_equally_sure(confidence: float, num_lost: int) -> None:
-    would_lose = torch.arange(5).unsqueeze(1) < num_lost
-    risks = risks_of_leaving(torch.full((5, 1), confidence), would_lose)
-    softened = (num_lost * (num_lost + 1) / (num_lost + 2) + (5 - num_lost) / (7 - num_lost)) / 5
-    np.testing.assert_allclose(risks, softened, rtol=1e-6)
+    chances = (torch.arange(5).unsqueeze(1) < num_lost).double()
+    risks = risks_of_leaving(torch.full((5, 1), confidence), chances)
+    np.testing.assert_allclose(risks, (num_lost + 0.5) / 6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("is_lost", ["the least sure", "the surest"])
 def test_risks_are_found_where_confidence_tells_all(is_lost: str) -> None:
     confidences = torch.linspace(0.01, 0.999999, 100).unsqueeze(1)
     would_lose = confidences < 0.3 if is_lost == "the least sure" else confidences > 0.7
-    risks = risks_of_leaving(confidences, would_lose)
+    risks = risks_of_leaving(confidences, would_lose.double())
     assert bool(((risks >= 0) & (risks <= 1)).all())
     assert risks[would_lose].mean() > 0.8
     assert risks[~would_lose].mean() < 0.1
@@ -131,8 +135,9 @@ def test_new_photos_are_lost_no_more_often_than_allowed() -> None:
     lost = counted = 0.0
     for _ in range(60):
         confidences = torch.rand(5100, 1) ** 0.5
-        would_lose = torch.rand(5100, 1) > 0.7 + 0.3 * confidences
-        risks = risks_of_leaving(confidences[:100], would_lose[:100])
+        differs = torch.rand(5100, 1) > 0.4 + 0.6 * confidences
+        would_lose = differs & (torch.rand(5100, 1) > 0.5)
+        risks = risks_of_leaving(confidences[:100], 0.5 * differs[:100])
         for kind, their_risks in (("curve", risks), ("count", would_lose[:100].double())):
             chosen = choose_thresholds(confidences[:100], their_risks, max_lost=1.0, costs=[1, 2])
             share = float((would_lose[100:] & (confidences[100:] >= chosen[0])).double().mean())
@@ -152,7 +157,7 @@ def test_a_choice_by_hand() -> None:
 
 def test_photos_about_which_no_confidence_is_a_number_never_leave() -> None:
     confidences = torch.tensor([[0.875, torch.nan], [0.75, 0.75], [torch.nan, 1.0], [torch.nan, torch.nan]])
-    assert bool(risks_of_leaving(confidences, torch.zeros(4, 2).bool()).isfinite().all())
+    assert bool(risks_of_leaving(confidences, torch.zeros(4, 2)).isfinite().all())
     thresholds = choose_thresholds(confidences, torch.zeros(4, 2), max_lost=0, costs=[1, 2, 3])
     assert thresholds == (0.375, 0.875)
     assert stopping_experts(confidences, thresholds).tolist() == [0, 0, 1, 2]

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 
 from mge.config import ModelConfig
 from mge.core.cascade import risks_of_leaving
 from mge.core.outputs import MixtureOutput
 from mge.data.batches import Batch
 from mge.models.cascade import run_cascade
+from mge.training.calibration import best_temperature
 from mge.training.cascade import choose_cascade, measure_cascade, network_costs, trace_curve
 from mge.training.measure import Answers, summarise
 from tests import reference
@@ -22,8 +24,11 @@ CONFIG = ModelConfig(backbone="test_resnet", experts=3)
 def answers_of(labels: list[int], so_far: list[list[int]], confidences: list[list[float]]) -> Answers:
     """Answers of which a cascade's fields alone are filled."""
     nothing = torch.zeros(len(labels), 3)
+    whole = torch.tensor([row[-1] for row in so_far])
+    beliefs = torch.tensor([row[-1] for row in confidences])[:, None].clamp(0.3, 0.99)
     filled: dict[str, Any] = {
         "labels": torch.tensor(labels),
+        "logits": torch.where(functional.one_hot(whole, 4) == 1, beliefs, (1 - beliefs) / 3).log(),
         "so_far_labels": torch.tensor(so_far),
         "so_far_confidences": torch.tensor(confidences),
     }
@@ -91,8 +96,13 @@ def test_cross_validated_figures_are_of_photos_that_chose_nothing() -> None:
     for part in range(5):
         others = [row for row in range(35) if row % 5 != part]
         former = [confidences[row][:2] for row in others]
-        would_lose = [[so_far[row][2] == labels[row] != so_far[row][k] for k in (0, 1)] for row in others]
-        risks = risks_of_leaving(torch.tensor(former), torch.tensor(would_lose))
+        temperature = best_temperature(Answers(*(column[others] for column in answers)))
+        belief = [max(reference.softmax([z / temperature for z in answers.logits[row].tolist()])) for row in others]
+        chances = [
+            [chance * (so_far[row][2] != so_far[row][k]) for k in (0, 1)]
+            for row, chance in zip(others, belief, strict=True)
+        ]
+        risks = risks_of_leaving(torch.tensor(former), torch.tensor(chances))
         allowed = 0.08 * 28
         thresholds = reference.choose_thresholds(former, risks.tolist(), max_lost=allowed, costs=[1, 2, 3])
         for row in range(part, 35, 5):

@@ -59,6 +59,7 @@ def located(
         torch.tensor([class_iou]),
         ious,
         ious + 0.2,
+        ious - 0.1,
         torch.tensor([is_hit]),
         torch.tensor([is_near]),
         0.6,
@@ -89,6 +90,7 @@ def test_the_figures_by_hand() -> None:
     # V2's boxes fit 0.2 better: 0.4 0.8 0.3 | 0.3 0.7 0.8 | 0.2 0.3 0.6 | 0.2 0.2 0.2.
     # From 0.3 the second threshold and the third find three, from 0.5 the second and the third two, from 0.7 two.
     assert expert["max_box_acc_v2"] == pytest.approx((75.0 + 50.0 + 50.0) / 3, abs=0.01)
+    assert expert["max_box_acc_of_any"] == 25.0  # with 0.1 less, the second and the third threshold find one each
     assert expert["pointing_game"] == 75.0
     assert expert["pointing_game_15px"] == 100.0
 

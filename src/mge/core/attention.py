@@ -72,6 +72,24 @@ def attention_map(features: Float[Tensor, "B D h w"], weights: Float[Tensor, "B 
     return _weighted_sum(features, weights).relu()
 
 
+def object_map(features: Float[Tensor, "B D h w"], classifier: Float[Tensor, "C D"]) -> Float[Tensor, "B h w"]:
+    """Where anything of any class is: the mean of all classes' maps, each without its negative weights.
+
+    The map of one class is highest where it differs from the others, often on a small part. What all classes have in
+    common is the whole thing, which is what a box should hold.
+
+    Args:
+        features: Feature map of the last stage.
+        classifier: Weight of the linear layer behind the mean pool.
+
+    Differs: the paper follows one class. That boxes of things are better found without asking for the class is known
+        from Zhang, Cao and Wu, "Rethinking the Route Towards Weakly Supervised Object Localization", CVPR 2020.
+    """
+    alike = classifier.new_full((len(features), len(classifier)), 1 / len(classifier))
+    num_cells = features.shape[2] * features.shape[3]
+    return attention_map(features, expected_weights(classifier, alike, num_cells=num_cells, positive=True))
+
+
 def class_evidence(
     features: Float[Tensor, "B D h w"], classifier: Float[Tensor, "C D"], labels: Int[Tensor, " B"]
 ) -> Float[Tensor, "B h w"]:

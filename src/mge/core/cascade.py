@@ -62,26 +62,39 @@ def stopping_experts(confidences: Float[Tensor, "B K"], thresholds: Sequence[flo
     return torch.cat([is_sure, torch.ones_like(is_sure[:, :0].any(1, keepdim=True))], dim=1).int().argmax(1)
 
 
-def risks_of_leaving(confidences: Float[Tensor, "B K"], would_lose: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-    """How likely each photo is to be lost where it leaves, by how sure the answer is there.
+def chances_of_loss(so_far_labels: Int[Tensor, "B E"], beliefs: Float[Tensor, " B"]) -> Float[Tensor, "B K"]:
+    """How likely each photo is lost where it leaves: that the whole mixture is right there, and the cascade is not.
 
-    A photo is lost where the whole mixture is right and the cascade is not. Among a few hundred photos hardly one is,
-    and whether it was one of the surest is luck: thresholds that avoid just these lose others next time. So the risk is
-    a logistic curve of the confidence's logit, one for each of the K = E - 1 experts before the last. Its labels are
-    softened as Platt does, so that where no photo is lost the risk is still not 0.
+    This is what the mixture itself believes, and no label is asked: where the answer so far is that of the whole
+    mixture nothing can be lost, and elsewhere what the mixture's answer is worth. Among a few hundred photos hardly one
+    of the surest is lost, and which of them is luck; chances tell more than such counts, and vary less.
 
-    Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, section 2.
+    Args:
+        so_far_labels: What the mixture of the first expert, of the first two, and so on answers.
+        beliefs: How likely the whole mixture is right about each photo: its calibrated confidence.
     """
-    columns = zip(confidences.T, would_lose.T, strict=True)
-    return torch.stack([_fit_risk(confidence, lost) for confidence, lost in columns], dim=1)
+    return beliefs.unsqueeze(1) * (so_far_labels[:, :-1] != so_far_labels[:, -1:])
 
 
-def _fit_risk(confidences: Float[Tensor, " B"], is_lost: Bool[Tensor, " B"]) -> Float[Tensor, " B"]:
+def risks_of_leaving(confidences: Float[Tensor, "B K"], chances: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    """How likely photos like each one are lost where they leave, by how sure the answer is there.
+
+    It is a logistic curve of the confidence's logit, one for each of the K = E - 1 experts before the last. Half of one
+    photo more is taken for lost and half of one more for kept, shared out evenly: a few photos of which none is at risk
+    do not prove that there is no risk.
+
+    Args:
+        confidences: Of the mixture so far, after each of the K experts.
+        chances: How likely each photo is lost there; see `chances_of_loss`.
+    """
+    columns = zip(confidences.T, chances.T, strict=True)
+    return torch.stack([_fit_risk(confidence, chance) for confidence, chance in columns], dim=1)
+
+
+def _fit_risk(confidences: Float[Tensor, " B"], chances: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
     scores = _never_sure(confidences.double()).clamp(SUREST, 1 - SUREST).logit()
     design = torch.stack((torch.ones_like(scores), scores - scores.mean()), dim=1)
-    num_lost = int(is_lost.sum())
-    num_kept = len(is_lost) - num_lost
-    labels = torch.where(is_lost, (num_lost + 1) / (num_lost + 2), 1 / (num_kept + 2)).double()
+    labels = (len(chances) * chances.double() + 0.5) / (len(chances) + 1)
     line = torch.stack((labels.mean().logit(), labels.new_zeros(())))
     for _ in range(MAX_STEPS):
         risks = (design @ line).sigmoid()

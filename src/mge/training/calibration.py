@@ -18,9 +18,6 @@ def choose_temperature(answers: Answers, *, train_counts: Tensor | None) -> dict
     all about equally often. So each photo counts as much as gives the classes the weight that they have in training.
     Where validation was held out of training the mix is the same, and each photo counts about alike.
 
-    No number of photos proves certainty, so labels are smoothed by 1 / (photos + 2), next to nothing where there are
-    many: Platt's remedy ("Probabilistic Outputs for Support Vector Machines", 1999).
-
     Args:
         answers: What the mixture said about validation photos.
         train_counts: Training photos of each class. None: nobody knows them, and each photo counts alike.
@@ -30,11 +27,19 @@ def choose_temperature(answers: Answers, *, train_counts: Tensor | None) -> dict
     """
     is_known = train_counts is not None and bool(train_counts[answers.labels].sum())
     weights = class_weights(answers.labels, train_counts) if is_known and train_counts is not None else None
-    smoothing = 1 / (len(answers.labels) + 2)
-    fitted = fit_temperature(answers.logits, answers.labels, weights=weights, smoothing=smoothing)
-    temperature = round(fitted, 4)
+    temperature = round(best_temperature(answers, weights=weights), 4)
     measured = {"num_photos": len(answers.labels), **measure_calibration(answers, temperature=temperature)}
     return {"temperature": temperature, "validation": measured}
+
+
+def best_temperature(answers: Answers, *, weights: Tensor | None = None) -> float:
+    """The temperature that fits these answers best, where each photo counts alike or as much as (N,) weights say.
+
+    No number of photos proves certainty, so labels are smoothed by 1 / (photos + 2), next to nothing where there are
+    many: Platt's remedy ("Probabilistic Outputs for Support Vector Machines", 1999).
+    """
+    smoothing = 1 / (len(answers.labels) + 2)
+    return fit_temperature(answers.logits, answers.labels, weights=weights, smoothing=smoothing)
 
 
 def measure_calibration(answers: Answers, *, temperature: float) -> dict[str, float]:

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from mge.config import ModelConfig
-from mge.core.cascade import choose_thresholds, risks_of_leaving, stopping_experts
+from mge.core.calibration import calibrated
+from mge.core.cascade import chances_of_loss, choose_thresholds, risks_of_leaving, stopping_experts
 from mge.errors import ConfigError
+from mge.training.calibration import best_temperature
 from mge.training.measure import Answers
 
 MAX_ACCURACY_LOSS = 0.2  # points of accuracy that the cascade may lose, on average over photos like those of validation
@@ -83,9 +85,9 @@ def network_costs(config: ModelConfig) -> list[int]:
 
 
 def _choose(answers: Answers, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:
-    is_right = answers.so_far_labels == answers.labels.unsqueeze(1)
+    beliefs = calibrated(answers.logits, temperature=best_temperature(answers)).amax(1)
     confidences = answers.so_far_confidences[:, :-1]
-    risks = risks_of_leaving(confidences, is_right[:, -1:] & ~is_right[:, :-1])
+    risks = risks_of_leaving(confidences, chances_of_loss(answers.so_far_labels, beliefs))
     max_lost = len(answers.labels) * max_accuracy_loss / 100
     thresholds = choose_thresholds(confidences, risks, max_lost=max_lost, costs=network_costs(config))
     return list(thresholds)

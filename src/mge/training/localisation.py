@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mge.classifier import Classifier, Prepared
-from mge.core.attention import enlarge, scale_to_unit
+from mge.core.attention import enlarge, object_map, scale_to_unit
 from mge.core.localisation import box_iou, is_inside, map_peaks, max_box_accuracy, max_box_accuracy_v2
 from mge.core.zoom import compose_boxes
 from mge.data.photo import open_photo
 from mge.data.records import Record
+from mge.models.expert import Expert
 from mge.models.mixture import Look
 from mge.training.connected import THRESHOLDS, threshold_ious
 from mge.training.measure import percent
@@ -31,6 +32,7 @@ class Known(NamedTuple):
     class_iou: Tensor  # (E,) of the box that it finds when it is told the class
     largest: Tensor  # (E, T) of its map's largest part, at each threshold, told the class
     best: Tensor  # (E, T) of the part that fits best
+    largest_of_any: Tensor  # (E, T) of the largest part of the map of all classes
     is_hit: Tensor  # (E,) whether the highest point of that map lies in the true box
     is_near: Tensor  # (E,) whether it lies there or at most `POINTING_MARGIN` beside it
     whole_iou: float  # of everything that the mixture was given
@@ -75,7 +77,8 @@ def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020; the pointing game:
     Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
     Differs: `gt_known` and `top1_localisation` take the model's own box and threshold; the pointing game is played as
-    published (`pointing_game_15px`), and also without its margin of 15 pixels (`pointing_game`).
+    published (`pointing_game_15px`), and also without its margin of 15 pixels (`pointing_game`); `max_box_acc_of_any`
+    asks for no class (`object_map`).
     """
     pairs = [(each, each.known) for each in located if each.known is not None]
     if not pairs:
@@ -97,6 +100,7 @@ def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
 def _measure_expert(known: Sequence[Known], is_right: Tensor, *, number: int) -> dict[str, float]:
     largest = torch.stack([each.largest[number] for each in known], dim=1)  # (T, N)
     best = torch.stack([each.best[number] for each in known], dim=1)
+    of_any = torch.stack([each.largest_of_any[number] for each in known], dim=1)
     iou = torch.stack([each.iou[number] for each in known])
     class_iou = torch.stack([each.class_iou[number] for each in known])
     return {
@@ -106,6 +110,7 @@ def _measure_expert(known: Sequence[Known], is_right: Tensor, *, number: int) ->
         "max_box_acc": round(100 * float(max_box_accuracy(largest, iou_threshold=FOUND_FROM)), 2),
         "best_threshold": float(THRESHOLDS[int((largest >= FOUND_FROM).sum(1).argmax())]),
         "max_box_acc_v2": round(100 * float(max_box_accuracy_v2(best)), 2),
+        "max_box_acc_of_any": round(100 * float(max_box_accuracy(of_any, iou_threshold=FOUND_FROM)), 2),
         "pointing_game": percent(torch.stack([each.is_hit[number] for each in known])),
         "pointing_game_15px": percent(torch.stack([each.is_near[number] for each in known])),
     }
@@ -173,27 +178,38 @@ def _compare_with_truth(
     class_views, class_found = _boxes(told, batch)
     offset = config.attention_offset / config.size
     cells = torch.stack([look.attention.float() for look in told], dim=1).cpu()
-    maps = torch.stack(
-        [scale_to_unit(enlarge(each, side=MAP_SIDE, offset=offset * MAP_SIDE)) for each in cells.unbind(1)], dim=1
+    experts = cast(Sequence[Expert], classifier.model.experts)
+    of_any = torch.stack(
+        [
+            object_map(look.output.features, expert.large_head.weight)
+            for look, expert in zip(told, experts, strict=True)
+        ],
+        dim=1,
     )
+    maps, maps_of_any = (_enlarge_all(each, offset=offset) for each in (cells, of_any.cpu()))
     return [
         None if record.box_xyxy is None else _compare_one(
             torch.tensor(record.box_xyxy, dtype=torch.float32), found[row], class_views[row], class_found[row],
-            maps[row], map_peaks(cells[row], class_views[row], offset=offset),
+            maps[row], maps_of_any[row], map_peaks(cells[row], class_views[row], offset=offset),
         )
         for row, record in enumerate(batch.records)
     ]  # fmt: skip
 
 
+def _enlarge_all(cells: Tensor, *, offset: float) -> Tensor:
+    """Maps (B, E, h, w) at the side that boxes are cut from, from 0 to 1."""
+    enlarged = enlarge(cells.flatten(0, 1), side=MAP_SIDE, offset=offset * MAP_SIDE)
+    return scale_to_unit(enlarged).view(*cells.shape[:2], MAP_SIDE, MAP_SIDE)
+
+
 def _compare_one(
-    truth: Tensor, found: Tensor, class_views: Tensor, class_found: Tensor, maps: Tensor, peaks: Tensor
-) -> Known:
-    num_experts = len(found)
-    truths = truth.expand(num_experts, 4)
-    ious = [
-        threshold_ious(score_map, _in_map(truth, view))
-        for score_map, view in zip(maps.numpy(), class_views, strict=True)
-    ]
+    truth: Tensor, found: Tensor, class_views: Tensor, class_found: Tensor, maps: Tensor, maps_of_any: Tensor,
+    peaks: Tensor,
+) -> Known:  # fmt: skip
+    truths = truth.expand(len(found), 4)
+    in_maps = [_in_map(truth, view) for view in class_views]
+    ious = [threshold_ious(score_map, box) for score_map, box in zip(maps.numpy(), in_maps, strict=True)]
+    of_any = [threshold_ious(score_map, box) for score_map, box in zip(maps_of_any.numpy(), in_maps, strict=True)]
     whole = class_views[:1]
     centre = (whole[:, :2] + whole[:, 2:]) / 2
     return Known(
@@ -201,6 +217,7 @@ def _compare_one(
         class_iou=box_iou(class_found, truths),
         largest=torch.from_numpy(np.stack([each.largest for each in ious])),
         best=torch.from_numpy(np.stack([each.best for each in ious])),
+        largest_of_any=torch.from_numpy(np.stack([each.largest for each in of_any])),
         is_hit=is_inside(peaks, truths),
         is_near=is_inside(peaks, truths, margin=POINTING_MARGIN),
         whole_iou=float(box_iou(whole, truths[:1])),

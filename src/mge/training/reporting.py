@@ -30,8 +30,8 @@ FILES = {
 NUM_PAIRS = 8  # that are shown with photos
 LOCALISATION = {
     "top1_localisation": "top-1 localisation", "gt_known": "GT-known", "max_box_acc": "MaxBoxAcc",
-    "max_box_acc_v2": "MaxBoxAccV2", "pointing_game": "pointing game",
-    "pointing_game_15px": "within 15 px",
+    "max_box_acc_v2": "MaxBoxAccV2", "max_box_acc_of_any": "MaxBoxAcc, any class",
+    "pointing_game": "pointing game", "pointing_game_15px": "within 15 px",
 }  # fmt: skip
 
 
