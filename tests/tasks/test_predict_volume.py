@@ -187,7 +187,7 @@ def test_a_killed_process_loses_nothing(tiny_model: Path, tmp_path: Path) -> Non
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert not output.exists()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     assert "going on: " in done.stderr
     paths = [row["path"] for row in read_csv(output)]
     assert paths == sorted(map(str, photos.rglob("*.png")))

@@ -246,6 +246,26 @@ def test_a_reading_process_that_the_system_kills_is_said_to_be_that(
         mge.train(photos, out=tmp_path / "run", **{**OPTIONS, "workers": 2})
 
 
+def test_a_reading_process_that_has_just_begun_does_not_outlive_a_killed_run(tmp_path: Path) -> None:
+    """PyTorch's own watch takes whoever is its parent at that moment for the run, be it already the system's first."""
+    script = """
+import os, time
+import torch
+from torch.utils.data import TensorDataset
+from mge.data.batches import load_batches
+def begin(): print(os.getpid(), flush=True); time.sleep(2)
+os.register_at_fork(after_in_child=begin)
+photos = TensorDataset(torch.zeros(4))
+photos.side = 8
+next(iter(load_batches(photos, [[0, 1], [2, 3]], epoch=0, workers=1)))
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        reader = psutil.Process(int(process.stdout.readline()))
+        process.kill()
+        assert psutil.wait_procs([reader], timeout=30)[1] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_no_reading_process_outlives_the_run(photos: Path, tmp_path: Path, sent: signal.Signals) -> None:

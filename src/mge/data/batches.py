@@ -1,5 +1,8 @@
 """The order of photos, as a pure function of the seed and the epoch, and their way into batches."""
 
+import functools
+import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -99,6 +102,7 @@ def load_batches(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epo
         DataLoader(
             dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=functools.partial(_end_without_parent, parent=os.getpid()) if workers else None,
             prefetch_factor=_batches_ahead(dataset, batches, workers=workers) if workers else None,
         )
     )  # fmt: skip
@@ -116,6 +120,16 @@ def _batches_ahead(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, w
     """How many batches each worker prepares in advance; they lie in shared memory, of which containers have little."""
     largest = 3 * dataset.side**2 * max([1, *map(len, batches)])
     return max(1, min(4, free_shared_memory() // (2 * largest * workers)))
+
+
+def _end_without_parent(_: int, *, parent: int) -> None:
+    """Ends a process whose parent was killed while it began.
+
+    From here on PyTorch watches the parent, but takes for it whoever is so now: after a kill the system's first
+    process, which never goes.
+    """
+    if multiprocessing.get_start_method() == "fork" and os.getppid() != parent:
+        os._exit(1)
 
 
 def _collate(samples: Sequence[Sample]) -> Batch:
