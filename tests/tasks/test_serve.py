@@ -100,6 +100,10 @@ def test_what_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         ("runs/birds/best", "birds"),
         ("birds.onnx", "birds"),
         ("birds/export/onnx/model.onnx", "birds"),
+        ("runs/birds-1.5", "birds-1.5"),
+        ("runs/birds-1.5/best", "birds-1.5"),
+        ("birds-1.5/export/onnx/MODEL.ONNX", "birds-1.5"),
+        ("BIRDS.ONNX", "BIRDS"),
     ],
 )
 def test_the_page_calls_a_model_by_the_name_that_people_gave_it(model: str, name: str) -> None:

@@ -136,9 +136,11 @@ def _open(model: Path, engine: Engine, *, threads: int | None) -> Backend[Any]:
 def _name(model: Path) -> str:
     """What people call a model: its run's folder, or the name of its file where that says something."""
     inside = ("best", "last", "onnx", "export")  # a run has folders of these names
-    name = model.stem if model.suffix == ".onnx" and model.stem != "model" else ""
-    folders = [folder.name for folder in (model.resolve(), *model.resolve().parents) if not folder.suffix]
-    return name or next((folder for folder in folders if folder and folder not in inside), "mixture")
+    is_file = model.suffix.lower() == ".onnx"
+    if is_file and model.stem.lower() != "model":
+        return model.stem
+    folders = [folder.name for folder in (model.resolve(), *model.resolve().parents)][is_file:]
+    return next((folder for folder in folders if folder and folder not in inside), "mixture")
 
 
 def _exported(model: Path) -> Path:

@@ -50,7 +50,7 @@ def _short_name(data: str) -> str:
     """`birds` of `/photos/birds`, of `birds.csv` and of `hf:owner/birds:config@v1.0`."""
     if data.startswith("hf:"):
         return re.split("[:@]", data.removeprefix("hf:"))[0].rpartition("/")[2]
-    return Path(data).stem
+    return Path(data).name if Path(data).is_dir() else Path(data).stem
 
 
 def _free_folder(name: str) -> Path:
