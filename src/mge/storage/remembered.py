@@ -26,7 +26,7 @@ class Remembered:
     def __init__(self, paths: Iterable[Path]) -> None:
         self._stamps = {str(path.absolute()): stamp for path in paths if (stamp := _stamp(path)) is not None}
         root = os.path.commonpath(self._stamps) if self._stamps else ""
-        self._file = cache_folder("looks") / f"{hashlib.sha256(root.encode()).hexdigest()[:16]}.json"
+        self._file = cache_folder("looks") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
         self._rows = self._read()
 
     def get(self, path: Path) -> Row | None:

@@ -77,9 +77,15 @@ class Run:
             manifest: The text of a manifest that the run keeps and that is its data, in place of what `config` says.
 
         Raises:
-            ConfigError: there is something at this place already.
+            ConfigError: there is something at this place already, or its name is no text.
             StorageError: it cannot be written.
         """
+        try:
+            str(folder).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"{str(folder)!r} is no text in UTF-8, and no weights can be read from there; give another --out"
+            ) from error
         if folder.is_dir() and not (folder / CONFIG).exists():
             _clear_stillborn(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -131,7 +137,7 @@ class Run:
         if not (self.folder / CONFIG).is_file():
             raise StorageError(
                 f"the run folder {self.folder} is gone; put it back, and go on with: mge train --resume "
-                f"{self.whole.folder}"
+                f"{quote(str(self.whole.folder))}"
             )
 
     def write_origin(self, origin: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from mge.core.metrics import confusion_matrix, most_confused, score_classes
+from mge.data.photo import as_text
 from mge.report.matrices import LARGEST_TABLE, as_matrix, cluster, confused_block
 from mge.report.page import ClassRow, Located, Page, Part, render
 from mge.storage.files import write_text_atomically
@@ -155,7 +156,7 @@ def _photo_rows(verdicts: Verdicts) -> Iterable[dict[str, Any]]:
     doubtful = verdicts.is_doubtful
     for number, record in enumerate(verdicts.photos.records):
         row: dict[str, Any] = {
-            "path": str(record.path).encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+            "path": as_text(str(record.path)),
             "label": names[int(answers.labels[number])],
             "answer": names[int(verdicts.predicted[number])],
             "probability": round(float(verdicts.confidences[number]), 6),

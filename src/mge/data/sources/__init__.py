@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mge.config import DataConfig
+from mge.data.photo import as_text
 from mge.data.records import PhotoSet, Split, assign_splits, check_photos, clean_labels, cut_groups, what_is_unmeasured
 from mge.data.signatures import SUFFIXES
 from mge.data.sources.aircraft import AIRCRAFT, read_aircraft
@@ -102,6 +103,10 @@ def read_photos(
     if name not in NOT_ON_DISK and not path.exists():
         raise _nothing_there(path)
     photos = assign_splits(clean_labels(SOURCES[name].read(path)), config=config, seed=seed)
+    # They name files and folders, and stand in model.json, in reports and in terminals.
+    photos = dataclasses.replace(
+        photos, name=as_text(photos.name), source=as_text(photos.source), notes=tuple(map(as_text, photos.notes))
+    )
     if is_for_training:
         check_photos(photos)
         photos = _note_what_is_unmeasured(photos, config=config)
