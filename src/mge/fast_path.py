@@ -19,7 +19,7 @@ from mge.models.fast import (
     side_of,
 )
 from mge.models.mixture import MixtureOfExperts
-from mge.storage.compiled_cache import read_proof, remove_oldest, write_proof
+from mge.storage.compiled_cache import read_proof, remove_oldest_graphs, write_proof
 from mge.storage.files import write_atomically
 
 COMPILE_SECONDS = 120  # about what compiling a large mixture takes
@@ -106,7 +106,7 @@ class FastPath:
         _say(f"compiling the fast path ({arithmetic}); this takes minutes, once for this model and machine ...")
         started = time.perf_counter()
         write_atomically(graph, lambda file: compile_mixture(self.model, file, arithmetic=arithmetic))
-        remove_oldest(graph.parent)
+        remove_oldest_graphs(graph.parent)
         _say(f"compiled in {time.perf_counter() - started:.0f} s: {graph}")
 
     def _compare(self, images: torch.Tensor, exact: MixtureOutput) -> None:

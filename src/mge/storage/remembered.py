@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from mge.cache import cache_folder
 from mge.errors import StorageError
-from mge.storage.files import cache_folder, write_text_atomically
+from mge.storage.files import write_text_atomically
 
 VERSION = 1  # of what is remembered; another one is forgotten
 Row = list[str | int]
