@@ -39,7 +39,6 @@ from mge.models.fast import (
     concatenate,
     in_bfloat16,
     load_compiled,
-    side_of,
 )
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.environment import describe_environment
@@ -79,7 +78,7 @@ def ways_of(model: MixtureOfExperts, folder: Path, *, onnx: bool = True) -> dict
     for arithmetic in ("float32", "bfloat16"):
         file = folder / f"{arithmetic}.pt2"
         compile_mixture(model, file, arithmetic=arithmetic)
-        ways[f"compiled and frozen, {arithmetic}"] = load_compiled(file, side=side_of(model))
+        ways[f"compiled and frozen, {arithmetic}"] = load_compiled(file, side=model.config.photo_side)
     if onnx and importlib.util.find_spec("onnxruntime") is not None:
         ways["ONNX Runtime, float32"] = in_onnx_runtime(model, folder / "model.onnx")
     return ways

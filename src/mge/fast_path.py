@@ -16,7 +16,6 @@ from mge.models.fast import (
     compare,
     compile_mixture,
     load_compiled,
-    side_of,
 )
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.compiled_cache import read_proof, remove_oldest_graphs, write_proof
@@ -45,7 +44,7 @@ class FastPath:
     """
 
     def __init__(self, model: MixtureOfExperts, graphs: dict[Arithmetic, Path], *, is_asked_for: bool) -> None:
-        self.model, self.side, self.is_asked_for = model, side_of(model), is_asked_for
+        self.model, self.side, self.is_asked_for = model, model.config.photo_side, is_asked_for
         self.candidates = list(graphs.items())
         self.loaded: Answer | None = None  # the first candidate's graph
         self.proof: Agreement | None = None  # of the first candidate, so far

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mge.data.colours import to_rgb
 from mge.data.signatures import HEAD, describe, kind_of
-from mge.errors import DataError
+from mge.errors import DataError, first_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000")
 MAX_PIXELS = 70_000_000
@@ -162,8 +162,7 @@ def _check_scans(file: BinaryIO, size: tuple[int, int], *, name: str) -> None:
 
 
 def _unreadable(error: BaseException, *, name: str) -> DataError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return DataError(f"{name} cannot be read: {reason}")
+    return DataError(f"{name} cannot be read: {first_line(error)}")
 
 
 class _Quiet:

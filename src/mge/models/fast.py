@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mge.core.localisation import box_iou
 from mge.core.outputs import MixtureOutput
-from mge.errors import ConfigError, MissingExtraError
+from mge.errors import ConfigError, MissingExtraError, first_line
 from mge.models.backbone import FeatureMaps
 from mge.models.expert import Expert
 from mge.models.mixture import MixtureOfExperts
@@ -92,11 +92,6 @@ class AsTuple(nn.Module):
         return tuple(self.model(images))
 
 
-def side_of(model: MixtureOfExperts) -> int:
-    """Side in pixels of the pictures that a mixture is given."""
-    return round(model.config.size * model.config.detail)
-
-
 def compile_mixture(model: MixtureOfExperts, file: Path, *, arithmetic: Arithmetic = "float32") -> None:
     """Compiles a mixture for uint8 pictures of its size, as many at a time as one likes, and writes it to a file.
 
@@ -111,7 +106,7 @@ def compile_mixture(model: MixtureOfExperts, file: Path, *, arithmetic: Arithmet
         MissingExtraError: there is no C++ compiler.
         ConfigError: the network cannot be compiled here.
     """
-    side = side_of(model)
+    side = model.config.photo_side
     with torch.inference_mode(False):  # tensors made in that mode, where predictions come from, cannot be exported
         pictures = torch.zeros(COMPILED_FOR, 3, side, side, dtype=torch.uint8, device=next(model.parameters()).device)
         quick = in_bfloat16(model) if arithmetic == "bfloat16" else copy.deepcopy(model)
@@ -273,11 +268,6 @@ def _check_compiler() -> None:
         raise MissingExtraError(
             "the fast path needs a C++ compiler, and there is none; install g++ (or set CXX), or use --no-fast"
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
