@@ -63,8 +63,7 @@ class Run:
     @property
     def whole(self) -> Self:
         """The run that a plain network's run is part of; any other run itself."""
-        is_part = (self.folder.parent / CONFIG).is_file()
-        return type(self)(self.folder.parent) if is_part else self
+        return type(self)(self.folder.parent) if is_run(self.folder.parent) else self
 
     @classmethod
     def create(cls, folder: Path, *, config: Mapping[str, Any], manifest: str | None = None) -> Self:
@@ -86,7 +85,7 @@ class Run:
             raise ConfigError(
                 f"{str(folder)!r} is no text in UTF-8, and no weights can be read from there; give another --out"
             ) from error
-        if folder.is_dir() and not (folder / CONFIG).exists():
+        if folder.is_dir() and not is_run(folder):
             _clear_stillborn(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(
@@ -134,7 +133,7 @@ class Run:
 
     def check_exists(self) -> None:
         """Raises StorageError where the folder is gone, so that nothing makes another one that lacks the rest."""
-        if not (self.folder / CONFIG).is_file():
+        if not is_run(self.folder):
             raise StorageError(
                 f"the run folder {self.folder} is gone; put it back, and go on with: mge train --resume "
                 f"{quote(str(self.whole.folder))}"
@@ -255,16 +254,20 @@ def _clear_stillborn(folder: Path) -> None:
             remove(path)
 
 
+def is_run(folder: str | Path) -> bool:
+    """Whether this is a run folder, and not a model alone."""
+    return (Path(folder) / CONFIG).is_file()
+
+
 def open_run(folder: str | Path) -> Run:
     """A run that exists.
 
     Raises:
         ModelFolderError: there is none at this place.
     """
-    run = Run(Path(folder))
-    if not (run.folder / CONFIG).is_file():
+    if not is_run(folder):
         raise ModelFolderError(f"{str(folder)!r} is no run folder: it has no {CONFIG}; give one that mge train wrote")
-    return run
+    return Run(Path(folder))
 
 
 def find_model_folder(path: str | Path) -> Path:
@@ -278,10 +281,10 @@ def find_model_folder(path: str | Path) -> Path:
     folder = Path(path)
     if not folder.exists():
         raise ModelFolderError(f"{str(path)!r} does not exist; give the folder of a run or a model")
-    if (folder / CONFIG).is_file():
-        if not (folder / "best").is_dir():
-            raise ModelFolderError(
-                f"run {str(path)!r} has no model yet; go on with it: mge train --resume {quote(str(path))}"
-            )
-        return folder / "best"
-    return folder
+    if not is_run(folder):
+        return folder
+    if not Run(folder).best.is_dir():
+        raise ModelFolderError(
+            f"run {str(path)!r} has no model yet; go on with it: mge train --resume {quote(str(path))}"
+        )
+    return Run(folder).best

@@ -14,7 +14,7 @@ from mge.data.photo import as_text
 from mge.report.matrices import LARGEST_TABLE, as_matrix, cluster, confused_block
 from mge.report.page import ClassRow, Located, Page, Part, render
 from mge.storage.files import write_text_atomically
-from mge.storage.run_folder import CONFIG, Run
+from mge.storage.run_folder import Run, is_run
 from mge.training.cases import Verdicts, most_doubtful, show_pairs, surest_mistakes
 from mge.training.drawing import draw_plots
 from mge.training.evaluation import Evaluation
@@ -72,7 +72,7 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
 def _build_page(
     evaluation: Evaluation, verdicts: Verdicts, confusion: Tensor, classes: Sequence[ClassRow], *, path: Path
 ) -> Page:
-    run = Run(path) if (path / CONFIG).exists() else None
+    run = Run(path) if is_run(path) else None
     names = evaluation.classifier.class_names
     pairs = most_confused(confusion, at_most=len(names))
     mistakes = surest_mistakes(verdicts)
