@@ -28,8 +28,9 @@ def choose_temperature(answers: Answers, *, train_counts: Tensor | None) -> dict
     Returns:
         The temperature, and what it is worth on these photos, which have chosen it.
     """
-    is_known = train_counts is not None and bool(train_counts[answers.labels].sum())
-    weights = class_weights(answers.labels, train_counts) if is_known and train_counts is not None else None
+    weights = None
+    if train_counts is not None and train_counts[answers.labels].any():
+        weights = class_weights(answers.labels, train_counts)
     smoothing = 1 / (len(answers.labels) + 2)
     fitted = fit_temperature(answers.logits, answers.labels, weights=weights, smoothing=smoothing)
     temperature = round(fitted, 4)

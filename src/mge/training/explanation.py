@@ -124,7 +124,7 @@ def _try_to_open(classifier: Classifier, file: str) -> Opened | DataError:
 
 
 def _offset(classifier: Classifier) -> float:
-    """By how many pixels of an enlarged map its cells' places are off; see `Backbone.offset`."""
+    """By how many pixels of an enlarged map its cells' places are off; see `Backbone.measure_offset`."""
     config = classifier.model.config
     return config.attention_offset * MAP_SIDE / config.size
 
