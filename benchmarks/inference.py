@@ -29,17 +29,9 @@ from mge.config import DataConfig
 from mge.core.outputs import MixtureOutput
 from mge.data.sources import read_photos
 from mge.fast_path import PROOF_PHOTOS
+from mge.models.agreement import ask_again, close_calls, compare
 from mge.models.export import OUTPUTS, to_graph, to_onnx
-from mge.models.fast import (
-    ask_again,
-    close_calls,
-    compare,
-    compile_mixture,
-    compile_network,
-    concatenate,
-    in_bfloat16,
-    load_compiled,
-)
+from mge.models.fast import compile_mixture, compile_network, concatenate, in_bfloat16, load_compiled
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.environment import describe_environment
 

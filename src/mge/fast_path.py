@@ -8,15 +8,8 @@ import torch
 
 from mge.core.outputs import MixtureOutput
 from mge.errors import MgeError
-from mge.models.fast import (
-    Agreement,
-    Answer,
-    Arithmetic,
-    ask_again,
-    compare,
-    compile_mixture,
-    load_compiled,
-)
+from mge.models.agreement import Agreement, Answer, ask_again, compare
+from mge.models.fast import Arithmetic, compile_mixture, load_compiled
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.compiled_cache import read_proof, remove_oldest_graphs, write_proof
 from mge.storage.files import write_atomically
