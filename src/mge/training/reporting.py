@@ -65,7 +65,7 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
     table = ({"label": name, **dict(zip(names, row, strict=True))} for name, row in counts)
     write_text_atomically(folder / "confusion.csv", _as_csv(table))
     write_text_atomically(folder / "pairs.csv", _as_csv(_pair_rows(confusion, names)))
-    write_text_atomically(folder / PAGE, render(page))
+    write_text_atomically(folder / PAGE, as_text(render(page)))  # commands and files may be named in other encodings
     return folder / PAGE
 
 
