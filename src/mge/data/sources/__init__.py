@@ -20,7 +20,7 @@ from mge.data.sources.dogs import DOGS, read_dogs
 from mge.data.sources.flowers import FLOWERS, read_flowers
 from mge.data.sources.folder import read_folder
 from mge.data.sources.food import FOOD, read_food
-from mge.data.sources.hub import is_hub, read_hub
+from mge.data.sources.hub import PREFIX, is_hub, read_hub
 from mge.data.sources.inaturalist import is_inaturalist, read_inaturalist
 from mge.data.sources.lists import has_lists, read_lists
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manifest
@@ -63,7 +63,7 @@ NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
 
 def is_name(data: str) -> bool:
     """Whether data are called by a name, which means the same wherever one is, and not by a path."""
-    return data == "beetles" or data.startswith("hf:")
+    return data == "beetles" or data.startswith(PREFIX)
 
 
 @contextmanager
