@@ -182,6 +182,14 @@ def test_a_run_that_lost_a_setting_is_one_line_for_the_user(copy: Path) -> None:
         mge.evaluate(copy)
 
 
+@pytest.mark.parametrize("name", ["environment.json", "localisation-test/localisation.json"])
+def test_a_damaged_file_of_the_run_is_one_line_for_the_user(copy: Path, name: str) -> None:
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_text('{"data": ')
+    with pytest.raises(mge.ModelFolderError, match=rf"{name} is damaged: .*; (copy it again|remove it)"):
+        mge.evaluate(copy)
+
+
 # -------- the report
 @pytest.fixture(scope="module")
 def report(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

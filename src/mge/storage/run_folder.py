@@ -149,7 +149,7 @@ class Run:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        origin: dict[str, Any] | None = self._read_json(ORIGIN, dict)
+        origin: dict[str, Any] | None = read_json(self.folder / ORIGIN, dict)
         return origin
 
     def clear_unfinished(self) -> None:
@@ -209,7 +209,7 @@ class Run:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        photos: list[dict[str, str]] | None = self._read_json(SKIPPED, list)
+        photos: list[dict[str, str]] | None = read_json(self.skipped_path, list)
         return photos
 
     def write_summary(self, figures: Mapping[str, Any]) -> None:
@@ -222,20 +222,7 @@ class Run:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        return self._read_json(SUMMARY, dict, remedy="remove it and resume the run") or {}
-
-    def _read_json(self, name: str, kind: type[Any], *, remedy: str = "copy it again or train anew") -> Any:  # noqa: ANN401
-        """What a JSON file of the run holds; None where there is none."""
-        file = self.folder / name
-        if not file.exists():
-            return None
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ModelFolderError(f"{file} is damaged: {error}; {remedy}") from error
-        if not isinstance(content, kind):
-            raise ModelFolderError(f"{file} is damaged: it holds a {type(content).__name__}; {remedy}")
-        return content
+        return read_json(self.folder / SUMMARY, dict, remedy="remove it and resume the run") or {}
 
     def _write_json(self, name: str, content: object) -> None:
         """Writes JSON that people can read; a byte of a path that is no UTF-8 becomes an escape that JSON knows."""
@@ -244,6 +231,28 @@ class Run:
 
     def _write(self, name: str, text: str) -> None:
         write_text_atomically(self.folder / name, text)
+
+
+def read_json(file: Path, kind: type[Any], *, remedy: str = "copy it again or train anew") -> Any:  # noqa: ANN401
+    """What a JSON file holds that belongs to a run; None where there is none.
+
+    Args:
+        file: The file.
+        kind: What it holds: a dict or a list.
+        remedy: What to do where it is damaged.
+
+    Raises:
+        ModelFolderError: it is damaged.
+    """
+    if not file.exists():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(f"{file} is damaged: {error}; {remedy}") from error
+    if not isinstance(content, kind):
+        raise ModelFolderError(f"{file} is damaged: it holds a {type(content).__name__}; {remedy}")
+    return content
 
 
 def _clear_stillborn(folder: Path) -> None:

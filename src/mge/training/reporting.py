@@ -14,7 +14,7 @@ from mge.data.photo import as_text
 from mge.report.matrices import LARGEST_TABLE, as_matrix, cluster, confused_block
 from mge.report.page import ClassRow, Located, Page, Part, render
 from mge.storage.files import write_text_atomically
-from mge.storage.run_folder import Run, is_run
+from mge.storage.run_folder import Run, is_run, read_json
 from mge.training.cases import Verdicts, most_doubtful, show_pairs, surest_mistakes
 from mge.training.drawing import draw_plots
 from mge.training.evaluation import Evaluation
@@ -121,9 +121,7 @@ def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Part]
 def read_localisation(path: Path, figures: Mapping[str, Any]) -> list[Located]:
     """What `mge localise` found out about the same photos, where it was asked and they have boxes."""
     file = path / f"localisation-{figures['split']}" / "localisation.json"
-    if not file.exists():
-        return []
-    found = json.loads(file.read_text(encoding="utf-8"))
+    found = read_json(file, dict, remedy="remove it, or write it anew with mge localise") or {}
     if found.get("data") != figures["data"] or found.get("split") != figures["split"]:
         return []
     return [
