@@ -108,4 +108,8 @@ def _draw_to_file(folder: Path, job: Job) -> list[object]:
 
 
 def _read_json(file: Path) -> object:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    """What a file holds; None where there is none, or a damaged one."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
