@@ -17,7 +17,7 @@ from mge.models.fast import quiet
 from mge.models.mixture import MixtureOfExperts
 from mge.onnx_cascade import OnnxCascade
 from mge.onnx_classifier import open_session
-from mge.parity import Parity, Run, check_parity, measure_parity
+from mge.parity import Graph, Parity, check_parity, measure_parity
 from mge.prediction import Array
 from mge.storage.exported import DESCRIPTION, INPUT, KEY, Description, Format, as_metadata, seal
 from mge.storage.files import write_folder_atomically
@@ -88,7 +88,7 @@ def export_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path, *
 
 
 def _write_proven(
-    folder: Path, write: Callable[[Path], Run], model: MixtureOfExperts, *, images: Pixels, temperature: float,
+    folder: Path, write: Callable[[Path], Graph], model: MixtureOfExperts, *, images: Pixels, temperature: float,
     name: str,
 ) -> Parity:  # fmt: skip
     """Lets `write` fill a folder, which comes to be if what it wrote answers as the model does."""
@@ -173,7 +173,7 @@ def write_description(description: Description, folder: Path) -> None:
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
-def open_mixture(file: Path, *, threads: int | None = None) -> Run:
+def open_mixture(file: Path, *, threads: int | None = None) -> Graph:
     """What runs a graph that `write_mixture` wrote: uint8 pictures (B, 3, side, side) to its outputs by name.
 
     Load only what was exported here: a .pt2 file is read by torch, which trusts it.
@@ -194,7 +194,7 @@ def open_mixture(file: Path, *, threads: int | None = None) -> Run:
     return run
 
 
-def _open_openvino(file: Path, *, threads: int | None) -> Run:
+def _open_openvino(file: Path, *, threads: int | None) -> Graph:
     try:
         import openvino  # noqa: PLC0415  (an extra)
     except ImportError as error:

@@ -8,7 +8,7 @@ import torch
 
 from mge.core.outputs import MixtureOutput
 from mge.errors import MgeError
-from mge.models.agreement import Agreement, Answer, ask_again, compare
+from mge.models.agreement import Agreement, Mixture, ask_again, compare
 from mge.models.fast import Arithmetic, compile_mixture, load_compiled
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.compiled_cache import read_proof, remove_oldest_graphs, write_proof
@@ -39,7 +39,7 @@ class FastPath:
     def __init__(self, model: MixtureOfExperts, graphs: dict[Arithmetic, Path], *, is_asked_for: bool) -> None:
         self.model, self.side, self.is_asked_for = model, model.config.photo_side, is_asked_for
         self.candidates = list(graphs.items())
-        self.loaded: Answer | None = None  # the first candidate's graph
+        self.loaded: Mixture | None = None  # the first candidate's graph
         self.proof: Agreement | None = None  # of the first candidate, so far
         self._read_proofs()
 

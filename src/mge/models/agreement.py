@@ -11,7 +11,7 @@ from torch import Tensor
 from mge.core.localisation import box_iou
 from mge.core.outputs import MixtureOutput
 
-Answer = Callable[[Tensor], MixtureOutput]
+Mixture = Callable[[Tensor], MixtureOutput]  # what answers: the network, or a graph of it
 
 PROBABILITY_DIFFERENCE, MEAN_IOU = 0.05, 0.95  # up to and from where two outputs count as equal
 
@@ -79,7 +79,7 @@ def close_calls(output: MixtureOutput, *, difference: float) -> Bool[Tensor, " B
 
 
 def ask_again(
-    output: MixtureOutput, model: Answer, images: Shaped[Tensor, "B 3 H W"], *, difference: float
+    output: MixtureOutput, model: Mixture, images: Shaped[Tensor, "B 3 H W"], *, difference: float
 ) -> MixtureOutput:
     """An answer whose close calls are decided by the exact network.
 

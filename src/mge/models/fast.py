@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mge.core.outputs import MixtureOutput
 from mge.errors import ConfigError, MissingExtraError, first_line
-from mge.models.agreement import Answer
+from mge.models.agreement import Mixture
 from mge.models.backbone import FeatureMaps
 from mge.models.expert import Expert
 from mge.models.mixture import MixtureOfExperts
@@ -133,7 +133,7 @@ def compile_network(network: nn.Module, images: Tensor, file: Path) -> None:
         raise ConfigError(f"the network cannot be compiled here: {first_line(error)}; use --no-fast") from error
 
 
-def load_compiled(file: Path, *, side: int) -> Answer:
+def load_compiled(file: Path, *, side: int) -> Mixture:
     """The mixture that `compile_mixture` wrote: a function of uint8 pictures that answers as the mixture does.
 
     A file holds native code: load only what was compiled on this machine.

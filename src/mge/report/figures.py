@@ -60,7 +60,7 @@ class Explanation(NamedTuple):
         return self.top[0][1]
 
 
-def show(photo: Image.Image, boxes_xyxy: Sequence[Box]) -> tuple[Image.Image, list[Image.Image]]:
+def fit_and_cut(photo: Image.Image, boxes_xyxy: Sequence[Box]) -> tuple[Image.Image, list[Image.Image]]:
     """A photo fitted into what is drawn of it, and the views cut out of its own pixels."""
     return fit_photo(photo, side=PHOTO_SIDE), [cut_out(photo, box, side=VIEW_SIDE) for box in boxes_xyxy]
 
