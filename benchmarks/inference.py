@@ -29,18 +29,9 @@ from mge.config import DataConfig
 from mge.core.outputs import MixtureOutput
 from mge.data.sources import read_photos
 from mge.fast_path import PROOF_PHOTOS
+from mge.models.agreement import ask_again, close_calls, compare
 from mge.models.export import OUTPUTS, to_graph, to_onnx
-from mge.models.fast import (
-    ask_again,
-    close_calls,
-    compare,
-    compile_mixture,
-    compile_network,
-    concatenate,
-    in_bfloat16,
-    load_compiled,
-    side_of,
-)
+from mge.models.fast import compile_mixture, compile_network, concatenate, in_bfloat16, load_compiled
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.environment import describe_environment
 
@@ -79,7 +70,7 @@ def ways_of(model: MixtureOfExperts, folder: Path, *, onnx: bool = True) -> dict
     for arithmetic in ("float32", "bfloat16"):
         file = folder / f"{arithmetic}.pt2"
         compile_mixture(model, file, arithmetic=arithmetic)
-        ways[f"compiled and frozen, {arithmetic}"] = load_compiled(file, side=side_of(model))
+        ways[f"compiled and frozen, {arithmetic}"] = load_compiled(file, side=model.config.photo_side)
     if onnx and importlib.util.find_spec("onnxruntime") is not None:
         ways["ONNX Runtime, float32"] = in_onnx_runtime(model, folder / "model.onnx")
     return ways

@@ -10,10 +10,10 @@ from mge.config import DataConfig
 from mge.core.calibration import calibrated
 from mge.data.photo import open_photo
 from mge.data.transforms import eval_view
-from mge.errors import ConfigError, ModelFolderError
+from mge.errors import ConfigError, ModelFolderError, first_line
 from mge.fast_path import FastPath
 from mge.models.cascade import run_cascade
-from mge.models.fast import Arithmetic, first_line, multiplies_bfloat16, side_of
+from mge.models.fast import Arithmetic, multiplies_bfloat16
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.chosen import read_least_probability, read_preprocessing, read_temperature, read_thresholds
 from mge.storage.compiled_cache import compiled_path
@@ -43,7 +43,7 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
         self.model = model.eval()
         self.data = data or DataConfig()
         self.thresholds = None if thresholds is None else tuple(thresholds)
-        self.temperature, self.side = temperature, side_of(model)
+        self.temperature, self.side = temperature, model.config.photo_side
         self.fast: FastPath | None = None
 
     @classmethod

@@ -5,6 +5,11 @@ it and exits with 2. Any other exception is a bug and keeps its traceback.
 """
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class MgeError(Exception):
     """The parent of every error that a user can mend."""
 

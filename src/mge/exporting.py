@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,27 +13,25 @@ from mge.data.views import Pixels
 from mge.errors import MissingExtraError
 from mge.models.cascade_graphs import cascade_parts
 from mge.models.export import OUTPUTS, to_graph, to_onnx, trace, write_openvino, write_torch_export
-from mge.models.fast import quiet, side_of
+from mge.models.fast import quiet
 from mge.models.mixture import MixtureOfExperts
 from mge.onnx_cascade import OnnxCascade
 from mge.onnx_classifier import open_session
-from mge.parity import Parity, Run, check_parity, measure_parity
+from mge.parity import Graph, Parity, check_parity, measure_parity
 from mge.prediction import Array
-from mge.storage.exported import INPUT, KEY, Description, as_metadata, seal
+from mge.storage.exported import DESCRIPTION, INPUT, KEY, Description, Format, as_metadata, seal
 from mge.storage.files import write_folder_atomically
 from mge.storage.model_folder import StoredModel
 
-Format = Literal["onnx", "torch-export", "openvino"]
 FILES: dict[Format, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "openvino": "model.xml"}
-DESCRIPTION = "preprocessing.json"
 EXAMPLE = Path(examples.__file__).parent / "classify.py"
 CASCADE_EXAMPLE = Path(examples.__file__).parent / "classify_by_cascade.py"
 
 
 def describe(stored: StoredModel, *, graph: str = "mixture", outputs: dict[str, str] | None = None) -> Description:
     """What a graph of a stored model says about itself."""
-    side = round(stored.config.size * stored.config.detail)
-    return Description(graph, stored.config, stored.class_names, side, outputs or OUTPUTS, stored.metadata)
+    config = stored.config
+    return Description(graph, config, stored.class_names, config.photo_side, outputs or OUTPUTS, stored.metadata)
 
 
 def export_mixture(
@@ -91,7 +88,7 @@ def export_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path, *
 
 
 def _write_proven(
-    folder: Path, write: Callable[[Path], Run], model: MixtureOfExperts, *, images: Pixels, temperature: float,
+    folder: Path, write: Callable[[Path], Graph], model: MixtureOfExperts, *, images: Pixels, temperature: float,
     name: str,
 ) -> Parity:  # fmt: skip
     """Lets `write` fill a folder, which comes to be if what it wrote answers as the model does."""
@@ -126,7 +123,7 @@ def write_mixture(
         ConfigError: the network cannot be exported.
         MissingExtraError: what the format is written with is not installed.
     """
-    assert side_of(model) == description.side
+    assert model.config.photo_side == description.side
     graph = to_graph(model, temperature=description.temperature)
     file = folder / FILES[format]
     if format == "torch-export":
@@ -176,7 +173,7 @@ def write_description(description: Description, folder: Path) -> None:
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
-def open_mixture(file: Path, *, threads: int | None = None) -> Run:
+def open_mixture(file: Path, *, threads: int | None = None) -> Graph:
     """What runs a graph that `write_mixture` wrote: uint8 pictures (B, 3, side, side) to its outputs by name.
 
     Load only what was exported here: a .pt2 file is read by torch, which trusts it.
@@ -197,7 +194,7 @@ def open_mixture(file: Path, *, threads: int | None = None) -> Run:
     return run
 
 
-def _open_openvino(file: Path, *, threads: int | None) -> Run:
+def _open_openvino(file: Path, *, threads: int | None) -> Graph:
     try:
         import openvino  # noqa: PLC0415  (an extra)
     except ImportError as error:

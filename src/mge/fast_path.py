@@ -8,18 +8,10 @@ import torch
 
 from mge.core.outputs import MixtureOutput
 from mge.errors import MgeError
-from mge.models.fast import (
-    Agreement,
-    Answer,
-    Arithmetic,
-    ask_again,
-    compare,
-    compile_mixture,
-    load_compiled,
-    side_of,
-)
+from mge.models.agreement import Agreement, Mixture, ask_again, compare
+from mge.models.fast import Arithmetic, compile_mixture, load_compiled
 from mge.models.mixture import MixtureOfExperts
-from mge.storage.compiled_cache import read_proof, remove_oldest, write_proof
+from mge.storage.compiled_cache import read_proof, remove_oldest_graphs, write_proof
 from mge.storage.files import write_atomically
 
 COMPILE_SECONDS = 120  # about what compiling a large mixture takes
@@ -45,9 +37,9 @@ class FastPath:
     """
 
     def __init__(self, model: MixtureOfExperts, graphs: dict[Arithmetic, Path], *, is_asked_for: bool) -> None:
-        self.model, self.side, self.is_asked_for = model, side_of(model), is_asked_for
+        self.model, self.side, self.is_asked_for = model, model.config.photo_side, is_asked_for
         self.candidates = list(graphs.items())
-        self.loaded: Answer | None = None  # the first candidate's graph
+        self.loaded: Mixture | None = None  # the first candidate's graph
         self.proof: Agreement | None = None  # of the first candidate, so far
         self._read_proofs()
 
@@ -106,7 +98,7 @@ class FastPath:
         _say(f"compiling the fast path ({arithmetic}); this takes minutes, once for this model and machine ...")
         started = time.perf_counter()
         write_atomically(graph, lambda file: compile_mixture(self.model, file, arithmetic=arithmetic))
-        remove_oldest(graph.parent)
+        remove_oldest_graphs(graph.parent)
         _say(f"compiled in {time.perf_counter() - started:.0f} s: {graph}")
 
     def _compare(self, images: torch.Tensor, exact: MixtureOutput) -> None:

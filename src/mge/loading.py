@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mge.errors import ConfigError
+from mge.onnx_cascade import FIRST, OnnxCascade
+from mge.onnx_classifier import OnnxClassifier
 from mge.storage.files import sha256
 from mge.storage.run_folder import find_model_folder
-
-CASCADE = "expert_0.onnx"  # is in every folder of an exported cascade
 
 if TYPE_CHECKING:
     from mge.classifier import Classifier
@@ -31,9 +31,6 @@ def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> 
     if _is_onnx(path):
         if device != "cpu" or fast:
             raise ConfigError(f"{path} runs in ONNX Runtime on the CPU; leave out device and fast, or give the run")
-        from mge.onnx_cascade import OnnxCascade  # noqa: PLC0415  (needs the extra)
-        from mge.onnx_classifier import OnnxClassifier  # noqa: PLC0415  (needs the extra)
-
         # No type says what a path's suffix means; what both have is what `mge predict` and most scripts use.
         return cast("Classifier", (OnnxCascade if Path(path).is_dir() else OnnxClassifier).load(path))
     from mge.classifier import load_folder  # noqa: PLC0415  (imports torch)
@@ -48,7 +45,7 @@ def fingerprint(path: str | Path) -> str:
         ModelFolderError: there is no model at this path.
     """
     if _is_onnx(path):
-        return sha256(Path(path) / CASCADE if Path(path).is_dir() else Path(path))
+        return sha256(Path(path) / FIRST if Path(path).is_dir() else Path(path))
     from mge.storage.model_folder import DESCRIPTION  # noqa: PLC0415  (imports torch)
 
     return sha256(find_model_folder(path) / DESCRIPTION)
@@ -56,4 +53,4 @@ def fingerprint(path: str | Path) -> str:
 
 def _is_onnx(path: str | Path) -> bool:
     """Whether this is an exported graph, or a folder of those of a cascade."""
-    return Path(path).suffix.lower() == ".onnx" or (Path(path) / CASCADE).is_file()
+    return Path(path).suffix.lower() == ".onnx" or (Path(path) / FIRST).is_file()

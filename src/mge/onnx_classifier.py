@@ -7,7 +7,7 @@ import numpy as np
 
 from mge.data.photo import open_photo
 from mge.data.views import Pixels, middle_view
-from mge.errors import ConfigError, MissingExtraError, ModelFolderError
+from mge.errors import ConfigError, MissingExtraError, ModelFolderError, first_line
 from mge.prediction import AnyClassifier, Array, Photo, Prepared
 from mge.storage.exported import EXPORT_AGAIN, INPUT, Description, read_sealed
 
@@ -99,5 +99,5 @@ def open_session(raw: bytes, *, name: str, threads: int | None = None) -> "Infer
         return onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented,
             errors.RuntimeException) as error:  # fmt: skip
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise ModelFolderError(f"{name} cannot be run by this ONNX Runtime: {reason}; {EXPORT_AGAIN}") from error

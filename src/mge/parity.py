@@ -16,7 +16,7 @@ PROBABILITY_DIFFERENCE, BOX_DIFFERENCE_PX = 1e-4, 1.0  # up to where two answers
 BATCH_SIZES = (1, 7, 32)  # in which the graph is asked, in turns; the exporter saw another one
 EXACT_BATCH = 8  # photos that the model is asked about at a time
 
-Run = Callable[[Pixels], dict[str, Array]]
+Graph = Callable[[Pixels], dict[str, Array]]  # what runs one: pictures in, its outputs by name out
 
 
 class Parity(NamedTuple):
@@ -44,20 +44,20 @@ class Parity(NamedTuple):
 
 
 def measure_parity(
-    run: Run, model: MixtureOfExperts, images: Pixels, *, temperature: float = 1.0,
+    graph: Graph, model: MixtureOfExperts, images: Pixels, *, temperature: float = 1.0,
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> Parity:  # fmt: skip
     """Asks graph and model about the same photos.
 
     Args:
-        run: The graph.
+        graph: The graph.
         model: The mixture that it was made of, in evaluation mode, on the CPU.
         images: Photos as they are given to both.
         temperature: What the model's logits are divided by before they become probabilities.
         batch_sizes: In which the graph is asked, in turns.
     """
     exact = join([_ask(model, part, temperature=temperature) for part in cut(images, [EXACT_BATCH])])
-    found = join([run(part) for part in cut(images, batch_sizes)])
+    found = join([graph(part) for part in cut(images, batch_sizes)])
     difference = {name: float(np.abs(found[name] - exact[name]).max()) for name in ("probabilities", "boxes_xyxy")}
     same = found["probabilities"].argmax(1) == exact["probabilities"].argmax(1)
     # A comparison with NaN is false, and so NaN is never the same.

@@ -149,15 +149,13 @@ class AnyClassifier(ABC, Generic[Picture]):
             for _, item in pairs:
                 yield item if isinstance(item, DataError) else next(answers).prediction
 
-    def answer(self, prepared: Sequence[Prepared[Picture]], *, names: Sequence[str] | None = None) -> list[Answer]:
+    def answer(self, prepared: Sequence[Prepared[Picture]]) -> list[Answer]:
         """What the mixture says about prepared photos, in one batch, and where each expert looked.
 
         Args:
             prepared: One or more photos, from `prepare`.
-            names: What the predictions call them. None: nothing, as for pictures in memory.
         """
-        named = zip(names or [""] * len(prepared), prepared, strict=True)
-        return self._answer(list(named), cascade=False, num_waiting=0)
+        return self._answer([("", photo) for photo in prepared], cascade=False, num_waiting=0)
 
     @abstractmethod
     def prepare(self, photo: Photo) -> Prepared[Picture]:

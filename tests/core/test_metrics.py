@@ -80,7 +80,7 @@ def test_classes_are_scored_as_scikit_learn_does() -> None:
     assert math.isnan(found.recall[6])
     with warnings.catch_warnings(action="ignore"):  # scikit-learn warns of answers that no photo is labelled
         theirs = sklearn_metrics.balanced_accuracy_score(labels, predicted)
-    assert balanced_accuracy(confusion) == pytest.approx(theirs)
+    assert balanced_accuracy(labels, predicted) == pytest.approx(theirs)
 
 
 def test_the_most_confused_pair_counts_both_ways_and_comes_first() -> None:

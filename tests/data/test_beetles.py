@@ -108,4 +108,7 @@ def test_a_set_is_drawn_once_and_anew_for_other_parameters(tmp_path: Path) -> No
     draw_beetles(tmp_path / "set", **options, seed=1)
     assert not photo.exists()
     assert manifest.exists()
+    (tmp_path / "set" / "beetles.json").write_text('{"train": ')  # nobody knows what a damaged set is
+    draw_beetles(tmp_path / "set", **options)
+    assert photo.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["set"]

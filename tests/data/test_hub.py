@@ -150,6 +150,8 @@ def test_a_run_is_named_after_the_data_set_and_its_configuration_keeps_the_name(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert _short_name("hf:nobody/birds:fine@v1.0") == _short_name("/photos/birds.csv") == "birds"
+    (tmp_path / "birds-1.5").mkdir()
+    assert _short_name(str(tmp_path / "birds-1.5")) == "birds-1.5"
     monkeypatch.chdir(tmp_path)
     fill(cache, "nobody/birds", {"train": as_dataset(rows(6))})
     run = mge.train(

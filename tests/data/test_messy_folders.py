@@ -220,6 +220,15 @@ def test_a_name_in_another_encoding_is_refused(tmp_path: Path) -> None:
         read_photos(tmp_path, config=CONFIG)
 
 
+def test_what_the_data_are_called_is_text_whatever_their_folder_and_what_lies_in_it_are(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9tes"))
+    write_class_folders(folder, per_class=2)
+    (folder / os.fsdecode(b"cr\xe8me.txt")).write_text("")
+    photos = read_photos(folder, config=CONFIG)
+    assert photos.name == "b\ufffdtes"
+    assert "cr\ufffdme.txt" in photos.source
+
+
 @pytest.mark.parametrize("label", ["  apple ", "apple", "\tapple\n"])
 def test_spaces_around_a_label_do_not_count(label: str) -> None:
     assert clean_label(label) == "apple"

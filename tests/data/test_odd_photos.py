@@ -87,6 +87,11 @@ def test_without_the_extra_a_heic_photo_says_how_to_install_it(monkeypatch: pyte
     assert open_photo(ODD_PHOTOS["an AVIF"]().content).mode == "RGB"
 
 
+def test_a_name_that_no_disk_would_take_is_one_line() -> None:
+    with pytest.raises(DataError, match=r"b\.jpg cannot be read: embedded null byte"):
+        open_photo("a\0b.jpg")
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(DataError, match=r"pipe\.jpg cannot be read: it is no file"):

@@ -1,15 +1,19 @@
 """One expert: its three answers."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
 
 from mge.models.backbone import Backbone
-from mge.models.expert import Expert, PartHead
+from mge.models.expert import Expert
 from tests.models.networks import BACKBONES, CLASSES, SIZE, draw
 
 
-def make(backbone: str = "test_resnet", *, part_filters: int = 2, part_head: PartHead = "dense") -> Expert:
+def make(
+    backbone: str = "test_resnet", *, part_filters: int = 2, part_head: Literal["dense", "classwise"] = "dense"
+) -> Expert:
     torch.manual_seed(1)
     features = Backbone(backbone, size=SIZE, pretrained=False)
     return Expert(features, num_classes=CLASSES, part_filters=part_filters, part_head=part_head).eval()
@@ -59,7 +63,7 @@ def test_a_classwise_expert_has_fewer_weights_than_a_dense_one() -> None:
 
 
 @pytest.mark.parametrize("part_head", ["dense", "classwise"])
-def test_photos_do_not_see_each_other_in_evaluation(part_head: PartHead) -> None:
+def test_photos_do_not_see_each_other_in_evaluation(part_head: Literal["dense", "classwise"]) -> None:
     expert, views = make(part_head=part_head), draw(3)
     together = expert(views)
     for number in range(3):

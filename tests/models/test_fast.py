@@ -10,16 +10,8 @@ from torch import Tensor, nn
 
 from mge.core.outputs import MixtureOutput
 from mge.errors import ConfigError, MissingExtraError
-from mge.models.fast import (
-    ask_again,
-    close_calls,
-    compare,
-    compile_mixture,
-    concatenate,
-    in_bfloat16,
-    load_compiled,
-    multiplies_bfloat16,
-)
+from mge.models.agreement import ask_again, close_calls, compare
+from mge.models.fast import compile_mixture, concatenate, in_bfloat16, load_compiled, multiplies_bfloat16
 from tests.models.networks import CLASSES, SIZE, build, draw, expert_of
 
 

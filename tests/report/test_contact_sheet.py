@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mge.errors import StorageError
 from mge.report.contact_sheet import CAPTION, GAP, MARGIN, Strip, draw_contact_sheet, fit
 
 
@@ -35,3 +36,9 @@ def test_a_photo_is_fitted_into_a_white_square() -> None:
     assert square.shape == (22, 22, 3)
     assert (square[11, 1:21] == 0).all()
     assert (square[:6] == 255).all()
+
+
+def test_a_sheet_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    photo = Image.new("RGB", (20, 20))
+    with pytest.raises(StorageError, match=r"gone/sheet\.png was not written: No such file or directory"):
+        draw_contact_sheet([Strip("a", [photo])], tmp_path / "gone" / "sheet.png", side=20, title="a")

@@ -3,14 +3,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mge.report.figures import ExpertView, Explanation, draw_experts, show
+from mge.report.figures import ExpertView, Explanation, draw_experts, fit_and_cut
 
 
 def make_explanation(num_experts: int, *, true_label: str | None = "a") -> Explanation:
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[16:32, 16:32] = (250, 250, 0)
     boxes = [(4.5 * number, 2.0, 64.0 - number, 60.0) for number in range(num_experts)]
-    picture, cut = show(Image.fromarray(pixels), boxes)
+    picture, cut = fit_and_cut(Image.fromarray(pixels), boxes)
     views = [
         ExpertView(view, np.eye(4, dtype=np.float32), box, (("a", 0.5), ("b", 0.3)), 1 / num_experts)
         for view, box in zip(cut, boxes, strict=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mge.storage.compiled_cache import KEPT, compiled_path, read_proof, remove_oldest, write_proof
+from mge.storage.compiled_cache import KEPT, compiled_path, read_proof, remove_oldest_graphs, write_proof
 
 
 @pytest.fixture
@@ -61,7 +61,9 @@ def test_the_oldest_graphs_go_first_with_their_proofs(tmp_path: Path) -> None:
         (tmp_path / f"{age}.pt2").touch()
         (tmp_path / f"{age}.json").touch()
         os.utime(tmp_path / f"{age}.pt2", (1e9 - age, 1e9 - age))
-    remove_oldest(tmp_path)
+    remove_oldest_graphs(tmp_path)
     left = {path.stem for path in tmp_path.iterdir()}
     assert left == {str(age) for age in range(KEPT)}
     assert len(list(tmp_path.iterdir())) == 2 * KEPT
+    (tmp_path / "gone.pt2").symlink_to(tmp_path / "nowhere")  # another process has removed it in the meantime
+    remove_oldest_graphs(tmp_path)

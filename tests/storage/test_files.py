@@ -11,7 +11,7 @@ import pytest
 
 from mge.errors import StorageError
 from mge.storage import files
-from mge.storage.files import sha256, write_atomically, write_folder_atomically, write_text_atomically
+from mge.storage.files import remove_oldest, sha256, write_atomically, write_folder_atomically, write_text_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -28,19 +28,6 @@ def test_a_file_is_written_and_nothing_else_stays(tmp_path: Path) -> None:
     write_text_atomically(path, "twö")
     assert path.read_text(encoding="utf-8") == "twö"
     assert names(path.parent) == ["a.txt"]
-
-
-def test_a_file_has_the_mode_that_the_umask_says_even_if_its_writer_makes_it_private(tmp_path: Path) -> None:
-    def write(file: Path) -> None:
-        file.unlink()
-        file.touch(mode=0o600)
-
-    before = os.umask(0o027)
-    try:
-        write_atomically(tmp_path / "a", write)
-    finally:
-        os.umask(before)
-    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyboardInterrupt()])
@@ -186,3 +173,16 @@ def test_a_kill_at_any_moment_leaves_whole_files(tmp_path: Path, delay: float) -
     contents = [path.read_text(encoding="utf-8") for path in (tmp_path / "model").iterdir()]
     assert len(contents) == 8
     assert len(set("".join(contents))) == 1
+
+
+def test_the_oldest_files_and_folders_go_first(tmp_path: Path) -> None:
+    for age in range(4):
+        if age % 2:
+            (tmp_path / f"{age}").touch()
+        else:
+            (tmp_path / f"{age}" / "inside").mkdir(parents=True)
+        os.utime(tmp_path / f"{age}", (1000.0 - age, 1000.0 - age))
+    remove_oldest(tmp_path.iterdir(), kept=2)
+    assert names(tmp_path) == ["0", "1"]
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # another process has removed it in the meantime
+    remove_oldest(tmp_path.iterdir(), kept=2)

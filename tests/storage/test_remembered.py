@@ -66,3 +66,9 @@ def test_where_nothing_can_be_written_nothing_is_remembered(tmp_path: Path, cach
 
 def test_no_files_are_no_error() -> None:
     Remembered([]).keep({})
+
+
+def test_a_folder_whose_name_is_no_text_is_remembered_as_any_other(tmp_path: Path) -> None:
+    (file,) = write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9tes")), "a.jpg")
+    Remembered([file]).keep({file: ["x"]})
+    assert Remembered([file]).get(file) == ["x"]

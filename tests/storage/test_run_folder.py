@@ -1,11 +1,12 @@
 """A run folder says what was done, on what, and what came of it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from mge.errors import ConfigError, ModelFolderError
+from mge.errors import ConfigError, ModelFolderError, StorageError
 from mge.storage import environment
 from mge.storage.environment import describe_environment
 from mge.storage.run_folder import Run, find_model_folder, open_run
@@ -33,8 +34,20 @@ def test_a_folder_with_something_in_it_becomes_no_run(tmp_path: Path) -> None:
         Run.create(tmp_path / "photo.jpg", config=CONFIG)
 
 
+def test_a_folder_that_safetensors_could_not_read_weights_from_becomes_no_run(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9tes"))
+    with pytest.raises(ConfigError, match=r"b\\udce9tes' is no text in UTF-8, .*; give another --out"):
+        Run.create(folder, config=CONFIG)
+    assert not folder.exists()
+
+
 def test_an_empty_folder_becomes_a_run(tmp_path: Path) -> None:
     assert Run.create(tmp_path, config=CONFIG).config() == CONFIG
+
+
+def test_the_command_that_goes_on_with_a_run_that_is_gone_can_be_given_as_it_stands(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"go on with: mge train --resume '.*/my run'$"):
+        Run(tmp_path / "my run").check_exists()
 
 
 def test_metrics_are_rows_by_epoch(run: Run) -> None:

@@ -193,6 +193,16 @@ def test_class_names_in_the_form_of_cub_lose_their_numbers(tmp_path: Path) -> No
         _read_names(tmp_path / "none.txt", count=2)
 
 
+def test_class_names_are_read_as_those_of_data_are_which_they_have_to_match(tmp_path: Path) -> None:
+    from mge.tasks.convert import _read_names
+
+    (tmp_path / "windows.txt").write_bytes("\ufeffkiwi\r\ncre\u0300me\r\n".encode())
+    assert _read_names(tmp_path / "windows.txt", count=2) == ("kiwi", "cr\u00e8me")
+    (tmp_path / "latin.txt").write_bytes(b"cr\xe8me\n")
+    with pytest.raises(DataError, match=r"latin.txt is not text in UTF-8"):
+        _read_names(tmp_path / "latin.txt", count=1)
+
+
 def test_its_help_needs_no_torch() -> None:
     code = "import sys, mge.tasks.convert; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

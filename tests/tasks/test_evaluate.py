@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -63,6 +64,13 @@ def test_all_photos_of_other_data_without_splits_are_measured(run: Path, tmp_pat
     assert (figures["num_photos"], figures["split"]) == (15, "all")
     assert figures["measured"] == "all photos of shelf, which has no splits of its own"
     assert (run / "evaluation-shelf-all.json").exists()
+
+
+def test_a_broken_photo_whose_name_is_no_text_stands_in_the_report_with_marks(run: Path, tmp_path: Path) -> None:
+    other = write_class_folders(tmp_path / "shelf", per_class=2)
+    Path(os.fsdecode(os.fsencode(other) + b"/apple/cr\xe8me.png")).write_bytes(b"no photo")
+    mge.evaluate(run, other, out=tmp_path / "figures.json")
+    assert "cr\ufffdme.png" in (tmp_path / "figures" / "report.html").read_text(encoding="utf-8")
 
 
 def test_of_other_data_with_splits_the_test_split_is_measured(run: Path, tmp_path: Path) -> None:
@@ -171,6 +179,14 @@ def test_a_run_that_lost_a_setting_is_one_line_for_the_user(copy: Path) -> None:
     config = copy / "config.yaml"
     config.write_text(re.sub("^seed:.*$", "", config.read_text(), flags=re.M))
     with pytest.raises(mge.ModelFolderError, match=r"config\.yaml has no seed; copy it again or train anew"):
+        mge.evaluate(copy)
+
+
+@pytest.mark.parametrize("name", ["environment.json", "localisation-test/localisation.json"])
+def test_a_damaged_file_of_the_run_is_one_line_for_the_user(copy: Path, name: str) -> None:
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_text('{"data": ')
+    with pytest.raises(mge.ModelFolderError, match=rf"{name} is damaged: .*; (copy it again|remove it)"):
         mge.evaluate(copy)
 
 

@@ -17,6 +17,7 @@ from mge.cli import main
 from mge.exporting import describe, open_mixture
 from mge.models.export import OUTPUTS, to_graph
 from mge.parity import Parity
+from mge.storage.exported import Format
 from mge.storage.model_folder import load_model
 from tests.exports import build_tiny, save_mixture
 from tests.photos import write_class_folders, write_scene
@@ -88,7 +89,7 @@ def test_the_example_program_says_what_mge_says_without_mge(tiny_onnx: Path, tin
 @compiled
 @pytest.mark.parametrize("runtime", ["torch-export", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_other_runtimes_answer_as_the_model_does(
-    tiny_model: Path, photos: Path, tmp_path: Path, runtime: exporting.Format
+    tiny_model: Path, photos: Path, tmp_path: Path, runtime: Format
 ) -> None:
     file = mge.export(tiny_model, format=runtime, out=tmp_path / "out", photos=photos)
     classifier = mge.load(tiny_model, fast=False)

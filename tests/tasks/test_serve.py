@@ -1,6 +1,5 @@
 """`mge serve`: what is served, and what is refused before anything is; the server itself has tests of its own."""
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -100,17 +99,11 @@ def test_what_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         ("runs/birds/best", "birds"),
         ("birds.onnx", "birds"),
         ("birds/export/onnx/model.onnx", "birds"),
+        ("runs/birds-1.5", "birds-1.5"),
+        ("runs/birds-1.5/best", "birds-1.5"),
+        ("birds-1.5/export/onnx/MODEL.ONNX", "birds-1.5"),
+        ("BIRDS.ONNX", "BIRDS"),
     ],
 )
 def test_the_page_calls_a_model_by_the_name_that_people_gave_it(model: str, name: str) -> None:
     assert task._name(Path(model)) == name
-
-
-def test_exports_of_other_models_leave_the_cache_the_oldest_first(tmp_path: Path) -> None:
-    for age in range(task.KEPT + 2):
-        (tmp_path / f"{age}").mkdir()
-        os.utime(tmp_path / f"{age}", (1000.0 - age, 1000.0 - age))
-    task._remove_oldest(tmp_path)
-    assert sorted(int(folder.name) for folder in tmp_path.iterdir()) == list(range(task.KEPT))
-    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # another server has removed it in the meantime
-    task._remove_oldest(tmp_path)

@@ -19,7 +19,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            _check_literal(field, getattr(self, field.name))
+            _check_type(field, getattr(self, field.name))
         self._check()
 
     def _check(self) -> None:
@@ -79,7 +79,7 @@ def check_ranges(options: object, *names: str, at_least: float, at_most: float |
         check_range(name, getattr(options, name), at_least=at_least, at_most=at_most)
 
 
-def _check_literal(field: "dataclasses.Field[Any]", value: object) -> None:
+def _check_type(field: "dataclasses.Field[Any]", value: object) -> None:
     is_left_out = value is None and field.type == str | None
     if get_origin(field.type) is Literal:
         check_choice(field.name, value, get_args(field.type))

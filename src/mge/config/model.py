@@ -90,6 +90,11 @@ class ModelConfig(Options):
             )
 
     @property
+    def photo_side(self) -> int:
+        """Side in pixels of the square picture of a photo that the experts' views are cut out of."""
+        return round(self.size * self.detail)
+
+    @property
     def has_parts(self) -> bool:
         """Whether the network has part filters, and so three heads."""
         return self.part_filters != 0

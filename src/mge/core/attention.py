@@ -152,7 +152,8 @@ def attention_boxes(
         threshold: Fraction of the enlarged map's range, between 0 and 1, from which a pixel counts.
         geometry: `pixels`: the box is end-exclusive and holds every pixel that counts. `authors`: the map is enlarged
             with aligned corners, the last row and column are left out, an empty box becomes the whole view.
-        offset: How many pixels right of and below its place in the map what a cell sees lies; see `Backbone.offset`.
+        offset: How many pixels right of and below its place in the map what a cell sees lies; see
+            `Backbone.measure_offset`.
 
     Returns:
         Boxes as x1, y1, x2, y2 in pixels of the view. A map without contrast gives the whole view.
@@ -190,7 +191,8 @@ def spread_boxes(
         maps: Class activation maps.
         size: Height and width of the view in pixels.
         threshold: Fraction of the map's range, at least 0 and below 1, that is subtracted first.
-        offset: How many pixels right of and below its place in the map what a cell sees lies; see `Backbone.offset`.
+        offset: How many pixels right of and below its place in the map what a cell sees lies; see
+            `Backbone.measure_offset`.
 
     Returns:
         Boxes as x1, y1, x2, y2 in pixels of the view, at least a pixel wide. A map without contrast gives the whole

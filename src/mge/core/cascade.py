@@ -59,7 +59,7 @@ def stopping_experts(confidences: Float[Tensor, "B K"], thresholds: Sequence[flo
         thresholds: One for each of them; a photo leaves where its confidence reaches it.
     """
     is_sure = confidences >= confidences.new_tensor(thresholds)
-    return torch.cat([is_sure, torch.ones_like(is_sure[:, :0].any(1, keepdim=True))], dim=1).int().argmax(1)
+    return functional.pad(is_sure.int(), (0, 1), value=1).argmax(1)
 
 
 def chances_of_loss(so_far_labels: Int[Tensor, "B E"], beliefs: Float[Tensor, " B"]) -> Float[Tensor, "B K"]:

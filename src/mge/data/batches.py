@@ -25,30 +25,6 @@ class Batch(NamedTuple):
     indices: Tensor  # (B,) numbers of the photos in their data set
 
 
-class Batches:
-    """A DataLoader whose errors are one line, also where a worker's traceback was wrapped around them."""
-
-    def __init__(self, loader: DataLoader[Sample]) -> None:
-        self.loader = loader
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Batch]:
-        try:
-            yield from self.loader
-        except DataError as error:
-            last_line = str(error).strip().splitlines()[-1]
-            raise DataError(last_line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
-                raise
-            raise OutOfMemoryError(
-                "a process that reads photos was killed, as systems do where memory runs out; use fewer of them "
-                "(--workers 1), or keep no photos in memory (--cache no)"
-            ) from error
-
-
 def epoch_batches(
     num_photos: int, *, batch_size: int, seed: int, epoch: int, shuffle: bool, drop_last: bool, rank: int = 0,
     world: int = 1, balance: Sequence[int] | None = None,
@@ -84,7 +60,9 @@ def epoch_batches(
     return shares if drop_last else [share for share in shares if share]
 
 
-def load_batches(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epoch: int, workers: int) -> Batches:
+def load_batches(
+    dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epoch: int, workers: int
+) -> Iterator[Batch]:
     """Loads the given batches in order; the rest of an epoch is `batches[done:]`.
 
     Args:
@@ -94,18 +72,27 @@ def load_batches(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epo
         workers: Number of processes that decode; the result does not depend on it.
 
     Raises:
-        DataError: while iterating: a photo cannot be read.
-        OutOfMemoryError: while iterating: the system killed a process that decodes.
+        DataError: a photo cannot be read.
+        OutOfMemoryError: the system killed a process that decodes.
     """
     keys = [[(epoch, index) for index in batch] for batch in batches]
-    return Batches(
-        DataLoader(
-            dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=functools.partial(_end_without_parent, parent=os.getpid()) if workers else None,
-            prefetch_factor=_batches_ahead(dataset, batches, workers=workers) if workers else None,
-        )
+    loader = DataLoader(
+        dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate, pin_memory=torch.cuda.is_available(),
+        worker_init_fn=functools.partial(_end_without_parent, parent=os.getpid()) if workers else None,
+        prefetch_factor=_batches_ahead(dataset, batches, workers=workers) if workers else None,
     )  # fmt: skip
+    try:
+        yield from loader
+    except DataError as error:
+        last_line = str(error).strip().splitlines()[-1]  # of a worker's traceback, which is wrapped around it
+        raise DataError(last_line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise OutOfMemoryError(
+            "a process that reads photos was killed, as systems do where memory runs out; use fewer of them "
+            "(--workers 1), or keep no photos in memory (--cache no)"
+        ) from error
 
 
 def num_workers(config: DataConfig, dataset: PhotoDataset) -> int:

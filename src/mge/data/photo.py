@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mge.data.colours import to_rgb
 from mge.data.signatures import HEAD, describe, kind_of
-from mge.errors import DataError
+from mge.errors import DataError, first_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000")
 MAX_PIXELS = 70_000_000
@@ -74,13 +74,15 @@ def open_photo(
         return _as_shown(photo, name=name, at_least_px=at_least_px)
     if isinstance(photo, bytes):
         return _read(io.BytesIO(photo), name=name, at_least_px=at_least_px)
+    path = Path(photo)
     try:
-        path = Path(photo)
-        if not path.is_file() and path.exists():
-            raise DataError(f"{name} cannot be read: it is no file")  # a pipe, say, would be waited for without end
-        file = path.open("rb")
-    except OSError as error:
-        raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
+        is_other = not path.is_file() and path.exists()  # a pipe, say, would be waited for without end
+        file = None if is_other else path.open("rb")
+    except (OSError, ValueError) as error:  # the latter: a name with a zero byte
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise DataError(f"{name} cannot be read: {reason or error}") from error
+    if file is None:
+        raise DataError(f"{name} cannot be read: it is no file")
     with file:
         return _read(file, name=name, at_least_px=at_least_px)
 
@@ -162,8 +164,7 @@ def _check_scans(file: BinaryIO, size: tuple[int, int], *, name: str) -> None:
 
 
 def _unreadable(error: BaseException, *, name: str) -> DataError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return DataError(f"{name} cannot be read: {reason}")
+    return DataError(f"{name} cannot be read: {first_line(error)}")
 
 
 class _Quiet:

@@ -14,6 +14,7 @@ from mge.errors import DataError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+Selection = Literal[Split, "all"]  # a split, or all of them
 Item = TypeVar("Item")
 Unit = tuple[str, str]  # a group, or the path of a photo without one
 

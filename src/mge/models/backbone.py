@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mge.errors import ConfigError
+from mge.errors import ConfigError, first_line
 
 OFFSET_PICTURES = 4  # noise pictures that the offset is measured on
 OFFSET_CELLS = 8  # their side in cells, where the network takes any size
@@ -161,7 +161,7 @@ def _read(file: Path, *, name: str) -> Mapping[str, Tensor]:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
         raise ConfigError(
-            f"weights file {str(file)!r} cannot be read: {_first_line(error)}; give a .safetensors or .pth file of "
+            f"weights file {str(file)!r} cannot be read: {first_line(error)}; give a .safetensors or .pth file of "
             f"{name}"
         ) from error
     except UnpicklingError as error:
@@ -209,7 +209,7 @@ def _create(name: str, options: dict[str, Any]) -> Any:  # noqa: ANN401  (timm's
         return timm.create_model(name, pretrained=False, **options)
     except (TypeError, AssertionError, NotImplementedError, ValueError) as error:
         given = ", ".join(f"{key}={value}" for key, value in options.items()) or "its own defaults"
-        raise ConfigError(f"backbone {name} does not take {given}: {_first_line(error)}") from error
+        raise ConfigError(f"backbone {name} does not take {given}: {first_line(error)}") from error
 
 
 def _stages(net: Any, name: str) -> list[dict[str, Any]]:  # noqa: ANN401
@@ -226,7 +226,7 @@ def _create_pretrained(name: str, options: dict[str, Any]) -> Any:  # noqa: ANN4
             return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"the pretrained weights of {name} cannot be had ({_first_line(error)}); download them elsewhere and give "
+            f"the pretrained weights of {name} cannot be had ({first_line(error)}); download them elsewhere and give "
             "--weights FILE, or train from scratch with --no-pretrained"
         ) from error
 
@@ -245,8 +245,3 @@ def _cache_only_without_network() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = was_offline
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

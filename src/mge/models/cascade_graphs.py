@@ -16,13 +16,7 @@ from mge.models.expert import Expert
 from mge.models.export import OUTPUTS, example_pictures
 from mge.models.mixture import MixtureOfExperts
 
-SAID = (
-    "large_logits",
-    "part_logits",
-    "joint_logits",
-    "attention",
-    "boxes_xyxy",
-)  # fields of MixtureOutput, one expert's
+SAID = ("large_logits", "part_logits", "joint_logits", "attention", "boxes_xyxy")  # of MixtureOutput, one expert's
 FORMER = "former_"  # begins the name of what a graph takes from the one before it; ONNX wants no name twice
 STATE = {
     "found_xyxy": "(B, 4) what it found, in pixels of its view",
@@ -106,9 +100,8 @@ class LaterExpert(nn.Module):
     def forward(self, images: Tensor, boxes: Tensor, found: Tensor, view: Tensor | None = None) -> tuple[Tensor, ...]:
         """What it said and found, out of what the expert before it saw and found."""
         pictures = self.model.normalise(images)
-        former = (
-            self.model.first_view(pictures, whole_boxes(pictures)) if view is None else view
-        )  # only its size counts
+        # Of a view that is not cut out of, only the size counts.
+        former = self.model.first_view(pictures, whole_boxes(pictures)) if view is None else view
         seen, boxes = self.model.next_view(pictures, former, boxes, found)
         expert = self.model.experts[self.number]
         assert isinstance(expert, Expert)

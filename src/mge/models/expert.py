@@ -9,8 +9,6 @@ from mge.core.outputs import ExpertOutput
 from mge.models.backbone import Backbone
 from mge.models.heads import ClasswiseLinear, JointHead, PartFilters
 
-PartHead = Literal["dense", "classwise"]
-
 
 class Expert(nn.Module):
     """Large-part features, small-part features, and a classifier on each and on both.
@@ -30,7 +28,7 @@ class Expert(nn.Module):
 
     def __init__(
         self, backbone: Backbone, *, num_classes: int, part_filters: int = 10, part_padding: int = 0,
-        part_head: PartHead = "dense", part_gradient: bool = True,
+        part_head: Literal["dense", "classwise"] = "dense", part_gradient: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.backbone = backbone

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mge.core.outputs import MixtureOutput
-from mge.errors import ConfigError, MissingExtraError
-from mge.models.fast import AsTuple, first_line, quiet, side_of
+from mge.errors import ConfigError, MissingExtraError, first_line
+from mge.models.fast import AsTuple, quiet
 from mge.models.mixture import MixtureOfExperts
 
 OPSET = 18  # of ONNX; the oldest that has all we need, so that older runtimes take it too
@@ -53,7 +53,7 @@ class Answering(nn.Module):
 
 def example_pictures(model: MixtureOfExperts) -> Tensor:
     """Pictures of the kind that a mixture takes, all black."""
-    side = side_of(model)
+    side = model.config.photo_side
     return torch.zeros(EXAMPLES, 3, side, side, dtype=torch.uint8)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mge.config import Attention, AttentionTo, BoxShape, Geometry, Mix, ModelConfig, Normalisation, ZoomFrom
+from mge.config import Attention, AttentionTo, BoxShape, Geometry, Mix, ModelConfig, Normalisation, PartHead, ZoomFrom
 from mge.config import Gate as GateChoice
 from mge.core.attention import (
     attention_boxes,
@@ -104,7 +104,7 @@ class MixtureOfExperts(nn.Module):
         attention_to: AttentionTo = "belief", positive_weights: bool = True, box: BoxShape = "spread",
         attention_threshold: float = 0.3, attention_offset: float = 0.0,
         part_filters: int | Literal["auto"] = "auto", part_padding: int = 0,
-        part_head: Literal["auto", "dense", "classwise"] = "auto", part_gradient: bool = True,
+        part_head: PartHead = "auto", part_gradient: bool = True,
         gate: GateChoice = "shared", mix: Mix = "logits", normalisation: Normalisation = "imagenet",
     ) -> None:  # fmt: skip
         super().__init__()

@@ -4,12 +4,11 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
-
 from mge.errors import StorageError
 from mge.report.explanation_card import draw_card, draw_parts
 from mge.report.figures import Explanation
 from mge.report.gallery import Entry, make_entry, write_gallery
+from mge.report.png import save_picture
 
 NUM_WAITING = 32  # explanations that wait to be drawn at most: they hold pictures
 
@@ -75,15 +74,3 @@ class Album:
             name = f"{stem}-{number}"
         self._taken.add(name)
         return name
-
-
-def save_picture(picture: Image.Image, file: Path) -> None:
-    """Writes a PNG; quickly rather than small.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    try:
-        picture.save(file, compress_level=1)
-    except OSError as error:
-        raise StorageError(f"{file} was not written: {error.strerror or error}; check the folder") from error

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageOps
 
 from mge.report.lettering import write
+from mge.report.png import save_picture
 
 GAP, CAPTION, MARGIN = 10, 16, 44  # pixels: between strips, for a line of their captions, for the title
 LEAST_WIDTH = 640  # pixels: room for the title
@@ -28,6 +29,9 @@ def draw_contact_sheet(strips: Sequence[Strip], file: Path, *, side: int, title:
         file: PNG to write.
         side: Side of the square that each photo is fitted into, in pixels.
         title: Written above.
+
+    Raises:
+        StorageError: it cannot be written.
     """
     captions = [strip.caption.split("\n") for strip in strips]
     above = CAPTION * max(len(lines) for lines in captions)
@@ -45,7 +49,7 @@ def draw_contact_sheet(strips: Sequence[Strip], file: Path, *, side: int, title:
             sheet.paste(fit(photo, side=side), (left + place * side, top + above))
         for row, line in enumerate(lines):
             write(draw, (left, top + row * CAPTION + 2), line, size=11, width=width - GAP)
-    sheet.save(file)
+    save_picture(sheet, file)
 
 
 def fit(photo: Image.Image, *, side: int) -> Image.Image:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from mge.report.lettering import FAINT, font, percent, write
 from mge.report.overlays import Box, cut_out, draw_boxes, expert_colour, fit_photo, lay_attention
+from mge.report.png import save_picture
 
 PHOTO_SIDE, VIEW_SIDE = 464, 226  # pixels: of the photo, and of what is cut out of it; two views are as high as it is
 GAP, CAPTION, TITLE = 12, 40, 44
@@ -59,7 +60,7 @@ class Explanation(NamedTuple):
         return self.top[0][1]
 
 
-def show(photo: Image.Image, boxes_xyxy: Sequence[Box]) -> tuple[Image.Image, list[Image.Image]]:
+def fit_and_cut(photo: Image.Image, boxes_xyxy: Sequence[Box]) -> tuple[Image.Image, list[Image.Image]]:
     """A photo fitted into what is drawn of it, and the views cut out of its own pixels."""
     return fit_photo(photo, side=PHOTO_SIDE), [cut_out(photo, box, side=VIEW_SIDE) for box in boxes_xyxy]
 
@@ -76,6 +77,9 @@ def draw_experts(explanations: Sequence[Explanation], file: Path, *, title: str 
         explanations: What to draw.
         file: PNG to write.
         title: Written above.
+
+    Raises:
+        StorageError: it cannot be written.
     """
     columns = 1 + max(len(explanation.views) for explanation in explanations)
     top = TITLE if title else GAP
@@ -88,7 +92,7 @@ def draw_experts(explanations: Sequence[Explanation], file: Path, *, title: str 
         _draw_photo_cell(sheet, draw, explanation, x=GAP, y=y)
         for number, view in enumerate(explanation.views):
             _draw_view_cell(sheet, draw, view, number=number, x=GAP + (number + 1) * (VIEW_SIDE + GAP), y=y)
-    sheet.save(file, compress_level=1)
+    save_picture(sheet, file)
 
 
 def _draw_photo_cell(

@@ -26,7 +26,7 @@ def say(*tables_or_lines: Table | str) -> None:
     """Writes tables and lines to standard output; names are what they are: `[bold]` no markup, `:apple:` no emoji."""
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     for each in tables_or_lines:
-        console.print(each)
+        console.print(as_text(each) if isinstance(each, str) else each)
 
 
 def bold(figure: str) -> Text:
@@ -107,7 +107,7 @@ def print_broken(broken: Sequence[Broken], *, num_photos: int, file: Path) -> No
     if not broken:
         return
     say(f"Warning: {len(broken)} of {num_photos} photos cannot be read and are left out:")
-    say(*(as_text(f"  {photo.path} {photo.reason}") for photo in broken[:NUM_NAMED]))
+    say(*(f"  {photo.path} {photo.reason}" for photo in broken[:NUM_NAMED]))
     rest = f"  and {len(broken) - NUM_NAMED} more; all" if len(broken) > NUM_NAMED else "They"
     say(f"{rest} are listed in {file}; mge check DATA says more.")
 

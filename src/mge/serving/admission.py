@@ -1,7 +1,6 @@
 """Who may come in: as many photos at a time as the server has places for."""
 
 from collections import Counter
-from types import TracebackType
 from typing import Self
 
 from mge.serving.limits import MAX_HELD_BYTES, RETRY_SECONDS, Limits, Refusal
@@ -66,9 +65,7 @@ class Place:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         admission = self.admission
         admission.photos -= self.photos
         admission.held_bytes -= self.held_bytes

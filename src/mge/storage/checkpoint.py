@@ -10,7 +10,7 @@ from zipfile import BadZipFile, is_zipfile
 
 import torch
 
-from mge.errors import ModelFolderError
+from mge.errors import ModelFolderError, first_line
 from mge.storage.files import sha256, write_atomically, write_text_atomically
 
 # What torch and zipfile raise over a file that somebody has made up.
@@ -66,8 +66,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             raise BadZipFile("it is no zip file")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        reason = str(error).partition("\n")[0]
-        raise ModelFolderError(f"{path} is no checkpoint of MGE: {reason}; train anew") from error
+        raise ModelFolderError(f"{path} is no checkpoint of MGE: {first_line(error)}; train anew") from error
     return state
 
 

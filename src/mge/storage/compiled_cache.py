@@ -10,8 +10,9 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from mge.cache import cache_folder
 from mge.storage.environment import processor_lines
-from mge.storage.files import cache_folder, sha256, write_text_atomically
+from mge.storage.files import remove_oldest, sha256, write_text_atomically
 from mge.storage.model_folder import DESCRIPTION
 
 PACKAGE = Path(__file__).parents[1]
@@ -56,12 +57,12 @@ def write_proof(graph: Path, proof: dict[str, Any]) -> None:
     write_text_atomically(graph.with_suffix(".json"), json.dumps(proof, indent=1) + "\n")
 
 
-def remove_oldest(folder: Path) -> None:
-    """Removes all but the newest compiled graphs, with their proofs."""
-    graphs = sorted(folder.glob("*.pt2"), key=lambda file: file.stat().st_mtime)
-    for graph in graphs[:-KEPT]:
-        graph.unlink(missing_ok=True)
-        graph.with_suffix(".json").unlink(missing_ok=True)
+def remove_oldest_graphs(folder: Path) -> None:
+    """Removes all but the newest compiled graphs, and the proofs of those that are gone."""
+    remove_oldest(folder.glob("*.pt2"), kept=KEPT)
+    for proof in folder.glob("*.json"):
+        if not proof.with_suffix(".pt2").exists():
+            proof.unlink(missing_ok=True)
 
 
 def _processor() -> str:

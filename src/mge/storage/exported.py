@@ -9,13 +9,16 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from mge.config import DataConfig, ModelConfig
 from mge.errors import ModelFolderError
 from mge.storage.chosen import read_least_probability, read_preprocessing, read_temperature, read_thresholds
 
+Format = Literal["onnx", "torch-export", "openvino"]
+
 FORMAT_VERSION = 1
+DESCRIPTION = "preprocessing.json"
 KEY = "mge"  # of the text among the metadata of an .onnx file
 NO_CHECKSUM = "0" * 64  # stands in the file for its own checksum while that is computed
 INPUT = "images"

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,10 +32,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         StorageError: the disk is full, or the folder cannot be written to; what was there before is still there.
     """
     with _under_another_name(path) as unfinished:
-        unfinished.touch()
-        mode = unfinished.stat().st_mode
         write(unfinished)
-        unfinished.chmod(mode)  # safetensors makes its files private, whatever the umask
         _sync(unfinished)
         unfinished.replace(path)
 
@@ -69,11 +66,6 @@ def write_folder_atomically(folder: Path, fill: Callable[[Path], Result]) -> Res
             _sync(path)
         _put_into_place(unfinished, folder)
     return result
-
-
-def cache_folder(name: str) -> Path:
-    """Where MGE keeps what it can make again, of one kind: in `$MGE_CACHE`, or `~/.cache/mge`."""
-    return Path(os.environ.get("MGE_CACHE", "~/.cache/mge")).expanduser() / name
 
 
 def sha256(path: Path) -> str:
@@ -117,6 +109,13 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_oldest(paths: Iterable[Path], *, kept: int) -> None:
+    """Removes all but the newest of some files or folders."""
+    with contextlib.suppress(FileNotFoundError):  # another process may do the same at the same time
+        for path in sorted(paths, key=lambda path: path.stat().st_mtime)[:-kept]:
+            remove(path)
 
 
 def _put_into_place(new: Path, folder: Path) -> None:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from mge.errors import ConfigError, ModelFolderError
+from mge.errors import ConfigError, ModelFolderError, first_line
 
 PREFIX = "hf:"
 FILES = ("model.json", "model.safetensors", "README.md")
@@ -61,8 +61,9 @@ def download_model(text: str | Path) -> Path:
     try:
         return Path(snapshot_download(name.repository, revision=name.revision, allow_patterns=list(FILES)))
     except _hub_errors() as error:
+        reason = first_line(error).rstrip(".")
         raise ModelFolderError(
-            f"{str(text)!r} cannot be fetched: {_first_line(error)}; check the name on https://huggingface.co, and for "
+            f"{str(text)!r} cannot be fetched: {reason}; check the name on https://huggingface.co, and for "
             "a private or gated model log in: hf auth login"
         ) from error
 
@@ -92,8 +93,9 @@ def upload_model(folder: Path, text: str, *, private: bool) -> str:
             commit_message="A mixture of experts, by mge push",
         )  # fmt: skip
     except _hub_errors() as error:
+        reason = first_line(error).rstrip(".")
         raise ConfigError(
-            f"{text!r} was not pushed: {_first_line(error)}; log in with a token that may write: hf auth login"
+            f"{text!r} was not pushed: {reason}; log in with a token that may write: hf auth login"
         ) from error
     return str(page)
 
@@ -104,7 +106,3 @@ def _hub_errors() -> tuple[type[Exception], ...]:
 
     client_error = HfHubHTTPError.__bases__[0]  # HTTPError of the client that it uses: httpx, or httpx2
     return (client_error, OSError, ValueError)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -82,8 +82,8 @@ def _answers(config: ModelConfig, metadata: Mapping[str, Any]) -> str:
     preprocessing = metadata.get("preprocessing", {})
     resize = "squashed to a square" if preprocessing.get("resize") == "squash" else "scaled by its shorter side"
     lines = [
-        f"- A photo is {resize}, and its middle of {round(config.size * config.detail)} x "
-        f"{round(config.size * config.detail)} px is looked at; normalisation is the network's own."
+        f"- A photo is {resize}, and its middle of {config.photo_side} x {config.photo_side} px is looked at; "
+        "normalisation is the network's own."
     ]
     if "calibration" in metadata:
         lines.append(

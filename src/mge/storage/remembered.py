@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from mge.cache import cache_folder
 from mge.errors import StorageError
-from mge.storage.files import cache_folder, write_text_atomically
+from mge.storage.files import write_text_atomically
 
 VERSION = 1  # of what is remembered; another one is forgotten
 Row = list[str | int]
@@ -26,7 +27,7 @@ class Remembered:
     def __init__(self, paths: Iterable[Path]) -> None:
         self._stamps = {str(path.absolute()): stamp for path in paths if (stamp := _stamp(path)) is not None}
         root = os.path.commonpath(self._stamps) if self._stamps else ""
-        self._file = cache_folder("looks") / f"{hashlib.sha256(root.encode()).hexdigest()[:16]}.json"
+        self._file = cache_folder("looks") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
         self._rows = self._read()
 
     def get(self, path: Path) -> Row | None:

@@ -63,8 +63,7 @@ class Run:
     @property
     def whole(self) -> Self:
         """The run that a plain network's run is part of; any other run itself."""
-        is_part = (self.folder.parent / CONFIG).is_file()
-        return type(self)(self.folder.parent) if is_part else self
+        return type(self)(self.folder.parent) if is_run(self.folder.parent) else self
 
     @classmethod
     def create(cls, folder: Path, *, config: Mapping[str, Any], manifest: str | None = None) -> Self:
@@ -77,10 +76,16 @@ class Run:
             manifest: The text of a manifest that the run keeps and that is its data, in place of what `config` says.
 
         Raises:
-            ConfigError: there is something at this place already.
+            ConfigError: there is something at this place already, or its name is no text.
             StorageError: it cannot be written.
         """
-        if folder.is_dir() and not (folder / CONFIG).exists():
+        try:
+            str(folder).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"{str(folder)!r} is no text in UTF-8, and no weights can be read from there; give another --out"
+            ) from error
+        if folder.is_dir() and not is_run(folder):
             _clear_stillborn(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(
@@ -128,10 +133,10 @@ class Run:
 
     def check_exists(self) -> None:
         """Raises StorageError where the folder is gone, so that nothing makes another one that lacks the rest."""
-        if not (self.folder / CONFIG).is_file():
+        if not is_run(self.folder):
             raise StorageError(
                 f"the run folder {self.folder} is gone; put it back, and go on with: mge train --resume "
-                f"{self.whole.folder}"
+                f"{quote(str(self.whole.folder))}"
             )
 
     def write_origin(self, origin: Mapping[str, Any]) -> None:
@@ -144,7 +149,7 @@ class Run:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        origin: dict[str, Any] | None = self._read_json(ORIGIN, dict)
+        origin: dict[str, Any] | None = read_json(self.folder / ORIGIN, dict)
         return origin
 
     def clear_unfinished(self) -> None:
@@ -204,7 +209,7 @@ class Run:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        photos: list[dict[str, str]] | None = self._read_json(SKIPPED, list)
+        photos: list[dict[str, str]] | None = read_json(self.skipped_path, list)
         return photos
 
     def write_summary(self, figures: Mapping[str, Any]) -> None:
@@ -217,20 +222,7 @@ class Run:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        return self._read_json(SUMMARY, dict, remedy="remove it and resume the run") or {}
-
-    def _read_json(self, name: str, kind: type[Any], *, remedy: str = "copy it again or train anew") -> Any:  # noqa: ANN401
-        """What a JSON file of the run holds; None where there is none."""
-        file = self.folder / name
-        if not file.exists():
-            return None
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ModelFolderError(f"{file} is damaged: {error}; {remedy}") from error
-        if not isinstance(content, kind):
-            raise ModelFolderError(f"{file} is damaged: it holds a {type(content).__name__}; {remedy}")
-        return content
+        return read_json(self.folder / SUMMARY, dict, remedy="remove it and resume the run") or {}
 
     def _write_json(self, name: str, content: object) -> None:
         """Writes JSON that people can read; a byte of a path that is no UTF-8 becomes an escape that JSON knows."""
@@ -241,6 +233,28 @@ class Run:
         write_text_atomically(self.folder / name, text)
 
 
+def read_json(file: Path, kind: type[Any], *, remedy: str = "copy it again or train anew") -> Any:  # noqa: ANN401
+    """What a JSON file holds that belongs to a run; None where there is none.
+
+    Args:
+        file: The file.
+        kind: What it holds: a dict or a list.
+        remedy: What to do where it is damaged.
+
+    Raises:
+        ModelFolderError: it is damaged.
+    """
+    if not file.exists():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(f"{file} is damaged: {error}; {remedy}") from error
+    if not isinstance(content, kind):
+        raise ModelFolderError(f"{file} is damaged: it holds a {type(content).__name__}; {remedy}")
+    return content
+
+
 def _clear_stillborn(folder: Path) -> None:
     """Empties a folder that holds nothing but what a run writes before its configuration."""
     paths = list(folder.iterdir())
@@ -249,16 +263,20 @@ def _clear_stillborn(folder: Path) -> None:
             remove(path)
 
 
+def is_run(folder: str | Path) -> bool:
+    """Whether this is a run folder, and not a model alone."""
+    return (Path(folder) / CONFIG).is_file()
+
+
 def open_run(folder: str | Path) -> Run:
     """A run that exists.
 
     Raises:
         ModelFolderError: there is none at this place.
     """
-    run = Run(Path(folder))
-    if not (run.folder / CONFIG).is_file():
+    if not is_run(folder):
         raise ModelFolderError(f"{str(folder)!r} is no run folder: it has no {CONFIG}; give one that mge train wrote")
-    return run
+    return Run(Path(folder))
 
 
 def find_model_folder(path: str | Path) -> Path:
@@ -272,10 +290,10 @@ def find_model_folder(path: str | Path) -> Path:
     folder = Path(path)
     if not folder.exists():
         raise ModelFolderError(f"{str(path)!r} does not exist; give the folder of a run or a model")
-    if (folder / CONFIG).is_file():
-        if not (folder / "best").is_dir():
-            raise ModelFolderError(
-                f"run {str(path)!r} has no model yet; go on with it: mge train --resume {quote(str(path))}"
-            )
-        return folder / "best"
-    return folder
+    if not is_run(folder):
+        return folder
+    if not Run(folder).best.is_dir():
+        raise ModelFolderError(
+            f"run {str(path)!r} has no model yet; go on with it: mge train --resume {quote(str(path))}"
+        )
+    return Run(folder).best

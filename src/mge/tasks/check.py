@@ -45,6 +45,7 @@ def check(
     check_range("tiny_px", tiny_px, at_least=1, at_most=128)
     check_range("near", near, at_least=0, at_most=16)
     from mge.data.findings import judge  # noqa: PLC0415
+    from mge.data.photo import as_text  # noqa: PLC0415
     from mge.data.sources import read_photos  # noqa: PLC0415
     from mge.report.findings import describe  # noqa: PLC0415
     from mge.report.samples import draw_findings  # noqa: PLC0415
@@ -62,7 +63,7 @@ def check(
     write_text_atomically(folder / "check.json", findings.to_json())
     pictures = draw_findings(folder, photos, looks, findings)
     files = ", ".join(str(file) for file in (folder / "check.json", *pictures))
-    sys.stdout.write(f"{text}\nAll of it, and pictures: {files}\n{_next(data, findings)}")
+    sys.stdout.write(as_text(f"{text}\nAll of it, and pictures: {files}\n{_next(data, findings)}"))
     if strict and (findings.broken or findings.leaks):
         raise DataError(
             f"{photos.name} has {len(findings.broken)} broken photos and {len(findings.leaks)} copies across splits; "

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from mge.config import check_choice, check_range
+from mge.data.records import SPLITS, Split
 
 if TYPE_CHECKING:
     from mge.report.comparison import Difference
     from mge.training.comparison import Contest
-
-SplitName = Literal["train", "val", "test"]
 
 
 def compare(
     runs: list[str],
     *,
     data: str | Path | None = None,
-    split: SplitName = "test",
+    split: Split = "test",
     format: str = "auto",  # noqa: A002  (the flag's name)
     ensemble: bool = False,
     output: str | Path = "comparison",
@@ -50,7 +49,7 @@ def compare(
         ConfigError: an option has a value that it cannot take, or the runs tell different classes apart.
         DataError: the photos cannot be read, or the runs were tested on different ones.
     """
-    check_choice("split", split, get_args(SplitName))
+    check_choice("split", split, SPLITS)
     check_range("resamples", resamples, at_least=100)
     check_range("batch_size", batch_size, at_least=1)
     from mge.report.comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415

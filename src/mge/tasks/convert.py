@@ -92,14 +92,19 @@ def _read_names(file: Path | None, *, count: int) -> tuple[str, ...]:
     Raises:
         DataError: the file cannot be read, or has another number of names, or one twice.
     """
+    from mge.data.records import clean_label  # noqa: PLC0415
+    from mge.data.sources.text import read_lines  # noqa: PLC0415
+
     if file is None:
         return tuple(f"class_{number:03d}" for number in range(count))
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"class names {str(file)!r} cannot be read: {error}; give a text file in UTF-8") from error
+        lines = [line.strip() for line in read_lines(file) if line.strip()]
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"class names {str(file)!r} cannot be read: {reason}; give a text file in UTF-8") from error
     if all(line.startswith(f"{number} ") for number, line in enumerate(lines, start=1)):  # CUB's classes.txt
         lines = [line.split(maxsplit=1)[1] for line in lines]
+    lines = [clean_label(line) for line in lines]  # as the labels of data are
     if len(lines) != count:
         raise DataError(
             f"{str(file)!r} has {len(lines)} class names; the checkpoint has {count} classes: a name a line"
@@ -114,13 +119,14 @@ def _read_names(file: Path | None, *, count: int) -> tuple[str, ...]:
 
 def _metadata(file: Path, loaded: dict[str, Any]) -> dict[str, Any]:
     """How their program prepares photos, and where the weights come from."""
+    from mge.data.photo import as_text  # noqa: PLC0415
     from mge.storage.files import sha256  # noqa: PLC0415
 
     data = split_options({}, preset="authors")[1]
     epoch = {"epoch": loaded["epoch"]} if isinstance(loaded.get("epoch"), int) else {}
     return {
         "preprocessing": {"resize": data.resize, "crop_fraction": data.crop_fraction},
-        "provenance": {"converted_from": file.name, "sha256": sha256(file), "program": PROGRAM, **epoch},
+        "provenance": {"converted_from": as_text(file.name), "sha256": sha256(file), "program": PROGRAM, **epoch},
     }
 
 

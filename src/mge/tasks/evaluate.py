@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mge.config import check_choice, check_range
+from mge.data.records import Selection
 from mge.errors import ConfigError
 from mge.storage.hub import check_place, is_hub
 
 if TYPE_CHECKING:
     from mge.training.choices import Choices
 
-SplitName = Literal["train", "val", "test", "all"]
 Reject = Literal["auto", "off"]
 
 
@@ -20,7 +20,7 @@ def evaluate(
     run: str | Path,
     data: str | Path | None = None,
     *,
-    split: SplitName | None = None,
+    split: Selection | None = None,
     format: str = "auto",  # noqa: A002  (the flag's name)
     out: str | Path | None = None,
     batch_size: int = 16,
@@ -65,7 +65,7 @@ def evaluate(
         ConfigError: an option has a value that it cannot take, or there is nothing to choose something for or on.
     """
     if split is not None:
-        check_choice("split", split, get_args(SplitName))
+        check_choice("split", split, get_args(Selection))
     check_range("batch_size", batch_size, at_least=1)
     _check_cascade(cascade, max_accuracy_loss)
     _check_reject(reject, target_error)

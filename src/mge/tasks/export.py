@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from mge.config import check_choice
 from mge.errors import ConfigError, DataError, StorageError
+from mge.storage.exported import DESCRIPTION, Format
 from mge.storage.hub import check_place
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from mge.classifier import Classifier
     from mge.data.views import Pixels
     from mge.prediction import Photo
-
-Format = Literal["onnx", "torch-export", "openvino"]
 
 NUM_CHECKED = 32  # photos that graph and model are both asked about
 
@@ -89,7 +88,7 @@ def _next(file: Path) -> str:
     if file.suffix == ".onnx":
         program = quote(str(file.parent / "classify.py"))
         return f"mge predict {quote(str(file))} photo.jpg, or without MGE: python {program} photo.jpg"
-    return f"{file.parent / 'preprocessing.json'} says what the graph takes and gives"
+    return f"{file.parent / DESCRIPTION} says what the graph takes and gives"
 
 
 def _check_out(folder: Path) -> None:
@@ -98,9 +97,7 @@ def _check_out(folder: Path) -> None:
         raise ConfigError(
             f"out is {str(folder)!r}, which reads as a file; give a folder: the graph is not written alone"
         )
-    if folder.exists() and (
-        not folder.is_dir() or (any(folder.iterdir()) and not (folder / "preprocessing.json").exists())
-    ):
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / DESCRIPTION).exists())):
         raise StorageError(f"{folder} has something in it that is no export; give another folder, or empty it")
 
 

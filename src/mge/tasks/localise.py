@@ -5,23 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from mge.config import check_choice, check_range
+from mge.data.records import SPLITS, Split
 from mge.storage.hub import check_place
 
 if TYPE_CHECKING:
     from mge.report.boxes import Box, BoxRow
     from mge.training.localisation import Located
 
-SplitName = Literal["train", "val", "test"]
-
 
 def localise(
     run: str | Path,
     data: str | Path | None = None,
     *,
-    split: SplitName = "test",
+    split: Split = "test",
     format: str = "auto",  # noqa: A002  (the flag's name)
     output: str | Path | None = None,
     batch_size: int = 16,
@@ -48,7 +47,7 @@ def localise(
         DataError: the photos cannot be read, or have classes that the model does not know.
         ConfigError: an option has a value that it cannot take, or this machine has no such accelerator.
     """
-    check_choice("split", split, get_args(SplitName))
+    check_choice("split", split, SPLITS)
     check_range("batch_size", batch_size, at_least=1)
     check_place(run, output, flag="--output")
     from mge.classifier import load_folder  # noqa: PLC0415

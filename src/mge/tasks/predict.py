@@ -69,7 +69,7 @@ def predict(
     form = _choose_form(format, output)
     from mge.data.sources.containers import find_all_photos  # noqa: PLC0415
     from mge.loading import fingerprint, load  # noqa: PLC0415
-    from mge.storage.run_folder import CONFIG  # noqa: PLC0415
+    from mge.storage.run_folder import is_run  # noqa: PLC0415
     from mge.volume import Tally, classify_to_file, make_rows, processes  # noqa: PLC0415
 
     rank, num_processes = processes()
@@ -95,8 +95,7 @@ def predict(
             ask, files, Path(output), plan=plan, form=form, num_experts=num_experts, top=top, tally=tally
         )
         if rank == 0:
-            is_run = (Path(run) / CONFIG).is_file()  # a run has test photos
-            following = f"Next: mge evaluate {quote(str(run))}\n" if is_run else ""
+            following = f"Next: mge evaluate {quote(str(run))}\n" if is_run(run) else ""  # a run has test photos
             sys.stderr.write(f"{tally.num_classified} predictions written to {output}\n{following}")
     tally.report(num_experts=num_experts if cascade else None)
     tally.check()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import mge
+from mge.cache import cache_folder
 from mge.config import check_choice, check_range
 from mge.errors import ConfigError, MissingExtraError, ModelFolderError
 
@@ -136,14 +135,16 @@ def _open(model: Path, engine: Engine, *, threads: int | None) -> Backend[Any]:
 def _name(model: Path) -> str:
     """What people call a model: its run's folder, or the name of its file where that says something."""
     inside = ("best", "last", "onnx", "export")  # a run has folders of these names
-    name = model.stem if model.suffix == ".onnx" and model.stem != "model" else ""
-    folders = [folder.name for folder in (model.resolve(), *model.resolve().parents) if not folder.suffix]
-    return name or next((folder for folder in folders if folder and folder not in inside), "mixture")
+    is_file = model.suffix.lower() == ".onnx"
+    if is_file and model.stem.lower() != "model":
+        return model.stem
+    folders = [folder.name for folder in (model.resolve(), *model.resolve().parents)][is_file:]
+    return next((folder for folder in folders if folder and folder not in inside), "mixture")
 
 
 def _exported(model: Path) -> Path:
     """The .onnx file of a folder, exported by a process of its own if it is not in the cache: torch stays outside."""
-    from mge.storage.files import cache_folder  # noqa: PLC0415
+    from mge.storage.files import remove_oldest  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
 
     folder = find_model_folder(model)
@@ -156,7 +157,7 @@ def _exported(model: Path) -> Path:
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["it stopped"])[-1].removeprefix("mge: error: ")
             raise ModelFolderError(f"{model} could not be exported: {reason}; or serve it with --backend torch")
-        _remove_oldest(cache)
+        remove_oldest(cache.iterdir(), kept=KEPT)
     return file
 
 
@@ -168,12 +169,6 @@ def _key(folder: Path) -> str:
     sources = [file for name in SOURCES for file in sorted((PACKAGE / name).glob("*.py")) or [PACKAGE / name]]
     parts = [mge.__version__.encode(), *(file.read_bytes() for file in [description, *sources])]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:32]
-
-
-def _remove_oldest(folder: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):  # another server may do the same at the same time
-        for export in sorted(folder.iterdir(), key=lambda export: export.stat().st_mtime)[:-KEPT]:
-            shutil.rmtree(export, ignore_errors=True)
 
 
 def _say(line: str) -> None:

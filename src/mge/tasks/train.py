@@ -63,7 +63,7 @@ def train(
         if options:
             raise ConfigError(f"--resume goes on with the options of the run; leave out {', '.join(options)}")
         return train_run(open_run(resume).config(), folder=Path(resume), is_new=False)
-    source, manifest = _name_data(data)
+    source, manifest = _name_data_or_frame(data)
     resolved: dict[str, Any] = {}
     for config in split_options(options, preset=preset):
         resolved |= config.to_dict()
@@ -78,7 +78,7 @@ def name_data(data: str | os.PathLike[str]) -> str:
     return str(data) if is_name(str(data)) else str(Path(data).resolve())
 
 
-def _name_data(data: object) -> tuple[str, str | None]:
+def _name_data_or_frame(data: object) -> tuple[str, str | None]:
     """What the run's configuration calls the data, and the manifest that has to be written where they are a frame."""
     from mge.data.sources.frame import frame_to_manifest, is_frame  # noqa: PLC0415
 

@@ -25,8 +25,9 @@ def choose_temperature(answers: Answers, *, train_counts: Tensor | None) -> dict
     Returns:
         The temperature, and what it is worth on these photos, which have chosen it.
     """
-    is_known = train_counts is not None and bool(train_counts[answers.labels].sum())
-    weights = class_weights(answers.labels, train_counts) if is_known and train_counts is not None else None
+    weights = None
+    if train_counts is not None and train_counts[answers.labels].any():
+        weights = class_weights(answers.labels, train_counts)
     temperature = round(best_temperature(answers, weights=weights), 4)
     measured = {"num_photos": len(answers.labels), **measure_calibration(answers, temperature=temperature)}
     return {"temperature": temperature, "validation": measured}

@@ -116,7 +116,7 @@ def surest_mistakes(verdicts: Verdicts) -> list[int]:
 def most_doubtful(verdicts: Verdicts, *, but: Sequence[int]) -> list[int]:
     """Numbers of the photos whose label looks most wrong, but for those that are shown already."""
     ranked = _ranked(verdicts.is_doubtful, verdicts.confidences - verdicts.label_probs)
-    return [number for number in ranked if number not in set(but)][:NUM_MISTAKES]
+    return [number for number in ranked if number not in but][:NUM_MISTAKES]
 
 
 def _surest(verdicts: Verdicts, *, label: int, answer: int) -> list[int]:

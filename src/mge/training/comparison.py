@@ -12,6 +12,7 @@ from torch import Tensor
 from mge.core.comparison import bootstrap_means, mcnemar_exact, percentile_interval
 from mge.data.records import Record, Split
 from mge.errors import ConfigError, DataError
+from mge.storage.run_folder import is_run
 from mge.training.cost import Cost, count_cost
 from mge.training.evaluation import Examiner
 from mge.training.selection import read_held_out, without_broken
@@ -140,7 +141,7 @@ def _check_different(paths: Sequence[Path]) -> None:
 
 def _ask(examiner: Examiner, path: Path, *, data: str | Path | None, split: Split, source_format: str) -> _Asked:
     classifier = examiner.classifier
-    if data is None and not (path / "config.yaml").exists():
+    if data is None and not is_run(path):
         raise ConfigError(f"{str(path)!r} is a model without its run; say which photos to compare on with --data")
     photos = read_held_out(path, data=data, source_format=source_format, classifier=classifier)
     records, _ = without_broken(photos, split=split)

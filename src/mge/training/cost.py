@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mge.models.fast import side_of
 from mge.models.mixture import MixtureOfExperts
 
 
@@ -23,7 +22,7 @@ def count_cost(model: MixtureOfExperts) -> Cost:
     Only convolutions, matrix products and attention layers are counted, which are nearly all of it: no pooling, no
     zoom, no normalisation.
     """
-    side = side_of(model)
+    side = model.config.photo_side
     device = next(model.parameters()).device
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, side, side, dtype=torch.uint8, device=device))

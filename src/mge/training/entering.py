@@ -9,7 +9,7 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from mge.errors import MgeError, ModelFolderError
-from mge.storage.run_folder import NAMED, Run, open_run
+from mge.storage.run_folder import CONFIG, NAMED, Run, open_run
 from mge.training.origin import check_settings
 
 
@@ -18,7 +18,7 @@ def go_on_with(fabric: Fabric, settings: Mapping[str, Any], folder: Path | None)
     run = open_run(folder or "")
     lacking = [name for name in NAMED if name not in settings]
     if lacking:
-        raise ModelFolderError(f"{run.folder / 'config.yaml'} has no {lacking[0]}; copy it again or train anew")
+        raise ModelFolderError(f"{run.folder / CONFIG} has no {lacking[0]}; copy it again or train anew")
     check_settings(settings, run=run)
     if fabric.is_global_zero:
         run.clear_unfinished()
@@ -50,7 +50,7 @@ def _short_name(data: str) -> str:
     """`birds` of `/photos/birds`, of `birds.csv` and of `hf:owner/birds:config@v1.0`."""
     if data.startswith("hf:"):
         return re.split("[:@]", data.removeprefix("hf:"))[0].rpartition("/")[2]
-    return Path(data).stem
+    return Path(data).name if Path(data).is_dir() else Path(data).stem
 
 
 def _free_folder(name: str) -> Path:

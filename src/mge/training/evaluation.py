@@ -13,7 +13,7 @@ from mge.classifier import Classifier
 from mge.config import check_range
 from mge.core.calibration import calibrated
 from mge.data.dataset import PhotoDataset
-from mge.data.records import Record
+from mge.data.records import Record, Selection
 from mge.storage.chosen import read_least_probability, read_temperature
 from mge.storage.files import write_text_atomically
 from mge.storage.model_folder import StoredModel, load_model
@@ -24,7 +24,7 @@ from mge.training.devices import one_device
 from mge.training.measure import Answers, answer_photos, measure
 from mge.training.quality import measure_experts, measure_hierarchy, measure_intervals
 from mge.training.rejection import measure_unknown
-from mge.training.selection import Selected, Selection, select, select_unknown, select_validation
+from mge.training.selection import Selected, select, select_unknown, select_validation
 
 
 @dataclasses.dataclass(frozen=True)

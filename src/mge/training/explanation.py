@@ -17,7 +17,7 @@ from mge.data.photo import open_photo
 from mge.errors import ConfigError, DataError
 from mge.models.mixture import Look
 from mge.prediction import Photo
-from mge.report.figures import Contrast, ExpertView, Explanation, Ranking, show
+from mge.report.figures import Contrast, ExpertView, Explanation, Ranking, fit_and_cut
 
 MAP_SIDE = 56  # pixels that a map is enlarged to; drawing enlarges it further
 NUM_RANKED = 3
@@ -124,7 +124,7 @@ def _try_to_open(classifier: Classifier, file: str) -> Opened | DataError:
 
 
 def _offset(classifier: Classifier) -> float:
-    """By how many pixels of an enlarged map its cells' places are off; see `Backbone.offset`."""
+    """By how many pixels of an enlarged map its cells' places are off; see `Backbone.measure_offset`."""
     config = classifier.model.config
     return config.attention_offset * MAP_SIDE / config.size
 
@@ -154,7 +154,7 @@ def _explanation(
     contrasts: list[Contrast], other_label: str | None,
 ) -> Explanation:  # fmt: skip
     boxes = [tuple(box) for box in photo.prepared.geometry.to_photo(output.boxes_xyxy[row]).tolist()]
-    picture, cut = show(photo.photo, boxes)
+    picture, cut = fit_and_cut(photo.photo, boxes)
     views = [
         ExpertView(
             picture=cut[number], attention=maps[number].numpy(), box_xyxy=box,

@@ -1,11 +1,10 @@
 """What a report says about the data, and about how its figures came to be."""
 
-import json
 import shlex
 from collections import Counter
 
 from mge.storage.environment import describe_environment
-from mge.storage.run_folder import CONFIG, ENVIRONMENT, Run
+from mge.storage.run_folder import CONFIG, ENVIRONMENT, Run, read_json
 from mge.training.evaluation import Evaluation
 
 
@@ -44,8 +43,7 @@ def origin_facts(evaluation: Evaluation, run: Run | None) -> dict[str, str]:
         "machine": f"{now['processor']}, {now['cores']} cores, {now['platform']}",
         "model": f"{config.experts} experts, {config.backbone}, {config.size} px, gate {config.gate}, mix {config.mix}",
     }
-    if run is not None and (run.folder / ENVIRONMENT).exists():
-        then = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    if run is not None and (then := read_json(run.folder / ENVIRONMENT, dict)):
         facts["training"] = shlex.join(["mge", *then["command"][1:]])
         facts["trained at"] = f"{then['date']}, commit {then['commit'] or 'unknown'}"
         facts["seed"] = str(run.config("seed")["seed"])

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from mge.config import Mix
 from mge.core.cascade import confidence, mix_so_far
+from mge.core.metrics import balanced_accuracy
 from mge.core.outputs import MixtureOutput
 from mge.data.batches import Batch, epoch_batches, load_batches, num_workers
 from mge.data.dataset import PhotoDataset
@@ -106,7 +107,7 @@ def measure(answers: Answers) -> dict[str, Any]:
         "num_photos": len(labels),
         "mixture_top1": percent(answers.logits.argmax(1) == labels),
         "mixture_loss": round(functional.cross_entropy(answers.logits, labels).item(), 6),
-        "balanced_top1": _balanced(answers.logits.argmax(1), labels),
+        "balanced_top1": round(100 * balanced_accuracy(labels, answers.logits.argmax(1)), 2),
         "experts_top1": per_expert(answers.joint_labels),
         "large_top1": per_expert(answers.large_labels),
         "part_top1": per_expert(answers.part_labels),
@@ -135,9 +136,3 @@ def _in_order(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
 def percent(hits: Tensor) -> float:
     """How many of some photos are hits."""
     return round(100 * hits.float().mean().item(), 2)
-
-
-def _balanced(predicted: Tensor, labels: Tensor) -> float:
-    """The mean over the classes that occur of the accuracy on their photos."""
-    shares = [(predicted[labels == label] == label).float().mean() for label in labels.unique()]
-    return round(100 * torch.stack(shares).mean().item(), 2)

@@ -64,7 +64,7 @@ def find_batch_size(
         ConfigError: this system does not say how much memory a process takes.
     """
     model = MixtureOfExperts.from_config(model_config, num_classes=num_classes).to(fabric.device)
-    trial = _Trial(fabric, model, config=config, side=round(model_config.size * model_config.detail))
+    trial = _Trial(fabric, model, config=config, side=model_config.photo_side)
     fitting = _try_sizes(trial) if fabric.device.type == "cuda" else _compute_size(trial)
     own = torch.tensor(float(fitting), device=fabric.device)
     smallest = int(fabric.all_reduce(own, reduce_op="min").item()) if fabric.world_size > 1 else fitting  # type: ignore[union-attr]

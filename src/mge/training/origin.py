@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from mge.data.records import PhotoSet
 from mge.errors import ConfigError, DataError, ModelFolderError
-from mge.storage.run_folder import Run
+from mge.storage.run_folder import CONFIG, ORIGIN, Run
 
 # Settings that may change while a run rests: where things lie (a student knows its teacher by its checksum), where and
 # how quickly it runs, what it also does.
@@ -28,7 +28,7 @@ def check_settings(settings: Mapping[str, Any], *, run: Run) -> None:
         then = began_with.get(name, value)
         if value != then and name not in HARMLESS:
             raise ConfigError(
-                f"{name} is {value} in {run.folder / 'config.yaml'}, and the run began with {then}; put it back, or "
+                f"{name} is {value} in {run.folder / CONFIG}, and the run began with {then}; put it back, or "
                 "train anew into another folder"
             )
 
@@ -44,7 +44,7 @@ def keep_or_check(fabric: Fabric, photos: PhotoSet, *, run: Run, settings: Mappi
     origin = run.origin()
     fabric.barrier()  # all have looked before the first process writes
     if origin is not None and not origin.keys() >= description.keys():
-        raise ModelFolderError(f"{run.folder / 'origin.json'} is damaged: it lacks a part; copy it again or train anew")
+        raise ModelFolderError(f"{run.folder / ORIGIN} is damaged: it lacks a part; copy it again or train anew")
     if origin is not None:
         _compare(description, origin=origin, name=photos.name)
     elif fabric.is_global_zero:

@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from mge.core.metrics import confusion_matrix, most_confused, score_classes
+from mge.data.photo import as_text
 from mge.report.matrices import LARGEST_TABLE, as_matrix, cluster, confused_block
 from mge.report.page import ClassRow, Located, Page, Part, render
 from mge.storage.files import write_text_atomically
-from mge.storage.run_folder import CONFIG, Run
+from mge.storage.run_folder import Run, is_run, read_json
 from mge.training.cases import Verdicts, most_doubtful, show_pairs, surest_mistakes
 from mge.training.drawing import draw_plots
 from mge.training.evaluation import Evaluation
@@ -64,14 +65,14 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
     table = ({"label": name, **dict(zip(names, row, strict=True))} for name, row in counts)
     write_text_atomically(folder / "confusion.csv", _as_csv(table))
     write_text_atomically(folder / "pairs.csv", _as_csv(_pair_rows(confusion, names)))
-    write_text_atomically(folder / PAGE, render(page))
+    write_text_atomically(folder / PAGE, as_text(render(page)))  # commands and files may be named in other encodings
     return folder / PAGE
 
 
 def _build_page(
     evaluation: Evaluation, verdicts: Verdicts, confusion: Tensor, classes: Sequence[ClassRow], *, path: Path
 ) -> Page:
-    run = Run(path) if (path / CONFIG).exists() else None
+    run = Run(path) if is_run(path) else None
     names = evaluation.classifier.class_names
     pairs = most_confused(confusion, at_most=len(names))
     mistakes = surest_mistakes(verdicts)
@@ -120,9 +121,7 @@ def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Part]
 def read_localisation(path: Path, figures: Mapping[str, Any]) -> list[Located]:
     """What `mge localise` found out about the same photos, where it was asked and they have boxes."""
     file = path / f"localisation-{figures['split']}" / "localisation.json"
-    if not file.exists():
-        return []
-    found = json.loads(file.read_text(encoding="utf-8"))
+    found = read_json(file, dict, remedy="remove it, or write it anew with mge localise") or {}
     if found.get("data") != figures["data"] or found.get("split") != figures["split"]:
         return []
     return [
@@ -155,7 +154,7 @@ def _photo_rows(verdicts: Verdicts) -> Iterable[dict[str, Any]]:
     doubtful = verdicts.is_doubtful
     for number, record in enumerate(verdicts.photos.records):
         row: dict[str, Any] = {
-            "path": str(record.path).encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+            "path": as_text(str(record.path)),
             "label": names[int(answers.labels[number])],
             "answer": names[int(verdicts.predicted[number])],
             "probability": round(float(verdicts.confidences[number]), 6),

@@ -5,21 +5,18 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Literal
 
 from torch import Tensor
 
 from mge.classifier import Classifier
 from mge.config import TrainConfig
 from mge.data.broken import Broken, leave_out, list_broken
-from mge.data.records import SPLITS, PhotoSet, Record
+from mge.data.records import SPLITS, PhotoSet, Record, Selection
 from mge.data.sources import find_photos, is_name, read_photos
 from mge.errors import ConfigError, DataError
-from mge.storage.run_folder import open_run
+from mge.storage.run_folder import is_run, open_run
 from mge.training.calibration import count_classes
 from mge.training.inspection import inspect
-
-Selection = Literal["train", "val", "test", "all"]  # a split, or all of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +88,7 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
         DataError: there are no such photos, or they have classes that the model does not know.
     """
     if data is None:
-        if not (path / "config.yaml").exists():
+        if not is_run(path):
             raise ConfigError(
                 f"{str(path)!r} is a model without its run; say which data to evaluate on: "
                 f"mge evaluate {quote(str(path))} DATA"
@@ -144,9 +141,8 @@ def select_validation(path: Path, selected: Selected, *, classifier: Classifier)
     Raises:
         ConfigError: there are no validation photos.
     """
-    has_run = (path / "config.yaml").exists()
     photos = selected.photos
-    if has_run and not selected.is_own:
+    if is_run(path) and not selected.is_own:
         photos = read_held_out(path, data=None, source_format="auto", classifier=classifier)
     records = photos.split("val")
     if not records:
@@ -177,7 +173,7 @@ def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
 
 def _is_own_data(path: Path, data: str | Path) -> bool:
     """Whether these are the data that the run was trained with."""
-    if not (path / "config.yaml").exists():
+    if not is_run(path):
         return False
     own = str(open_run(path).config("data")["data"])
     if str(data) == own:

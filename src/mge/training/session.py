@@ -39,9 +39,10 @@ class Session:
         records = self.photos.split(split)
         if not records:
             return None
-        side = round(model.size * model.detail)
-        names = self.photos.class_names
-        return PhotoDataset(records, names, side=side, config=self.data, train=is_training, seed=self.config.seed)
+        return PhotoDataset(
+            records, self.photos.class_names, side=model.photo_side, config=self.data, train=is_training,
+            seed=self.config.seed,
+        )  # fmt: skip
 
     def save_model(self, folder: Path, model: MixtureOfExperts, row: Mapping[str, Any]) -> None:
         """Writes a model folder."""

@@ -1,7 +1,7 @@
 """Stopping between two steps when the system, the scheduler or the user asks for it."""
 
 import signal
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Self
 
 import torch
@@ -29,9 +29,7 @@ class StopRequest:
             self._former = {}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 

@@ -68,8 +68,7 @@ class Bench:
             self._place(timm.create_model(case.config.backbone, num_classes=case.num_classes, **options))
             for _ in range(num_floors)
         ]
-        side = round(case.config.size * case.config.detail)
-        self.photos = self._pictures(side)
+        self.photos = self._pictures(case.config.photo_side)
         self.views = self._pictures(case.config.size)
         self.labels = torch.arange(case.batch_size, device=self.fabric.device) % case.num_classes
 

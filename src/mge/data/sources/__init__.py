@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mge.config import DataConfig
+from mge.data.photo import as_text
 from mge.data.records import PhotoSet, Split, assign_splits, check_photos, clean_labels, cut_groups, what_is_unmeasured
 from mge.data.signatures import SUFFIXES
 from mge.data.sources.aircraft import AIRCRAFT, read_aircraft
@@ -19,7 +20,7 @@ from mge.data.sources.dogs import DOGS, read_dogs
 from mge.data.sources.flowers import FLOWERS, read_flowers
 from mge.data.sources.folder import read_folder
 from mge.data.sources.food import FOOD, read_food
-from mge.data.sources.hub import is_hub, read_hub
+from mge.data.sources.hub import PREFIX, is_hub, read_hub
 from mge.data.sources.inaturalist import is_inaturalist, read_inaturalist
 from mge.data.sources.lists import has_lists, read_lists
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manifest
@@ -62,7 +63,7 @@ NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
 
 def is_name(data: str) -> bool:
     """Whether data are called by a name, which means the same wherever one is, and not by a path."""
-    return data == "beetles" or data.startswith("hf:")
+    return data == "beetles" or data.startswith(PREFIX)
 
 
 @contextmanager
@@ -102,6 +103,10 @@ def read_photos(
     if name not in NOT_ON_DISK and not path.exists():
         raise _nothing_there(path)
     photos = assign_splits(clean_labels(SOURCES[name].read(path)), config=config, seed=seed)
+    # They name files and folders, and stand in model.json, in reports and in terminals.
+    photos = dataclasses.replace(
+        photos, name=as_text(photos.name), source=as_text(photos.source), notes=tuple(map(as_text, photos.notes))
+    )
     if is_for_training:
         check_photos(photos)
         photos = _note_what_is_unmeasured(photos, config=config)

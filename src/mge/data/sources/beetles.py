@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from mge.cache import cache_folder
 from mge.data.beetles import BEETLE_CLASSES, draw_beetle
 from mge.data.records import PhotoSet
 from mge.data.sources.manifest import read_manifest
@@ -32,8 +32,7 @@ def read_beetles(_: Path) -> PhotoSet:
     Raises:
         StorageError: they cannot be written there.
     """
-    cache = Path(os.environ.get("MGE_CACHE", "~/.cache/mge")).expanduser()
-    manifest = draw_beetles(cache / "beetles")
+    manifest = draw_beetles(cache_folder("beetles"))
     return dataclasses.replace(read_manifest(manifest), name="beetles", source="drawn beetles")
 
 
@@ -109,4 +108,8 @@ def _draw_to_file(folder: Path, job: Job) -> list[object]:
 
 
 def _read_json(file: Path) -> object:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    """What a file holds; None where there is none, or a damaged one."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -12,7 +12,7 @@ from mge.data.signatures import SUFFIXES
 from mge.data.sources import find_photos, naming_what_is_unreadable
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, read_paths
 from mge.data.sources.walking import is_junk
-from mge.errors import DataError, MissingExtraError
+from mge.errors import DataError, MissingExtraError, first_line
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -108,7 +108,7 @@ class PhotoColumn:
                 try:
                     column = self._parquet.read_row_group(group, columns=[self._column]).column(0)
                 except (ArrowException, OSError) as error:
-                    raise DataError(f"{self.file} is damaged: {_first_line(error)}; write it again") from error
+                    raise DataError(f"{self.file} is damaged: {first_line(error)}; write it again") from error
                 values = column.to_pylist()
                 self._rows = [value["bytes"] if isinstance(value, dict) else value for value in values]
                 self._group = group
@@ -129,7 +129,7 @@ def _open_parquet(file: Path) -> "tuple[ParquetFile, str]":
     try:
         opened = parquet.ParquetFile(file)
     except (ArrowException, OSError) as error:
-        raise DataError(f"{file} is no Parquet file, or damaged: {_first_line(error)}; write it again") from error
+        raise DataError(f"{file} is no Parquet file, or damaged: {first_line(error)}; write it again") from error
     columns = []
     for field in opened.schema_arrow:
         kind = field.type
@@ -144,7 +144,3 @@ def _open_parquet(file: Path) -> "tuple[ParquetFile, str]":
             f"that with the photos {IMAGE_COLUMNS[0]!r}"
         )
     return opened, (named or columns)[0]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

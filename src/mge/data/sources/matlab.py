@@ -13,7 +13,7 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-from mge.errors import DataError
+from mge.errors import DataError, first_line
 
 MAX_BYTES = 256_000_000  # of a file, and of what its compressed variables unfold into; real ones have some millions
 HEADER_BYTES = 128
@@ -114,7 +114,7 @@ def read_variable(file: Path, variable: str) -> dict[str, Any]:
     try:
         variables = scipy.io.loadmat(file, simplify_cells=True, variable_names=[variable])
     except DAMAGES as error:
-        return {"error": str(error).strip().partition("\n")[0] or type(error).__name__}
+        return {"error": first_line(error)}
     if variable not in variables:
         return {}
     value = variables[variable]
