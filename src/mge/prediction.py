@@ -11,10 +11,10 @@ from typing import Generic, NamedTuple, TypeVar, overload
 import numpy as np
 from PIL import Image
 
-from mge.config import check_range
+from mge.config import check_whole
 from mge.data.photo import NamedPhoto
 from mge.data.views import CropGeometry
-from mge.errors import DataError
+from mge.errors import ConfigError, DataError
 
 Photo = str | Path | bytes | Image.Image | NamedPhoto
 Picture = TypeVar("Picture")  # what holds one photo's pixels: an array of NumPy, or a tensor
@@ -138,7 +138,9 @@ class AnyClassifier(ABC, Generic[Picture]):
         Yields:
             For each photo, in order, its prediction, or the reason why it cannot be read.
         """
-        check_range("batch_size", batch_size, at_least=1)
+        if isinstance(photos, Photo):  # the letters of a path can be gone through, too
+            raise ConfigError("photos is one photo; accepted: a list of photos, or anything else that gives them")
+        check_whole("batch_size", batch_size, at_least=1)
         if cascade:
             self._need_thresholds()
         remaining = iter(photos)

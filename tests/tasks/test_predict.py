@@ -226,6 +226,23 @@ def test_no_photo_at_a_time_is_refused(classifier: Classifier, photos: Path) -> 
         classifier.predict([photos / "lime" / "0.png"], batch_size=0)
 
 
+@pytest.mark.parametrize("batch_size", [1.5, "4"])
+def test_half_a_photo_at_a_time_is_refused(classifier: Classifier, photos: Path, batch_size: float | str) -> None:
+    with pytest.raises(mge.ConfigError, match=f"batch_size is {batch_size!r}; accepted: a whole number, at least 1"):
+        classifier.predict(photos / "lime" / "0.png", batch_size=batch_size)  # type: ignore[call-overload]
+
+
+def test_the_letters_of_a_path_are_no_photos(classifier: Classifier, run: Path, photos: Path) -> None:
+    file = photos / "lime" / "0.png"
+    for one in (file, str(file), file.read_bytes()):
+        with pytest.raises(mge.ConfigError, match="photos is one photo; accepted: a list"):
+            next(classifier.stream(one))  # type: ignore[arg-type]
+    for named in (file, str(file), [file]):
+        assert [each.path for each in mge.predict(run, named)] == [str(file)]  # type: ignore[arg-type]
+    with pytest.raises(mge.DataError, match=r"'.*nothing\.png' stands for no photo"):
+        mge.predict(run, photos / "nothing.png")  # type: ignore[arg-type]
+
+
 def test_no_model_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(mge.ModelFolderError, match="does not exist"):
         mge.load(tmp_path / "nowhere")

@@ -36,8 +36,15 @@ class Options:
         return cls(**options)
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain JSON-able values."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]
+        """The options as plain JSON-able values, those of NumPy, which YAML does not know, as Python's own."""
+        options = dataclasses.asdict(self)  # type: ignore[call-overload]
+        return {name: _plain(value) for name, value in options.items()}
+
+
+def _plain(value: object) -> object:
+    """A value as Python's own type: `np.float64` is a kind of float, and `np.str_` one of str."""
+    kind = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+    return value if kind is None else kind(value)
 
 
 def check_names(options: Mapping[str, Any], *, known: list[str]) -> None:
@@ -68,9 +75,14 @@ def check_range(name: str, value: float, *, at_least: float, at_most: float | No
 def check_whole_or_auto(name: str, value: object, *, at_least: int, at_most: int | None = None) -> None:
     """Raises ConfigError unless the value is `auto`, or a whole number inside the bounds."""
     if value != "auto":
-        if type(value) is not int:
-            raise ConfigError(f"{name} is {value!r}; accepted: a whole number, at least {at_least}, or auto")
-        check_range(name, value, at_least=at_least, at_most=at_most)
+        check_whole(name, value, at_least=at_least, at_most=at_most, other=", or auto")
+
+
+def check_whole(name: str, value: object, *, at_least: int, at_most: int | None = None, other: str = "") -> None:
+    """Raises ConfigError unless the value is a whole number inside the bounds; `other` says what else is accepted."""
+    if type(value) is not int:
+        raise ConfigError(f"{name} is {value!r}; accepted: a whole number, at least {at_least}{other}")
+    check_range(name, value, at_least=at_least, at_most=at_most)
 
 
 def check_ranges(options: object, *names: str, at_least: float, at_most: float | None = None) -> None:

@@ -1,6 +1,7 @@
 """Opening a photo: one guarded function, so that no file can crash, hang or silently mislead a run."""
 
 import io
+import os
 import struct
 import threading
 import warnings
@@ -74,13 +75,19 @@ def open_photo(
         return _as_shown(photo, name=name, at_least_px=at_least_px)
     if isinstance(photo, bytes):
         return _read(io.BytesIO(photo), name=name, at_least_px=at_least_px)
+    if not isinstance(photo, str | os.PathLike):
+        raise DataError(
+            f"a photo is given as {type(photo).__name__}; accepted: a path, the bytes of a file, a Pillow image "
+            "(Image.fromarray makes one of an array), or a list of these"
+        )
     try:
         path = Path(photo)
-        if not path.is_file() and path.exists():
-            raise DataError(f"{name} cannot be read: it is no file")  # a pipe, say, would be waited for without end
-        file = path.open("rb")
-    except OSError as error:
-        raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
+        is_special = not path.is_file() and path.exists()  # a pipe, say, would be waited for without end
+        file = None if is_special else path.open("rb")
+    except (OSError, ValueError) as error:  # the latter of a path with a zero byte
+        raise DataError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if file is None:
+        raise DataError(f"{name} cannot be read: it is no file")
     with file:
         return _read(file, name=name, at_least_px=at_least_px)
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mge.config import check_choice, check_range
+from mge.config import check_choice, check_whole
 from mge.storage.hub import check_place
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def localise(
         ConfigError: an option has a value that it cannot take, or this machine has no such accelerator.
     """
     check_choice("split", split, get_args(SplitName))
-    check_range("batch_size", batch_size, at_least=1)
+    check_whole("batch_size", batch_size, at_least=1)
     check_place(run, output, flag="--output")
     from mge.classifier import load_folder  # noqa: PLC0415
     from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415
