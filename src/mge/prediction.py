@@ -17,6 +17,7 @@ from mge.data.views import CropGeometry
 from mge.errors import ConfigError, DataError
 
 Photo = str | Path | bytes | Image.Image | NamedPhoto
+GivenPhoto = TypeVar("GivenPhoto", bound=Photo)  # lists of paths alone are lists of photos, too
 Picture = TypeVar("Picture")  # what holds one photo's pixels: an array of NumPy, or a tensor
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 UNKNOWN = "unknown"  # the label of a photo that the mixture is not sure enough about
@@ -43,8 +44,8 @@ class Prediction:
     path: str
     label: str
     probability: float
-    probabilities: tuple[float, ...]
-    class_names: tuple[str, ...]
+    probabilities: tuple[float, ...] = dataclasses.field(repr=False)  # thousands, perhaps
+    class_names: tuple[str, ...] = dataclasses.field(repr=False)
     expert_labels: tuple[str, ...]
     gate_probs: tuple[float, ...]
     boxes_xyxy: tuple[tuple[float, float, float, float], ...]
@@ -108,8 +109,11 @@ class AnyClassifier(ABC, Generic[Picture]):
     @overload
     def predict(self, photos: list[Photo], *, batch_size: int = 16, cascade: bool = False) -> list[Prediction]: ...
 
+    @overload
+    def predict(self, photos: list[GivenPhoto], *, batch_size: int = 16, cascade: bool = False) -> list[Prediction]: ...
+
     def predict(
-        self, photos: Photo | list[Photo], *, batch_size: int = 16, cascade: bool = False
+        self, photos: Photo | list[GivenPhoto], *, batch_size: int = 16, cascade: bool = False
     ) -> Prediction | list[Prediction]:
         """Classifies a photo, or a list of them.
 

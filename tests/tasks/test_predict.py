@@ -70,7 +70,8 @@ def test_paths_bytes_pictures_and_lists_give_the_same_answer(classifier: Classif
     answers = [
         classifier.predict(photo).probabilities for photo in (file, str(file), file.read_bytes(), open_photo(file))
     ]
-    answers += [prediction.probabilities for prediction in classifier.predict([file, file, file], batch_size=2)]
+    files: list[Path] = [file, file, file]  # a list of one kind of photo is a list of photos to a type checker, too
+    answers += [prediction.probabilities for prediction in classifier.predict(files, batch_size=2)]
     for other in answers[1:]:
         assert other == pytest.approx(answers[0], abs=1e-5)
 

@@ -136,7 +136,7 @@ def test_who_trains_and_loads_draws_the_random_numbers_that_they_would_have_draw
 ) -> None:
     expected = torch.Generator().manual_seed(torch.initial_seed())
     run = mge.train(photos, out=tmp_path / "run", **{**SHORT, "experts": 1, "part_filters": 0, "epochs": 1})
-    mge.load(run.folder).predict(photos / "lime" / "0.png")
+    mge.load(run).predict(photos / "lime" / "0.png")
     assert torch.equal(torch.rand(3), torch.rand(3, generator=expected))
 
 

@@ -41,7 +41,7 @@ class Options:
         return {name: _plain(value) for name, value in options.items()}
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:  # noqa: ANN401  (whatever an option can be)
     """A value as Python's own type: `np.float64` is a kind of float, and `np.str_` one of str."""
     kind = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
     return value if kind is None else kind(value)
