@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self, get_args, get_origin
 
 from mge.errors import ConfigError
@@ -51,9 +51,16 @@ def check_names(options: Mapping[str, Any], *, known: list[str]) -> None:
     """Raises ConfigError at the first unknown name, and suggests the nearest known one."""
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "known options: " + ", ".join(known)
+            hint = suggest(name, known) or "known options: " + ", ".join(known)
             raise ConfigError(f"unknown option {name!r}; {hint}")
+
+
+def suggest(name: str, known: Collection[str]) -> str:
+    """`did you mean 'experts'?`: the nearest name, or those that share a whole word; nothing where there is none."""
+    near = difflib.get_close_matches(name, known, n=1) or [
+        each for each in known if name in each.split("_") or each in name.split("_")
+    ]
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
