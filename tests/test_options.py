@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
+import yaml
 
 from mge.config import PRESETS, DataConfig, ModelConfig, TrainConfig
 from mge.errors import ConfigError
@@ -32,6 +34,11 @@ def test_open_ended_options_stand_for_every_field_of_the_configuration() -> None
     options = options_of(_verb)
     assert list(options) == ["photos", "top", *names]
     assert all(options[name].help and options[name].group for name in names)
+
+
+def test_numbers_and_texts_of_numpy_are_written_as_plain_ones() -> None:
+    config = TrainConfig(backbone_lr=np.logspace(-2, -1, 2)[0], optimizer=np.array(["sgd"])[0])
+    assert yaml.safe_load(yaml.safe_dump(config.to_dict())) == TrainConfig(backbone_lr=0.01).to_dict()
 
 
 def test_the_type_of_a_result_need_not_be_importable() -> None:

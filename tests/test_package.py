@@ -1,6 +1,7 @@
 """What the package promises as a whole."""
 
 import ast
+import pickle
 import re
 import statistics
 import subprocess
@@ -45,10 +46,22 @@ def test_the_authors_checkpoints_are_read_through_the_package() -> None:
     run_python("import mge\nassert mge.models.authors.from_authors")
 
 
+def test_the_options_that_the_help_of_train_names_are_there_without_another_import() -> None:
+    run_python("import mge\nassert mge.config.TrainConfig().epochs")
+
+
 def test_every_error_is_public() -> None:
     for name, value in vars(mge.errors).items():
         if isinstance(value, type) and issubclass(value, mge.MgeError):
             assert name in mge.__all__
+
+
+def test_every_error_comes_back_whole_from_another_process() -> None:
+    errors: list[mge.MgeError] = [mge.Interrupted("go on with it", signal_number=15)]
+    errors += [kind("what is wrong") for kind in mge.MgeError.__subclasses__() if kind is not mge.Interrupted]
+    for error in errors:
+        back = pickle.loads(pickle.dumps(error))
+        assert (type(back), str(back), back.exit_code) == (type(error), str(error), error.exit_code)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

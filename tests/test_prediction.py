@@ -19,6 +19,12 @@ def test_below_the_threshold_a_photo_is_unknown_and_its_likeliest_class_is_kept(
     assert rejected.reason == "the likeliest class, plum, has 70.0 %, and at least 75.0 % is needed"
 
 
+def test_a_prediction_is_shown_without_the_figures_of_thousands_of_classes() -> None:
+    assert repr(PREDICTION).startswith(
+        "Prediction(path='a.jpg', label='plum', probability=0.7, expert_labels=('plum',)"
+    )
+
+
 @pytest.mark.parametrize("threshold", [0.0, 0.7])
 def test_a_photo_that_reaches_the_threshold_stays_as_it_is(threshold: float) -> None:
     assert reject(PREDICTION, threshold=threshold) is PREDICTION

@@ -46,6 +46,10 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         lambda folder: make_good(folder, "--expertz", "3"),
         "unknown option 'expertz'; did you mean 'experts'",
     ),
+    "a flag that is a word of others": (
+        lambda folder: make_good(folder, "--lr", "0.1"),
+        "unknown option 'lr'; did you mean 'backbone_lr' or 'head_lr' or 'gate_lr'? See mge train --help",
+    ),
     "a value of a wrong type": (lambda folder: make_good(folder, "--epochs", "many"), "epochs is 'many'"),
     "a value out of range": (lambda folder: make_good(folder, "--experts", "0"), "experts is 0"),
     "an unknown choice": (lambda folder: make_good(folder, "--gate", "none"), "own, shared"),

@@ -29,6 +29,7 @@ __all__ = [
     "bench",
     "check",
     "compare",
+    "config",
     "convert",
     "distill",
     "evaluate",
@@ -63,7 +64,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from mge import models
+    from mge import config, models
     from mge.classifier import Classifier
     from mge.core.outputs import MixtureOutput
     from mge.data.findings import Findings
@@ -104,6 +105,8 @@ def __getattr__(name: str) -> object:
     if name == "models":
         importlib.import_module("mge.models.authors")
         return importlib.import_module("mge.models")
+    if name == "config":  # where the help of `train` says that its options are
+        return importlib.import_module("mge.config")
     if name not in _HOMES:
         raise AttributeError(f"module 'mge' has no attribute {name!r}")
     value: object = getattr(importlib.import_module(_HOMES[name]), name)

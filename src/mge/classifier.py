@@ -58,7 +58,8 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
             with torch.device("meta"):  # takes no memory, whatever a description that somebody wrote asks for
                 described = MixtureOfExperts.from_config(stored.config, num_classes=num_classes)
             described.load_state_dict(stored.state, assign=True)
-            model = MixtureOfExperts.from_config(stored.config, num_classes=num_classes)
+            with torch.random.fork_rng(devices=[]):  # first weights are drawn, and nobody ever sees them
+                model = MixtureOfExperts.from_config(stored.config, num_classes=num_classes)
             model.load_state_dict(stored.state)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()

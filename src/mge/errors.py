@@ -4,6 +4,9 @@ Each message is one line: what is wrong, the value received, what is accepted, w
 it and exits with 2. Any other exception is a bug and keeps its traceback.
 """
 
+from functools import partial
+from typing import Self
+
 
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its name where it says nothing."""
@@ -73,3 +76,6 @@ class Interrupted(MgeError):
     def __init__(self, message: str, *, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+    def __reduce__(self) -> tuple[partial[Self], tuple[str]]:  # to the process that started this one
+        return partial(type(self), signal_number=self.exit_code - 128), (str(self),)

@@ -5,13 +5,13 @@ A flag and a line of a file are the same text, read by the same function: `5e-4`
 
 import argparse
 import dataclasses
-import difflib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
+from mge.config import suggest
 from mge.errors import ConfigError
 from mge.options import BOOLEANS, REQUIRED, Option, describe
 
@@ -56,8 +56,8 @@ def parse(verb: str, options: Mapping[str, Option], args: list[str]) -> Request:
 def check_known(name: str, known: Collection[str], *, kind: str, help_command: str) -> None:
     """Raises ConfigError unless the name is known, and suggests the nearest."""
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? See" if near else "see"
+        near = suggest(name, known)
+        hint = f"{near} See" if near else "see"
         raise ConfigError(f"unknown {kind} {name!r}; {hint} {help_command}")
 
 

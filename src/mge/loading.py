@@ -1,5 +1,6 @@
 """What `mge.load` does: the classifier that a path stands for. Imports torch only for what needs it."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -13,13 +14,13 @@ if TYPE_CHECKING:
     from mge.classifier import Classifier
 
 
-def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> "Classifier":
+def load(path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None = None) -> "Classifier":
     """Loads a trained classifier.
 
     Args:
-        path: A run folder (its best model is taken), a model folder, `hf:owner/name` on the Hugging Face Hub, or an
-            .onnx file or the folder of a cascade that `mge export` wrote. The last two give an `OnnxClassifier`, which
-            answers in the same way without torch, and has no `model`.
+        path: A run or its folder (the best model is taken), a model folder, `hf:owner/name` on the Hugging Face Hub, or
+            an .onnx file or the folder of a cascade that `mge export` wrote. The last two give an `OnnxClassifier`,
+            which answers in the same way without torch, and has no `model`.
         device: Where it shall run, as torch names it.
         fast: Whether it answers with a compiled graph, which is compiled with the first photos if it is not in the
             cache. None: where that is proven equal and saves time; see `FastPath`.
@@ -28,6 +29,7 @@ def load(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> 
         ModelFolderError: there is no whole model at this path.
         ConfigError: it cannot run on this device; an .onnx file runs on the CPU only, and with no compiled graph.
     """
+    path = path if isinstance(path, str) else Path(path)
     if _is_onnx(path):
         if device != "cpu" or fast:
             raise ConfigError(f"{path} runs in ONNX Runtime on the CPU; leave out device and fast, or give the run")

@@ -11,12 +11,13 @@ from typing import Generic, NamedTuple, TypeVar, overload
 import numpy as np
 from PIL import Image
 
-from mge.config import check_range
+from mge.config import check_whole
 from mge.data.photo import NamedPhoto
 from mge.data.views import CropGeometry
-from mge.errors import DataError
+from mge.errors import ConfigError, DataError
 
 Photo = str | Path | bytes | Image.Image | NamedPhoto
+GivenPhoto = TypeVar("GivenPhoto", bound=Photo)  # lists of paths alone are lists of photos, too
 Picture = TypeVar("Picture")  # what holds one photo's pixels: an array of NumPy, or a tensor
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 UNKNOWN = "unknown"  # the label of a photo that the mixture is not sure enough about
@@ -43,8 +44,8 @@ class Prediction:
     path: str
     label: str
     probability: float
-    probabilities: tuple[float, ...]
-    class_names: tuple[str, ...]
+    probabilities: tuple[float, ...] = dataclasses.field(repr=False)  # thousands, perhaps
+    class_names: tuple[str, ...] = dataclasses.field(repr=False)
     expert_labels: tuple[str, ...]
     gate_probs: tuple[float, ...]
     boxes_xyxy: tuple[tuple[float, float, float, float], ...]
@@ -108,8 +109,11 @@ class AnyClassifier(ABC, Generic[Picture]):
     @overload
     def predict(self, photos: list[Photo], *, batch_size: int = 16, cascade: bool = False) -> list[Prediction]: ...
 
+    @overload
+    def predict(self, photos: list[GivenPhoto], *, batch_size: int = 16, cascade: bool = False) -> list[Prediction]: ...
+
     def predict(
-        self, photos: Photo | list[Photo], *, batch_size: int = 16, cascade: bool = False
+        self, photos: Photo | list[GivenPhoto], *, batch_size: int = 16, cascade: bool = False
     ) -> Prediction | list[Prediction]:
         """Classifies a photo, or a list of them.
 
@@ -138,7 +142,9 @@ class AnyClassifier(ABC, Generic[Picture]):
         Yields:
             For each photo, in order, its prediction, or the reason why it cannot be read.
         """
-        check_range("batch_size", batch_size, at_least=1)
+        if isinstance(photos, Photo):  # the letters of a path can be gone through, too
+            raise ConfigError("photos is one photo; accepted: a list of photos, or anything else that gives them")
+        check_whole("batch_size", batch_size, at_least=1)
         if cascade:
             self._need_thresholds()
         remaining = iter(photos)

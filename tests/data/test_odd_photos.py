@@ -98,6 +98,17 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         open_photo(tmp_path / "pipe.jpg")
 
 
+@pytest.mark.parametrize("given", [np.zeros((8, 8, 3), np.uint8), io.BytesIO(b""), None, ("a.jpg", "b.jpg")], ids=repr)
+def test_what_is_no_photo_is_told_what_is_accepted(given: object) -> None:
+    with pytest.raises(DataError, match=rf"^a photo is given as {type(given).__name__}; accepted: a path, the bytes"):
+        open_photo(given)  # type: ignore[arg-type]
+
+
+def test_a_path_that_can_be_none_is_refused_like_any_other() -> None:
+    with pytest.raises(DataError, match="cannot be read: embedded null byte"):
+        open_photo("a\0b.jpg")
+
+
 def test_reading_in_threads_leaves_the_warnings_of_the_process_as_they_were() -> None:
     contents = [ODD_PHOTOS[name]().content for name in ("EXIF garbage in a JPEG", "a PNG with alpha")] * 100
     before = list(warnings.filters)

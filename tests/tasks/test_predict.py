@@ -70,7 +70,8 @@ def test_paths_bytes_pictures_and_lists_give_the_same_answer(classifier: Classif
     answers = [
         classifier.predict(photo).probabilities for photo in (file, str(file), file.read_bytes(), open_photo(file))
     ]
-    answers += [prediction.probabilities for prediction in classifier.predict([file, file, file], batch_size=2)]
+    files: list[Path] = [file, file, file]  # a list of one kind of photo is a list of photos to a type checker, too
+    answers += [prediction.probabilities for prediction in classifier.predict(files, batch_size=2)]
     for other in answers[1:]:
         assert other == pytest.approx(answers[0], abs=1e-5)
 
@@ -224,6 +225,23 @@ def test_the_next_command_that_is_named_works(
 def test_no_photo_at_a_time_is_refused(classifier: Classifier, photos: Path) -> None:
     with pytest.raises(mge.ConfigError, match="batch_size is 0; accepted: at least 1"):
         classifier.predict([photos / "lime" / "0.png"], batch_size=0)
+
+
+@pytest.mark.parametrize("batch_size", [1.5, "4"])
+def test_half_a_photo_at_a_time_is_refused(classifier: Classifier, photos: Path, batch_size: float | str) -> None:
+    with pytest.raises(mge.ConfigError, match=f"batch_size is {batch_size!r}; accepted: a whole number, at least 1"):
+        classifier.predict(photos / "lime" / "0.png", batch_size=batch_size)  # type: ignore[call-overload]
+
+
+def test_the_letters_of_a_path_are_no_photos(classifier: Classifier, run: Path, photos: Path) -> None:
+    file = photos / "lime" / "0.png"
+    for one in (file, str(file), file.read_bytes()):
+        with pytest.raises(mge.ConfigError, match="photos is one photo; accepted: a list"):
+            next(classifier.stream(one))  # type: ignore[arg-type]
+    for named in (file, str(file), [file]):
+        assert [each.path for each in mge.predict(run, named)] == [str(file)]  # type: ignore[arg-type]
+    with pytest.raises(mge.DataError, match=r"'.*nothing\.png' stands for no photo"):
+        mge.predict(run, photos / "nothing.png")  # type: ignore[arg-type]
 
 
 def test_no_model_is_said_to_be_none(tmp_path: Path) -> None:

@@ -247,3 +247,11 @@ def test_a_run_that_died_before_it_had_a_configuration_is_begun_anew(photos: Pat
     (folder / ".config.yaml-0123abcd.unfinished").write_text("data: phot")
     assert mge.train(photos, out=folder, **{**SHORT, "epochs": 1}).summary()
     assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "given", [{"out": "runs/other"}, {"preset": "paper"}, {"format": "cub"}, {"epochs": 3}], ids=str
+)
+def test_an_option_beside_a_run_to_go_on_with_is_not_ignored(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"goes on with the options of the run; leave out {next(iter(given))}$"):
+        mge.train(resume="runs/birds", **given)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 import mge
@@ -128,6 +129,15 @@ def test_the_step_is_given_blended_photos_and_class_weights_where_the_options_as
         if class_weights is not None:
             assert class_weights.tolist() == [1.0, 1.0, 1.0]  # as many photos of each class
     assert len({blend.share for blend, _ in seen if blend is not None}) == (len(seen) if weighs else 0)
+
+
+def test_who_trains_and_loads_draws_the_random_numbers_that_they_would_have_drawn_without(
+    photos: Path, tmp_path: Path
+) -> None:
+    expected = torch.Generator().manual_seed(torch.initial_seed())
+    run = mge.train(photos, out=tmp_path / "run", **{**SHORT, "experts": 1, "part_filters": 0, "epochs": 1})
+    mge.load(run).predict(photos / "lime" / "0.png")
+    assert torch.equal(torch.rand(3), torch.rand(3, generator=expected))
 
 
 def test_another_seed_gives_another_model(photos: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ Frozen dataclasses hold the options by concern: the network (`ModelConfig`), the
 line's flags. They validate themselves.
 """
 
-from mge.config.checks import INSTEAD, check_choice, check_names, check_range, check_ranges
+from mge.config.checks import INSTEAD, check_choice, check_names, check_range, check_ranges, check_whole, suggest
 from mge.config.data import DataConfig, Resize
 from mge.config.distillation import DistillConfig, take_distillation
 from mge.config.model import (
@@ -43,5 +43,5 @@ __all__ = [
     "DataConfig", "Decay", "DistillConfig", "Diversity", "Follow", "Gate", "GateTrust", "Geometry", "Mix",
     "ModelConfig", "Normalisation", "Optimizer", "PartHead", "Precision", "Preset", "Resize", "Schedule", "Start",
     "Strategy", "TrainConfig", "ZoomFrom", "check_choice", "check_names", "check_range", "check_ranges",
-    "split_options", "take_distillation",
+    "check_whole", "split_options", "suggest", "take_distillation",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self, get_args, get_origin
 
 from mge.errors import ConfigError
@@ -36,17 +36,31 @@ class Options:
         return cls(**options)
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain JSON-able values."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]
+        """The options as plain JSON-able values, those of NumPy, which YAML does not know, as Python's own."""
+        options = dataclasses.asdict(self)  # type: ignore[call-overload]
+        return {name: _plain(value) for name, value in options.items()}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  (whatever an option can be)
+    """A value as Python's own type: `np.float64` is a kind of float, and `np.str_` one of str."""
+    kind = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+    return value if kind is None else kind(value)
 
 
 def check_names(options: Mapping[str, Any], *, known: list[str]) -> None:
     """Raises ConfigError at the first unknown name, and suggests the nearest known one."""
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "known options: " + ", ".join(known)
+            hint = suggest(name, known) or "known options: " + ", ".join(known)
             raise ConfigError(f"unknown option {name!r}; {hint}")
+
+
+def suggest(name: str, known: Collection[str]) -> str:
+    """`did you mean 'experts'?`: the nearest name, or those that share a whole word; nothing where there is none."""
+    near = difflib.get_close_matches(name, known, n=1) or [
+        each for each in known if name in each.split("_") or each in name.split("_")
+    ]
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
@@ -68,9 +82,14 @@ def check_range(name: str, value: float, *, at_least: float, at_most: float | No
 def check_whole_or_auto(name: str, value: object, *, at_least: int, at_most: int | None = None) -> None:
     """Raises ConfigError unless the value is `auto`, or a whole number inside the bounds."""
     if value != "auto":
-        if type(value) is not int:
-            raise ConfigError(f"{name} is {value!r}; accepted: a whole number, at least {at_least}, or auto")
-        check_range(name, value, at_least=at_least, at_most=at_most)
+        check_whole(name, value, at_least=at_least, at_most=at_most, other=", or auto")
+
+
+def check_whole(name: str, value: object, *, at_least: int, at_most: int | None = None, other: str = "") -> None:
+    """Raises ConfigError unless the value is a whole number inside the bounds; `other` says what else is accepted."""
+    if type(value) is not int:
+        raise ConfigError(f"{name} is {value!r}; accepted: a whole number, at least {at_least}{other}")
+    check_range(name, value, at_least=at_least, at_most=at_most)
 
 
 def check_ranges(options: object, *names: str, at_least: float, at_most: float | None = None) -> None:

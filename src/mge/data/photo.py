@@ -1,6 +1,7 @@
 """Opening a photo: one guarded function, so that no file can crash, hang or silently mislead a run."""
 
 import io
+import os
 import struct
 import threading
 import warnings
@@ -74,13 +75,17 @@ def open_photo(
         return _as_shown(photo, name=name, at_least_px=at_least_px)
     if isinstance(photo, bytes):
         return _read(io.BytesIO(photo), name=name, at_least_px=at_least_px)
-    path = Path(photo)
+    if not isinstance(photo, str | os.PathLike):
+        raise DataError(
+            f"a photo is given as {type(photo).__name__}; accepted: a path, the bytes of a file, a Pillow image "
+            "(Image.fromarray makes one of an array), or a list of these"
+        )
     try:
-        is_other = not path.is_file() and path.exists()  # a pipe, say, would be waited for without end
-        file = None if is_other else path.open("rb")
-    except (OSError, ValueError) as error:  # the latter: a name with a zero byte
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise DataError(f"{name} cannot be read: {reason or error}") from error
+        path = Path(photo)
+        is_special = not path.is_file() and path.exists()  # a pipe, say, would be waited for without end
+        file = None if is_special else path.open("rb")
+    except (OSError, ValueError) as error:  # the latter of a path with a zero byte
+        raise DataError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if file is None:
         raise DataError(f"{name} cannot be read: it is no file")
     with file:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
@@ -20,8 +21,8 @@ NAMED = ("data", "format", "preset")  # the settings that a run is opened by
 SKIPPED, ORIGIN = "skipped.json", "origin.json"
 
 
-class Run:
-    """A run folder.
+class Run(os.PathLike[str]):
+    """A run folder. Where a path is asked for, a run stands for its folder.
 
     Args:
         folder: Where it lies.
@@ -29,6 +30,15 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
 
     @property
     def best(self) -> Path:

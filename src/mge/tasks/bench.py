@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from mge.config import Gate, ModelConfig, Precision, check_range
+from mge.config import Gate, ModelConfig, Precision, check_whole
 
 
 def bench(
@@ -54,7 +54,7 @@ def bench(
         ConfigError: an option has a value that it cannot take, or this machine has no such accelerator.
     """
     for name, value in {"num_classes": num_classes, "batch_size": batch_size, "rounds": rounds}.items():
-        check_range(name, value, at_least=1)
+        check_whole(name, value, at_least=1)
     from mge.report.tables import print_bench  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.storage.model_folder import load_model  # noqa: PLC0415

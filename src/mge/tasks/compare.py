@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mge.config import check_choice, check_range
+from mge.config import check_choice, check_whole
 from mge.data.records import SPLITS, Split
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def compare(
         DataError: the photos cannot be read, or the runs were tested on different ones.
     """
     check_choice("split", split, SPLITS)
-    check_range("resamples", resamples, at_least=100)
-    check_range("batch_size", batch_size, at_least=1)
+    check_whole("resamples", resamples, at_least=100)
+    check_whole("batch_size", batch_size, at_least=1)
     from mge.report.comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.training.comparison import hold_contest, judge  # noqa: PLC0415

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mge.config import check_choice, check_range
+from mge.config import check_choice, check_range, check_whole
 from mge.data.records import Selection
 from mge.errors import ConfigError
 from mge.storage.hub import check_place, is_hub
@@ -66,7 +66,7 @@ def evaluate(
     """
     if split is not None:
         check_choice("split", split, get_args(Selection))
-    check_range("batch_size", batch_size, at_least=1)
+    check_whole("batch_size", batch_size, at_least=1)
     _check_cascade(cascade, max_accuracy_loss)
     _check_reject(reject, target_error)
     check_place(run, out, flag="--out")

@@ -37,7 +37,7 @@ def export(
     Args:
         run: A run folder, a model folder, or hf:owner/name.
         format: `onnx`, for ONNX Runtime and `mge predict`; `torch-export`, for torch.export.load; or `openvino`.
-        out: Folder to write. By default `export/FORMAT` in the run or model folder.
+        out: Folder to write. By default `export/FORMAT` in the run or model folder, `export/onnx-cascade` of a cascade.
         photos: Photos that graph and model are both asked about: a file, a folder, or a pattern. By default some of
             the run's own test photos, and drawn beetles where these are not to be had.
         cascade: Whether to write one graph an expert instead, and one for the gate, so that later experts can be left

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mge.config import check_choice, check_range
+from mge.config import check_choice, check_whole
 from mge.data.records import SPLITS, Split
 from mge.storage.hub import check_place
 
@@ -48,7 +48,7 @@ def localise(
         ConfigError: an option has a value that it cannot take, or this machine has no such accelerator.
     """
     check_choice("split", split, SPLITS)
-    check_range("batch_size", batch_size, at_least=1)
+    check_whole("batch_size", batch_size, at_least=1)
     check_place(run, output, flag="--output")
     from mge.classifier import load_folder  # noqa: PLC0415
     from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415

@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, get_args
 
-from mge.config import check_choice, check_range
+from mge.config import check_choice, check_whole
 from mge.errors import ConfigError
 from mge.report.predictions import Form, check_form, print_rows
 
@@ -64,8 +64,8 @@ def predict(
     """
     if cascade and fast:
         raise ConfigError("cascade and fast are both set; a compiled graph runs all experts: leave out one of them")
-    check_range("top", top, at_least=0)
-    check_range("batch_size", batch_size, at_least=1)
+    check_whole("top", top, at_least=0)
+    check_whole("batch_size", batch_size, at_least=1)
     form = _choose_form(format, output)
     from mge.data.sources.containers import find_all_photos  # noqa: PLC0415
     from mge.loading import fingerprint, load  # noqa: PLC0415

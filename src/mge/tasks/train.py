@@ -60,8 +60,10 @@ def train(
     from mge.training.run import train_run  # noqa: PLC0415
 
     if resume is not None:
-        if options:
-            raise ConfigError(f"--resume goes on with the options of the run; leave out {', '.join(options)}")
+        named = {"preset": preset != "default", "out": out is not None, "format": format != "auto"}
+        given = [*(name for name, is_given in named.items() if is_given), *options]
+        if given:
+            raise ConfigError(f"--resume goes on with the options of the run; leave out {', '.join(given)}")
         return train_run(open_run(resume).config(), folder=Path(resume), is_new=False)
     source, manifest = _name_data_or_frame(data)
     resolved: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from mge.classifier import Classifier
-from mge.config import check_range
+from mge.config import check_whole
 from mge.core.calibration import calibrated
 from mge.data.dataset import PhotoDataset
 from mge.data.records import Record, Selection
@@ -65,7 +65,7 @@ class Examiner:
             ConfigError: no batch has so many photos.
             ModelFolderError: there is no whole model.
         """
-        check_range("batch_size", batch_size, at_least=1)
+        check_whole("batch_size", batch_size, at_least=1)
         folder = find_model_folder(path)
         stored = load_model(folder)
         classifier = Classifier.from_stored(stored)

@@ -7,6 +7,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import torch
+from lightning_fabric import Fabric
+
 from mge.config import split_options, take_distillation
 from mge.data.sources import read_photos
 from mge.errors import StorageError
@@ -42,7 +45,7 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
     check_shares(config, world=fabric.world_size)
     run = enter_run(fabric, settings, folder, manifest=manifest) if is_new else go_on_with(fabric, settings, folder)
     data = run.data() if manifest is None else run.manifest_path
-    with _none_left_without_training(run, may_remove=is_new and fabric.is_global_zero):
+    with _random_numbers_kept(fabric), _none_left_without_training(run, may_remove=is_new and fabric.is_global_zero):
         with fabric.rank_zero_first():  # one process draws the beetles, the others find them
             photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
         session = open_session(fabric, photos, model_config, data_config, config, run=run)
@@ -59,6 +62,13 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
         draw_best(session, run, model_config=model_config, split=summary["split"])
         print_summary(run)
     return run
+
+
+@contextlib.contextmanager
+def _random_numbers_kept(fabric: Fabric) -> Iterator[None]:
+    """Training seeds torch's generators; whoever called it draws on as if it had not."""
+    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+        yield
 
 
 @contextlib.contextmanager

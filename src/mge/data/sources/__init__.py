@@ -2,7 +2,7 @@
 
 import dataclasses
 import glob
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -133,7 +133,7 @@ def _note_cut_groups(photos: PhotoSet) -> PhotoSet:
 
 
 @naming_what_is_unreadable()
-def find_photos(wanted: list[str], *, shards: Collection[str] = ()) -> list[str]:
+def find_photos(wanted: str | Path | Sequence[str | Path], *, shards: Collection[str] = ()) -> list[str]:
     """The photo files that files, folders and patterns stand for, each once, in order.
 
     Args:
@@ -144,7 +144,7 @@ def find_photos(wanted: list[str], *, shards: Collection[str] = ()) -> list[str]
         DataError: a name stands for nothing, or a folder cannot be read.
     """
     found: dict[str, None] = {}
-    for name in wanted:
+    for name in [str(wanted)] if isinstance(wanted, str | Path) else map(str, wanted):
         files = _files(name, shards=shards)
         if not files:
             raise DataError(

@@ -22,7 +22,7 @@ IMAGE_COLUMNS = ("image", "img", "photo", "picture", "jpg", "png", "bytes")
 
 
 @naming_what_is_unreadable()
-def find_all_photos(wanted: list[str]) -> list[str | NamedPhoto]:
+def find_all_photos(wanted: str | Path | Sequence[str | Path]) -> list[str | NamedPhoto]:
     """The photos that names stand for, in order, each once.
 
     A name is a photo, a folder, a pattern, a manifest with a column `path`, a Parquet file with a column of photos, or
