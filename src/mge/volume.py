@@ -63,11 +63,9 @@ class Tally:
     def check(self) -> None:
         """Raises DataError where photos could not be read."""
         if self.reasons:
-            named = "; ".join(self.reasons[:NAMED])
-            more = f"; and {len(self.reasons) - NAMED:,} more" if len(self.reasons) > NAMED else ""
             raise DataError(
                 f"{len(self.reasons)} of {len(self.reasons) + self.num_classified} photos could not be read, the "
-                f"others were classified: {named}{more}"
+                f"others were classified: {name_some(self.reasons)}"
             )
 
 
@@ -134,6 +132,12 @@ def classify_to_file(
             write_atomically(output, lambda file: write_rows(rows, file, form=form, num_experts=num_experts))
             parts.finish()
     return kept
+
+
+def name_some(reasons: Sequence[str]) -> str:
+    """The first reasons why photos could not be read, and how many more there are."""
+    more = [f"and {len(reasons) - NAMED:,} more"] if len(reasons) > NAMED else []
+    return "; ".join([*reasons[:NAMED], *more])
 
 
 def processes() -> tuple[int, int]:

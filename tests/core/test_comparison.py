@@ -39,6 +39,16 @@ def test_rows_are_drawn_together_so_that_a_difference_is_the_difference() -> Non
     torch.testing.assert_close(drawn[1] - drawn[0], drawn[2])
 
 
+def test_means_are_those_of_the_photos_that_were_drawn_one_resample_after_the_other() -> None:
+    hits = (torch.rand(5, 70) > 0.4).double()
+    drawn = bootstrap_means(100 * hits, num_resamples=300, seed=7)
+    generator = torch.Generator().manual_seed(7)
+    expected = torch.stack([
+        100 * hits[:, torch.randint(70, (70,), generator=generator)].mean(1) for _ in range(300)
+    ], dim=1)  # fmt: skip
+    torch.testing.assert_close(drawn, expected)
+
+
 def test_means_of_resamples_spread_as_theory_says() -> None:
     hits = torch.cat((torch.ones(150), torch.zeros(50))).double()
     drawn = bootstrap_means(hits.unsqueeze(0), num_resamples=4000, seed=0)[0]

@@ -81,6 +81,17 @@ def test_of_other_data_with_splits_the_test_split_is_measured(run: Path, tmp_pat
     assert (figures["num_photos"], figures["measured"]) == (12, "all photos of shop")
 
 
+def test_a_log_says_how_far_measuring_is(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mge.report.progress.SECONDS_BETWEEN_LINES", 0.0)
+    other = write_class_folders(tmp_path / "stall", per_class=4)
+    mge.evaluate(run, other, report=False, batch_size=5)
+    said = [line.split(" photos")[0] for line in capsys.readouterr().err.splitlines()]
+    assert [line for line in said if line.startswith("measuring")] == ["measuring: 10 of 12", "measuring: 12 of 12"]
+    assert "reading: 12 of 12" in said
+
+
 def test_the_runs_own_data_are_known_by_their_path(run: Path, photos: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.csv"
     link.symlink_to(photos)

@@ -103,7 +103,7 @@ def test_a_class_name_is_text_and_nothing_else(explained: Path) -> None:
 def test_many_photos_are_spread_over_pages(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mge.report.gallery.PER_PAGE", 3)
+    monkeypatch.setattr("mge.report.album.PER_PAGE", 3)
     mge.explain(model, [str(photos)], output=tmp_path)
     first, second = ((tmp_path / name).read_text(encoding="utf-8") for name in ("index.html", "index-2.html"))
     assert (first.count("<article"), second.count("<article")) == (3, 1)
@@ -120,6 +120,14 @@ def test_what_cannot_be_read_is_named_and_the_others_are_explained(
     assert main(["explain", str(model), str(broken), good, "--output", str(tmp_path / "out")]) == 2
     assert (tmp_path / "out" / "2.png").exists()
     assert capsys.readouterr().err.splitlines()[-1].startswith("mge: error: 1 of 2 photos could not be read")
+
+
+def test_of_many_that_cannot_be_read_the_first_are_named(model: Path, photos: Path, tmp_path: Path) -> None:
+    for number in range(13):
+        (tmp_path / f"broken-{number:02}.jpg").write_bytes(b"no photo")
+    good = str(photos / "shelf" / "2.png")
+    with pytest.raises(mge.DataError, match=r"^13 of 14 photos .*broken-09.jpg .*; and 3 more$"):
+        mge.explain(model, [good, str(tmp_path)], output=tmp_path / "out")
 
 
 def test_an_output_that_is_a_file_is_refused(model: Path, photos: Path, tmp_path: Path) -> None:

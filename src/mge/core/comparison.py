@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-CHUNK = 250  # resamples at a time: their photos' numbers are in memory
+CHUNK = 250  # resamples at a time: how often each has each photo is in memory
 
 
 def bootstrap_means(values: Float[Tensor, "K N"], *, num_resamples: int, seed: int) -> Float[Tensor, "K R"]:
@@ -25,7 +25,8 @@ def bootstrap_means(values: Float[Tensor, "K N"], *, num_resamples: int, seed: i
     for start in range(0, num_resamples, CHUNK):
         size = (min(CHUNK, num_resamples - start), num_photos)
         drawn = torch.randint(num_photos, size, generator=generator)
-        parts.append(values[:, drawn].mean(2))
+        times = values.new_zeros(size).scatter_add_(1, drawn, values.new_ones(()).expand(size))
+        parts.append(values @ times.T / num_photos)
     return torch.cat(parts, dim=1)
 
 

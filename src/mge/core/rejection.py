@@ -1,5 +1,6 @@
 """When to say "I don't know": accuracy against coverage, and a threshold that keeps the error within a target."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -84,11 +85,13 @@ def chance_of_so_few(
     Source: the binomial distribution; where it is 1 - confidence, `share` is the bound of Clopper and Pearson, "The Use
     of Confidence or Fiducial Limits", Biometrika 1934.
     """
-    mistakes = torch.arange(int(num_wrong.max()) + 1, dtype=torch.double)
-    chances = []
-    for wrong, photos in zip(num_wrong.tolist(), num_photos.double(), strict=True):
-        k = mistakes[: wrong + 1]
-        ways = torch.lgamma(photos + 1) - torch.lgamma(k + 1) - torch.lgamma(photos - k + 1)
-        terms = ways + torch.xlogy(k, torch.tensor(share)) + torch.xlogy(photos - k, torch.tensor(1 - share))
-        chances.append(terms.double().logsumexp(0).exp())
-    return torch.stack(chances)
+    most = int(num_photos.max())
+    counts = torch.arange(most + 1, dtype=torch.double)
+    log_factorials = torch.lgamma(counts + 1)
+    of_wrong = counts * math.log(share) - log_factorials
+    of_right = (counts * math.log1p(-share) - log_factorials).flip(0)  # the more are wrong, the fewer are right
+    sums = [
+        (of_wrong[: wrong + 1] + of_right[most - photos : most - photos + wrong + 1]).logsumexp(0)
+        for wrong, photos in zip(num_wrong.tolist(), num_photos.tolist(), strict=True)
+    ]
+    return (torch.stack(sums) + log_factorials[num_photos]).exp()

@@ -1,6 +1,5 @@
 """Explained photos as HTML pages: each page is whole in itself, and needs nothing from the network."""
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,6 @@ from mge.report.lettering import percent
 from mge.report.overlays import expert_colour
 from mge.report.shown import as_uri
 from mge.storage.files import write_text_atomically
-
-PER_PAGE = 100  # photos: about 6 MB
 
 
 class EntryView(NamedTuple):
@@ -67,28 +64,19 @@ def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> Entry:
     )  # fmt: skip
 
 
-def write_gallery(entries: Sequence[Entry], folder: Path, *, title: str) -> Path:
-    """Writes `index.html`, and `index-2.html` and so on where one page would be too heavy.
+def write_page(entries: Sequence[Entry], folder: Path, *, title: str, names: Sequence[str], number: int) -> None:
+    """Writes one page.
 
     Args:
-        entries: The photos, at least one.
+        entries: Its photos.
         folder: Where the pages and the whole pictures lie.
-        title: Of the pages.
-
-    Returns:
-        The first page.
+        title: Of all pages.
+        names: Of all pages.
+        number: Which of them this is.
     """
     environment = Environment(loader=PackageLoader("mge", "report"), autoescape=True, undefined=StrictUndefined)
-    template = environment.get_template("gallery.html")
-    num_pages = math.ceil(len(entries) / PER_PAGE)
-    names = ["index.html", *(f"index-{number}.html" for number in range(2, num_pages + 1))]
-    for number, name in enumerate(names):
-        page = template.render(
-            entries=entries[number * PER_PAGE : (number + 1) * PER_PAGE], title=title, names=names, number=number,
-            num_photos=len(entries),
-        )  # fmt: skip
-        write_text_atomically(folder / name, page)
-    return folder / names[0]
+    page = environment.get_template("gallery.html").render(entries=entries, title=title, names=names, number=number)
+    write_text_atomically(folder / names[number], page)
 
 
 def _ranking(top: Sequence[tuple[str, float]]) -> list[tuple[str, str, float]]:

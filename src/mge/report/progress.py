@@ -1,8 +1,9 @@
 """How far a long job over photos is: a bar where a person watches, a line now and then where it is a log."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -21,41 +22,67 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f} a second", style="dim")
 
 
+class _Lines:
+    """A line now and then."""
+
+    def __init__(self, verb: str, *, total: int) -> None:
+        self.verb, self.total, self.done, self.done_first = verb, total, 0, 0
+        self.started = self.shown = 0.0
+
+    def advance(self, count: int) -> None:
+        """So many more are done. What it took to begin (a graph to compile, say) says nothing about the time left."""
+        now = time.monotonic()
+        self.done += count
+        if self.done == count:
+            self.started, self.shown, self.done_first = now, now, count
+        elif now - self.shown >= SECONDS_BETWEEN_LINES:
+            rate = (self.done - self.done_first) / max(now - self.started, 1e-9)
+            sys.stderr.write(f"{self.verb}: {describe(self.done, total=self.total, rate=rate)}\n")
+            self.shown = now
+
+
+@contextlib.contextmanager
+def show_progress(verb: str, *, total: int, is_quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """Shows how many photos are done, how many a second, and the time left.
+
+    Args:
+        verb: What is done with them.
+        total: How many there are.
+        is_quiet: Show nothing: processes other than the first.
+
+    Yields:
+        What is to be told when so many more are done.
+    """
+    console = Console(stderr=True)
+    if is_quiet:
+        yield lambda _: None
+    elif not console.is_terminal:
+        yield _Lines(verb, total=total).advance
+    else:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
+                   TextColumn("left"))  # fmt: skip
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(verb, total=total)
+            yield lambda count: progress.advance(task, count)
+
+
 def track_photos(photos: Iterable[Item], *, verb: str, total: int, is_quiet: bool = False) -> Iterator[Item]:
-    """Gives the photos on, and shows how many are done, how many a second, and the time left.
+    """Gives the photos on, and shows how far that is; see `show_progress`.
 
     Args:
         photos: What comes when a photo is done.
         verb: What is done with them.
         total: How many will come.
-        is_quiet: Show nothing: processes other than the first.
+        is_quiet: Show nothing.
     """
-    console = Console(stderr=True)
-    if is_quiet:
-        yield from photos
-        return
-    if not console.is_terminal:
-        yield from _write_lines(photos, verb=verb, total=total)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
-               TextColumn("left"))  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield from progress.track(photos, description=verb, total=total)
+    with show_progress(verb, total=total, is_quiet=is_quiet) as advance:
+        for photo in photos:
+            yield photo
+            advance(1)
 
 
-def _write_lines(photos: Iterable[Item], *, verb: str, total: int) -> Iterator[Item]:
-    started = shown = time.monotonic()
-    for done, photo in enumerate(photos, start=1):
-        yield photo
-        now = time.monotonic()
-        if now - shown >= SECONDS_BETWEEN_LINES:
-            sys.stderr.write(f"{verb}: {describe(done, total=total, seconds=now - started)}\n")
-            shown = now
-
-
-def describe(done: int, *, total: int, seconds: float) -> str:
+def describe(done: int, *, total: int, rate: float) -> str:
     """How far a job is, in words."""
-    rate = done / max(seconds, 1e-9)
     left = (total - done) / rate
     amount = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min" if left < 7200 else f"{left / 3600:.1f} h"
     return f"{done:,} of {total:,} photos, {rate:.1f} a second, {amount} left"

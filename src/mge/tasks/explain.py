@@ -43,23 +43,26 @@ def explain(
     from mge.report.album import Album  # noqa: PLC0415
     from mge.report.progress import track_photos  # noqa: PLC0415
     from mge.training.explanation import explain_stream, find_class  # noqa: PLC0415
+    from mge.volume import name_some  # noqa: PLC0415
 
     files = find_photos(photos)
     classifier = load_folder(run, device=device, fast=False)
     other_label = None if against is None else find_class(against, classifier.class_names)
-    album = Album(Path(output), keeps_pages=len(files) > 1)
+    album = Album(Path(output), title=f"What the experts saw: {Path(run).name}", num_photos=len(files))
     broken = []
     explained = explain_stream(classifier, files, other_label=other_label, batch_size=batch_size)
     for result in track_photos(explained, verb="explaining", total=len(files)):
         if isinstance(result, DataError):
-            broken.append(result)
+            broken.append(str(result))
+            album.pass_over()
         else:
             album.add(result)
-    written = album.finish(title=f"What the experts saw: {Path(run).name}")
+    written = album.finish()
     sys.stderr.write(f"{len(album.pictures)} pictures written to {output}\n")
     if written is not None:
         sys.stderr.write(f"Next: open {written}\n")
     if broken:
-        reasons = "; ".join(str(error) for error in broken)
-        raise DataError(f"{len(broken)} of {len(files)} photos could not be read, the others were explained: {reasons}")
+        raise DataError(
+            f"{len(broken)} of {len(files)} photos could not be read, the others were explained: {name_some(broken)}"
+        )
     return album.pictures

@@ -52,6 +52,7 @@ def localise(
     check_place(run, output, flag="--output")
     from mge.classifier import load_folder  # noqa: PLC0415
     from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415
+    from mge.report.progress import track_photos  # noqa: PLC0415
     from mge.report.tables import print_broken, print_notes  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.training.devices import one_device  # noqa: PLC0415
@@ -63,7 +64,8 @@ def localise(
     photos = read_held_out(path, data=data, source_format=format, classifier=classifier)
     records, broken = without_broken(photos, split=split)
     classifier.model.to(one_device(accelerator).device)
-    located = list(locate(classifier, records, batch_size=batch_size))
+    found = locate(classifier, records, batch_size=batch_size)
+    located = list(track_photos(found, verb="localising", total=len(records)))
     figures: dict[str, Any] = {
         "data": photos.name, "split": split, "num_photos": len(located), "num_broken": len(broken),
         "broken": [dataclasses.asdict(photo) for photo in broken], **measure_localisation(located),

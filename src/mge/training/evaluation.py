@@ -77,7 +77,8 @@ class Examiner:
         """What the mixture says about some photos."""
         asked = self.classifier
         dataset = PhotoDataset(records, asked.class_names, side=asked.side, config=asked.data, train=False)
-        return dataset, answer_photos(self.fabric, asked.model, dataset, batch_size=self.batch_size)
+        answers = answer_photos(self.fabric, asked.model, dataset, batch_size=self.batch_size, verb="measuring")
+        return dataset, answers
 
 
 def evaluate_model(

@@ -92,4 +92,6 @@ def _ask(session: Session, stored: StoredModel, photos: PhotoDataset) -> Answers
 def _run_over(session: Session, stored: StoredModel, photos: PhotoDataset, *, keep: Keep) -> tuple[Tensor, ...]:
     model = Classifier.from_stored(stored).model.to(session.fabric.device)
     batch_size = session.config.photos_a_step
-    return run_over(session.fabric, model, photos, keep=keep, batch_size=batch_size, in_float32=True)
+    return run_over(
+        session.fabric, model, photos, keep=keep, batch_size=batch_size, in_float32=True, verb="measuring the best"
+    )

@@ -1,22 +1,21 @@
 """Looking at photos before they are used, remembering what was seen, and leaving broken ones out of a run."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from lightning_fabric import Fabric
-from rich.console import Console
-from rich.progress import track
 
 from mge.data.broken import Broken, leave_out, list_broken, refuse_too_broken
 from mge.data.looks import Look, look_at
 from mge.data.records import PhotoSet, Record
 from mge.errors import ModelFolderError
+from mge.report.progress import track_photos
 from mge.report.tables import print_broken
 from mge.storage.remembered import Remembered
 from mge.storage.run_folder import Run
 
 
-def inspect(records: Sequence[Record], *, with_hashes: bool, is_quiet: bool = False) -> list[Look]:
+def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[Look]:
     """The looks at photos: those that are remembered, and new ones for what is new or changed.
 
     Broken photos are looked at each time: a newer decoder may read them, and they are few.
@@ -24,7 +23,6 @@ def inspect(records: Sequence[Record], *, with_hashes: bool, is_quiet: bool = Fa
     Args:
         records: The photos.
         with_hashes: Whether hashes and sizes are wanted, too.
-        is_quiet: Show no progress.
     """
     remembered = Remembered(record.path for record in records if record.read is None)
     looks: dict[int, Look] = {}
@@ -35,7 +33,7 @@ def inspect(records: Sequence[Record], *, with_hashes: bool, is_quiet: bool = Fa
     new = [number for number in range(len(records)) if number not in looks]
     seen = look_at([records[number] for number in new], with_hashes=with_hashes)
     try:
-        for number, look in zip(new, _with_progress(seen, total=len(new), is_quiet=is_quiet), strict=True):
+        for number, look in zip(new, track_photos(seen, verb="reading", total=len(new)), strict=True):
             looks[number] = look
     finally:  # what was seen before a Ctrl-C, too
         found = {number: looks[number] for number in new if number in looks and not looks[number].error}
@@ -78,10 +76,3 @@ def skip_broken(
     if fabric.is_global_zero:
         print_broken(broken, num_photos=len(photos.records), file=run.skipped_path)
     return leave_out(photos, broken), broken
-
-
-def _with_progress(looks: Iterable[Look], *, total: int, is_quiet: bool) -> Iterable[Look]:
-    """A bar with the time left, where a person watches."""
-    console = Console(stderr=True)
-    is_hidden = is_quiet or not console.is_terminal
-    return track(looks, "reading photos", total=total, console=console, transient=True, disable=is_hidden)

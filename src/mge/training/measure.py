@@ -17,6 +17,7 @@ from mge.core.outputs import MixtureOutput
 from mge.data.batches import Batch, epoch_batches, load_batches, num_workers
 from mge.data.dataset import PhotoDataset
 from mge.models.mixture import MixtureOfExperts
+from mge.report.progress import show_progress
 
 # What is kept of a batch: tensors with a row for each photo, the first of them the photos' numbers in their data set.
 Keep = Callable[[MixtureOutput, Batch], tuple[Tensor, ...]]
@@ -57,16 +58,18 @@ def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
     )
 
 
-def answer_photos(fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, batch_size: int) -> Answers:
+def answer_photos(
+    fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, batch_size: int, verb: str = ""
+) -> Answers:
     """What a mixture answers about a data set; see `run_over`."""
     keep = functools.partial(summarise, mix=model.config.mix)
-    return Answers(*run_over(fabric, model, photos, keep=keep, batch_size=batch_size))
+    return Answers(*run_over(fabric, model, photos, keep=keep, batch_size=batch_size, verb=verb))
 
 
 @torch.inference_mode()
 def run_over(
     fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, keep: Keep, batch_size: int,
-    in_float32: bool = False,
+    in_float32: bool = False, verb: str = "",
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Runs a mixture over a data set, in the mode of evaluation, and keeps something of each batch.
 
@@ -79,6 +82,7 @@ def run_over(
         keep: What is kept of a batch and the mixture's output.
         batch_size: Photos at a time, over all processes.
         in_float32: Whether it answers in float32 as `mge predict` does, whatever precision it is trained in.
+        verb: What the first process says is done, while it shows how far it is. Empty: it shows nothing.
     """
     was_training = model.training
     model.eval()
@@ -87,10 +91,13 @@ def run_over(
         len(photos), batch_size=batch_size, seed=0, epoch=0, shuffle=False, drop_last=False, rank=fabric.global_rank,
         world=fabric.world_size,
     )  # fmt: skip
-    for batch in load_batches(photos, batches, epoch=0, workers=num_workers(photos.config, photos)):
-        moved = Batch(*(tensor.to(fabric.device, non_blocking=True) for tensor in batch))
-        with contextlib.nullcontext() if in_float32 else fabric.autocast():
-            parts.append(keep(model(moved.images), moved))
+    is_quiet = not verb or not fabric.is_global_zero
+    with show_progress(verb, total=sum(map(len, batches)), is_quiet=is_quiet) as advance:
+        for batch in load_batches(photos, batches, epoch=0, workers=num_workers(photos.config, photos)):
+            moved = Batch(*(tensor.to(fabric.device, non_blocking=True) for tensor in batch))
+            with contextlib.nullcontext() if in_float32 else fabric.autocast():
+                parts.append(keep(model(moved.images), moved))
+            advance(len(batch.labels))
     model.train(was_training)
     return _in_order(_over_processes(fabric, parts))
 
