@@ -92,13 +92,14 @@ def localisation_table(figures: Mapping[str, Any]) -> Table:
     table = Table(
         title=f"Localisation in percent, on {figures['num_with_box']} photos of the {figures['split']} split with a box"
     )
-    table.add_column("attention of", no_wrap=True)
+    table.pad_edge = False
+    table.add_column("attention\nof", no_wrap=True)
     for head in HEADS.values():
-        table.add_column(head, justify="right")
+        table.add_column(head.replace(" ", "\n", 1), justify="right", no_wrap=True)
     for number, row in enumerate(figures["experts"]):
         table.add_row(f"expert {number}", *(f"{row[key]:.1f}" for key in HEADS))
     whole = figures["whole"]
     table.add_section()
-    table.add_row("whole, centre", "", *(f"{whole[key]:.1f}" if key in whole else ""
+    table.add_row("centre", "", *(f"{whole[key]:.1f}" if key in whole else ""
                                                                 for key in list(HEADS)[1:]))  # fmt: skip
     return table
