@@ -68,3 +68,13 @@ def test_two_hundred_classes_are_named_in_a_larger_plot_and_a_thousand_are_not()
     assert float((ElementTree.fromstring(few).get("viewBox") or "").split()[2]) > 1200
     assert "class 7<" not in many
     assert max(len(few), len(many)) < 400_000
+
+
+@pytest.mark.parametrize("epochs", [[1], [1, 2, 3]])
+def test_few_epochs_are_counted_in_whole_numbers(epochs: list[int]) -> None:
+    curve = Curve("mixture", epochs, [50.0] * len(epochs))
+    plot = draw_curves([curve], x_label="epoch", y_label="right, %", name="training", alt="training")
+    axis = plot[plot.index("matplotlib.axis_1") : plot.index("matplotlib.axis_2")]
+    ticks = re.findall(r"<text[^>]*>([^<]+)</text>", axis)
+    assert set(map(str, epochs)) <= set(ticks)
+    assert not [tick for tick in ticks if "." in tick]

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 NUM_BINS = 15
 LOWEST, HIGHEST = 0.01, 100.0  # temperatures that are tried
-NUM_HALVINGS = 60  # of the interval in which the temperature lies: to the last bit of a float
+NUM_HALVINGS = 32  # of the interval in which the temperature lies: to eight digits
 
 
 class Reliability(NamedTuple):

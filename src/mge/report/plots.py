@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from mge.report.overlays import EXPERT_COLOURS
@@ -128,6 +129,8 @@ def draw_curves(
                 linestyle=DASHES[number % len(DASHES)],
                 marker=MARKERS[number % len(MARKERS)] if is_marked or len(curve.x) == 1 else "", markersize=5,
             )  # fmt: skip
+        if all(isinstance(x, int) for curve in curves for x in curve.x):  # there is no epoch 1.5
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         for place in breaks:
             axes.axvline(place, color=TEXT, linewidth=0.8, linestyle=":")
         axes.set_xlabel(x_label)
