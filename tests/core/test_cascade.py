@@ -93,9 +93,9 @@ def test_a_photo_leaves_after_the_first_expert_that_is_sure_enough() -> None:
 
 # -------- the choice
 def test_chances_of_loss_by_hand() -> None:
-    so_far = torch.tensor([[1, 1, 1], [0, 1, 1], [1, 0, 1], [2, 0, 1]])
-    beliefs = torch.tensor([0.9, 0.5, 0.75, 0.25])
-    assert chances_of_loss(so_far, beliefs).tolist() == [[0, 0], [0.5, 0], [0, 0.75], [0.25, 0.25]]
+    so_far = torch.tensor([[1, 1, 1], [0, 1, 1], [1, 0, 1], [2, 0, 1], [2, 0, 1]])
+    beliefs = torch.tensor([0.9, 0.5, 0.75, 0.25, torch.nan])
+    assert chances_of_loss(so_far, beliefs).tolist() == [[0, 0], [0.5, 0], [0, 0.75], [0.25, 0.25], [0, 0]]
 
 
 def test_risks_are_those_of_a_logistic_regression_on_chances() -> None:

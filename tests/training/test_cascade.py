@@ -117,6 +117,15 @@ def test_a_handful_of_photos_is_not_cross_validated() -> None:
     assert "cross_validated" not in choose_cascade(made_up(4), config=CONFIG)
 
 
+def test_photos_about_which_the_mixture_says_no_number_leave_the_choice_as_it_is() -> None:
+    answers = made_up(60)
+    unsure = answers._replace(logits=answers.logits.clone(), so_far_confidences=answers.so_far_confidences.clone())
+    unsure.logits[-3:] = unsure.so_far_confidences[-3:] = torch.nan
+    thresholds = choose_cascade(unsure, config=CONFIG, max_accuracy_loss=8.0)["thresholds"]
+    assert all(0 < threshold <= 2 for threshold in thresholds)
+    assert measure_cascade(unsure, thresholds, config=CONFIG)["leaving_percent"][-1] >= 5.0  # these three, to the end
+
+
 def test_the_curve_goes_from_the_whole_mixture_s_accuracy_to_one_expert() -> None:
     curve = trace_curve(made_up(150), made_up(150), config=CONFIG)
     means = [point["mean_experts"] for point in curve]

@@ -71,9 +71,10 @@ def chances_of_loss(so_far_labels: Int[Tensor, "B E"], beliefs: Float[Tensor, " 
 
     Args:
         so_far_labels: What the mixture of the first expert, of the first two, and so on answers.
-        beliefs: How likely the whole mixture is right about each photo: its calibrated confidence.
+        beliefs: How likely the whole mixture is right about each photo: its calibrated confidence. Where that is no
+            number, its answer is worth nothing.
     """
-    return beliefs.unsqueeze(1) * (so_far_labels[:, :-1] != so_far_labels[:, -1:])
+    return beliefs.nan_to_num().unsqueeze(1) * (so_far_labels[:, :-1] != so_far_labels[:, -1:])
 
 
 def risks_of_leaving(confidences: Float[Tensor, "B K"], chances: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
