@@ -12,9 +12,9 @@ import torch
 import yaml
 
 import mge
-from mge.errors import ConfigError, DataError, Interrupted
+from mge.errors import ConfigError, DataError, Interrupted, ModelFolderError
 from mge.storage.checkpoint import load_checkpoint
-from mge.storage.run_folder import Run
+from mge.storage.run_folder import NAMED, Run
 from mge.training import loop
 from mge.training.measure import measure
 from mge.training.step import train_step
@@ -192,6 +192,15 @@ def test_other_photos_than_the_run_began_with_are_refused(
     change(own)
     with pytest.raises(DataError, match=rf"photos has {message}.*put them back as they were, or train anew"):
         mge.train(resume=folder)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_run_that_lost_what_it_is_opened_by_is_one_line(tmp_path: Path, name: str) -> None:
+    settings = {"data": "beetles", "format": "auto", "preset": "default"}
+    del settings[name]
+    run = Run.create(tmp_path / "run", config=settings)
+    with pytest.raises(ModelFolderError, match=rf"config\.yaml has no {name}; copy it again or train anew"):
+        mge.train(resume=run.folder)
 
 
 def test_photos_may_move_with_their_folder(

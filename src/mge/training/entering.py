@@ -8,17 +8,14 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
-from mge.errors import MgeError, ModelFolderError
-from mge.storage.run_folder import CONFIG, NAMED, Run, open_run
+from mge.errors import MgeError
+from mge.storage.run_folder import Run, open_run
 from mge.training.origin import check_settings
 
 
 def go_on_with(fabric: Fabric, settings: Mapping[str, Any], folder: Path | None) -> Run:
     """A run that exists, with the settings that it began with, and without what it was writing when it was killed."""
     run = open_run(folder or "")
-    lacking = [name for name in NAMED if name not in settings]
-    if lacking:
-        raise ModelFolderError(f"{run.folder / CONFIG} has no {lacking[0]}; copy it again or train anew")
     check_settings(settings, run=run)
     if fabric.is_global_zero:
         run.clear_unfinished()
