@@ -97,6 +97,8 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
 
     @torch.inference_mode()
     def _ask(self, images: list[torch.Tensor], *, cascade: bool, num_waiting: int) -> dict[str, prediction.Array]:
+        if self.model.training:  # batch norm would learn from the photos, and answers depend on each other
+            raise ConfigError("the model is in the mode of training; go back with: classifier.model.eval()")
         batch = torch.stack(images).to(next(self.model.parameters()).device)
         said: dict[str, torch.Tensor] = {}
         if cascade:

@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mge.config import DataConfig
@@ -213,6 +214,11 @@ def test_a_wrong_list_names_its_line(tmp_path: Path, line: str | bytes, match: s
 def test_missing_data_is_said_to_be_missing(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_photos(tmp_path / name, config=CONFIG)
+
+
+def test_a_data_frame_that_shall_be_checked_has_to_be_a_file() -> None:
+    with pytest.raises(ConfigError, match=r"^data is a DataFrame; accepted: a path, .*frame\.to_csv\('photos\.csv'"):
+        read_photos(pd.DataFrame({"path": ["a.jpg"], "label": ["a"]}), config=CONFIG)  # type: ignore[arg-type]
 
 
 def test_what_the_system_does_not_let_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

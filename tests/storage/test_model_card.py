@@ -35,6 +35,16 @@ def test_it_says_what_is_known() -> None:
     assert "no way to say" not in card
 
 
+def test_a_single_network_is_not_called_a_mixture() -> None:
+    config = ModelConfig(backbone="resnet50", experts=1, part_filters=0, size=224)
+    provenance = {"data": "birds", "val_top1_mixture": 91.25, "val_top1_expert0": 91.25}
+    card = write_card(config, ("a", "b"), {"provenance": provenance})
+    assert "one network, backbone resnet50, which sees a photo at 224 px" in card
+    assert "| the network | 91.2 |" in card
+    body = card.partition("## Where it comes from")[0]
+    assert not [word for word in ("mixture", "expert", "gate") if word in body]
+
+
 def test_it_is_silent_about_what_is_not_known() -> None:
     card = write_card(CONFIG, tuple(f"class {number}" for number in range(300)), {})
     for text in ("How good it is", "Where it comes from", "calibrated", "unknown", "cascade"):

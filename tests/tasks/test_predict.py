@@ -244,6 +244,14 @@ def test_the_letters_of_a_path_are_no_photos(classifier: Classifier, run: Path, 
         mge.predict(run, photos / "nothing.png")  # type: ignore[arg-type]
 
 
+def test_a_model_that_is_being_trained_is_not_asked(classifier: Classifier, photos: Path) -> None:
+    classifier.model.train()
+    with pytest.raises(mge.ConfigError, match=r"mode of training; go back with: classifier\.model\.eval\(\)"):
+        classifier.predict(photos / "lime" / "0.png")
+    classifier.model.eval()
+    assert classifier.predict(photos / "lime" / "0.png").label
+
+
 def test_no_model_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(mge.ModelFolderError, match="does not exist"):
         mge.load(tmp_path / "nowhere")

@@ -14,8 +14,6 @@ pipeline_tag: image-classification
 tags:
 - image-classification
 - fine-grained
-- mixture-of-experts
----
 """
 
 
@@ -29,21 +27,27 @@ def write_card(config: ModelConfig, class_names: Sequence[str], metadata: Mappin
     """
     sections = {
         "How to use it": _usage(),
-        "How good it is": _figures(metadata),
+        "How good it is": _figures(config, metadata),
         "How it answers": _answers(config, metadata),
         f"Its {len(class_names)} classes": _classes(class_names),
         "What to keep in mind": _limits(len(class_names), metadata),
         "Where it comes from": "\n".join(f"- {name}: {value}" for name, value in _provenance(metadata).items()),
     }
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections.items() if body)
-    return f"{HEAD}\n# A mixture of granularity-specific experts\n\n{_summary(config, class_names)}\n\n{text}\n"
+    is_single = config.experts == 1  # a plain network, or a student
+    tag = "" if is_single else "- mixture-of-experts\n"
+    title = "A single network" if is_single else "A mixture of granularity-specific experts"
+    return f"{HEAD}{tag}---\n\n# {title}\n\n{_summary(config, class_names)}\n\n{text}\n"
 
 
 def _summary(config: ModelConfig, class_names: Sequence[str]) -> str:
+    told = f"Tells {len(class_names)} classes apart in photos. Trained with MGE:"
+    if config.experts == 1:
+        return f"{told} one network, backbone {config.backbone}, which sees a photo at {config.size} px."
     return (
-        f"Tells {len(class_names)} classes apart in photos. Trained with MGE: {config.experts} experts, backbone "
-        f"{config.backbone}, views of {config.size} px. Each expert after the first looks at the part of the photo "
-        "that the one before it found telling, and a gate weighs their answers."
+        f"{told} {config.experts} experts, backbone {config.backbone}, views of {config.size} px. Each expert after "
+        "the first looks at the part of the photo that the one before it found telling, and a gate weighs their "
+        "answers."
     )
 
 
@@ -60,13 +64,14 @@ print(prediction.label, prediction.probability, prediction.boxes_xyxy)
 that runs without PyTorch. The folder holds numbers and text: nothing is executed, and a changed file is refused."""
 
 
-def _figures(metadata: Mapping[str, Any]) -> str:
+def _figures(config: ModelConfig, metadata: Mapping[str, Any]) -> str:
     """Accuracy on the validation photos that chose this epoch, by part, where training noted it."""
-    names = {"val_top1_mixture": "the mixture"}
     noted = _provenance(metadata)
-    names |= {
-        name: f"expert {name.rpartition('expert')[2]} alone" for name in noted if name.startswith("val_top1_expert")
-    }
+    names = {"val_top1_mixture": "the network" if config.experts == 1 else "the mixture"}
+    if config.experts > 1:
+        names |= {
+            name: f"expert {name.rpartition('expert')[2]} alone" for name in noted if name.startswith("val_top1_expert")
+        }
     rows = [
         f"| {title} | {noted[name]:.1f} |" for name, title in names.items() if isinstance(noted.get(name), int | float)
     ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import glob
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -96,6 +97,11 @@ def read_photos(
         DataError: there is nothing there, nothing that can be read, or nothing that can be learned from.
         ConfigError: there is no such source.
     """
+    if not isinstance(data, str | os.PathLike):
+        raise ConfigError(
+            f"data is a {type(data).__name__}; accepted: a path, or hf:owner/name; only mge.train takes a data frame, "
+            "for others write it to a file: frame.to_csv('photos.csv', index=False)"
+        )
     path = Path(data)
     name = _recognise(path) if format == "auto" else format
     if name not in SOURCES:
