@@ -1,10 +1,11 @@
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from mge.data.records import PhotoSet, Record, Split
-from mge.training.display import announce
+from mge.training.display import Display, announce
 
 
 def line(train: int, val: int = 0, test: int = 0) -> str:
@@ -26,3 +27,21 @@ def test_a_run_says_what_it_reads_in_one_line() -> None:
         "CUB-200-2011, text files [of it]: 1,394 training, 60 validation (held out), 5 test photos of 200 classes\n"
     )
     assert line(train=3) == "CUB-200-2011, text files [of it]: 3 training, 0 validation, 0 test photos of 200 classes\n"
+
+
+def test_a_log_says_in_a_long_epoch_how_far_training_is_and_not_what_was_done_before_it_went_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = Console(file=io.StringIO())
+    display, others = Display("a run", console=log), Display("a run", is_quiet=True)
+    for each in (display, others):
+        each.start(done=1000, total=4000)
+    for second in range(0, 1000, 100):
+        monkeypatch.setattr("time.monotonic", lambda now=second: float(now))
+        display.step()
+        others.step()
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 1,004 of 4,000 batches, 0.6 a minute, 83.2 h left",
+        "training: 1,007 of 4,000 batches, 0.6 a minute, 83.1 h left",
+        "training: 1,010 of 4,000 batches, 0.6 a minute, 83.1 h left",
+    ]

@@ -22,22 +22,31 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f} a second", style="dim")
 
 
-class _Lines:
-    """A line now and then."""
+class Lines:
+    """A line on standard error now and then.
 
-    def __init__(self, verb: str, *, total: int) -> None:
-        self.verb, self.total, self.done, self.done_first = verb, total, 0, 0
+    Args:
+        verb: What is done.
+        total: How much there is to do.
+        done: How much of it was done before.
+        unit: What is counted.
+        seconds: Between two lines, at least.
+    """
+
+    def __init__(self, verb: str, *, total: int, done: int = 0, unit: str = "photos", seconds: float) -> None:
+        self.verb, self.total, self.done, self.unit, self.seconds = verb, total, done, unit, seconds
+        self.done_first = -1
         self.started = self.shown = 0.0
 
     def advance(self, count: int) -> None:
         """So many more are done. What it took to begin (a graph to compile, say) says nothing about the time left."""
         now = time.monotonic()
         self.done += count
-        if self.done == count:
-            self.started, self.shown, self.done_first = now, now, count
-        elif now - self.shown >= SECONDS_BETWEEN_LINES:
+        if self.done_first < 0:
+            self.started, self.shown, self.done_first = now, now, self.done
+        elif now - self.shown >= self.seconds:
             rate = (self.done - self.done_first) / max(now - self.started, 1e-9)
-            sys.stderr.write(f"{self.verb}: {describe(self.done, total=self.total, rate=rate)}\n")
+            sys.stderr.write(f"{self.verb}: {describe(self.done, total=self.total, rate=rate, unit=self.unit)}\n")
             self.shown = now
 
 
@@ -57,7 +66,7 @@ def show_progress(verb: str, *, total: int, is_quiet: bool = False) -> Iterator[
     if is_quiet:
         yield lambda _: None
     elif not console.is_terminal:
-        yield _Lines(verb, total=total).advance
+        yield Lines(verb, total=total, seconds=SECONDS_BETWEEN_LINES).advance
     else:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
                    TextColumn("left"))  # fmt: skip
@@ -81,8 +90,9 @@ def track_photos(photos: Iterable[Item], *, verb: str, total: int, is_quiet: boo
             advance(1)
 
 
-def describe(done: int, *, total: int, rate: float) -> str:
+def describe(done: int, *, total: int, rate: float, unit: str) -> str:
     """How far a job is, in words."""
     left = (total - done) / rate
     amount = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min" if left < 7200 else f"{left / 3600:.1f} h"
-    return f"{done:,} of {total:,} photos, {rate:.1f} a second, {amount} left"
+    speed = f"{rate:.1f} a second" if rate >= 0.1 else f"{60 * rate:.1f} a minute"
+    return f"{done:,} of {total:,} {unit}, {speed}, {amount} left"

@@ -7,14 +7,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mge.data.records import PhotoSet, Split
+from mge.report.progress import Lines
 
+SECONDS_BETWEEN_LINES = 300.0  # in a log, where an epoch takes longer
 SPLIT_NAMES: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
 
 
 class Display:
     """A progress bar with each expert's loss and accuracy, and one line for each epoch that is done.
 
-    Where the output is no terminal (a log file), only the lines are written.
+    Where the output is no terminal (a log file), only the lines are written, and in long epochs how far it is.
 
     Args:
         title: What is being trained.
@@ -30,6 +32,7 @@ class Display:
             console=self.console, disable=is_quiet or not self.console.is_terminal, transient=True,
         )  # fmt: skip
         self._task = self._progress.add_task(title, total=None, figures="")
+        self._lines: Lines | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -46,10 +49,14 @@ class Display:
     def start(self, *, done: int, total: int) -> None:
         """Sets the number of steps done and to do."""
         self._progress.update(self._task, completed=done, total=total)
+        if self._lines is None and not self.console.quiet and not self.console.is_terminal:
+            self._lines = Lines("training", total=total, done=done, unit="batches", seconds=SECONDS_BETWEEN_LINES)
 
     def step(self, figures: Mapping[str, Any] | None = None) -> None:
         """One step is done; `figures` (of a tally) are shown beside the bar where they are given."""
         self._progress.update(self._task, advance=1)
+        if self._lines is not None:
+            self._lines.advance(1)
         if figures is not None:
             self._progress.update(self._task, figures=_loss_and_accuracy(figures))
 
