@@ -1,10 +1,11 @@
-"""Model folders that tests make for themselves, without training."""
+"""Model folders and runs that tests make for themselves, without training."""
 
 from pathlib import Path
 from typing import Any
 
 from mge.config import DataConfig
 from mge.storage.model_folder import StoredModel, save_model
+from mge.storage.run_folder import Run
 from tests.models.networks import build
 from tests.photos import COLOURS
 
@@ -15,4 +16,13 @@ def write_model(folder: Path, *, class_names: tuple[str, ...] = tuple(COLOURS), 
     data = DataConfig().to_dict()
     metadata = {"preprocessing": {name: data[name] for name in ("resize", "crop_fraction")}}
     save_model(folder, StoredModel(model.config, class_names, dict(model.state_dict()), metadata))
+    return folder
+
+
+def write_run(folder: Path, *, data: Path, **options: Any) -> Path:  # noqa: ANN401
+    """A run whose best model is such a one."""
+    """A run that did not train: its settings, and a model with random weights."""
+    settings = {"data": str(data), "format": "auto", "seed": 0, "val_fraction": 0.1, "test_fraction": 0.2}
+    run = Run.create(folder, config=settings)
+    write_model(run.best, **options)
     return folder

@@ -12,9 +12,8 @@ from PIL import Image
 
 import mge
 from mge.cli import main
-from mge.storage.run_folder import Run
 from tests.photos import COLOURS, write_class_folders
-from tests.runs import write_model
+from tests.runs import write_run
 
 NAMES = tuple(COLOURS)
 
@@ -22,13 +21,6 @@ NAMES = tuple(COLOURS)
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_class_folders(tmp_path_factory.mktemp("photos"), per_class=8, splits=("train", "test"))
-
-
-def write_run(folder: Path, *, data: Path, **options: Any) -> Path:  # noqa: ANN401
-    settings = {"data": str(data), "format": "auto", "seed": 0, "val_fraction": 0.1, "test_fraction": 0.2}
-    run = Run.create(folder, config=settings)
-    write_model(run.best, **options)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from mge.cli import main
 from mge.storage.model_folder import load_model, save_model
 from mge.training.reporting import read_localisation
 from tests.photos import write_class_folders
+from tests.runs import write_run
 from tests.tiny import TINY
 
 OPTIONS = {**TINY, "epochs": 3, "backbone_lr": 2e-3, "head_lr": 2e-3, "baseline": "none"}
@@ -71,6 +72,17 @@ def test_a_broken_photo_whose_name_is_no_text_stands_in_the_report_with_marks(ru
     Path(os.fsdecode(os.fsencode(other) + b"/apple/cr\xe8me.png")).write_bytes(b"no photo")
     mge.evaluate(run, other, out=tmp_path / "figures.json")
     assert "cr\ufffdme.png" in (tmp_path / "figures" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_network_by_itself_is_not_called_a_mixture(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = write_run(tmp_path / "plain", data=photos, num_experts=1, part_filters=0, class_names=tuple(PARENTS))
+    mge.evaluate(plain)
+    assert "The network's accuracy lies between" in capsys.readouterr().out
+    page = (plain / "evaluation-test" / "report.html").read_text(encoding="utf-8")
+    assert "The network names" in page
+    assert "The mixture names" not in page
 
 
 def test_of_other_data_with_splits_the_test_split_is_measured(run: Path, tmp_path: Path) -> None:

@@ -129,7 +129,8 @@ def _describe_trust(figures: Mapping[str, Any]) -> Iterable[str]:
     """How far probabilities can be trusted, and what is called unknown: a line each, where it was measured."""
     if "mixture_interval" in figures:
         low, high = figures["mixture_interval"]
-        yield f"Measured: {figures['measured']}. The mixture's accuracy lies between {low:.1f} and {high:.1f} %."
+        who = "mixture" if len(figures["experts_top1"]) > 1 else "network"
+        yield f"Measured: {figures['measured']}. The {who}'s accuracy lies between {low:.1f} and {high:.1f} %."
     if "validation" in figures.get("calibration", {}):
         calibration = figures["calibration"]
         yield (
