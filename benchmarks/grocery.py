@@ -45,10 +45,11 @@ TEN, TEN_WITHOUT = "mixture, ten part filters", "mixture, ten part filters, no d
 FOLDERS = {
     PLAIN: "/plain", EQUAL: "/plain_equal_compute", "mixture, preset authors": "-authors",
     "mixture, preset paper": "-paper", MIXTURE: "", TEN: "-ten", TEN_WITHOUT: "-without",
-    "student of our recipe's mixture": "-student",
+    "student of our recipe's mixture": "-student", "student with five part filters": "-student-parts",
 }  # fmt: skip
 ORDER = [*list(FOLDERS)[:2], ENSEMBLE, *list(FOLDERS)[2:5], CASCADE, *list(FOLDERS)[5:]]
-TRAINED = ("", "-authors", "-paper", "-ten", "-without", "-student")
+STUDENTS: dict[str, dict[str, Any]] = {"-student": {}, "-student-parts": {"part_filters": 5}}
+TRAINED = ("", "-authors", "-paper", "-ten", "-without", *STUDENTS)
 EXPERTS = {
     "seeds": "seeds", "experts": "experts %", "disagree": "pairs that disagree %",
     "correlation": "correlation of errors", "mean": "mean %", "oracle": "oracle %",
@@ -74,8 +75,8 @@ def train(data: str, *, seed: int, name: str) -> None:
     recipe = {**yaml.safe_load(RECIPE.read_text(encoding="utf-8")), "seed": seed}
     shared = {option: value for option, value in recipe.items() if option not in OURS}
     folder = f"grocery-seed{seed}"
-    if name == "-student":
-        distill_once(folder + name, RUNS / folder, {})
+    if name in STUDENTS:
+        distill_once(folder + name, RUNS / folder, STUDENTS[name])
         return
     options: dict[str, dict[str, Any]] = {
         "": recipe,
@@ -129,8 +130,8 @@ def figure(hits: dict[int, Tensor], *, multiply_adds: float) -> dict[str, Any]:
 
 
 def stop(answers: Answers, run: Run) -> Tensor:
-    """(N,) the expert after which each photo leaves the cascade, by the thresholds that are stored with a run."""
-    thresholds = run.summary()["cascade"]["thresholds"]
+    """(N,) the expert after which each photo leaves the cascade, by the thresholds that are stored with the model."""
+    thresholds = load_model(run.best).metadata["cascade"]["thresholds"]
     return stopping_experts(answers.so_far_confidences[:, :-1], thresholds)
 
 
