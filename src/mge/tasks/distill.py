@@ -56,7 +56,8 @@ def distill(
         teacher_weight: How much the teacher's answer counts, from 0 to 1; the labels have the rest.
         zoomed_weight: How much the teacher's zoomed views, as further training pictures, count together beside the
             whole photo. 0 leaves them out.
-        part_filters: Part filters for each class. 0 is a plain network; more cost little beside the backbone.
+        part_filters: Part filters for each class. 0 is a plain network; a few cost little beside the backbone, and the
+            student may learn much more.
         backbone: Name of a timm model, where the student shall have another one.
         pretrained: Whether it starts from timm's ImageNet weights.
         weights: File with backbone weights to start from instead.
