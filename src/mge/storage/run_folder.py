@@ -71,6 +71,11 @@ class Run(os.PathLike[str]):
         return self.folder / SKIPPED
 
     @property
+    def resume_command(self) -> str:
+        """What goes on with it, as a shell takes it."""
+        return f"mge train --resume {quote(str(self.folder))}"
+
+    @property
     def whole(self) -> Self:
         """The run that a plain network's run is part of; any other run itself."""
         return type(self)(self.folder.parent) if is_run(self.folder.parent) else self
@@ -145,8 +150,7 @@ class Run(os.PathLike[str]):
         """Raises StorageError where the folder is gone, so that nothing makes another one that lacks the rest."""
         if not is_run(self.folder):
             raise StorageError(
-                f"the run folder {self.folder} is gone; put it back, and go on with: mge train --resume "
-                f"{quote(str(self.whole.folder))}"
+                f"the run folder {self.folder} is gone; put it back, and go on with: {self.whole.resume_command}"
             )
 
     def write_origin(self, origin: Mapping[str, Any]) -> None:
@@ -302,8 +306,7 @@ def find_model_folder(path: str | Path) -> Path:
         raise ModelFolderError(f"{str(path)!r} does not exist; give the folder of a run or a model")
     if not is_run(folder):
         return folder
-    if not Run(folder).best.is_dir():
-        raise ModelFolderError(
-            f"run {str(path)!r} has no model yet; go on with it: mge train --resume {quote(str(path))}"
-        )
-    return Run(folder).best
+    run = Run(folder)
+    if not run.best.is_dir():
+        raise ModelFolderError(f"run {str(path)!r} has no model yet; go on with it: {run.resume_command}")
+    return run.best

@@ -37,7 +37,7 @@ def choose_cascade(
         ConfigError: the mixture has one expert only.
     """
     check_experts(config)
-    thresholds = _choose(answers, config=config, max_accuracy_loss=max_accuracy_loss)
+    thresholds = _choose(answers, _risks(answers), config=config, max_accuracy_loss=max_accuracy_loss)
     measured = {"num_photos": len(answers.labels), **measure_cascade(answers, thresholds, config=config)}
     chosen = {"thresholds": thresholds, "max_accuracy_loss": max_accuracy_loss, "validation": measured}
     if len(answers.labels) >= NUM_PARTS:
@@ -64,9 +64,10 @@ def trace_curve(val_answers: Answers, answers: Answers, *, config: ModelConfig) 
         answers: Answers that they are measured on.
         config: The mixture's architecture.
     """
+    risks = _risks(val_answers)
     points = []
     for allowed in CURVE:
-        thresholds = _choose(val_answers, config=config, max_accuracy_loss=allowed)
+        thresholds = _choose(val_answers, risks, config=config, max_accuracy_loss=allowed)
         measured = measure_cascade(answers, thresholds, config=config)
         points.append({"max_accuracy_loss": allowed, "thresholds": thresholds, **measured})
     return points
@@ -84,10 +85,14 @@ def network_costs(config: ModelConfig) -> list[int]:
     return [1, *(number + own_gate for number in range(2, config.experts + 1))]
 
 
-def _choose(answers: Answers, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:
+def _risks(answers: Answers) -> Tensor:
+    """(B, E - 1) how likely photos like each one are lost where they leave, whatever may be lost of them all."""
     beliefs = calibrated(answers.logits, temperature=best_temperature(answers)).amax(1)
+    return risks_of_leaving(answers.so_far_confidences[:, :-1], chances_of_loss(answers.so_far_labels, beliefs))
+
+
+def _choose(answers: Answers, risks: Tensor, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:
     confidences = answers.so_far_confidences[:, :-1]
-    risks = risks_of_leaving(confidences, chances_of_loss(answers.so_far_labels, beliefs))
     max_lost = len(answers.labels) * max_accuracy_loss / 100
     thresholds = choose_thresholds(confidences, risks, max_lost=max_lost, costs=network_costs(config))
     return list(thresholds)
@@ -99,7 +104,7 @@ def _cross_validate(answers: Answers, *, config: ModelConfig, max_accuracy_loss:
     stops = torch.zeros_like(answers.labels)
     for number in range(NUM_PARTS):
         others = Answers(*(column[part_of != number] for column in answers))
-        thresholds = _choose(others, config=config, max_accuracy_loss=max_accuracy_loss)
+        thresholds = _choose(others, _risks(others), config=config, max_accuracy_loss=max_accuracy_loss)
         here = part_of == number
         stops[here] = stopping_experts(answers.so_far_confidences[here, :-1], thresholds)
     return _measure(answers, stops, config=config)

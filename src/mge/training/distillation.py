@@ -135,7 +135,7 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
             f"run {str(teacher)!r} has 1 expert, so an answer costs one forward as it is; give the run of a mixture"
         )
     if not run.summary():
-        raise ConfigError(f"run {str(teacher)!r} is not done; go on with it: mge train --resume {quote(str(teacher))}")
+        raise ConfigError(f"run {str(teacher)!r} is not done; go on with it: {run.resume_command}")
     single, simple = plan_baselines(model, dataclasses.replace(config, baseline="same_view"))["plain"]
     weights = config.weights if changes.get("backbone", model.backbone) == model.backbone else None
     folder = run.folder.resolve()

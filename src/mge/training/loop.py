@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
@@ -163,8 +162,7 @@ class Training:
             batch, epoch = self.position.batch, self.position.epoch
             done = f"batch {batch} of epoch {epoch + 1}" if batch else f"epoch {epoch}"
             raise Interrupted(
-                f"stopped after {done}; a checkpoint is written, go on with: mge train --resume "
-                f"{quote(str(self.run.whole.folder))}",
+                f"stopped after {done}; a checkpoint is written, go on with: {self.run.whole.resume_command}",
                 signal_number=number,
             )
 

@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 from collections.abc import Iterator
-from shlex import quote
 from types import TracebackType
 from typing import Self
 
@@ -88,5 +87,5 @@ class Others:
         rank, world = self.fabric.global_rank, self.fabric.world_size
         return LostProcessError(
             f"process {rank} of {world} lost another one {where}: {' '.join(reason.split())}; look at what that one "
-            f"wrote, and go on with: mge train --resume {quote(str(self.run.whole.folder))}"
+            f"wrote, and go on with: {self.run.whole.resume_command}"
         )

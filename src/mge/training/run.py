@@ -4,7 +4,6 @@ import contextlib
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
@@ -81,5 +80,5 @@ def _none_left_without_training(run: Run, *, may_remove: bool) -> Iterator[None]
         if may_remove and not has_begun:
             shutil.rmtree(run.folder, ignore_errors=True)
         if isinstance(error, StorageError) and has_begun:
-            raise StorageError(f"{error}, then go on with: mge train --resume {quote(str(run.folder))}") from error
+            raise StorageError(f"{error}, then go on with: {run.resume_command}") from error
         raise
