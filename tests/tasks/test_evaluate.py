@@ -83,6 +83,8 @@ def test_a_network_by_itself_is_not_called_a_mixture(
     page = (plain / "evaluation-test" / "report.html").read_text(encoding="utf-8")
     assert "The network names" in page
     assert "The mixture names" not in page
+    assert ">the network<" in page
+    assert "best expert" not in page
 
 
 def test_of_other_data_with_splits_the_test_split_is_measured(run: Path, tmp_path: Path) -> None:

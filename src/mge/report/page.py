@@ -10,6 +10,7 @@ from markupsafe import Markup
 from mge.report.matrices import Matrix
 from mge.report.overlays import EXPERT_COLOURS
 from mge.report.shown import Shown
+from mge.report.tables import what_answers
 
 
 class Part(NamedTuple):
@@ -84,7 +85,8 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"percent": percent, "count": count}
-    return environment.get_template("report.html").render(colours=EXPERT_COLOURS, **vars(page))
+    template = environment.get_template("report.html")
+    return template.render(colours=EXPERT_COLOURS, who=what_answers(page.figures), **vars(page))
 
 
 def percent(value: float | None, digits: int = 1) -> str:

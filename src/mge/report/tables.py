@@ -69,6 +69,11 @@ def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, pag
     say(f"Figures: {file}", f"Next: mge predict {quote(str(model))} photo.jpg{flag}")
 
 
+def what_answers(figures: Mapping[str, Any]) -> str:
+    """What people call it: of one expert alone there is no mixture."""
+    return "mixture" if len(figures["experts_top1"]) > 1 else "network"
+
+
 def summary_table(summary: Mapping[str, Any]) -> Table:
     """A row for each network and part, with its accuracy in percent."""
     unread = f"; {summary['num_broken']} more cannot be read" if summary.get("num_broken") else ""
@@ -85,9 +90,10 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     for number, top1 in enumerate(summary["experts_top1"]):
         heads = f"large {summary['large_top1'][number]:.1f}, part {summary['part_top1'][number]:.1f}"
         table.add_row(f"expert {number} ({heads})", f"{top1:.1f}")
-    table.add_row("mixture", bold(f"{summary['mixture_top1']:.1f}"))
+    name = what_answers(summary)
+    table.add_row(name, bold(f"{summary['mixture_top1']:.1f}"))
     if "balanced_top1" in summary:  # older runs do not have it
-        table.add_row("mixture, balanced: each class counts alike", f"{summary['balanced_top1']:.1f}")
+        table.add_row(f"{name}, balanced: each class counts alike", f"{summary['balanced_top1']:.1f}")
     if "cascade" in summary:
         table.add_row(*_cascade_row(summary["cascade"]))
     table.add_section()
@@ -129,8 +135,8 @@ def _describe_trust(figures: Mapping[str, Any]) -> Iterable[str]:
     """How far probabilities can be trusted, and what is called unknown: a line each, where it was measured."""
     if "mixture_interval" in figures:
         low, high = figures["mixture_interval"]
-        who = "mixture" if len(figures["experts_top1"]) > 1 else "network"
-        yield f"Measured: {figures['measured']}. The {who}'s accuracy lies between {low:.1f} and {high:.1f} %."
+        whose = f"The {what_answers(figures)}'s accuracy"
+        yield f"Measured: {figures['measured']}. {whose} lies between {low:.1f} and {high:.1f} %."
     if "validation" in figures.get("calibration", {}):
         calibration = figures["calibration"]
         yield (

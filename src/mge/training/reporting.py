@@ -13,6 +13,7 @@ from mge.core.metrics import confusion_matrix, most_confused, score_classes
 from mge.data.photo import as_text
 from mge.report.matrices import LARGEST_TABLE, as_matrix, cluster, confused_block
 from mge.report.page import ClassRow, Located, Page, Part, render
+from mge.report.tables import what_answers
 from mge.storage.files import write_text_atomically
 from mge.storage.run_folder import Run, is_run, read_json
 from mge.training.cases import Verdicts, most_doubtful, show_pairs, surest_mistakes
@@ -31,7 +32,7 @@ FILES = {
 NUM_PAIRS = 8  # that are shown with photos
 LOCALISATION = {
     "top1_localisation": "top-1 localisation", "gt_known": "GT-known", "max_box_acc": "MaxBoxAcc",
-    "max_box_acc_v2": "MaxBoxAccV2", "max_box_acc_of_any": "MaxBoxAcc, any class",
+    "max_box_acc_v2": "MaxBoxAccV2", "max_box_acc_of_any": "of any class",
     "pointing_game": "pointing game", "pointing_game_15px": "within 15 px",
 }  # fmt: skip
 
@@ -111,7 +112,8 @@ def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Part]
         parts.append(Part("· its large-part head", figures["large_top1"][number]))
         parts.append(Part("· its small-part head", figures["part_top1"][number]))
     low, high = figures["mixture_interval"]
-    parts.append(Part("the mixture", figures["mixture_top1"], f"{low:.1f} to {high:.1f} % with 95 % confidence", True))
+    interval = f"{low:.1f} to {high:.1f} % with 95 % confidence"
+    parts.append(Part(f"the {what_answers(figures)}", figures["mixture_top1"], interval, is_main=True))
     if len(figures["experts_top1"]) > 1:
         parts.append(Part("plain mean of the experts", figures["mean_top1"], "what it would be without a gate"))
         parts.append(Part("oracle", figures["oracle_top1"], "picks an expert that is right wherever one is"))
