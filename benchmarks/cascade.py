@@ -59,7 +59,7 @@ def measure(run: Path) -> dict[str, Any]:
         )  # fmt: skip
     kept = ("data", "split", "num_photos", "mixture_top1", "cascade", "cascade_curve")
     figures = {name: evaluation.figures[name] for name in kept}
-    thresholds = figures["cascade"]["thresholds"]
+    thresholds = figures["cascade"]["leads"]
     return figures | {"wall_time": compare(evaluation.classifier.model, evaluation.photos, thresholds=thresholds)}
 
 

@@ -131,8 +131,8 @@ def figure(hits: dict[int, Tensor], *, multiply_adds: float) -> dict[str, Any]:
 
 def stop(answers: Answers, run: Run) -> Tensor:
     """(N,) the expert after which each photo leaves the cascade, by the thresholds that are stored with the model."""
-    thresholds = load_model(run.best).metadata["cascade"]["thresholds"]
-    return stopping_experts(answers.so_far_confidences[:, :-1], thresholds)
+    thresholds = load_model(run.best).metadata["cascade"]["leads"]
+    return stopping_experts(answers.so_far_leads[:, :-1], thresholds)
 
 
 def answer(folder: Path, data: Path) -> Answers:

@@ -31,7 +31,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with all that one may have, a photo and a checkpoint."""
     home = tmp_path_factory.mktemp("whole")
     save_tiny(
-        home / "model", calibration={"temperature": 1.5}, cascade={"thresholds": [0.9]}, rejection={"threshold": 0.1},
+        home / "model", calibration={"temperature": 1.5}, cascade={"leads": [0.9]}, rejection={"threshold": 0.1},
         provenance={"data": "beetles"}, gate_trust=0.5,
     )  # fmt: skip
     write_photo(home / "photo.png", (200, 0, 0))

@@ -16,7 +16,7 @@ from mge.config import Mix
 from mge.core.losses import mix_experts
 from mge.exporting import export_cascade
 from mge.models.cascade import run_cascade
-from mge.onnx_cascade import OnnxCascade, gate_so_far, mix_so_far, softmax
+from mge.onnx_cascade import OnnxCascade, gate_so_far, lead, mix_so_far, softmax
 from mge.storage.model_folder import load_model
 from tests.exports import build_tiny, save_mixture
 from tests.photos import write_scene
@@ -36,10 +36,10 @@ def export_tiny(folder: Path, scenes: list[Path], **options: Any) -> tuple[Path,
     classifier = Classifier(model, class_names=["a", "b", "c"])
     images = torch.stack([classifier.prepare(scene).image for scene in scenes])
     with torch.no_grad():
-        confidences = model(images).joint_logits[:, 0].softmax(1).amax(1).sort().values
-    middle = float(confidences[len(scenes) // 2 - 1 : len(scenes) // 2 + 1].mean())
+        leads = np.sort(lead(model(images).joint_logits[:, 0].numpy()))
+    middle = float(leads[len(scenes) // 2 - 1 : len(scenes) // 2 + 1].mean())
     thresholds = [middle, *[0.7] * (options["experts"] - 2)]
-    saved = save_mixture(folder / "model", model, cascade={"thresholds": thresholds})
+    saved = save_mixture(folder / "model", model, cascade={"leads": thresholds})
     parity = export_cascade(model, load_model(saved), folder / "cascade", images=images.numpy())
     assert parity.is_same
     return saved, folder / "cascade"
@@ -104,6 +104,7 @@ def test_shares_and_probabilities_are_those_of_the_core() -> None:
         assert gate_so_far(gate.numpy(), num_experts=count) == pytest.approx(expected.numpy(), abs=1e-7)
     logits = torch.randn(3, 2, 7) * 30
     assert softmax(logits.numpy()) == pytest.approx(logits.softmax(2).numpy(), abs=1e-6)
+    assert lead(logits.numpy()) == pytest.approx(cascade.lead(logits).numpy(), abs=1e-6)
 
 
 @pytest.mark.parametrize("mix", ["logits", "probs"])

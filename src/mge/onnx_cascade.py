@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FIRST, GATE = "expert_0.onnx", "gate.onnx"
 FORMER = "former_"  # begins the name of what a graph takes from those before it
-NEVER = 2.0  # a threshold that no probability reaches
+NEVER = 2.0  # a threshold that no lead reaches
 Known = dict[str, np.ndarray[tuple[int, ...], np.dtype[Any]]]  # what experts have said so far, by name
 PER_EXPERT = ("large_logits", "part_logits", "joint_logits", "attention", "boxes_xyxy")
 TINY = np.finfo(np.float32).tiny
@@ -79,7 +79,7 @@ class OnnxCascade(OnnxClassifier):
             result["logits"][rows], result["gate_probs"][rows, : number + 1] = so_far, weights
             if threshold is None:
                 break
-            staying = np.flatnonzero(~(softmax(so_far).max(1) >= threshold))
+            staying = np.flatnonzero(~(lead(so_far) >= threshold))
             if not len(staying):
                 break
             known = {name: values[staying] for name, values in known.items()}
@@ -111,6 +111,12 @@ def mix_so_far(joint_logits: Array, weights: Array, *, mix: Mix) -> Array:
     log_probs = shifted - np.log(np.exp(shifted).sum(2, keepdims=True))
     mixed = np.logaddexp.reduce(np.log(np.maximum(weights, TINY))[:, :, None] + log_probs, axis=1)
     return np.asarray(mixed, dtype=np.float32)
+
+
+def lead(logits: Array) -> Array:
+    """What the likeliest class has of the probability of the two likeliest, as `core.cascade.lead` says it."""
+    second, best = np.moveaxis(np.partition(logits, -2)[..., -2:], -1, 0)
+    return np.asarray(1 / (1 + np.exp(second - best)), dtype=np.float32)
 
 
 def softmax(logits: Array) -> Array:

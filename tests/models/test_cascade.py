@@ -27,7 +27,7 @@ def whole(net: MixtureOfExperts, images: Tensor) -> MixtureOutput:
     return output
 
 
-def confidences(output: MixtureOutput, *, mix: str = "logits") -> list[list[float]]:
+def leads(output: MixtureOutput, *, mix: str = "logits") -> list[list[float]]:
     """By a loop: how sure the mixture of the first experts is about each photo, after each of them."""
     table = []
     for logits, gate in zip(output.joint_logits.double().numpy(), output.gate_probs.double().numpy(), strict=True):
@@ -35,14 +35,14 @@ def confidences(output: MixtureOutput, *, mix: str = "logits") -> list[list[floa
         for count in range(1, len(gate) + 1):
             weights = gate[:count] / gate[:count].sum()
             mixed = reference.mix_experts(logits[None, :count], weights[None], mix=mix)
-            row.append(max(reference.softmax(list(mixed[0]))))
+            row.append(reference.lead(mixed[0]))
         table.append(row)
     return table
 
 
 def parting(output: MixtureOutput, *, mix: str = "logits") -> list[float]:
     """Thresholds at which some photos leave after each expert and some go on: halfway through those still there."""
-    table, thresholds = confidences(output, mix=mix), []
+    table, thresholds = leads(output, mix=mix), []
     for number in range(output.gate_probs.shape[1] - 1):
         column = sorted(row[number] for row in table)
         thresholds.append((column[len(column) // 2 - 1] + column[len(column) // 2]) / 2)
@@ -101,7 +101,7 @@ def test_each_expert_and_the_gate_see_only_the_photos_that_still_need_them(mix: 
     thresholds = parting(expected, mix=mix)
     with counting(parts_of(net)) as sizes:
         found = run_cascade(net, pictures, thresholds=thresholds)
-    table = confidences(expected, mix=mix)
+    table = leads(expected, mix=mix)
     stops = [next((k for k in (0, 1) if row[k] >= thresholds[k]), 2) + 1 for row in table]
     assert found.num_experts_run.tolist() == stops
     assert sorted(stops) == [1, 1, 1, 1, 2, 2, 3, 3]

@@ -106,7 +106,7 @@ CASCADE: dict[str, object] = {
     "top1": 71.875,
     "mean_experts": 1.4375,
     "saved_percent": 56.25,
-    "thresholds": [0.9, 2.0],
+    "leads": [0.9, 2.0],
     "validation": {"num_photos": 8},
     "cross_validated": {"lost_top1": 0.5},
 }
@@ -125,7 +125,7 @@ def test_an_evaluation_says_what_was_chosen_and_what_it_loses_on_other_photos(
     figures = {**SUMMARY, "cascade": CASCADE, "cascade_curve": []}
     print_evaluation(figures, file=Path("figures.json"), model=Path("run"))
     text = " ".join(capsys.readouterr().out.split())
-    assert "chosen on 8 validation photos and stored: an expert is sure enough at 0.900, never." in text
+    assert "chosen on 8 validation photos and stored: an expert is sure enough at a lead of 0.900, never (" in text
     assert "Cross-validated, it loses 0.5 points." in text
     assert "Next: mge predict run photo.jpg --cascade" in text
 

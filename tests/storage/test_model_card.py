@@ -22,7 +22,7 @@ def test_it_says_what_is_known() -> None:
         "preprocessing": {"resize": "squash"},
         "calibration": {"temperature": 1.234},
         "rejection": {"threshold": 0.815},
-        "cascade": {"thresholds": [0.9, 0.9]},
+        "cascade": {"leads": [0.9, 0.9]},
         "provenance": {"data": "birds", "epoch": 11, "val_top1_mixture": 91.25, "val_top1_expert0": 88.0},
     }
     card = write_card(CONFIG, ("Käfer", "wren"), metadata)

@@ -335,12 +335,12 @@ def test_training_chooses_a_cascade_that_evaluate_repeats_and_predict_uses(
     stored = json.loads((run / "best" / "model.json").read_text())["cascade"]
     assert mge.evaluate(run, out=tmp_path / "figures.json")["cascade"] == cascade
     assert "cascade (" in capsys.readouterr().out
-    assert {name: cascade[name] for name in ("thresholds", "max_accuracy_loss", "validation")} == {
-        name: stored[name] for name in ("thresholds", "max_accuracy_loss", "validation")
+    assert {name: cascade[name] for name in ("leads", "max_accuracy_loss", "validation")} == {
+        name: stored[name] for name in ("leads", "max_accuracy_loss", "validation")
     }
-    assert len(stored["thresholds"]) == 2
+    assert len(stored["leads"]) == 2
     assert stored["max_accuracy_loss"] == 0.2
-    assert list(mge.load(run).thresholds or ()) == stored["thresholds"]
+    assert list(mge.load(run).thresholds or ()) == stored["leads"]
     predictions = mge.predict(run, [str(photos / "lime")], cascade=True, output=tmp_path / "p.json")
     assert "experts looked at a photo on average" in capsys.readouterr().err
     rows = json.loads((tmp_path / "p.json").read_text())
@@ -363,7 +363,7 @@ def test_evaluate_chooses_thresholds_on_validation_and_says_what_they_are_worth_
     assert curve[-1]["mean_experts"] == 1
     assert (copy / "best" / "model.safetensors").read_bytes() == before
     stored = json.loads((copy / "best" / "model.json").read_text())
-    assert stored["cascade"]["thresholds"] == figures["cascade"]["thresholds"]
+    assert stored["cascade"]["leads"] == figures["cascade"]["leads"]
     assert stored["provenance"] == json.loads((run / "best" / "model.json").read_text())["provenance"]
 
 

@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 description = json.loads((HERE / "preprocessing.json").read_text(encoding="utf-8"))
 side, resized_side = description["input"]["side"], description["input"]["resized_side"]
 num_experts, mix = description["architecture"]["experts"], description["architecture"]["mix"]
-thresholds = [*description.get("cascade", {}).get("thresholds", [2.0] * (num_experts - 1)), 0.0]
+thresholds = [*description.get("cascade", {}).get("leads", [2.0] * (num_experts - 1)), 0.0]
 temperature = description.get("calibration", {}).get("temperature", 1.0)
 graphs = {file.stem: onnxruntime.InferenceSession(str(file)) for file in HERE.glob("*.onnx")}
 
@@ -47,7 +47,8 @@ for file in sys.argv[1:]:
         weights = gate[: number + 1, None] / gate[: number + 1].sum()
         answers = numpy.stack(said)
         logits = (weights * answers).sum(0) if mix == "logits" else numpy.log((weights * softmax(answers)).sum(0))
-        if softmax(logits).max() >= threshold:
+        second, first = numpy.partition(logits, -2)[-2:]
+        if 1 / (1 + numpy.exp(second - first)) >= threshold:  # how far the likeliest class leads
             break
         gate = ask("gate", known)["gate_probs"][0] if number == 0 else gate
     best, probabilities = int(logits.argmax()), softmax(logits / temperature)

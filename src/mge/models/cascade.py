@@ -7,7 +7,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from mge.config import Mix
-from mge.core.cascade import confidence, gate_so_far
+from mge.core.cascade import gate_so_far, lead
 from mge.core.losses import mix_experts
 from mge.core.outputs import CascadeOutput, MixtureOutput
 from mge.errors import ConfigError
@@ -27,7 +27,8 @@ def run_cascade(
     Args:
         model: The mixture, in the mode of evaluation.
         images: Pictures as `MixtureOfExperts.forward` takes them.
-        thresholds: For each expert but the last, the probability of the likeliest class from which a photo leaves.
+        thresholds: For each expert but the last, the lead of the likeliest class from which a photo leaves; see
+            `core.cascade.lead`.
 
     Returns:
         The answers in the order of the images, and how many experts looked at each.
@@ -48,7 +49,7 @@ def run_cascade(
         so_far = _answer_so_far(result, gate_probs, rows=rows, number=number, mix=model.config.mix)
         if threshold is None:
             break
-        staying = (~(confidence(so_far) >= threshold)).nonzero().squeeze(1)
+        staying = (~(lead(so_far) >= threshold)).nonzero().squeeze(1)
         if not len(staying):
             break
         if number == 0:

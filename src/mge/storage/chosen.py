@@ -37,16 +37,16 @@ def read_least_probability(metadata: Mapping[str, Any]) -> float | None:
 
 
 def read_thresholds(metadata: Mapping[str, Any]) -> tuple[float, ...] | None:
-    """How sure each expert but the last must be for the later ones not to look; None: there is no cascade.
+    """How far each expert but the last must lead for the later ones not to look; None: there is no cascade.
 
     Raises:
         ModelFolderError: they are no list of numbers.
     """
-    values = _read(metadata, "cascade", "thresholds")
+    values = _read(metadata, "cascade", "leads")
     if values is None:
         return None
     if not (isinstance(values, list) and all(isinstance(value, float | int) for value in values)):
-        raise ModelFolderError(f"thresholds of cascade in model.json are {_short(values)}; expected a list of numbers")
+        raise ModelFolderError(f"leads of cascade in model.json are {_short(values)}; expected a list of numbers")
     return tuple(values)
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from mge.config import ModelConfig
 from mge.core.calibration import calibrated
-from mge.core.cascade import chances_of_loss, choose_thresholds, risks_of_leaving, stopping_experts
+from mge.core.cascade import stopping_experts
+from mge.core.thresholds import chances_of_loss, choose_thresholds, risks_of_leaving
 from mge.errors import ConfigError
 from mge.training.calibration import best_temperature
 from mge.training.measure import Answers
@@ -39,7 +40,7 @@ def choose_cascade(
     check_experts(config)
     thresholds = _choose(answers, _risks(answers), config=config, max_accuracy_loss=max_accuracy_loss)
     measured = {"num_photos": len(answers.labels), **measure_cascade(answers, thresholds, config=config)}
-    chosen = {"thresholds": thresholds, "max_accuracy_loss": max_accuracy_loss, "validation": measured}
+    chosen = {"leads": thresholds, "max_accuracy_loss": max_accuracy_loss, "validation": measured}
     if len(answers.labels) >= NUM_PARTS:
         chosen["cross_validated"] = _cross_validate(answers, config=config, max_accuracy_loss=max_accuracy_loss)
     return chosen
@@ -53,7 +54,7 @@ def measure_cascade(answers: Answers, thresholds: Sequence[float], *, config: Mo
         of networks that run for it (a gate of its own is one), the percentage of the later experts' work that is saved,
         and the percentage of photos that leave after each expert.
     """
-    return _measure(answers, stopping_experts(answers.so_far_confidences[:, :-1], thresholds), config=config)
+    return _measure(answers, stopping_experts(answers.so_far_leads[:, :-1], thresholds), config=config)
 
 
 def trace_curve(val_answers: Answers, answers: Answers, *, config: ModelConfig) -> list[dict[str, Any]]:
@@ -69,7 +70,7 @@ def trace_curve(val_answers: Answers, answers: Answers, *, config: ModelConfig) 
     for allowed in CURVE:
         thresholds = _choose(val_answers, risks, config=config, max_accuracy_loss=allowed)
         measured = measure_cascade(answers, thresholds, config=config)
-        points.append({"max_accuracy_loss": allowed, "thresholds": thresholds, **measured})
+        points.append({"max_accuracy_loss": allowed, "leads": thresholds, **measured})
     return points
 
 
@@ -88,14 +89,13 @@ def network_costs(config: ModelConfig) -> list[int]:
 def _risks(answers: Answers) -> Tensor:
     """(B, E - 1) how likely photos like each one are lost where they leave, whatever may be lost of them all."""
     beliefs = calibrated(answers.logits, temperature=best_temperature(answers)).amax(1)
-    return risks_of_leaving(answers.so_far_confidences[:, :-1], chances_of_loss(answers.so_far_labels, beliefs))
+    return risks_of_leaving(answers.so_far_leads[:, :-1], chances_of_loss(answers.so_far_labels, beliefs))
 
 
 def _choose(answers: Answers, risks: Tensor, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:
-    confidences = answers.so_far_confidences[:, :-1]
+    leads = answers.so_far_leads[:, :-1]
     max_lost = len(answers.labels) * max_accuracy_loss / 100
-    thresholds = choose_thresholds(confidences, risks, max_lost=max_lost, costs=network_costs(config))
-    return list(thresholds)
+    return list(choose_thresholds(leads, risks, max_lost=max_lost, costs=network_costs(config)))
 
 
 def _cross_validate(answers: Answers, *, config: ModelConfig, max_accuracy_loss: float) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _cross_validate(answers: Answers, *, config: ModelConfig, max_accuracy_loss:
         others = Answers(*(column[part_of != number] for column in answers))
         thresholds = _choose(others, _risks(others), config=config, max_accuracy_loss=max_accuracy_loss)
         here = part_of == number
-        stops[here] = stopping_experts(answers.so_far_confidences[here, :-1], thresholds)
+        stops[here] = stopping_experts(answers.so_far_leads[here, :-1], thresholds)
     return _measure(answers, stops, config=config)
 
 

@@ -75,7 +75,7 @@ def measure_chosen(metadata: Mapping[str, Any], answers: Answers, *, config: Mod
     figures: dict[str, Any] = {"calibration": calibration}
     if "cascade" in metadata:
         cascade = metadata["cascade"]
-        figures["cascade"] = cascade | measure_cascade(answers, cascade["thresholds"], config=config)
+        figures["cascade"] = cascade | measure_cascade(answers, cascade["leads"], config=config)
     if "rejection" in metadata:
         rejection = metadata["rejection"]
         figures["rejection"] = rejection | measure_rejection(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mge.config import Mix
-from mge.core.cascade import confidence, mix_so_far
+from mge.core.cascade import lead, mix_so_far
 from mge.core.metrics import balanced_accuracy
 from mge.core.outputs import MixtureOutput
 from mge.data.batches import Batch, epoch_batches, load_batches, num_workers
@@ -36,7 +36,7 @@ class Answers(NamedTuple):
     joint_labels: Tensor  # (N, E)
     boxes_xyxy: Tensor  # (N, E, 4) what each expert saw, in pixels of the crop
     so_far_labels: Tensor  # (N, E) the class that the mixture of the experts up to each one answers
-    so_far_confidences: Tensor  # (N, E) how sure it is: that class's probability
+    so_far_leads: Tensor  # (N, E) how far it leads: what that class has of the probability of the two likeliest
 
 
 def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
@@ -54,7 +54,7 @@ def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
         joint_labels=output.joint_logits.argmax(2).cpu(),
         boxes_xyxy=output.boxes_xyxy.float().cpu(),
         so_far_labels=so_far.argmax(2).cpu(),
-        so_far_confidences=confidence(so_far).cpu(),
+        so_far_leads=lead(so_far).cpu(),
     )
 
 
