@@ -1,14 +1,13 @@
-"""Reliability and temperature, against torchmetrics and scipy."""
+"""Reliability and temperature, against torchmetrics and a grid."""
 
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from mge.core.calibration import calibrated, calibration_error, class_weights, fit_temperature, reliability
+from mge.core.calibration import calibrated, calibration_error, fit_temperature, reliability
 
 
 def made_up(num_photos: int = 500, num_classes: int = 5, *, temperature: float = 2.0) -> tuple[Tensor, Tensor]:
@@ -43,19 +42,33 @@ def test_bins_by_hand() -> None:
     assert calibration_error(empty) == 1
 
 
-@pytest.mark.parametrize(("is_weighted", "smoothing"), [(False, 0.0), (True, 0.0), (True, 0.1)])
-def test_the_temperature_is_the_one_that_scipy_finds(is_weighted: bool, smoothing: float) -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_the_temperature_is_the_one_that_a_grid_finds(num_classes: int, smoothing: float) -> None:
+    logits, labels = made_up(num_classes=num_classes)
+    wanted = (logits.argmax(1) == labels).double().clamp(smoothing, 1 - smoothing)
+    grid = torch.linspace(0.1, 10, 4951)
+    losses = [
+        float(functional.binary_cross_entropy((logits.double() / temperature).softmax(1).amax(1), wanted))
+        for temperature in grid
+    ]
+    expected = float(grid[int(np.argmin(losses))])
+    assert fit_temperature(logits, labels, smoothing=smoothing) == pytest.approx(expected, abs=0.002)
+
+
+def test_photos_that_say_no_number_do_not_count() -> None:
     logits, labels = made_up()
-    weights = torch.rand(len(labels)) if is_weighted else torch.ones(len(labels))
+    with_others = torch.cat([logits, torch.full((3, 5), torch.nan)]), torch.cat([labels, labels[:3]])
+    assert fit_temperature(*with_others) == pytest.approx(fit_temperature(logits, labels), rel=1e-5)
 
-    def loss(log_temperature: float) -> float:
-        scaled = logits.double() / np.exp(log_temperature)
-        losses = functional.cross_entropy(scaled, labels, reduction="none", label_smoothing=smoothing)
-        return float((weights * losses).sum())
 
-    expected = np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-10}).x)
-    found = fit_temperature(logits, labels, weights=weights if is_weighted else None, smoothing=smoothing)
-    assert found == pytest.approx(expected, rel=1e-5)
+def test_how_the_rest_is_shared_out_does_not_matter() -> None:
+    """Answers at 1/2 that are right half of the time need nothing, whichever of the others is the true class."""
+    logits = torch.tensor([[0.5, 0.25, 0.25]]).log().repeat(4, 1)
+    for others in ([1, 1], [1, 2]):
+        assert fit_temperature(logits, torch.tensor([0, 0, *others])) == pytest.approx(1, rel=1e-4)
+    sharper = torch.tensor([[0.5, 0.49, 0.01]]).log().repeat(4, 1)
+    assert fit_temperature(sharper, torch.tensor([0, 0, 2, 2])) == pytest.approx(1, rel=1e-4)
 
 
 def test_the_temperature_mends_logits_that_are_too_large() -> None:
@@ -71,17 +84,10 @@ def test_probabilities_at_temperature_one_are_the_softmax() -> None:
     assert torch.equal(calibrated(logits, temperature=1), logits.softmax(1))
 
 
-def test_where_all_is_right_the_temperature_goes_to_its_end_and_stays_finite() -> None:
+def test_where_all_is_right_the_temperature_is_low_and_stays_finite() -> None:
     logits = torch.tensor([[5.0, 0.0], [0.0, 5.0]])
-    assert fit_temperature(logits, torch.tensor([0, 1])) == pytest.approx(0.01)
-    assert fit_temperature(logits, torch.tensor([1, 0])) == pytest.approx(100)
-    # Smoothed by a half, each label is three quarters: log 3 apart, and not 5.
-    smoothed = fit_temperature(logits, torch.tensor([0, 1]), smoothing=0.5)
-    assert smoothed == pytest.approx(5 / np.log(3))
-
-
-def test_weights_give_classes_the_share_that_they_have_elsewhere() -> None:
-    labels = torch.tensor([0, 0, 0, 1])
-    weights = class_weights(labels, torch.tensor([10, 30, 7]))
-    assert float(weights.mean()) == pytest.approx(1)
-    assert float(weights[labels == 1].sum() / weights[labels == 0].sum()) == pytest.approx(3)
+    assert 0.01 <= fit_temperature(logits, torch.tensor([0, 1])) < 0.3  # certain to the last digit
+    assert fit_temperature(logits, torch.tensor([1, 0])) == pytest.approx(100, rel=1e-4)
+    # Smoothed by a quarter, each answer is to be right in three of four cases: log 3 apart, and not 5.
+    smoothed = fit_temperature(logits, torch.tensor([0, 1]), smoothing=0.25)
+    assert smoothed == pytest.approx(5 / np.log(3), rel=1e-4)

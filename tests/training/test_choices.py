@@ -8,9 +8,8 @@ from scipy import stats
 from sklearn.metrics import accuracy_score
 
 from mge.config import ModelConfig
-from mge.core.calibration import fit_temperature
 from mge.errors import ConfigError
-from mge.training.calibration import choose_temperature, count_classes, measure_calibration
+from mge.training.calibration import choose_temperature, measure_calibration
 from mge.training.choices import Choices, choose, measure_chosen
 from mge.training.measure import Answers
 from mge.training.quality import measure_experts, measure_hierarchy, measure_intervals
@@ -32,7 +31,7 @@ def made_up(num_photos: int = 400, *, temperature: float = 2.0, seed: int = 0) -
 
 
 def test_the_stored_temperature_mends_other_photos_too() -> None:
-    chosen = choose_temperature(made_up(), train_counts=None)
+    chosen = choose_temperature(made_up())
     assert chosen["temperature"] == pytest.approx(2, rel=0.2)
     assert chosen["validation"]["num_photos"] == 400
     others = measure_calibration(made_up(2000, seed=1), temperature=chosen["temperature"])
@@ -40,30 +39,11 @@ def test_the_stored_temperature_mends_other_photos_too() -> None:
     assert others["loss_after"] < others["loss_before"]
 
 
-def test_validation_photos_weigh_as_their_classes_do_in_training() -> None:
-    answers, counts = made_up(), torch.tensor([1, 0, 7, 100])
-    weights = counts.double()[answers.labels] / torch.bincount(answers.labels)[answers.labels]
-    expected = fit_temperature(answers.logits, answers.labels, weights=weights, smoothing=1 / 402)
-    found = choose_temperature(answers, train_counts=counts)["temperature"]
-    assert found == pytest.approx(expected, abs=1e-3)
-    assert found != choose_temperature(answers, train_counts=None)["temperature"]
-
-
 def test_a_handful_of_photos_that_are_all_right_do_not_make_the_model_certain() -> None:
     answers = made_up(8)
     answers = answers._replace(labels=answers.logits.argmax(1))
-    temperature = choose_temperature(answers, train_counts=None)["temperature"]
+    temperature = choose_temperature(answers)["temperature"]
     assert float((answers.logits / temperature).softmax(1).amax(1).mean()) < 0.99
-
-
-def test_where_no_training_photo_is_known_each_photo_counts_alike() -> None:
-    nothing = torch.zeros(4, dtype=torch.long)
-    assert choose_temperature(made_up(), train_counts=nothing) == choose_temperature(made_up(), train_counts=None)
-
-
-def test_classes_are_counted_in_the_order_of_the_model() -> None:
-    assert count_classes(["b", "a", "b"], ("c", "b", "a")).tolist() == [0, 2, 1]
-    assert count_classes([], ("c", "b")).tolist() == [0, 0]
 
 
 def test_a_threshold_keeps_its_target_on_validation_with_room_for_luck() -> None:
@@ -99,7 +79,7 @@ def test_a_threshold_that_nothing_reaches_has_no_error() -> None:
 
 def test_a_new_temperature_takes_an_old_threshold_away() -> None:
     old = {"calibration": {"temperature": 1.0}, "rejection": {"threshold": 0.5}, "provenance": {"seed": 1}}
-    found = choose(Choices(calibrate=True), old, made_up(), config=CONFIG, train_counts=None)
+    found = choose(Choices(calibrate=True), old, made_up(), config=CONFIG)
     assert found["calibration"]["temperature"] == pytest.approx(2, rel=0.2)
     assert "rejection" not in found
     assert found["provenance"] == {"seed": 1}
@@ -108,16 +88,16 @@ def test_a_new_temperature_takes_an_old_threshold_away() -> None:
 def test_rejection_is_chosen_at_the_stored_temperature_or_at_a_new_one_where_there_is_none() -> None:
     choices = Choices(reject="auto", target_error=0.1)
     stored = {"calibration": {"temperature": 3.0}}
-    found = choose(choices, stored, made_up(), config=CONFIG, train_counts=None)
+    found = choose(choices, stored, made_up(), config=CONFIG)
     assert found["calibration"] == stored["calibration"]
     assert found["rejection"] == choose_rejection(made_up(), temperature=3.0, target_error=0.1)
-    assert choose(choices, {}, made_up(), config=CONFIG, train_counts=None)["calibration"]["temperature"] < 3
+    assert choose(choices, {}, made_up(), config=CONFIG)["calibration"]["temperature"] < 3
 
 
 def test_a_threshold_can_be_given_and_taken_away() -> None:
-    given = choose(Choices(reject=0.8), {}, None, config=CONFIG, train_counts=None)
+    given = choose(Choices(reject=0.8), {}, None, config=CONFIG)
     assert given == {"rejection": {"threshold": 0.8}}
-    assert choose(Choices(reject="off"), given, None, config=CONFIG, train_counts=None) == {}
+    assert choose(Choices(reject="off"), given, None, config=CONFIG) == {}
     figures = measure_chosen(given, made_up(), config=CONFIG)
     assert figures["rejection"]["threshold"] == 0.8
     assert figures["calibration"]["ece_before"] == figures["calibration"]["ece_after"]

@@ -1,15 +1,17 @@
 """Whether probabilities mean what they say, and the one number that mends them."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional
 
 NUM_BINS = 15
 LOWEST, HIGHEST = 0.01, 100.0  # temperatures that are tried
-NUM_HALVINGS = 32  # of the interval in which the temperature lies: to eight digits
+PRECISION = 1e-6  # to which it is found, relative
 
 
 class Reliability(NamedTuple):
@@ -44,49 +46,34 @@ def calibration_error(bins: Reliability) -> float:
     return float((gaps * bins.counts).sum() / bins.counts.sum())
 
 
-def fit_temperature(
-    logits: Float[Tensor, "N C"], labels: Int[Tensor, " N"], *, weights: Float[Tensor, " N"] | None = None,
-    smoothing: float = 0.0,
-) -> float:  # fmt: skip
-    """The number that logits are divided by to make the labels likeliest.
+def fit_temperature(logits: Float[Tensor, "N C"], labels: Int[Tensor, " N"], *, smoothing: float = 0.0) -> float:
+    """The number that logits are divided by to make it likeliest which answers are right and which are wrong.
 
-    In 1 / temperature the loss is convex, so its slope has one zero, which halving finds. The likeliest class stays the
-    same, so accuracy does too.
+    What people see, and what rejection and the cascade go by, is how sure an answer is. The likelihood of the labels
+    themselves asks as well how the rest is shared out among the other classes, and where one number cannot mend both,
+    answers say less or more than they are worth. The likeliest class stays the same, so accuracy does too.
 
     Args:
-        logits: Of photos that were not trained on.
+        logits: Of photos that were not trained on. Those that are no numbers do not count.
         labels: Their classes.
-        weights: How much each photo counts. None: all alike.
-        smoothing: How much of each label is shared out evenly among all classes. Without it, photos that are all right
-            ask for the lowest temperature there is, and so for certainty.
+        smoothing: How much each answer counts as the contrary too. Without it, photos that are all right ask for the
+            lowest temperature there is, and so for certainty.
 
-    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
+    Source: the scaling of Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2, fitted to the
+    answer as Gupta and Ramdas, "Top-label calibration and multiclass-to-binary reductions", ICLR 2022, argue for.
     """
-    logits = logits.double()
-    weights = torch.ones(len(logits), dtype=torch.double) if weights is None else weights.double()
-    true_logits = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
-    wanted = (1 - smoothing) * true_logits + smoothing * logits.mean(1)
-    low, high = 1 / HIGHEST, 1 / LOWEST
-    for _ in range(NUM_HALVINGS):
-        middle = (low * high) ** 0.5
-        expected = (functional.softmax(logits * middle, dim=1) * logits).sum(1)
-        slope = float((weights * (expected - wanted)).sum())
-        low, high = (low, middle) if slope > 0 else (middle, high)
-    return float(1 / (low * high) ** 0.5)
+    falling = logits.double().sort(dim=1, descending=True).values
+    wanted = (logits.argmax(1) == labels).double() * (1 - 2 * smoothing) + smoothing
+
+    def loss(log_temperature: float) -> float:
+        scaled = falling / math.exp(log_temperature)
+        likely, unlikely = scaled[:, 0], scaled[:, 1:].logsumexp(1)
+        return float((scaled.logsumexp(1) - wanted * likely - (1 - wanted) * unlikely).nanmean())
+
+    bounds = (math.log(LOWEST), math.log(HIGHEST))
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": PRECISION}).x)
 
 
 def calibrated(logits: Float[Tensor, "*B C"], *, temperature: float) -> Float[Tensor, "*B C"]:
     """Probabilities out of logits, at a temperature."""
     return functional.softmax(logits.float() / temperature, dim=-1)
-
-
-def class_weights(labels: Int[Tensor, " N"], wanted: Int[Tensor, " C"]) -> Float[Tensor, " N"]:
-    """How much each photo has to count for the classes to weigh as `wanted` says, on average 1.
-
-    Args:
-        labels: The classes of the photos.
-        wanted: Number of photos of each class where the mix of classes is as it should be.
-    """
-    counts = torch.bincount(labels, minlength=len(wanted))
-    weights = (wanted.double() / counts.clamp_min(1))[labels]
-    return weights / weights.mean()

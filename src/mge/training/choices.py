@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
-
 from mge.config import ModelConfig
 from mge.storage.model_folder import StoredModel, save_model
 from mge.training.calibration import choose_temperature, describe_calibration
@@ -39,9 +37,8 @@ class Choices:
 
 
 def choose(
-    choices: Choices, metadata: Mapping[str, Any], val_answers: Answers | None, *, config: ModelConfig,
-    train_counts: Tensor | None,
-) -> dict[str, Any]:  # fmt: skip
+    choices: Choices, metadata: Mapping[str, Any], val_answers: Answers | None, *, config: ModelConfig
+) -> dict[str, Any]:
     """What is known about a model, with what was to be chosen.
 
     A new temperature takes the old threshold of rejection away: it was one of other probabilities.
@@ -51,13 +48,12 @@ def choose(
         metadata: What is stored with the model so far.
         val_answers: What it says about validation photos; None where nothing needs them.
         config: Its architecture.
-        train_counts: Training photos of each class, if that is known.
     """
     chosen = dict(metadata)
     if val_answers is not None and choices.max_accuracy_loss is not None:
         chosen["cascade"] = choose_cascade(val_answers, config=config, max_accuracy_loss=choices.max_accuracy_loss)
     if val_answers is not None and (choices.calibrate or (choices.reject == "auto" and "calibration" not in metadata)):
-        chosen["calibration"] = choose_temperature(val_answers, train_counts=train_counts)
+        chosen["calibration"] = choose_temperature(val_answers)
         chosen.pop("rejection", None)
     if choices.reject == "off":
         chosen.pop("rejection", None)

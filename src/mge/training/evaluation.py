@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from mge.classifier import Classifier
 from mge.config import check_whole
@@ -131,12 +130,9 @@ def _choose(
     if choices.max_accuracy_loss is not None:
         check_experts(config)
     val_answers: Answers | None = None
-    train_counts: Tensor | None = None
     if choices.needs_photos:
-        records, train_counts = select_validation(path, selected, classifier=examiner.classifier)
-        _, val_answers = examiner.ask(records)
-    metadata = choose(choices, examiner.stored.metadata, val_answers, config=config, train_counts=train_counts)
-    return metadata, val_answers
+        _, val_answers = examiner.ask(select_validation(path, selected, classifier=examiner.classifier))
+    return choose(choices, examiner.stored.metadata, val_answers, config=config), val_answers
 
 
 def _describe(selected: Selected) -> dict[str, Any]:

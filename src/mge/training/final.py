@@ -13,7 +13,6 @@ from mge.report.figures import draw_experts
 from mge.report.tables import PICTURE
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from mge.storage.run_folder import Run
-from mge.training.calibration import count_classes
 from mge.training.cascade import MAX_ACCURACY_LOSS
 from mge.training.choices import Choices, choose, measure_chosen, store_choices
 from mge.training.explanation import explain_photos
@@ -68,8 +67,7 @@ def draw_best(session: Session, run: Run, *, model_config: ModelConfig, split: S
 def _choose(session: Session, stored: StoredModel, val_answers: Answers) -> dict[str, Any]:
     """What is known about the model, with what its answers about validation photos choose."""
     choices = Choices(MAX_ACCURACY_LOSS if stored.config.experts > 1 else None, calibrate=True)
-    train_counts = count_classes([record.label for record in session.photos.split("train")], stored.class_names)
-    return choose(choices, stored.metadata, val_answers, config=stored.config, train_counts=train_counts)
+    return choose(choices, stored.metadata, val_answers, config=stored.config)
 
 
 def _temper_gate(session: Session, run: Run, stored: StoredModel, val_photos: PhotoDataset) -> StoredModel:

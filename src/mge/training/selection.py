@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from torch import Tensor
-
 from mge.classifier import Classifier
 from mge.config import TrainConfig
 from mge.data.broken import Broken, leave_out, list_broken
@@ -15,7 +13,6 @@ from mge.data.records import SPLITS, PhotoSet, Record, Selection
 from mge.data.sources import find_photos, is_name, read_photos
 from mge.errors import ConfigError, DataError
 from mge.storage.run_folder import is_run, open_run
-from mge.training.calibration import count_classes
 from mge.training.inspection import inspect
 
 
@@ -132,11 +129,8 @@ def without_broken(photos: PhotoSet, *, split: Selection) -> tuple[tuple[Record,
     return readable, broken
 
 
-def select_validation(path: Path, selected: Selected, *, classifier: Classifier) -> tuple[tuple[Record, ...], Tensor]:
+def select_validation(path: Path, selected: Selected, *, classifier: Classifier) -> tuple[Record, ...]:
     """The photos that choose: the run's own, or those of the given data where there is no run.
-
-    Returns:
-        The validation photos, and how many training photos of each class go with them.
 
     Raises:
         ConfigError: there are no validation photos.
@@ -150,7 +144,7 @@ def select_validation(path: Path, selected: Selected, *, classifier: Classifier)
             f"{photos.name} has no validation photos, and thresholds and temperatures are chosen on them; train with "
             "--val-fraction above 0, or give a model folder and data with a val split"
         )
-    return records, count_classes([record.label for record in photos.split("train")], classifier.class_names)
+    return records
 
 
 def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
