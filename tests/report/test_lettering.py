@@ -19,7 +19,7 @@ def test_a_text_that_fits_is_left_alone_and_a_long_one_keeps_both_ends() -> None
 
 
 def test_a_share_is_read_as_percent() -> None:
-    assert [percent(share) for share in (0, 0.004, 0.126, 1)] == ["0 %", "0 %", "13 %", "100 %"]
+    assert [percent(share) for share in (0, 0.004, 0.126, 1)] == ["0 %", "0.4 %", "13 %", "100 %"]
 
 
 @pytest.mark.parametrize("text", ["crème brûlée", "яблоко", "苹果", "cr\udce8me", ""])

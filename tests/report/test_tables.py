@@ -40,6 +40,15 @@ def test_every_network_has_its_row() -> None:
         assert figure in text
 
 
+def test_a_network_by_itself_is_not_compared_with_others() -> None:
+    alone = {key: value[:1] if isinstance(value, list) else value for key, value in SUMMARY.items()}
+    text = show(alone)
+    assert "network" in text
+    assert "72.2" in text
+    assert "oracle" not in text
+    assert "mean" not in text
+
+
 def test_baselines_that_were_not_trained_have_none() -> None:
     assert "plain network" not in show({key: value for key, value in SUMMARY.items() if not key.startswith("plain")})
 

@@ -19,7 +19,6 @@ from mge.core.cascade import NEVER, stopping_experts
 MAX_SEARCHES = 1000  # choices of all thresholds but the last that are tried
 SUREST = 1e-6  # leads are kept so far from 1, where the logit is infinite
 BOUNDS = ((-20.0, 20.0), (-7.0, 7.0))  # of the highest risk's logit, and of the logarithm of the deviation
-BOUNDS = ((-20.0, 20.0), (-7.0, 7.0))  # of the highest risk's logit, and of the logarithm of the spread
 
 
 def chances_of_loss(so_far_labels: Int[Tensor, "B E"], beliefs: Float[Tensor, " B"]) -> Float[Tensor, "B K"]:

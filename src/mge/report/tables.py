@@ -96,9 +96,10 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         table.add_row(f"{name}, balanced: each class counts alike", f"{summary['balanced_top1']:.1f}")
     if "cascade" in summary:
         table.add_row(*_cascade_row(summary["cascade"]))
-    table.add_section()
-    table.add_row("plain mean of the experts", f"{summary['mean_top1']:.1f}")
-    table.add_row("oracle that picks the right expert", f"{summary['oracle_top1']:.1f}")
+    if len(summary["experts_top1"]) > 1:
+        table.add_section()
+        table.add_row("plain mean of the experts", f"{summary['mean_top1']:.1f}")
+        table.add_row("oracle that picks the right expert", f"{summary['oracle_top1']:.1f}")
     return table
 
 
