@@ -447,7 +447,8 @@ MODELS: dict[str, Make] = {
     "a model whose classes are numbers": model(lambda home: lie(home, class_names=[1, 2, 3])),
     "a model whose photos are prepared in an unknown way": model(lambda home: lie(home, preprocessing={"crop": 1})),
     "a model whose preparation is text": model(lambda home: lie(home, preprocessing="short")),
-    "a model whose thresholds are text": model(lambda home: lie(home, cascade="x")),
+    "a model whose cascade is text": model(lambda home: lie(home, cascade="x")),
+    "a model whose leads are text": model(lambda home: lie(home, cascade={"leads": "x"})),
     "weights whose head is longer than the file": weights(lambda _: struct.pack("<Q", 2**63) + b"{}"),
     "weights whose tensors lie over each other": weights(
         lambda _: header(json.dumps({n: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]} for n in "ab"}))

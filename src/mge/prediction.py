@@ -173,7 +173,7 @@ class AnyClassifier(ABC, Generic[Picture]):
 
     @abstractmethod
     def _need_thresholds(self) -> tuple[float, ...]:
-        """For each expert but the last, how sure it must be for the later ones not to look; ConfigError without."""
+        """For each expert but the last, how far it must lead for the later ones not to look; ConfigError without."""
 
     @abstractmethod
     def _ask(self, images: list[Picture], *, cascade: bool, num_waiting: int) -> Mapping[str, Array]:

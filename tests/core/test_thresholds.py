@@ -57,8 +57,8 @@ def test_chances_of_loss_by_hand() -> None:
 def test_risks_are_the_likeliest_of_their_kind() -> None:
     """By a loop over highest risks and spreads, the photo in the middle that is half lost among them."""
     torch.manual_seed(1)
-    leads = 0.5 + torch.rand(40, 2) / 2
-    chances = torch.rand(40, 2) * (leads < 0.8)
+    leads = 0.5 + torch.rand(8, 2) / 2
+    chances = torch.rand(8, 2) * (leads < 0.8)
     found = risks_of_leaving(leads, chances)
     for column in (0, 1):
         margins = [math.log(lead / (1 - lead)) for lead in leads[:, column].tolist()]
@@ -73,7 +73,7 @@ def test_risks_are_the_likeliest_of_their_kind() -> None:
             for highest, spread in itertools.product(range(1, 50), range(1, 80))
         )
         expected = [best[1] / 50 * math.erfc(m / best[2] * 20) for m in margins]
-        np.testing.assert_allclose(found[:, column], expected, atol=0.02)
+        np.testing.assert_allclose(found[:, column], expected, atol=0.03)
 
 
 @pytest.mark.parametrize("lead", [0.5, 0.75, 1.0])

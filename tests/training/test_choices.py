@@ -94,6 +94,13 @@ def test_rejection_is_chosen_at_the_stored_temperature_or_at_a_new_one_where_the
     assert choose(choices, {}, made_up(), config=CONFIG)["calibration"]["temperature"] < 3
 
 
+def test_thresholds_of_a_former_cascade_are_left_out() -> None:
+    found = choose(Choices(calibrate=True), {"cascade": {"thresholds": [0.9]}}, made_up(), config=CONFIG)
+    assert "cascade" not in found
+    kept = choose(Choices(calibrate=True), {"cascade": {"leads": [0.9]}}, made_up(), config=CONFIG)
+    assert kept["cascade"] == {"leads": [0.9]}
+
+
 def test_a_threshold_can_be_given_and_taken_away() -> None:
     given = choose(Choices(reject=0.8), {}, None, config=CONFIG)
     assert given == {"rejection": {"threshold": 0.8}}

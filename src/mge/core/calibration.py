@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional
 
@@ -49,27 +48,36 @@ def calibration_error(bins: Reliability) -> float:
 def fit_temperature(logits: Float[Tensor, "N C"], labels: Int[Tensor, " N"], *, smoothing: float = 0.0) -> float:
     """The number that logits are divided by to make it likeliest which answers are right and which are wrong.
 
-    What people see, and what rejection and the cascade go by, is how sure an answer is. The likelihood of the labels
-    themselves asks as well how the rest is shared out among the other classes, and where one number cannot mend both,
-    answers say less or more than they are worth. The likeliest class stays the same, so accuracy does too.
+    What people see, what rejection goes by, and what the cascade's thresholds are chosen by, is how likely the answer
+    is right. The likelihood of the labels themselves asks as well how the rest is shared out among the other classes,
+    and where one number cannot mend both, answers say less or more than they are worth. The likeliest class stays the
+    same, so accuracy does too.
 
     Args:
-        logits: Of photos that were not trained on. Those that are no numbers do not count.
+        logits: Of photos that were not trained on. Those that are no numbers do not count; where none is left, it is 1.
         labels: Their classes.
-        smoothing: How much each answer counts as the contrary too. Without it, photos that are all right ask for the
-            lowest temperature there is, and so for certainty.
+        smoothing: How much each answer counts as the contrary too. Without it, photos that are all right ask for a
+            temperature so low that answers are certain.
 
     Source: the scaling of Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2, fitted to the
     answer as Gupta and Ramdas, "Top-label calibration and multiclass-to-binary reductions", ICLR 2022, argue for.
     """
-    falling = logits.double().sort(dim=1, descending=True).values
-    wanted = (logits.argmax(1) == labels).double() * (1 - 2 * smoothing) + smoothing
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415  (half a second, which loading a model need not wait)
+
+    usable = logits.isfinite().all(1)
+    if not usable.any():
+        return 1.0
+    logits, labels = logits[usable].double(), labels[usable]
+    best, answers = logits.max(1)
+    others = logits.scatter(1, answers.unsqueeze(1), -math.inf)
+    wanted = (answers == labels).double() * (1 - 2 * smoothing) + smoothing
 
     def loss(log_temperature: float) -> float:
-        scaled = falling / math.exp(log_temperature)
-        likely, unlikely = scaled[:, 0], scaled[:, 1:].logsumexp(1)
-        return float((scaled.logsumexp(1) - wanted * likely - (1 - wanted) * unlikely).nanmean())
+        factor = math.exp(-log_temperature)
+        likely, unlikely = best * factor, (others * factor).logsumexp(1)
+        return float((torch.logaddexp(likely, unlikely) - wanted * likely - (1 - wanted) * unlikely).mean())
 
+    # It need not be convex; among 600 random problems none had a second minimum.
     bounds = (math.log(LOWEST), math.log(HIGHEST))
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": PRECISION}).x)
 

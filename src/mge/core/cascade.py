@@ -43,7 +43,7 @@ def mix_so_far(
 
 
 def lead(logits: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
-    """How sure an answer is: what the likeliest class has of the probability of the two likeliest, from 0.5 to 1.
+    """How far an answer leads: the likeliest class's share of the probability of the two likeliest, 0.5 (not) to 1.
 
     It is the logistic function of the difference of their logits. What later experts say turns an answer over where the
     two are close, however much probability all other classes have together.

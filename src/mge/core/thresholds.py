@@ -5,8 +5,7 @@ Not of the paper.
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -40,10 +39,10 @@ def risks_of_leaving(leads: Float[Tensor, "B K"], chances: Float[Tensor, "B K"])
     """How likely photos like each one are lost where they leave, by how far the answer leads there.
 
     What later experts add to the difference of two logits is taken for normally distributed; they turn the answer over
-    where that is against it and larger than it. So the risk falls as the tail of a normal distribution does, from the
-    highest one at no lead, and there are two numbers to find for each of the K = E - 1 experts before the last: this
-    highest risk, and the standard deviation. They are the likeliest ones. One photo more is taken in, as sure as the
-    median one and half lost: a few photos of which none is at risk do not prove that there is no risk.
+    where that is against it and larger than it. So the risk falls with the lead as the tail of a normal distribution
+    does, from its highest value at no lead. For each of the K = E - 1 experts before the last two numbers are fitted by
+    maximum likelihood: this highest risk, and the standard deviation. One made-up photo is added, as sure as the median
+    one and half lost: a few photos of which none is at risk do not prove that there is no risk.
 
     Args:
         leads: Of the mixture so far, after each of the K experts.
@@ -54,22 +53,24 @@ def risks_of_leaving(leads: Float[Tensor, "B K"], chances: Float[Tensor, "B K"])
 
 
 def _fit_risk(leads: Float[Tensor, " B"], chances: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-    margins = _never_sure(leads.double()).clamp(0.5, 1 - SUREST).logit()
+    margins = _never_sure(leads.double().cpu()).clamp(0.5, 1 - SUREST).logit()
     seen = torch.cat((margins, margins.quantile(0.5, keepdim=True)))
-    lost = functional.pad(chances.double(), (0, 1), value=0.5)
+    lost = functional.pad(chances.double().cpu(), (0, 1), value=0.5)
 
-    def unlikelihood(numbers: Any) -> float:  # noqa: ANN401  (an array, which core has no name for)
-        risks = _log_risks(seen, torch.from_numpy(numbers))
+    def unlikelihood(numbers: Iterable[float]) -> float:
+        risks = _log_risks(seen, numbers)
         return float(-(lost * risks + (1 - lost) * torch.log1p(-risks.exp())).sum())
 
+    # The made-up photo keeps the mean between 0 and 1, and its logit finite.
     start = (float(lost.mean().logit()), float(margins.mean().log1p()))
     found = minimize(unlikelihood, start, method="Nelder-Mead", bounds=BOUNDS)
-    return _log_risks(margins, torch.from_numpy(found.x)).exp().to(leads.dtype)
+    return _log_risks(margins, found.x).exp().to(leads)
 
 
-def _log_risks(margins: Float[Tensor, " B"], numbers: Float[Tensor, "2"]) -> Float[Tensor, " B"]:
+def _log_risks(margins: Float[Tensor, " B"], numbers: Iterable[float]) -> Float[Tensor, " B"]:
     """Logarithms of risks, out of the logit of the highest one and the logarithm of the standard deviation."""
-    highest, deviation = functional.logsigmoid(numbers[0]), numbers[1].exp()
+    highest_logit, log_deviation = margins.new_tensor([*numbers])
+    highest, deviation = functional.logsigmoid(highest_logit), log_deviation.exp()
     tail: Tensor = torch.special.log_ndtr(-margins / deviation)
     return highest + math.log(2) + tail
 

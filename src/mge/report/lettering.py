@@ -38,7 +38,7 @@ def fit_text(text: str, *, width: float, letters: Font) -> str:
 
 def percent(share: float) -> str:
     """A share of 1 as a person reads it: whole percents, and tenths where it is less than one."""
-    return f"{100 * share:.{1 if 0 < share < 0.01 else 0}f} %"
+    return f"{100 * share:.{1 if 0 < share < 0.0095 else 0}f} %"
 
 
 def write(

@@ -126,12 +126,12 @@ def _cascade_row(cascade: Mapping[str, Any]) -> tuple[str, str]:
 
 def _describe_choice(cascade: Mapping[str, Any]) -> str:
     """What was chosen for the cascade, and what it loses on photos that did not choose it."""
-    shown = ", ".join(f"{threshold:.3f}" if threshold <= 1 else "never" for threshold in cascade["leads"])
+    words = ["always" if least < 0.5 else f"{least:.3f}" if least <= 1 else "never" for least in cascade["leads"]]
     count, expected = cascade["validation"]["num_photos"], cascade.get("cross_validated")
     warning = f" Cross-validated, it loses {expected['lost_top1']:.1f} points." if expected else ""
     return (
-        f"Cascade, chosen on {count} validation photos and stored: an expert is sure enough at a lead of {shown} "
-        f"(its class against the next).{warning}"
+        f"Cascade, chosen on {count} validation photos and stored: an expert is sure enough at a lead of "
+        f"{', '.join(words)} (what its class has of the two likeliest, 0.5 to 1).{warning}"
     )
 
 

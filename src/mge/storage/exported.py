@@ -62,7 +62,7 @@ class Description:
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """How sure each expert but the last must be for the later ones not to look; None: there is no cascade."""
+        """How far each expert but the last must lead for the later ones not to look; None: there is no cascade."""
         return read_thresholds(self.metadata)
 
     def to_dict(self) -> dict[str, Any]:

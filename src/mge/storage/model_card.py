@@ -97,7 +97,7 @@ def _answers(config: ModelConfig, metadata: Mapping[str, Any]) -> str:
     if metadata.get("rejection", {}).get("threshold") is not None:
         share = 100 * metadata["rejection"]["threshold"]
         lines.append(f"- A photo whose likeliest class has less than {share:.1f} % is called `unknown`.")
-    if "cascade" in metadata:
+    if metadata.get("cascade", {}).get("leads") is not None:
         lines.append(
             "- It has thresholds for a cascade, in which later experts look only where the first are not sure."
         )

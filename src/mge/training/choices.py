@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mge.config import ModelConfig
+from mge.storage.chosen import read_thresholds
 from mge.storage.model_folder import StoredModel, save_model
 from mge.training.calibration import choose_temperature, describe_calibration
 from mge.training.cascade import choose_cascade, measure_cascade
@@ -41,7 +42,8 @@ def choose(
 ) -> dict[str, Any]:
     """What is known about a model, with what was to be chosen.
 
-    A new temperature takes the old threshold of rejection away: it was one of other probabilities.
+    A new temperature takes the old threshold of rejection away: it was one of other probabilities. Thresholds of a
+    cascade that no longer say anything are left out.
 
     Args:
         choices: What is to be chosen.
@@ -50,6 +52,8 @@ def choose(
         config: Its architecture.
     """
     chosen = dict(metadata)
+    if read_thresholds(metadata) is None:
+        chosen.pop("cascade", None)  # of a former MGE, whose thresholds were of something else
     if val_answers is not None and choices.max_accuracy_loss is not None:
         chosen["cascade"] = choose_cascade(val_answers, config=config, max_accuracy_loss=choices.max_accuracy_loss)
     if val_answers is not None and (choices.calibrate or (choices.reject == "auto" and "calibration" not in metadata)):
