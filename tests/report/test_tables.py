@@ -117,7 +117,6 @@ CASCADE: dict[str, object] = {
     "saved_percent": 56.25,
     "leads": [0.9, 2.0],
     "validation": {"num_photos": 8},
-    "cross_validated": {"lost_top1": 0.5},
 }
 
 
@@ -128,15 +127,17 @@ def test_the_cascade_has_a_row_with_what_it_saves() -> None:
     assert "cascade" not in show(SUMMARY)
 
 
+@pytest.mark.parametrize(("lost", "text"), [(0.5, "it loses 0.5 points."), (-0.4, "it wins 0.4 points."), (None, None)])
 def test_an_evaluation_says_what_was_chosen_and_what_it_loses_on_other_photos(
-    capsys: pytest.CaptureFixture[str],
+    lost: float | None, text: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = {**SUMMARY, "cascade": CASCADE, "cascade_curve": []}
+    measured = {} if lost is None else {"cross_validated": {"lost_top1": lost}}
+    figures = {**SUMMARY, "cascade": {**CASCADE, **measured}, "cascade_curve": []}
     print_evaluation(figures, file=Path("figures.json"), model=Path("run"))
-    text = " ".join(capsys.readouterr().out.split())
-    assert "chosen on 8 validation photos and stored: an expert is sure enough at a lead of 0.900, never (" in text
-    assert "Cross-validated, it loses 0.5 points." in text
-    assert "Next: mge predict run photo.jpg --cascade" in text
+    written = " ".join(capsys.readouterr().out.split())
+    assert "chosen on 8 validation photos and stored: an expert is sure enough at a lead of 0.900, never (" in written
+    assert f"Cross-validated, {text}" in written if text else "Cross-validated" not in written
+    assert "Next: mge predict run photo.jpg --cascade" in written
 
 
 def test_a_student_stands_beside_its_teacher_and_has_no_mixture() -> None:

@@ -125,14 +125,16 @@ def _cascade_row(cascade: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _describe_choice(cascade: Mapping[str, Any]) -> str:
-    """What was chosen for the cascade, and what it loses on photos that did not choose it."""
+    """What was chosen for the cascade, and what it loses or wins on photos that did not choose it."""
     words = ["always" if least < 0.5 else f"{least:.3f}" if least <= 1 else "never" for least in cascade["leads"]]
-    count, expected = cascade["validation"]["num_photos"], cascade.get("cross_validated")
-    warning = f" Cross-validated, it loses {expected['lost_top1']:.1f} points." if expected else ""
-    return (
-        f"Cascade, chosen on {count} validation photos and stored: an expert is sure enough at a lead of "
-        f"{', '.join(words)} (what its class has of the two likeliest, 0.5 to 1).{warning}"
+    text = (
+        f"Cascade, chosen on {cascade['validation']['num_photos']} validation photos and stored: an expert is sure "
+        f"enough at a lead of {', '.join(words)} (what its class has of the two likeliest, 0.5 to 1)."
     )
+    if "cross_validated" not in cascade:
+        return text
+    lost = cascade["cross_validated"]["lost_top1"]
+    return f"{text} Cross-validated, it {'wins' if lost < 0 else 'loses'} {abs(lost):.1f} points."
 
 
 def _describe_trust(figures: Mapping[str, Any]) -> Iterable[str]:
