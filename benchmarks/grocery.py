@@ -63,11 +63,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="which to train")
     parser.add_argument("--only-read", action="store_true", help="train nothing, write the tables of what there is")
     given = parser.parse_args()
-    runs = [] if given.only_read else [(seed, name) for seed in given.seeds for name in TRAINED]
+    if given.only_read:
+        write(given.data, seeds=given.seeds)
+        return
+    runs = [(seed, name) for seed in given.seeds for name in TRAINED]
     for seed, name in sorted(runs, key=lambda run: (run[1] != "", run[0])):  # what matters most comes first
         train(str(given.data), seed=seed, name=name)
-        write(given.data, seeds=given.seeds)
-    if given.only_read:
         write(given.data, seeds=given.seeds)
 
 

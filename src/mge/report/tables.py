@@ -69,9 +69,14 @@ def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, pag
     say(f"Figures: {file}", f"Next: mge predict {quote(str(model))} photo.jpg{flag}")
 
 
+def is_mixture(figures: Mapping[str, Any]) -> bool:
+    """Whether there are several experts; one alone is a network, which has no gate, mean or oracle."""
+    return len(figures["experts_top1"]) > 1
+
+
 def what_answers(figures: Mapping[str, Any]) -> str:
-    """What people call it: of one expert alone there is no mixture."""
-    return "mixture" if len(figures["experts_top1"]) > 1 else "network"
+    """What people call it."""
+    return "mixture" if is_mixture(figures) else "network"
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
@@ -96,7 +101,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         table.add_row(f"{name}, balanced: each class counts alike", f"{summary['balanced_top1']:.1f}")
     if "cascade" in summary:
         table.add_row(*_cascade_row(summary["cascade"]))
-    if len(summary["experts_top1"]) > 1:
+    if is_mixture(summary):
         table.add_section()
         table.add_row("plain mean of the experts", f"{summary['mean_top1']:.1f}")
         table.add_row("oracle that picks the right expert", f"{summary['oracle_top1']:.1f}")

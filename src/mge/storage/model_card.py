@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mge.config import ModelConfig
+from mge.storage.chosen import read_least_probability, read_thresholds
 
 NUM_LISTED = 200  # classes that are named one by one
 
@@ -94,10 +95,10 @@ def _answers(config: ModelConfig, metadata: Mapping[str, Any]) -> str:
         lines.append(
             f"- Probabilities are calibrated: logits are divided by {metadata['calibration']['temperature']:.3g}."
         )
-    if metadata.get("rejection", {}).get("threshold") is not None:
-        share = 100 * metadata["rejection"]["threshold"]
-        lines.append(f"- A photo whose likeliest class has less than {share:.1f} % is called `unknown`.")
-    if metadata.get("cascade", {}).get("leads") is not None:
+    least = read_least_probability(metadata)
+    if least is not None:
+        lines.append(f"- A photo whose likeliest class has less than {100 * least:.1f} % is called `unknown`.")
+    if read_thresholds(metadata) is not None:
         lines.append(
             "- It has thresholds for a cascade, in which later experts look only where the first are not sure."
         )

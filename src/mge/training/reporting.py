@@ -13,7 +13,7 @@ from mge.core.metrics import confusion_matrix, most_confused, score_classes
 from mge.data.photo import as_text
 from mge.report.matrices import LARGEST_TABLE, as_matrix, cluster, confused_block
 from mge.report.page import ClassRow, Located, Page, Part, render
-from mge.report.tables import what_answers
+from mge.report.tables import is_mixture, what_answers
 from mge.storage.files import write_text_atomically
 from mge.storage.run_folder import Run, is_run, read_json
 from mge.training.cases import Verdicts, most_doubtful, show_pairs, surest_mistakes
@@ -108,13 +108,13 @@ def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Part]
     for number, top1 in enumerate(figures["experts_top1"]):
         gate = f"gate {100 * figures['gate_mean'][number]:.0f} % on average, first choice for "
         gate += f"{figures['gate_picks_percent'][number]:.0f} %"
-        parts.append(Part(f"expert {number}", top1, gate if len(figures["experts_top1"]) > 1 else ""))
+        parts.append(Part(f"expert {number}", top1, gate if is_mixture(figures) else ""))
         parts.append(Part("· its large-part head", figures["large_top1"][number]))
         parts.append(Part("· its small-part head", figures["part_top1"][number]))
     low, high = figures["mixture_interval"]
     interval = f"{low:.1f} to {high:.1f} % with 95 % confidence"
     parts.append(Part(f"the {what_answers(figures)}", figures["mixture_top1"], interval, is_main=True))
-    if len(figures["experts_top1"]) > 1:
+    if is_mixture(figures):
         parts.append(Part("plain mean of the experts", figures["mean_top1"], "what it would be without a gate"))
         parts.append(Part("oracle", figures["oracle_top1"], "picks an expert that is right wherever one is"))
     return parts
