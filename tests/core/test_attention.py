@@ -12,9 +12,9 @@ from mge.core.attention import (
     class_evidence,
     enlarge,
     expected_weights,
-    object_map,
     scale_to_unit,
     spread_boxes,
+    uniform_weights,
 )
 from mge.core.zoom import Geometry
 from tests import reference
@@ -82,13 +82,14 @@ def test_the_map_of_any_class_is_the_mean_of_the_maps_of_all() -> None:
         attention_map(features, channel_weights(classifier, torch.full((2,), label), num_cells=12, positive=True))
         for label in range(5)
     ]
-    torch.testing.assert_close(object_map(features, classifier), sum(each) / 5)
+    weights = uniform_weights(classifier, batch_size=2, num_cells=12)
+    torch.testing.assert_close(attention_map(features, weights), sum(each) / 5)
 
 
 def test_the_evidence_of_all_cells_is_the_logit_less_its_bias() -> None:
     head, features = nn.Linear(6, 5), torch.randn(4, 6, 3, 2)
     labels = torch.tensor([0, 4, 2, 2])
-    evidence = class_evidence(features, head.weight, labels)
+    evidence = class_evidence(features, channel_weights(head.weight, labels, num_cells=6))
     logits = head(features.mean((2, 3))).gather(1, labels.unsqueeze(1)).squeeze(1)
     torch.testing.assert_close(evidence.sum((1, 2)), logits - head.bias[labels])
 
@@ -96,7 +97,8 @@ def test_the_evidence_of_all_cells_is_the_logit_less_its_bias() -> None:
 def test_evidence_by_hand() -> None:
     features = torch.tensor([[[[1.0, 2.0]], [[3.0, 1.0]]]])
     classifier = torch.tensor([[0.0, 0.0], [2.0, -1.0]])
-    assert class_evidence(features, classifier, torch.tensor([1])).tolist() == [[[-0.5, 1.5]]]
+    weights = channel_weights(classifier, torch.tensor([1]), num_cells=2)
+    assert class_evidence(features, weights).tolist() == [[[-0.5, 1.5]]]
 
 
 def test_an_enlarged_map_is_that_of_the_naive_loop() -> None:

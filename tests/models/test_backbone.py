@@ -16,17 +16,135 @@ from timm.models import _builder
 from torch import Tensor, nn
 
 from mge.errors import ConfigError
-from mge.models.backbone import Backbone
+from mge.models.backbone import Backbone, Structure, pretrained_input
+from mge.models.neck import apply_layers
 from tests.models.networks import BACKBONES, SIZE, SWIN, build, draw
 
+NO_STRUCTURE = Structure("NCHW", True, (), ())
 ALL = [*BACKBONES, pytest.param(SWIN, marks=pytest.mark.slow)]
+
+
+# One network a family, or more where they end differently. (timm name, side in pixels; None: its own)
+FAMILIES = {
+    "resnet10t": 64, "regnetx_002": 64, "densenet121": 64, "convnext_atto": 64, "convnextv2_atto": 64,
+    "tf_efficientnet_lite0": 64, "efficientnet_b0": 64, "mobilenetv2_035": 64, "mobilenetv3_small_050": 64,
+    "mobilenetv4_conv_small": 64, "lcnet_050": 64, "ghostnet_050": 64, "efficientvit_b0": 64, "efficientvit_m0": None,
+    "fastvit_t8": 64, "hgnetv2_b0": 64, "caformer_s18": 64, "poolformer_s12": 64, "rexnet_100": 64,
+    "edgenext_xx_small": 64, "mobilevit_xxs": 64, "repvit_m0_9": 64, "tiny_vit_5m_224": None, "pvt_v2_b0": 64,
+    "inception_next_atto": 64, "mambaout_femto": 64, "nfnet_l0": 64, "rdnet_tiny": 64, "starnet_s1": 64,
+    "hiera_tiny_224": None, "levit_128s": None, "efficientformerv2_s0": None, "deit_tiny_patch16_224": 64,
+    "vit_small_patch16_dinov3": 64, "eva02_tiny_patch14_224": 56, "xcit_nano_12_p16_224": 64,
+    "swin_tiny_patch4_window7_224": None,
+}  # fmt: skip
+
+
+# --------------------------------------------------------------- pooled features
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_pooled_features_are_what_timms_own_classifier_reads(name: str) -> None:
+    backbone = Backbone(name, size=FAMILIES[name], pretrained=False).eval()
+    whole = timm.create_model(name, pretrained=False, num_classes=3, **sized(name)).eval()
+    missing = whole.load_state_dict(backbone.net.state_dict(), strict=False)
+    assert not missing.unexpected_keys
+    side = FAMILIES[name] or backbone.fixed_size or 224
+    images = draw(2, height=side, width=side)
+    with torch.inference_mode():
+        maps = backbone(images)
+        torch.testing.assert_close(maps.pooled, whole.forward_head(whole.forward_features(images), pre_logits=True))
+    assert maps.pooled.shape == (2, backbone.num_features)
+    assert maps.large.shape[:2] == (2, backbone.width)
+
+
+def sized(name: str) -> dict[str, Any]:
+    settings = timm.get_pretrained_cfg(name)
+    side = FAMILIES[name]
+    return {"img_size": side} if side is not None and settings is not None and settings.fixed_input_size else {}
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet10t", "convnext_atto", "mobilenetv3_small_050", "mobilenetv4_conv_small", "hgnetv2_b0",
+             "efficientvit_b0", "ghostnet_050", "inception_next_atto", "mambaout_femto", "hiera_tiny_224"],
+)  # fmt: skip
+@pytest.mark.parametrize("training", [False, True])
+def test_attention_in_closed_form_is_autograds_grad_cam(name: str, training: bool) -> None:
+    backbone = Backbone(name, size=FAMILIES[name], pretrained=False)
+    randomise_norms(backbone)
+    backbone.eval()  # batch norm counts with its running statistics in either mode
+    side = FAMILIES[name] or backbone.fixed_size or 224
+    classifier, labels = nn.Linear(backbone.num_features, 4), torch.tensor([1, 3])
+    large = backbone(draw(2, height=side, width=side)).large.detach().requires_grad_()
+    layers = [backbone.net.get_submodule(each) for each in (backbone.structure or NO_STRUCTURE).behind]
+    logits = classifier(apply_layers(layers, large.mean((2, 3))))
+    (gradient,) = torch.autograd.grad(logits.gather(1, labels[:, None]).sum(), large)
+    backbone.train(training)
+    with torch.inference_mode():
+        found = backbone.pull_back(large, classifier.weight[labels])
+    expected = gradient.sum((2, 3))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+def randomise_norms(module: nn.Module) -> None:
+    """Gives norms weights and statistics that are not those of a fresh network, 1 and 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d | nn.LayerNorm) and layer.weight is not None:
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.uniform_(layer.bias, -0.5, 0.5)
+        if isinstance(layer, nn.BatchNorm2d) and layer.running_var is not None and layer.running_mean is not None:
+            nn.init.uniform_(layer.running_var, 0.5, 1.5)
+            nn.init.uniform_(layer.running_mean, -0.5, 0.5)
+
+
+def test_a_vit_with_a_class_token_is_read_by_it_and_its_cells_are_weighed_by_the_classifier() -> None:
+    backbone = Backbone("test_vit", size=SIZE, pretrained=False).eval()
+    maps = backbone(draw(2))
+    tokens = backbone.net.forward_features(draw(2))
+    torch.testing.assert_close(maps.pooled, tokens[:, 0])
+    torch.testing.assert_close(maps.large.flatten(2).mT, tokens[:, -16:])
+    weights = torch.randn(2, backbone.num_features)
+    assert backbone.pull_back(maps.large, weights) is weights
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("vgg11", "vgg11 has layers behind its last map that see several cells at once, .* choose another backbone"),
+        ("crossvit_tiny_240", "crossvit_tiny_240 ends in several maps at once; choose one that ends in one"),
+        ("halonet26t", "halonet26t does not take views of 96 px: .*; use --size 256"),
+    ],
+)
+def test_a_network_whose_attention_cannot_be_followed_is_refused_in_one_line(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as refused:
+        Backbone(name, size=96 if name == "halonet26t" else None, pretrained=False)
+    assert "\n" not in str(refused.value)
+
+
+def test_models_stored_before_kept_the_end_of_a_network_have_what_they_had() -> None:
+    backbone = Backbone("test_efficientnet", size=SIZE, pretrained=False, head_layers="none").eval()
+    assert not any(key.startswith("conv_head") for key in backbone.net.state_dict())
+    maps = backbone(draw(2))
+    torch.testing.assert_close(maps.pooled, maps.large.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "interpolation", "size"),
+    [
+        ("tf_efficientnet_lite0", 0.5, "bicubic", None),
+        ("resnet50.tv_in1k", 0.485, "bilinear", None),
+        ("timm/resnet18.a1_in1k", 0.485, "bicubic", None),
+        ("hf-hub:timm/resnet18.a1_in1k", 0.485, "bicubic", None),
+        ("vit_base_patch16_224.augreg_in21k", 0.5, "bicubic", 224),
+        ("vit_base_patch16_clip_224.openai", 0.48145466, "bicubic", 224),
+    ],
+)
+def test_the_input_of_pretrained_weights_is_timms(name: str, mean: float, interpolation: str, size: int | None) -> None:
+    found = pretrained_input(name)
+    assert (found.mean[0], found.interpolation, found.size) == (mean, interpolation, size)
 
 
 # --------------------------------------------------------------------------- maps
 @pytest.mark.parametrize("name", ALL)
 def test_maps_have_the_widths_and_cells_that_the_backbone_says(name: str) -> None:
     backbone = Backbone(name, size=SIZE, pretrained=False)
-    part, large = backbone(draw(2))
+    part, large, _ = backbone(draw(2))
     cells = SIZE // backbone.stride
     assert large.shape == (2, backbone.width, cells, cells)
     assert part.shape[:2] == (2, backbone.part_width)
@@ -40,8 +158,12 @@ def test_networks_with_stages_give_their_last_two(name: str) -> None:
     # timm's feature networks name their layers `stages_0.…` where the whole network says `stages.0.…`.
     own = {key.replace(".", "_"): tensor for key, tensor in backbone.net.state_dict().items()}
     expected.load_state_dict({key: own[key.replace(".", "_")] for key in expected.state_dict()})
-    for found, wanted in zip(backbone(draw(2)), expected(draw(2)), strict=True):
-        torch.testing.assert_close(found, wanted)
+    part, large, _ = backbone(draw(2))
+    wanted_part, wanted_large = expected(draw(2))
+    torch.testing.assert_close(part, wanted_part)
+    if name == "test_efficientnet":  # its 1x1 convolution behind the stages is in front of the pool
+        wanted_large = backbone.net.bn2(backbone.net.conv_head(wanted_large))
+    torch.testing.assert_close(large, wanted_large)
 
 
 def test_a_transformer_of_one_resolution_gives_the_block_at_three_quarters_and_the_last() -> None:
@@ -49,7 +171,7 @@ def test_a_transformer_of_one_resolution_gives_the_block_at_three_quarters_and_t
     blocks: list[Tensor] = []
     for block in backbone.net.blocks:
         block.register_forward_hook(lambda _module, _given, tokens: blocks.append(tokens))
-    part, large = backbone(draw(2))
+    part, large, _ = backbone(draw(2))
     assert len(blocks) == 6
     for found, tokens in ((part, blocks[3]), (large, blocks[5])):
         expected = backbone.net.norm(tokens[:, -16:])  # without the class token
@@ -62,7 +184,7 @@ def test_a_network_that_computes_with_channels_last_gives_its_maps_with_channels
     stages: list[Tensor] = []
     for layer in backbone.net.layers:
         layer.register_forward_hook(lambda _module, _given, maps: stages.append(maps))
-    part, large = backbone(draw(2))
+    part, large, _ = backbone(draw(2))
     torch.testing.assert_close(part, stages[-2].permute(0, 3, 1, 2))
     torch.testing.assert_close(large, backbone.net.norm(stages[-1]).permute(0, 3, 1, 2))
 
@@ -70,8 +192,8 @@ def test_a_network_that_computes_with_channels_last_gives_its_maps_with_channels
 @pytest.mark.parametrize("name", ALL)
 def test_nothing_is_kept_that_no_gradient_reaches(name: str) -> None:
     backbone = Backbone(name, size=SIZE, pretrained=False)
-    part, large = backbone(draw(2))
-    (part.square().mean() + large.square().mean()).backward()
+    part, large, pooled = backbone(draw(2))
+    (part.square().mean() + large.square().mean() + pooled.square().mean()).backward()
     assert [key for key, parameter in backbone.named_parameters() if parameter.grad is None] == []
 
 
@@ -145,7 +267,8 @@ def donor(name: str = "test_resnet", **options: Any) -> dict[str, Tensor]:  # no
 
 
 def without_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: tensor for key, tensor in state.items() if not key.startswith(("fc.", "head.", "classifier."))}
+    classifiers = ("fc.", "head.weight", "head.bias", "head.fc.", "classifier.")
+    return {key: tensor for key, tensor in state.items() if not key.startswith(classifiers)}
 
 
 def assert_filled(net: nn.Module, state: dict[str, Tensor]) -> None:

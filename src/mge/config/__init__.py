@@ -6,19 +6,23 @@ line's flags. They validate themselves.
 """
 
 from mge.config.checks import INSTEAD, check_choice, check_names, check_range, check_ranges, check_whole, suggest
-from mge.config.data import DataConfig, Resize
+from mge.config.data import DataConfig, Interpolation, Resize
 from mge.config.distillation import DistillConfig, take_distillation
 from mge.config.model import (
+    NORMALISATIONS,
     Attention,
     AttentionTo,
     BoxShape,
+    Channels,
     Gate,
     Geometry,
+    HeadLayers,
     Mix,
     ModelConfig,
-    Normalisation,
     PartHead,
     ZoomFrom,
+    read_normalisation,
+    write_normalisation,
 )  # fmt: skip
 from mge.config.presets import PRESETS, Preset, split_options
 from mge.config.training import (
@@ -39,9 +43,10 @@ from mge.config.training import (
 )  # fmt: skip
 
 __all__ = [
-    "INSTEAD", "PRESETS", "Accelerator", "Attention", "AttentionTo", "Balance", "Baseline", "BatchNorm", "BoxShape",
-    "DataConfig", "Decay", "DistillConfig", "Diversity", "Follow", "Gate", "GateTrust", "Geometry", "Mix",
-    "ModelConfig", "Normalisation", "Optimizer", "PartHead", "Precision", "Preset", "Resize", "Schedule", "Start",
-    "Strategy", "TrainConfig", "ZoomFrom", "check_choice", "check_names", "check_range", "check_ranges",
-    "check_whole", "split_options", "suggest", "take_distillation",
+    "INSTEAD", "NORMALISATIONS", "PRESETS", "Accelerator", "Attention", "AttentionTo", "Balance", "Baseline",
+    "BatchNorm", "BoxShape", "Channels", "DataConfig", "Decay", "DistillConfig", "Diversity", "Follow", "Gate",
+    "GateTrust", "Geometry", "HeadLayers", "Interpolation", "Mix", "ModelConfig", "Optimizer", "PartHead",
+    "Precision", "Preset", "Resize", "Schedule", "Start", "Strategy", "TrainConfig", "ZoomFrom", "check_choice",
+    "check_names", "check_range", "check_ranges", "check_whole", "read_normalisation", "split_options", "suggest",
+    "take_distillation", "write_normalisation",
 ]  # fmt: skip

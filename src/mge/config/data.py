@@ -5,6 +5,7 @@ from typing import Literal
 
 from mge.config.checks import Options, check_range, check_ranges
 
+Interpolation = Literal["auto", "bilinear", "bicubic"]
 Resize = Literal["short", "squash"]
 
 
@@ -17,6 +18,8 @@ class DataConfig(Options):
             validation split.
         test_fraction: Fraction of all photos of each class held out for testing where the data has no test split.
         resize: `short` scales the photo's shorter side and keeps its shape; `squash` scales both sides alike.
+        interpolation: Filter that resizes photos: `bilinear`, `bicubic`, or what the backbone's pretrained weights were
+            made with (`auto`).
         crop_fraction: Side of the square crop as a fraction of the resized photo. The paper crops 448 out of 512.
         flip: Whether training mirrors half of the photos.
         jitter: Strength of the random change of brightness, contrast and saturation in training, from 0 (none) to 1.
@@ -36,6 +39,7 @@ class DataConfig(Options):
     val_fraction: float = 0.1
     test_fraction: float = 0.2
     resize: Resize = "short"
+    interpolation: Interpolation = "auto"
     crop_fraction: float = 0.875
     flip: bool = True
     jitter: float = 0.0

@@ -1,6 +1,7 @@
 """The options of the network."""
 
 import dataclasses
+import math
 from typing import Literal
 
 from mge.config.checks import Options, check_choice, check_range, check_whole_or_auto
@@ -10,11 +11,17 @@ Attention = Literal["own", "first"]
 AttentionTo = Literal["class", "belief"]
 BoxShape = Literal["extent", "spread"]
 Gate = Literal["own", "shared"]
+HeadLayers = Literal["pretrained", "none"]
 Geometry = Literal["pixels", "authors"]
 Mix = Literal["logits", "probs"]
-Normalisation = Literal["imagenet", "half"]
+Channels = tuple[float, float, float]  # red, green, blue
 PartHead = Literal["auto", "dense", "classwise"]
 ZoomFrom = Literal["photo", "previous"]
+
+NORMALISATIONS: dict[str, tuple[Channels, Channels]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +53,12 @@ class ModelConfig(Options):
         part_head: `dense`: each class reads the part features of all classes, as in the paper; `classwise`: its own
             only, so that heads grow linearly with classes; `auto`: dense for up to 500 classes.
         part_gradient: Whether the part and joint heads train the backbone.
+        head_layers: Whether layers that the pretrained network has between its last stage and its classifier are kept
+            (`pretrained`), or left out (`none`), as MGE did before it knew of them.
         gate: Whether the gate has a backbone of its `own` or reads the `shared` features of the first expert.
         mix: Whether the gate weighs the experts' `logits` or their probabilities (`probs`).
-        normalisation: Mean and standard deviation of the input: ImageNet's, or 0.5 each (`half`).
+        normalisation: Mean and standard deviation of the input: those of the pretrained weights (`auto`), `imagenet`'s,
+            0.5 each (`half`), or six numbers, MEAN,MEAN,MEAN/STD,STD,STD, of red, green and blue from 0 to 1.
     """
 
     backbone: str = "resnet50"
@@ -68,9 +78,10 @@ class ModelConfig(Options):
     part_padding: int = 0
     part_head: PartHead = "auto"
     part_gradient: bool = True
+    head_layers: HeadLayers = "pretrained"
     gate: Gate = "shared"
     mix: Mix = "logits"
-    normalisation: Normalisation = "imagenet"
+    normalisation: str = "auto"
 
     def _check(self) -> None:
         check_range("experts", self.experts, at_least=1, at_most=64)
@@ -81,6 +92,7 @@ class ModelConfig(Options):
         check_range("attention_offset", self.attention_offset, at_least=-256, at_most=256)
         check_whole_or_auto("part_filters", self.part_filters, at_least=0, at_most=1000)
         check_range("part_padding", self.part_padding, at_least=0, at_most=64)
+        read_normalisation(self.normalisation)
         if self.box == "spread" and self.geometry == "authors":
             raise ConfigError("box is spread and geometry is authors, which knows extents only; use box=extent")
         if self.part_filters == 0 and self.experts > 1:
@@ -98,3 +110,32 @@ class ModelConfig(Options):
     def has_parts(self) -> bool:
         """Whether the network has part filters, and so three heads."""
         return self.part_filters != 0
+
+
+def read_normalisation(text: str) -> tuple[Channels, Channels] | None:
+    """Return mean and standard deviation of red, green and blue; None where the pretrained weights say them (`auto`).
+
+    Raises:
+        ConfigError: that is neither a known name nor six numbers.
+    """
+    if text == "auto":
+        return None
+    if text in NORMALISATIONS:
+        return NORMALISATIONS[text]
+    try:
+        mean, std = (tuple(map(float, part.split(","))) for part in text.split("/"))
+    except ValueError:
+        mean, std = (), ()
+    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
+        raise ConfigError(
+            f"normalisation is {text!r}; accepted: auto, {', '.join(NORMALISATIONS)}, or six numbers such as "
+            "0.5,0.5,0.5/0.25,0.25,0.25 (mean and standard deviation of red, green and blue)"
+        )
+    return mean, std
+
+
+def write_normalisation(mean: Channels, std: Channels) -> str:
+    """Return the name of a mean and standard deviation that have one, or their six numbers."""
+    names = {numbers: name for name, numbers in NORMALISATIONS.items()}
+    written = "/".join(",".join(f"{number:.12g}" for number in part) for part in (mean, std))
+    return names.get((mean, std), written)

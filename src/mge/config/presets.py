@@ -23,10 +23,12 @@ _PUBLISHED: dict[str, Any] = {
     "attention_offset": 0.0,
     "part_filters": 10,
     "part_head": "dense",
+    "head_layers": "pretrained",  # a ResNet has none
     "gate": "own",
     # The photos
     "val_fraction": 0.0,  # every training photo is trained on, and the last epoch counts
     "resize": "short",
+    "interpolation": "bilinear",
     "crop_fraction": 0.875,  # 448 out of 512
     "flip": True,
     "jitter": 0.0,

@@ -72,41 +72,38 @@ def attention_map(features: Float[Tensor, "B D h w"], weights: Float[Tensor, "B 
     return _weighted_sum(features, weights).relu()
 
 
-def object_map(features: Float[Tensor, "B D h w"], classifier: Float[Tensor, "C D"]) -> Float[Tensor, "B h w"]:
-    """Where anything of any class is: the mean of all classes' maps, each without its negative weights.
+def uniform_weights(classifier: Float[Tensor, "C D"], *, batch_size: int, num_cells: int) -> Float[Tensor, "B D"]:
+    """Return the mean over all classes of the positive channel weights: the map that they give shows the whole thing.
 
     The map of one class is highest where it differs from the others, often on a small part. What all classes have in
     common is the whole thing, which is what a box should hold.
 
     Args:
-        features: Feature map of the last stage.
         classifier: Weight of the linear layer behind the mean pool.
+        batch_size: Number of photos B.
+        num_cells: Number of cells h * w of the pooled feature map.
 
     Differs: the paper follows one class. That boxes of things are better found without asking for the class is known
         from Zhang, Cao and Wu, "Rethinking the Route Towards Weakly Supervised Object Localization", CVPR 2020.
     """
-    alike = classifier.new_full((len(features), len(classifier)), 1 / len(classifier))
-    num_cells = features.shape[2] * features.shape[3]
-    return attention_map(features, expected_weights(classifier, alike, num_cells=num_cells, positive=True))
+    alike = classifier.new_full((batch_size, len(classifier)), 1 / len(classifier))
+    return expected_weights(classifier, alike, num_cells=num_cells, positive=True)
 
 
-def class_evidence(
-    features: Float[Tensor, "B D h w"], classifier: Float[Tensor, "C D"], labels: Int[Tensor, " B"]
-) -> Float[Tensor, "B h w"]:
-    """What each cell adds to the logit of one class a photo: its class activation map with its signs.
+def class_evidence(features: Float[Tensor, "B D h w"], weights: Float[Tensor, "B D"]) -> Float[Tensor, "B h w"]:
+    """Return what each cell adds to the logit of one class a photo: its class activation map with its signs.
 
     All cells together are the logit of the large-part head, less its bias; so the difference of the maps of two classes
-    is, cell by cell, what speaks for the one and not for the other.
+    is, cell by cell, what speaks for the one and not for the other. Behind layers between pool and classifier that is
+    so to first order.
 
     Args:
-        features: Feature map of the last stage.
-        classifier: Weight of the linear layer behind the mean pool.
-        labels: The class that each photo's map is made for.
+        features: Feature map that the network pools.
+        weights: Weight of each channel, from `channel_weights`.
 
     Source: CAM (Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016).
     """
-    num_cells = features.shape[2] * features.shape[3]
-    return _weighted_sum(features, channel_weights(classifier, labels, num_cells=num_cells))
+    return _weighted_sum(features, weights)
 
 
 def _weighted_sum(features: Tensor, weights: Tensor) -> Tensor:

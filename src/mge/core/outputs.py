@@ -14,8 +14,8 @@ class ExpertOutput(NamedTuple):
     large_logits: Tensor  # (B, C) large-part head: mean pool of the last stage
     part_logits: Tensor  # (B, C) small-part head: max pool of the part filters
     joint_logits: Tensor  # (B, C) both features, each scaled to unit length
-    large_features: Tensor  # (B, D) mean pool of the last stage
-    features: Tensor  # (B, D, h, w) the last stage, out of which the attention map is made
+    large_features: Tensor  # (B, F) what the large-part head reads: the backbone's pooled features
+    features: Tensor  # (B, D, h, w) the map that was pooled, out of which the attention map is made
 
 
 class MixtureOutput(NamedTuple):

@@ -29,7 +29,8 @@ def resize_quickly(photo: Image.Image, *, side: int, config: DataConfig) -> Tens
         width, height = photo.size
     pixels = torch.from_numpy(np.array(photo, dtype=np.uint8)).permute(2, 0, 1)
     if (width, height) != photo.size:
-        pixels = functional.interpolate(pixels[None], (height, width), mode="bilinear", antialias=True)[0]
+        mode = "bicubic" if config.interpolation == "bicubic" else "bilinear"
+        pixels = functional.interpolate(pixels[None], (height, width), mode=mode, antialias=True)[0]
     return pixels
 
 

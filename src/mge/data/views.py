@@ -55,10 +55,15 @@ def resize(photo: Image.Image, *, side: int, config: DataConfig) -> Image.Image:
     # As many pixels are left out on either side, so that the middle stays the middle.
     margins = [max(0, length - longest + 1) // 2 for length in whole]
     if not any(margins):
-        return photo if whole == photo.size else photo.resize(whole, Image.Resampling.BILINEAR)
+        return photo if whole == photo.size else photo.resize(whole, resampling(config))
     x, y = (margin * length / scaled for margin, length, scaled in zip(margins, photo.size, whole, strict=True))
     kept = (whole[0] - 2 * margins[0], whole[1] - 2 * margins[1])
-    return photo.resize(kept, Image.Resampling.BILINEAR, box=(x, y, photo.width - x, photo.height - y))
+    return photo.resize(kept, resampling(config), box=(x, y, photo.width - x, photo.height - y))
+
+
+def resampling(config: DataConfig) -> Image.Resampling:
+    """Return Pillow's filter for photos; models stored before there was a choice have none, and mean bilinear."""
+    return Image.Resampling.BICUBIC if config.interpolation == "bicubic" else Image.Resampling.BILINEAR
 
 
 def crop_geometry(size: tuple[int, int], *, side: int, config: DataConfig) -> CropGeometry:

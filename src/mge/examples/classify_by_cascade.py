@@ -37,7 +37,7 @@ for file in sys.argv[1:]:
     photo = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
     lengths = (1, 1) if description["input"]["resize"] == "squash" else photo.size
     width, height = (max(resized_side, round(resized_side * length / min(lengths))) for length in lengths)
-    photo = photo.resize((width, height), Image.Resampling.BILINEAR)
+    photo = photo.resize((width, height), Image.Resampling[description["input"]["interpolation"].upper()])
     left, top = (width - side) // 2, (height - side) // 2
     crop = numpy.asarray(photo.crop((left, top, left + side, top + side)), dtype=numpy.uint8)
     known, said, gate = {"images": crop.transpose(2, 0, 1)[None]}, [], numpy.ones(1)

@@ -1,13 +1,16 @@
-"""The only file that knows timm: a backbone gives feature maps at two depths, says how wide and how coarse they are."""
+"""Timm networks as backbones: feature maps at two depths, and the features that the pretrained classifier reads.
+
+The only file that says timm.
+"""
 
 import contextlib
 import difflib
 import inspect
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -19,22 +22,40 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mge.config import HeadLayers
 from mge.errors import ConfigError, first_line
+from mge.models.neck import apply_layers, check_layers, is_passing, pull_back
 
 OFFSET_PICTURES = 4  # noise pictures that the offset is measured on
 OFFSET_CELLS = 8  # their side in cells, where the network takes any size
+TOKEN_POOLS = ("token", "map")  # a class token, or attention over all tokens
+DEFAULT_SIDE = 224  # of networks that say nothing about it
 MIN_CELLS = 2  # a coarser map than 2 x 2 cannot say where
 
 
 class FeatureMaps(NamedTuple):
-    """A view's features at two depths."""
+    """Features of a view at two depths, and pooled."""
 
     part: Tensor  # (B, D', h', w') the stage before the last: what the part filters read
-    large: Tensor  # (B, D, h, w) the last stage
+    large: Tensor  # (B, D, h, w) the map that the network pools
+    pooled: Tensor  # (B, F) what the network's own classifier reads
+
+
+class Structure(NamedTuple):
+    """Layout of a network's end: how its last map becomes the features that its classifier reads."""
+
+    layout: Literal["NCHW", "NHWC", "tokens"]  # of what `forward_features` returns
+    pools: bool  # whether the features come from the mean over the cells; not with a class token
+    before: tuple[str, ...]  # names of the layers between the last map and its mean
+    behind: tuple[str, ...]  # names of the layers between the mean and the classifier
 
 
 class Backbone(nn.Module):
-    """A timm network cut off before its pooling.
+    """A timm network without its classifier.
+
+    Pooled features are those that the network's own classifier reads: `forward_head(forward_features(x),
+    pre_logits=True)`, with every pretrained layer between the last stage and the classifier (the LayerNorm of ConvNeXt,
+    the 1x1 convolutions of EfficientNet and MobileNet).
 
     Networks with stages (ResNet, ConvNeXt, EfficientNet, Swin) give their last two stages. Transformers of one
     resolution (ViT) give the block at three quarters of their depth and the last one, normalised. Whatever a network
@@ -47,6 +68,8 @@ class Backbone(nn.Module):
         output_stride: Pixels for each cell of the last map: 32, 16 or 8. 0 leaves it to the network.
         pretrained: Whether to start from timm's pretrained weights (downloaded once, then cached by Hugging Face).
         weights: File with weights in timm's names (.safetensors or .pth) to start from instead.
+        head_layers: `pretrained` keeps the layers between the last stage and the classifier; `none` leaves them out, as
+            models stored before they were kept need it.
 
     Raises:
         ConfigError: no such model, one without feature maps, an unsuitable size or stride, or weights that cannot be
@@ -55,10 +78,10 @@ class Backbone(nn.Module):
 
     def __init__(
         self, name: str, *, size: int | None = None, output_stride: int = 0, pretrained: bool = True,
-        weights: str | Path | None = None,
+        weights: str | Path | None = None, head_layers: HeadLayers = "pretrained",
     ) -> None:  # fmt: skip
         super().__init__()
-        self.name = name
+        self.name = name = plain_name(name)
         options = _options(name, size=size, output_stride=output_stride)
         self.net = _create(name, options)
         self.fixed_size = _fixed_size(name, size=size)
@@ -80,8 +103,15 @@ class Backbone(nn.Module):
             )
         if pretrained and weights is None:
             self.net = _create_pretrained(name, options)
-        # What lies behind the last map (pooling, classifier) is not used: it must not be stored or waited for.
-        self.net.prune_intermediate_layers(list(self.depths), prune_norm=False, prune_head=True)
+        self.num_features = self.width
+        self.structure: Structure | None = None
+        self._normalises = True  # whether intermediate stages come normalised
+        # Layers that are not used must not be stored, or waited for by other processes.
+        if head_layers == "none":
+            self.net.prune_intermediate_layers(list(self.depths), prune_norm=False, prune_head=True)
+        else:
+            self.net.reset_classifier(0)
+            self._examine(size or self.fixed_size or _usual_size(name))
         if weights is not None:
             load_weights(self.net, Path(weights), name=name)
 
@@ -115,11 +145,192 @@ class Backbone(nn.Module):
         return round(found.item() - side / 2, 2)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
-        """The feature maps of normalised pictures."""
-        part, large = self.net.forward_intermediates(
-            images, indices=list(self.depths), norm=True, output_fmt="NCHW", intermediates_only=True
+        """Return the feature maps of normalised pictures, and their pooled features."""
+        if self.structure is None:
+            part, large = self.net.forward_intermediates(
+                images, indices=list(self.depths), norm=True, output_fmt="NCHW", intermediates_only=True
+            )
+            return FeatureMaps(part, large, large.mean((2, 3)))
+        final, part, last = self._run(images)
+        large = self._map_of(final, last)
+        if self.structure.pools:
+            pooled = apply_layers(self._layers(self.structure.behind), large.mean((2, 3)))
+        else:
+            pooled = self.net.forward_head(final, pre_logits=True)
+        return FeatureMaps(part, large, pooled)
+
+    def pull_back(self, large: Float[Tensor, "B D h w"], cotangent: Float[Tensor, "B F"]) -> Float[Tensor, "B D"]:
+        """Return the gradient at the pooled map of `(cotangent * pooled features).sum()`, in closed form.
+
+        For a class's row of the classifier's weights and divided by the number of cells, these are Grad-CAM's weights.
+        Networks that read a class token have no gradient at the cells behind their last block; their cells are weighed
+        by the classifier itself.
+
+        Args:
+            large: The map, from `forward`.
+            cotangent: Gradient at the pooled features.
+        """
+        if self.structure is None or not self.structure.behind:
+            return cotangent
+        with torch.autocast(large.device.type, enabled=False):
+            return pull_back(self._layers(self.structure.behind), large.float().mean((2, 3)), cotangent)
+
+    def _layers(self, names: Sequence[str]) -> list[nn.Module]:
+        return [self.net.get_submodule(name) for name in names]
+
+    def _run(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the output of `forward_features`, and the maps at both depths."""
+        final, (part, last) = self.net.forward_intermediates(
+            images, indices=list(self.depths), norm=self._normalises, output_fmt="NCHW"
         )
-        return FeatureMaps(part, large)
+        return final, part, last
+
+    @torch.no_grad()
+    def _examine(self, side: int) -> None:
+        """Find out how the network pools, and check that views of this size go through it.
+
+        Raises:
+            ConfigError: they do not, or attention cannot be followed through the network's end.
+        """
+        self.net.eval()
+        blank = torch.zeros(1, 3, side, side, device=next(self.net.parameters()).device)
+        try:
+            try:
+                final, _, last = self._run(blank)
+            except AssertionError:  # Hiera gives its stages as they are
+                self._normalises = False
+                final, _, last = self._run(blank)
+            structure = _find_structure(self.net, final, last, name=self.name)
+        except ConfigError:
+            raise
+        except (RuntimeError, AssertionError, AttributeError, TypeError, ValueError, IndexError) as error:
+            usual = timm.get_pretrained_cfg(self.name)
+            remedy = f"use --size {usual.input_size[-1]}" if usual and usual.input_size[-1] != side else "take another"
+            raise ConfigError(
+                f"backbone {self.name} does not take views of {side} px: {first_line(error)}; {remedy}"
+            ) from error
+        self.structure = structure
+        self.net.train()
+        large = self._map_of(final, last)
+        self.width = large.shape[1]
+        self.num_features = int(self.net.head_hidden_size)
+
+    def _map_of(self, final: Tensor, last: Tensor) -> Tensor:
+        """The map that the network pools, (B, D, h, w), from what `forward_features` returned."""
+        assert self.structure is not None
+        large = _as_map(final, last, layout=self.structure.layout)
+        for layer in self._layers(self.structure.before):
+            large = layer(large)
+        return large
+
+
+class PretrainedInput(NamedTuple):
+    """Pictures as a network's pretrained weights expect them."""
+
+    mean: tuple[float, float, float]  # of red, green and blue, from 0 to 1
+    std: tuple[float, float, float]
+    interpolation: Literal["bilinear", "bicubic"]
+    size: int | None  # side in pixels, of networks that take only one
+
+
+def pretrained_input(name: str) -> PretrainedInput:
+    """Return how a network's pretrained weights expect their input, as timm's `pretrained_cfg` says.
+
+    Raises:
+        ConfigError: timm has no such model.
+    """
+    name = plain_name(name)
+    _options(name, size=None, output_stride=0)  # checks the name
+    settings = timm.get_pretrained_cfg(name)
+    if settings is None:
+        return PretrainedInput((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear", None)
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic" if settings.interpolation == "bicubic" else "bilinear"
+    mean, std = (cast(tuple[float, float, float], tuple(map(float, each))) for each in (settings.mean, settings.std))
+    return PretrainedInput(mean, std, interpolation, _fixed_size(name, size=None))
+
+
+def plain_name(name: str) -> str:
+    """Return timm's own name of a model of its hub: `timm/resnet50.a1_in1k` is `resnet50.a1_in1k`."""
+    for prefix in ("hf-hub:", "hf_hub:"):
+        name = name.removeprefix(prefix)
+    return name.removeprefix("timm/")
+
+
+def _as_map(final: Tensor, last: Tensor, *, layout: str) -> Tensor:
+    """What `forward_features` returned, as (B, D, h, w) and without class tokens."""
+    if layout == "NHWC":
+        return final.permute(0, 3, 1, 2)
+    if layout == "tokens":
+        height, width = last.shape[2:]
+        return final[:, -height * width :].mT.unflatten(2, (height, width))
+    return final
+
+
+def _find_structure(net: Any, final: Tensor, last: Tensor, *, name: str) -> Structure:  # noqa: ANN401
+    """Read off the layers that `forward_head` runs how a network makes features of its last map.
+
+    Args:
+        net: The network, in evaluation mode.
+        final: What its `forward_features` returned for some picture.
+        last: Its last stage for the same picture, (B, D, h, w).
+        name: Its name.
+
+    Raises:
+        ConfigError: the features are no function of the map's mean that attention can be followed through.
+    """
+    if not isinstance(final, Tensor):
+        raise ConfigError(
+            f"backbone {name} ends in several maps at once; choose one that ends in one, such as a ResNet"
+        )
+    is_channels_last = final.ndim == 4 and final.shape[1:] == (*last.shape[2:], last.shape[1]) != last.shape[1:]
+    layout: Literal["NCHW", "NHWC", "tokens"] = "tokens" if final.ndim == 3 else "NHWC" if is_channels_last else "NCHW"
+    noise = final if final.is_meta else torch.randn(final.shape, generator=torch.Generator().manual_seed(0))
+    ran, wanted = _trace_head(net, noise)
+    if layout == "tokens" and getattr(net, "global_pool", "avg") in TOKEN_POOLS and wanted.shape[1] == last.shape[1]:
+        return Structure(layout, False, (), ())
+    pool = next((number for number, each in enumerate(ran) if "Pool" in type(net.get_submodule(each)).__name__), -1)
+    before, behind = (
+        tuple(each for each in part if not is_passing(net.get_submodule(each)))
+        for part in (ran[: max(pool, 0)], ran[pool + 1 :])
+    )
+    layers, ends = ([net.get_submodule(each) for each in names] for names in (before, behind))
+    if any(isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1) for layer in layers):
+        raise ConfigError(
+            f"backbone {name} has layers behind its last map that see several cells at once, through which MGE cannot "
+            "follow attention; choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, Swin or ViT"
+        )
+    check_layers(ends, name=name)
+    large = _as_map(noise, last, layout=layout)
+    for layer in layers:
+        large = layer(large)
+    found = apply_layers(ends, large.mean((2, 3)))
+    if found.shape != wanted.shape or not (found.is_meta or torch.allclose(found, wanted, rtol=1e-3, atol=1e-4)):
+        raise ConfigError(
+            f"backbone {name} makes its features in a way that MGE does not know, so attention cannot be followed; "
+            "choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, Swin or ViT"
+        )
+    return Structure(layout, True, before, behind)
+
+
+def _trace_head(net: Any, final: Tensor) -> tuple[list[str], Tensor]:  # noqa: ANN401
+    """Names of the layers that `forward_head` runs, in order, and the features that it makes."""
+    ran: list[str] = []
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: ran.append(name)
+
+    layers = {
+        name: module
+        for name, module in net.named_modules()
+        if not list(module.children()) or isinstance(module, nn.BatchNorm2d)  # timm's may hold an activation
+    }
+    hooks = [module.register_forward_pre_hook(note(name)) for name, module in layers.items()]
+    try:
+        features: Tensor = net.forward_head(final, pre_logits=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [name for name in ran if name.rpartition(".")[0] not in ran], features
 
 
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:
@@ -177,6 +388,12 @@ def _read(file: Path, *, name: str) -> Mapping[str, Tensor]:
             f"timm's {name}"
         )
     return state
+
+
+def _usual_size(name: str) -> int:
+    """Side in pixels of the pictures that a network was made for."""
+    settings = timm.get_pretrained_cfg(name)
+    return DEFAULT_SIDE if settings is None else int(settings.input_size[-1])
 
 
 def _fixed_size(name: str, *, size: int | None) -> int | None:

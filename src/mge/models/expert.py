@@ -33,7 +33,7 @@ class Expert(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.part_gradient = part_gradient
-        self.large_head = nn.Linear(backbone.width, num_classes)
+        self.large_head = nn.Linear(backbone.num_features, num_classes)
         self.part_filters: PartFilters | None = None
         if part_filters:
             classwise = part_head == "classwise"
@@ -42,12 +42,12 @@ class Expert(nn.Module):
             self.part_head: nn.Module = (
                 ClasswiseLinear(num_classes, part_filters) if classwise else nn.Linear(num_features, num_classes)
             )
-            self.joint_head = JointHead(backbone.width, part_filters, num_classes, classwise=classwise)
+            self.joint_head = JointHead(backbone.num_features, part_filters, num_classes, classwise=classwise)
 
     def forward(self, views: Float[Tensor, "B 3 H W"]) -> ExpertOutput:
         """The expert's three answers about normalised views."""
         maps = self.backbone(views)
-        large = maps.large.mean((2, 3))
+        large = maps.pooled
         large_logits = self.large_head(large)
         if self.part_filters is None:
             return ExpertOutput(large_logits, large_logits, large_logits, large, maps.large)
@@ -58,3 +58,8 @@ class Expert(nn.Module):
             part = self.part_filters(maps.part.detach())
             joint_logits = self.joint_head(large.detach(), part.detach())
         return ExpertOutput(large_logits, self.part_head(part), joint_logits, large, maps.large)
+
+    def pull_back(self, features: Float[Tensor, "B D h w"], cotangent: Float[Tensor, "B F"]) -> Float[Tensor, "B D"]:
+        """Return channel weights of the map from those of the pooled features; see `Backbone.pull_back`."""
+        weights: Tensor = self.backbone.pull_back(features, cotangent)
+        return weights

@@ -73,8 +73,15 @@ class _InBfloat16(nn.Module):
     def forward(self, images: Tensor) -> FeatureMaps | Tensor:
         with torch.autocast(images.device.type, torch.bfloat16):
             found: FeatureMaps | Tensor = self.module(images)
-        # The pooled features and the attention map are sums over the last map: float32 from here on.
-        return FeatureMaps(found.part, found.large.float()) if isinstance(found, FeatureMaps) else found.float()
+        # The attention map is a sum over the last map: float32 from here on.
+        if isinstance(found, FeatureMaps):
+            return FeatureMaps(found.part, found.large.float(), found.pooled.float())
+        return found.float()
+
+    def pull_back(self, features: Tensor, cotangent: Tensor) -> Tensor:
+        """The backbone's own; see `Backbone.pull_back`."""
+        weights: Tensor = self.module.pull_back(features, cotangent)
+        return weights
 
 
 class AsTuple(nn.Module):

@@ -46,6 +46,6 @@ class Gate(nn.Module):
             first_view: What the first expert saw: the whole photo.
             first_features: Its large-part features.
         """
-        features = first_features.detach() if self.backbone is None else self.backbone(first_view).large.mean((2, 3))
+        features = first_features.detach() if self.backbone is None else self.backbone(first_view).pooled
         logits: Tensor = self.layers(features)
         return logits

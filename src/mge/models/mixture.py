@@ -11,7 +11,19 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mge.config import Attention, AttentionTo, BoxShape, Geometry, Mix, ModelConfig, Normalisation, PartHead, ZoomFrom
+from mge.config import (
+    Attention,
+    AttentionTo,
+    BoxShape,
+    Geometry,
+    HeadLayers,
+    Mix,
+    ModelConfig,
+    PartHead,
+    ZoomFrom,
+    read_normalisation,
+    write_normalisation,
+)
 from mge.config import Gate as GateChoice
 from mge.core.attention import (
     attention_boxes,
@@ -25,14 +37,10 @@ from mge.core.losses import mix_experts
 from mge.core.outputs import ExpertOutput, MixtureOutput
 from mge.core.zoom import Sampling, compose_boxes, whole_boxes, zoom
 from mge.errors import ConfigError
-from mge.models.backbone import Backbone
+from mge.models.backbone import Backbone, pretrained_input
 from mge.models.expert import Expert
 from mge.models.gate import Gate
 
-MEAN_AND_STD: dict[Normalisation, tuple[list[float], list[float]]] = {
-    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-    "half": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
-}
 MOST_PART_FILTERS, FEWEST_PART_FILTERS = 10, 4  # for each class
 PART_FILTERS_IN_ALL = 400  # about as many: each costs multiplications in every cell
 DENSE_UP_TO = 500  # classes; the dense part head has as many weights for each pair of classes as part filters for each
@@ -86,9 +94,10 @@ class MixtureOfExperts(nn.Module):
         part_padding: Zero cells around the map that the part filters read.
         part_head: `dense` as in the paper, `classwise`, or `auto`: dense for up to 500 classes.
         part_gradient: Whether the part and joint heads train the backbones.
+        head_layers: Whether the `pretrained` layers between the last stage and the classifier are kept (`none`: not).
         gate: Whether the gate has a backbone of its `own` or reads the first expert's features (`shared`).
         mix: Whether the gate weighs `logits` or probabilities (`probs`).
-        normalisation: Mean and standard deviation that uint8 pictures are scaled with.
+        normalisation: Mean and standard deviation that uint8 pictures are scaled with; see `ModelConfig`.
 
     Raises:
         ConfigError: an option has a value that it cannot take.
@@ -105,18 +114,21 @@ class MixtureOfExperts(nn.Module):
         attention_threshold: float = 0.3, attention_offset: float = 0.0,
         part_filters: int | Literal["auto"] = "auto", part_padding: int = 0,
         part_head: PartHead = "auto", part_gradient: bool = True,
-        gate: GateChoice = "shared", mix: Mix = "logits", normalisation: Normalisation = "imagenet",
+        head_layers: HeadLayers = "pretrained", gate: GateChoice = "shared", mix: Mix = "logits",
+        normalisation: str = "auto",
     ) -> None:  # fmt: skip
         super().__init__()
         if num_classes < 2:
             raise ConfigError(f"num_classes is {num_classes}; accepted: at least 2")
+        mean, std = read_normalisation(normalisation) or pretrained_input(backbone)[:2]
         num_parts = choose_part_filters(num_classes) if part_filters == "auto" else part_filters
         self.config = ModelConfig(
             backbone=backbone, experts=num_experts, size=size or 448, detail=detail, output_stride=output_stride,
             zoom_from=zoom_from, geometry=geometry, attention=attention, attention_to=attention_to,
             positive_weights=positive_weights, box=box, attention_threshold=attention_threshold,
             attention_offset=attention_offset, part_filters=num_parts, part_padding=part_padding,
-            part_head=part_head, part_gradient=part_gradient, gate=gate, mix=mix, normalisation=normalisation,
+            part_head=part_head, part_gradient=part_gradient, head_layers=head_layers, gate=gate, mix=mix,
+            normalisation=write_normalisation(mean, std),
         )  # fmt: skip
         self.num_classes = num_classes
         self.view_size = size
@@ -125,7 +137,10 @@ class MixtureOfExperts(nn.Module):
         part_kind = part_head if part_head != "auto" else "dense" if num_classes <= DENSE_UP_TO else "classwise"
 
         def build_backbone() -> Backbone:
-            return Backbone(backbone, size=size, output_stride=output_stride, pretrained=pretrained, weights=weights)
+            return Backbone(
+                backbone, size=size, output_stride=output_stride, pretrained=pretrained, weights=weights,
+                head_layers=head_layers,
+            )  # fmt: skip
 
         self.experts = nn.ModuleList(
             Expert(
@@ -137,8 +152,7 @@ class MixtureOfExperts(nn.Module):
         self.gate: Gate | None = None
         if num_experts > 1:
             gate_backbone = build_backbone() if gate == "own" else None
-            self.gate = Gate(cast(Expert, self.experts[0]).backbone.width, num_experts, backbone=gate_backbone)
-        mean, std = MEAN_AND_STD[normalisation]
+            self.gate = Gate(cast(Expert, self.experts[0]).backbone.num_features, num_experts, backbone=gate_backbone)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
@@ -248,12 +262,15 @@ class MixtureOfExperts(nn.Module):
         head = cast(nn.Linear, (self.experts[0] if first else expert).large_head)
         scores = head(output.large_features) if first else output.joint_logits
         cells = output.features.shape[2] * output.features.shape[3]
+        pull_back = cast(Expert, expert).pull_back
         if labels is None and config.attention_to == "belief":
             probs = scores.float().softmax(1)
             weights = expected_weights(head.weight, probs, num_cells=cells, positive=config.positive_weights)
+            weights = pull_back(output.features, weights)
         else:
             followed = scores.argmax(1) if labels is None else labels
-            weights = channel_weights(head.weight, followed, num_cells=cells, positive=config.positive_weights)
+            weights = pull_back(output.features, channel_weights(head.weight, followed, num_cells=cells))
+            weights = weights.relu() if config.positive_weights else weights
         maps = attention_map(output.features, weights)
         threshold, offset = config.attention_threshold, config.attention_offset
         if config.box == "spread":

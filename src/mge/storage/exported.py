@@ -73,6 +73,7 @@ class Description:
             "input": {
                 "name": INPUT, "dtype": "uint8", "layout": "(B, 3, side, side), RGB", "side": self.side,
                 "resized_side": max(self.side, round(self.side / self.data.crop_fraction)), "resize": self.data.resize,
+                "interpolation": "bicubic" if self.data.interpolation == "bicubic" else "bilinear",
             },
             "outputs": self.outputs,
             "architecture": self.architecture.to_dict(),

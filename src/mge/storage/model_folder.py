@@ -20,9 +20,13 @@ from mge.errors import ModelFolderError, StorageError
 from mge.storage.files import sha256, write_folder_atomically
 from mge.storage.model_card import write_card
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # Format version → what its architectures do not say, since there was no choice then.
-FIXED_THEN: dict[int, dict[str, str]] = {1: {"attention_to": "class", "box": "extent"}, FORMAT_VERSION: {}}
+FIXED_THEN: dict[int, dict[str, str]] = {
+    1: {"attention_to": "class", "box": "extent", "head_layers": "none"},
+    2: {"head_layers": "none"},
+    FORMAT_VERSION: {},
+}
 DESCRIPTION, WEIGHTS, CARD = "model.json", "model.safetensors", "README.md"
 MAX_DESCRIPTION = 32_000_000  # bytes of model.json: enough for the names of hundreds of thousands of classes
 NO_CHECKSUM = "0" * 64  # stands in model.json for its own checksum while that is computed

@@ -17,6 +17,8 @@ from mge.storage.files import UNFINISHED, remove, write_text_atomically
 from mge.storage.hub import download_model, is_hub
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
+# Settings that runs of earlier versions do not say, since there was no choice then.
+FIXED_THEN = {"head_layers": "none", "interpolation": "bilinear"}
 NAMED = ("data", "format", "preset")  # the settings that a run is opened by
 SKIPPED, ORIGIN = "skipped.json", "origin.json"
 
@@ -136,7 +138,7 @@ class Run(os.PathLike[str]):
         lacking = [name for name in needed if name not in settings]
         if lacking:
             raise ModelFolderError(f"{file} has no {lacking[0]}; copy it again or train anew")
-        return settings
+        return {**FIXED_THEN, **settings}
 
     def data(self) -> str:
         """What names the run's photos: a data set of the Hub by the commit that the run began with."""

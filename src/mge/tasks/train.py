@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mge.config import Preset, split_options
+from mge.config import PRESETS, Preset, split_options
 from mge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def train(
     """
     if (data is None) == (resume is None):
         raise ConfigError("give either the data to train on, or --resume RUN to go on with a run")
+    from mge.models.backbone import pretrained_input  # noqa: PLC0415
     from mge.storage.run_folder import NAMED, open_run  # noqa: PLC0415
     from mge.training.run import train_run  # noqa: PLC0415
 
@@ -69,6 +70,8 @@ def train(
     resolved: dict[str, Any] = {}
     for config in split_options(options, preset=preset):
         resolved |= config.to_dict()
+    if "size" not in {**PRESETS[preset], **options}:
+        resolved["size"] = pretrained_input(resolved["backbone"]).size or resolved["size"]
     settings = {"data": source, "format": format, "preset": preset, **resolved}
     return train_run(settings, folder=None if out is None else Path(out), is_new=True, manifest=manifest)
 

@@ -141,6 +141,8 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
     folder = run.folder.resolve()
     taught = DistillConfig(str(folder), teacher_sha256=sha256(run.best / WEIGHTS), **lesson)
     plain = {**settings, **single.to_dict(), **simple.to_dict(), "weights": weights}
+    if "backbone" in changes:
+        plain["normalisation"] = "auto"  # what its own weights expect
     return {**plain, **changes, **taught.to_dict()}
 
 

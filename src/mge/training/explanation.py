@@ -7,14 +7,15 @@ from typing import NamedTuple, cast
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from mge.classifier import Classifier, Prepared
-from mge.core.attention import class_evidence, enlarge
+from mge.core.attention import channel_weights, class_evidence, enlarge
 from mge.core.outputs import MixtureOutput
 from mge.data.dataset import PhotoDataset
 from mge.data.photo import open_photo
 from mge.errors import ConfigError, DataError
+from mge.models.expert import Expert
 from mge.models.mixture import Look
 from mge.prediction import Photo
 from mge.report.figures import Contrast, ExpertView, Explanation, Ranking, fit_and_cut
@@ -75,7 +76,7 @@ def explain_batch(
     labels, probabilities = output.logits.argmax(1), classifier.probabilities(output.logits)
     others = None if other_label is None else _others(output.logits, classifier.class_names.index(other_label))
     contrasts = [] if others is None else [
-        _contrasts(look, cast(nn.Linear, expert.large_head), labels=labels.to(device), others=others.to(device),
+        _contrasts(look, cast(Expert, expert), labels=labels.to(device), others=others.to(device),
                    offset=_offset(classifier))
         for look, expert in zip(looks, model.experts, strict=False)
     ]  # fmt: skip
@@ -135,13 +136,14 @@ def _others(logits: Tensor, label: int) -> Tensor:
     return torch.where(ranked[:, 0] == label, ranked[:, 1], torch.full_like(ranked[:, 0], label))
 
 
-def _contrasts(look: Look, head: nn.Linear, *, labels: Tensor, others: Tensor, offset: float) -> list[Contrast]:
+def _contrasts(look: Look, expert: Expert, *, labels: Tensor, others: Tensor, offset: float) -> list[Contrast]:
     """For each photo what speaks for its class and for the other, to one expert."""
     features = look.output.features
-    maps = [
-        enlarge(class_evidence(features, head.weight, chosen), side=MAP_SIDE, offset=offset).cpu().numpy()
-        for chosen in (labels, others)
-    ]
+    num_cells = features.shape[2] * features.shape[3]
+    maps = []
+    for chosen in (labels, others):
+        weights = expert.pull_back(features, channel_weights(expert.large_head.weight, chosen, num_cells=num_cells))
+        maps.append(enlarge(class_evidence(features, weights), side=MAP_SIDE, offset=offset).cpu().numpy())
     logits = [
         look.output.large_logits.float().gather(1, chosen.unsqueeze(1)).squeeze(1).tolist()
         for chosen in (labels, others)

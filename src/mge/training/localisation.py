@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mge.classifier import Classifier, Prepared
-from mge.core.attention import enlarge, object_map, scale_to_unit
+from mge.core.attention import attention_map, enlarge, scale_to_unit, uniform_weights
 from mge.core.localisation import box_iou, is_inside, map_peaks, max_box_accuracy, max_box_accuracy_v2
 from mge.core.zoom import compose_boxes
 from mge.data.photo import open_photo
@@ -78,7 +78,7 @@ def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
     Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
     Differs: `gt_known` and `top1_localisation` take the model's own box and threshold; the pointing game is played as
     published (`pointing_game_15px`), and also without its margin of 15 pixels (`pointing_game`); `max_box_acc_of_any`
-    asks for no class (`object_map`).
+    asks for no class (`uniform_weights`).
     """
     pairs = [(each, each.known) for each in located if each.known is not None]
     if not pairs:
@@ -180,10 +180,7 @@ def _compare_with_truth(
     cells = torch.stack([look.attention.float() for look in told], dim=1).cpu()
     experts = cast(Sequence[Expert], classifier.model.experts)
     of_any = torch.stack(
-        [
-            object_map(look.output.features, expert.large_head.weight)
-            for look, expert in zip(told, experts, strict=True)
-        ],
+        [_object_map(expert, look.output.features) for look, expert in zip(told, experts, strict=True)],
         dim=1,
     )
     maps, maps_of_any = (_enlarge_all(each, offset=offset) for each in (cells, of_any.cpu()))
@@ -194,6 +191,13 @@ def _compare_with_truth(
         )
         for row, record in enumerate(batch.records)
     ]  # fmt: skip
+
+
+def _object_map(expert: Expert, features: Tensor) -> Tensor:
+    """Where anything of any class is, (B, h, w)."""
+    num_cells = features.shape[2] * features.shape[3]
+    weights = uniform_weights(expert.large_head.weight, batch_size=len(features), num_cells=num_cells)
+    return attention_map(features, expert.pull_back(features, weights))
 
 
 def _enlarge_all(cells: Tensor, *, offset: float) -> Tensor:

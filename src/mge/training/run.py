@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from mge.config import split_options, take_distillation
+from mge.config import split_options, take_distillation, write_normalisation
 from mge.data.sources import read_photos
 from mge.errors import StorageError
+from mge.models.backbone import pretrained_input
 from mge.report.tables import print_summary
 from mge.storage.run_folder import NAMED, Run
 from mge.training.baselines import plan_baselines
@@ -36,6 +37,7 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
     Returns:
         The finished run.
     """
+    settings = follow_weights(settings)
     options = dict(settings)
     _, source_format, preset = (options.pop(name, "") for name in NAMED)
     distillation = take_distillation(options)
@@ -61,6 +63,17 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
         draw_best(session, run, model_config=model_config, split=summary["split"])
         print_summary(run)
     return run
+
+
+def follow_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with photos prepared as the backbone's pretrained weights expect them, where set to `auto`.
+
+    Raises:
+        ConfigError: timm has no such backbone.
+    """
+    wanted = pretrained_input(settings["backbone"])
+    found = {"normalisation": write_normalisation(wanted.mean, wanted.std), "interpolation": wanted.interpolation}
+    return {**settings, **{name: value for name, value in found.items() if settings[name] == "auto"}}
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from mge.training.inspection import skip_broken
 from mge.training.memory import find_batch_size
 from mge.training.origin import keep_or_check
 
-PREPROCESSING = ("resize", "crop_fraction")  # the options of DataConfig that a stored model needs
+PREPROCESSING = ("resize", "interpolation", "crop_fraction")  # the options of DataConfig that a stored model needs
 
 
 @dataclasses.dataclass(frozen=True)

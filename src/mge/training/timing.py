@@ -200,7 +200,7 @@ class _Timed(nn.Module):
     def __init__(self, module: nn.Module, watch: _Stopwatch) -> None:
         super().__init__()
         self.module, self.watch = module, watch
-        self.large_head = module.large_head
+        self.large_head, self.pull_back = module.large_head, module.pull_back
 
     def forward(self, views: Tensor) -> object:
         with self.watch:
