@@ -363,8 +363,8 @@ def test_the_preset_authors_is_what_their_program_does() -> None:
     assert model == ModelConfig(
         backbone="resnet50.tv_in1k", experts=3, size=448, detail=1.0, output_stride=0, zoom_from="previous",
         geometry="authors", attention="first", attention_to="class", positive_weights=True, box="extent",
-        attention_threshold=0.2, part_filters=10, part_padding=1, part_head="dense", part_gradient=False, gate="own",
-        mix="logits", normalisation="half",
+        attention_threshold=0.2, part_filters=10, part_padding=1, part_head="dense", part_norm="none",
+        part_gradient=False, gate="own", mix="logits", normalisation="half",
     )  # fmt: skip
     assert (data.resize, round(model.size / data.crop_fraction), data.flip, data.jitter) == ("short", 512, True, 0.0)
     assert (train.epochs, train.batch_size, train.schedule, train.pretrained) == (100, 10, "joint", True)

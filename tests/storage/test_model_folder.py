@@ -90,7 +90,7 @@ def test_what_is_no_model_folder_is_refused(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(folder: Path) -> None:
     describe(folder, format_version=FORMAT_VERSION + 1, weights=None)
     with pytest.raises(
-        ModelFolderError, match=r"has format version 3, and this MGE reads up to 2; install a newer mge"
+        ModelFolderError, match=r"has format version 4, and this MGE reads up to 3; install a newer mge"
     ):
         load_model(folder)
 

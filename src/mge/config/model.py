@@ -10,11 +10,13 @@ from mge.errors import ConfigError
 Attention = Literal["own", "first"]
 AttentionTo = Literal["class", "belief"]
 BoxShape = Literal["extent", "spread"]
+FusedHeads = Literal["joint", "all", "large"]
 Gate = Literal["own", "shared"]
 HeadLayers = Literal["pretrained", "none"]
 Geometry = Literal["pixels", "authors"]
 Mix = Literal["logits", "probs"]
 Channels = tuple[float, float, float]  # red, green, blue
+PartNorm = Literal["batch", "none"]
 PartHead = Literal["auto", "dense", "classwise"]
 ZoomFrom = Literal["photo", "previous"]
 
@@ -52,7 +54,11 @@ class ModelConfig(Options):
         part_padding: Zero cells put around the feature map before the part filters. The authors' program has 1.
         part_head: `dense`: each class reads the part features of all classes, as in the paper; `classwise`: its own
             only, so that heads grow linearly with classes; `auto`: dense for up to 500 classes.
+        part_norm: Whether the part filters read features normalised channel by channel (`batch`), so that they do not
+            depend on the scale of the backbone's, or as they are (`none`), as in the paper.
         part_gradient: Whether the part and joint heads train the backbone.
+        fused_heads: Heads that an expert answers with: `joint`, as in the paper, `large`, or the mean of `all` three.
+            Training sets it, where validation photos choose.
         head_layers: Whether layers that the pretrained network has between its last stage and its classifier are kept
             (`pretrained`), or left out (`none`), as MGE did before it knew of them.
         gate: Whether the gate has a backbone of its `own` or reads the `shared` features of the first expert.
@@ -77,7 +83,9 @@ class ModelConfig(Options):
     part_filters: int | Literal["auto"] = "auto"
     part_padding: int = 0
     part_head: PartHead = "auto"
+    part_norm: PartNorm = "batch"
     part_gradient: bool = True
+    fused_heads: FusedHeads = "joint"
     head_layers: HeadLayers = "pretrained"
     gate: Gate = "shared"
     mix: Mix = "logits"

@@ -23,6 +23,8 @@ _PUBLISHED: dict[str, Any] = {
     "attention_offset": 0.0,
     "part_filters": 10,
     "part_head": "dense",
+    "part_norm": "none",
+    "fused_heads": "joint",
     "head_layers": "pretrained",  # a ResNet has none
     "gate": "own",
     # The photos
@@ -50,6 +52,7 @@ _PUBLISHED: dict[str, Any] = {
     "gate_lr": 0.01,
     "gate_from": 0.0,
     "gate_trust": "full",
+    "fusion": "all",
     "weight_decay": 1e-4,
     "warmup_epochs": 0.0,
     "decay": "step",

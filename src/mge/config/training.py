@@ -13,6 +13,7 @@ BatchNorm = Literal["auto", "local", "synced", "frozen"]
 Decay = Literal["cosine", "step"]
 Diversity = Literal["paper", "authors", "none"]
 Follow = Literal["true", "predicted"]
+FusionChoice = Literal["chosen", "all"]
 GateTrust = Literal["chosen", "full"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -46,6 +47,8 @@ class TrainConfig(Options):
             same: a gate that is asked sooner goes by how far each expert is, not by what it is good at.
         gate_trust: Whether what the gate has learned counts in `full`, or as far as validation photos say (`chosen`):
             from not at all, so that all experts count the same, to in full.
+        fusion: Whether validation photos choose how many experts answer, and with which heads (`chosen`; fewer where
+            they are within a standard error of the best), or `all` experts answer with their joint heads.
         weight_decay: L2 penalty (`sgd`) or decoupled decay (`adamw`).
         warmup_epochs: Epochs during which the learning rate rises from 0.
         decay: `cosine` to 0, or `step`: a tenth after each `decay_epochs`.
@@ -91,6 +94,7 @@ class TrainConfig(Options):
     gate_lr: float = 0.0003
     gate_from: float = 0.5
     gate_trust: GateTrust = "chosen"
+    fusion: FusionChoice = "chosen"
     weight_decay: float = 5e-4
     warmup_epochs: float = 0.0
     decay: Decay = "cosine"

@@ -11,6 +11,7 @@ from torch.nn import functional
 from mge.core.outputs import ExpertOutput
 
 Diversity = Literal["paper", "authors", "none"]
+FusedHeads = Literal["joint", "all", "large"]
 
 
 class ExpertLoss(NamedTuple):
@@ -150,6 +151,25 @@ def expert_loss(
         return ExpertLoss(large, part, joint, torch.zeros_like(large))
     term = {"paper": diversity_paper, "authors": diversity_authors}[diversity]
     return ExpertLoss(large, part, joint, term(output.joint_logits, former_logits, labels, blend=blend))
+
+
+def fuse_heads(
+    large_logits: Float[Tensor, "*B C"], part_logits: Float[Tensor, "*B C"], joint_logits: Float[Tensor, "*B C"], *,
+    heads: FusedHeads,
+) -> Float[Tensor, "*B C"]:  # fmt: skip
+    """Return an expert's answer out of those of its heads.
+
+    Args:
+        large_logits: Of the large-part head.
+        part_logits: Of the small-part head.
+        joint_logits: Of the head that reads both.
+        heads: `joint` as in the paper, `large`, or the mean of `all` three, which is a product of experts.
+
+    Differs: the paper answers with the joint head.
+    """
+    if heads == "all":
+        return (large_logits + part_logits + joint_logits) / 3
+    return large_logits if heads == "large" else joint_logits
 
 
 def mix_experts(

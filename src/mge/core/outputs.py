@@ -16,6 +16,7 @@ class ExpertOutput(NamedTuple):
     joint_logits: Tensor  # (B, C) both features, each scaled to unit length
     large_features: Tensor  # (B, F) what the large-part head reads: the backbone's pooled features
     features: Tensor  # (B, D, h, w) the map that was pooled, out of which the attention map is made
+    logits: Tensor  # (B, C) the expert's answer: its joint logits, unless `fused_heads` says otherwise
 
 
 class MixtureOutput(NamedTuple):
@@ -28,7 +29,7 @@ class MixtureOutput(NamedTuple):
     gate_probs: Tensor  # (B, E) how much each expert counts; each row sums to 1
     large_logits: Tensor  # (B, E, C)
     part_logits: Tensor  # (B, E, C)
-    joint_logits: Tensor  # (B, E, C)
+    joint_logits: Tensor  # (B, E, C) the experts' answers: `ExpertOutput.logits`
     attention: Tensor  # (B, E, h, w) each expert's map over its own view, in [0, 1]
     boxes_xyxy: Tensor  # (B, E, 4) what each expert saw, in pixels of the pictures given, end-exclusive
 

@@ -67,7 +67,7 @@ def _blank_output(look: Look, *, num_experts: int) -> CascadeOutput:
     def blank(example: Tensor) -> Tensor:
         return example.new_full((len(example), num_experts, *example.shape[1:]), torch.nan)
 
-    logits = look.output.joint_logits
+    logits = look.output.logits
     mixture = MixtureOutput(
         logits=torch.zeros_like(logits, dtype=torch.float32),
         gate_probs=torch.zeros(len(logits), num_experts, device=logits.device),
@@ -85,7 +85,7 @@ def _write_look(result: CascadeOutput, look: Look, *, rows: Tensor, number: int)
     result.num_experts_run[rows] = number + 1
     result.mixture.large_logits[rows, number] = look.output.large_logits
     result.mixture.part_logits[rows, number] = look.output.part_logits
-    result.mixture.joint_logits[rows, number] = look.output.joint_logits
+    result.mixture.joint_logits[rows, number] = look.output.logits
     result.mixture.attention[rows, number] = look.attention
     result.mixture.boxes_xyxy[rows, number] = look.boxes_xyxy
 

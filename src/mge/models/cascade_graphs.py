@@ -80,7 +80,7 @@ class FirstExpert(nn.Module):
         """What it said and found, by the names of its part."""
         look = next(self.model.look(self.model.normalise(images)))
         output = look.output
-        said = (output.large_logits, output.part_logits, output.joint_logits, look.attention, look.boxes_xyxy)
+        said = (output.large_logits, output.part_logits, output.logits, look.attention, look.boxes_xyxy)
         kept = (look.next_boxes_xyxy, *([look.view] if self.model.config.zoom_from == "previous" else []))
         return (*said, *kept, output.large_features)
 
@@ -108,7 +108,7 @@ class LaterExpert(nn.Module):
         output = expert(seen)
         found, attention = self.model.attend(expert, output, None, size=(seen.shape[2], seen.shape[3]))
         kept = (found, *([seen] if view is not None else []))
-        return (output.large_logits, output.part_logits, output.joint_logits, attention, boxes, *kept)
+        return (output.large_logits, output.part_logits, output.logits, attention, boxes, *kept)
 
 
 class GateAlone(nn.Module):

@@ -5,6 +5,8 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mge.config import FusedHeads, PartNorm
+from mge.core.losses import fuse_heads
 from mge.core.outputs import ExpertOutput
 from mge.models.backbone import Backbone
 from mge.models.heads import ClasswiseLinear, JointHead, PartFilters
@@ -23,14 +25,18 @@ class Expert(nn.Module):
         part_padding: Zero cells around the feature map before the part filters.
         part_head: `dense`: each class reads the part features of all classes, as in the paper. `classwise`: its own
             only.
+        part_norm: Whether the part filters read features normalised by `batch` statistics, or as they are (`none`).
         part_gradient: Whether the part and joint heads train the backbone.
+        fused_heads: Heads that it answers with; see `fuse_heads`.
     """
 
     def __init__(
         self, backbone: Backbone, *, num_classes: int, part_filters: int = 10, part_padding: int = 0,
-        part_head: Literal["dense", "classwise"] = "dense", part_gradient: bool = True,
+        part_head: Literal["dense", "classwise"] = "dense", part_norm: PartNorm = "none", part_gradient: bool = True,
+        fused_heads: FusedHeads = "joint",
     ) -> None:  # fmt: skip
         super().__init__()
+        self.fused_heads = fused_heads
         self.backbone = backbone
         self.part_gradient = part_gradient
         self.large_head = nn.Linear(backbone.num_features, num_classes)
@@ -38,7 +44,9 @@ class Expert(nn.Module):
         if part_filters:
             classwise = part_head == "classwise"
             num_features = part_filters * num_classes
-            self.part_filters = PartFilters(backbone.part_width, num_features, padding=part_padding)
+            self.part_filters = PartFilters(
+                backbone.part_width, num_features, padding=part_padding, is_normalised=part_norm == "batch"
+            )
             self.part_head: nn.Module = (
                 ClasswiseLinear(num_classes, part_filters) if classwise else nn.Linear(num_features, num_classes)
             )
@@ -50,14 +58,16 @@ class Expert(nn.Module):
         large = maps.pooled
         large_logits = self.large_head(large)
         if self.part_filters is None:
-            return ExpertOutput(large_logits, large_logits, large_logits, large, maps.large)
+            return ExpertOutput(large_logits, large_logits, large_logits, large, maps.large, large_logits)
         if self.part_gradient:
             part = self.part_filters(maps.part)
             joint_logits = self.joint_head(large, part)
         else:
             part = self.part_filters(maps.part.detach())
             joint_logits = self.joint_head(large.detach(), part.detach())
-        return ExpertOutput(large_logits, self.part_head(part), joint_logits, large, maps.large)
+        part_logits = self.part_head(part)
+        logits = fuse_heads(large_logits, part_logits, joint_logits, heads=self.fused_heads)
+        return ExpertOutput(large_logits, part_logits, joint_logits, large, maps.large, logits)
 
     def pull_back(self, features: Float[Tensor, "B D h w"], cotangent: Float[Tensor, "B F"]) -> Float[Tensor, "B D"]:
         """Return channel weights of the map from those of the pooled features; see `Backbone.pull_back`."""

@@ -20,15 +20,20 @@ class PartFilters(nn.Module):
         width: Channels of the feature map.
         count: Number of filters.
         padding: Zero cells around the map.
+        is_normalised: Whether channels are normalised first, by batch norm without weights of its own. Differs: the
+            paper's filters read them as they are; those of pretrained networks have scales of their own, from which
+            filters that start at random learn slowly, or not at all.
     """
 
-    def __init__(self, width: int, count: int, *, padding: int = 0) -> None:
+    def __init__(self, width: int, count: int, *, padding: int = 0, is_normalised: bool = False) -> None:
         super().__init__()
         self.padding = padding
+        self.norm = nn.BatchNorm2d(width, affine=False) if is_normalised else nn.Identity()
         self.filters = nn.Conv2d(width, count, kernel_size=1, padding=padding)
 
     def forward(self, features: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P"]:
         """How strongly each part is there: its filter's largest response."""
+        features = self.norm(features)
         is_compiling = torch.compiler.is_compiling()  # the compiler knows no sparse matrices
         if torch.is_grad_enabled() and not is_compiling and features.device.type in SPARSE_DEVICES:
             padded = functional.pad(features, (self.padding,) * 4) if self.padding else features

@@ -15,11 +15,13 @@ from mge.config import (
     Attention,
     AttentionTo,
     BoxShape,
+    FusedHeads,
     Geometry,
     HeadLayers,
     Mix,
     ModelConfig,
     PartHead,
+    PartNorm,
     ZoomFrom,
     read_normalisation,
     write_normalisation,
@@ -93,7 +95,9 @@ class MixtureOfExperts(nn.Module):
             network.
         part_padding: Zero cells around the map that the part filters read.
         part_head: `dense` as in the paper, `classwise`, or `auto`: dense for up to 500 classes.
+        part_norm: Whether part filters read features normalised by `batch` statistics, or as they are (`none`).
         part_gradient: Whether the part and joint heads train the backbones.
+        fused_heads: Heads that each expert answers with; see `fuse_heads`.
         head_layers: Whether the `pretrained` layers between the last stage and the classifier are kept (`none`: not).
         gate: Whether the gate has a backbone of its `own` or reads the first expert's features (`shared`).
         mix: Whether the gate weighs `logits` or probabilities (`probs`).
@@ -113,9 +117,9 @@ class MixtureOfExperts(nn.Module):
         attention_to: AttentionTo = "belief", positive_weights: bool = True, box: BoxShape = "spread",
         attention_threshold: float = 0.3, attention_offset: float = 0.0,
         part_filters: int | Literal["auto"] = "auto", part_padding: int = 0,
-        part_head: PartHead = "auto", part_gradient: bool = True,
-        head_layers: HeadLayers = "pretrained", gate: GateChoice = "shared", mix: Mix = "logits",
-        normalisation: str = "auto",
+        part_head: PartHead = "auto", part_norm: PartNorm = "batch", part_gradient: bool = True,
+        fused_heads: FusedHeads = "joint", head_layers: HeadLayers = "pretrained", gate: GateChoice = "shared",
+        mix: Mix = "logits", normalisation: str = "auto",
     ) -> None:  # fmt: skip
         super().__init__()
         if num_classes < 2:
@@ -127,8 +131,8 @@ class MixtureOfExperts(nn.Module):
             zoom_from=zoom_from, geometry=geometry, attention=attention, attention_to=attention_to,
             positive_weights=positive_weights, box=box, attention_threshold=attention_threshold,
             attention_offset=attention_offset, part_filters=num_parts, part_padding=part_padding,
-            part_head=part_head, part_gradient=part_gradient, head_layers=head_layers, gate=gate, mix=mix,
-            normalisation=write_normalisation(mean, std),
+            part_head=part_head, part_norm=part_norm, part_gradient=part_gradient, fused_heads=fused_heads,
+            head_layers=head_layers, gate=gate, mix=mix, normalisation=write_normalisation(mean, std),
         )  # fmt: skip
         self.num_classes = num_classes
         self.view_size = size
@@ -145,7 +149,7 @@ class MixtureOfExperts(nn.Module):
         self.experts = nn.ModuleList(
             Expert(
                 build_backbone(), num_classes=num_classes, part_filters=num_parts, part_padding=part_padding,
-                part_head=part_kind, part_gradient=part_gradient,
+                part_head=part_kind, part_norm=part_norm, part_gradient=part_gradient, fused_heads=fused_heads,
             )
             for _ in range(num_experts)
         )  # fmt: skip
@@ -181,7 +185,7 @@ class MixtureOfExperts(nn.Module):
 
     def combine(self, looks: Sequence[Look]) -> MixtureOutput:
         """The mixture's answer out of the turns of its active experts."""
-        joint_logits = torch.stack([look.output.joint_logits for look in looks], dim=1)
+        joint_logits = torch.stack([look.output.logits for look in looks], dim=1)
         gate_probs = self.weigh(looks[0].view, looks[0].output.large_features)
         return MixtureOutput(
             logits=mix_experts(joint_logits, gate_probs, mix=self.config.mix),

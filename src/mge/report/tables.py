@@ -41,7 +41,11 @@ def print_notes(notes: Sequence[str]) -> None:
 
 def print_summary(run: Run) -> None:
     """Writes the table of a finished run, and what to do next."""
-    say(summary_table(run.summary()), f"Training waited for photos {run.waiting_percent():.1f} % of its time.")
+    summary = run.summary()
+    say(summary_table(summary))
+    if "verdict" in summary:
+        say(f"Verdict: {summary['verdict']}.")
+    say(f"Training waited for photos {run.waiting_percent():.1f} % of its time.")
     picture = run.report / PICTURE
     if picture.exists():
         say(f"What each expert saw: {picture}")
@@ -92,10 +96,15 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     if "student_top1" in summary:
         table.add_row("student, one forward", bold(f"{summary['student_top1']:.1f}"))
         return table
+    fusion = summary.get("fusion", {})
+    if "first_expert_top1" in fusion:
+        table.add_row("first expert alone: a plain network", f"{fusion['first_expert_top1']:.1f}")
     for number, top1 in enumerate(summary["experts_top1"]):
         heads = f"large {summary['large_top1'][number]:.1f}, part {summary['part_top1'][number]:.1f}"
         table.add_row(f"expert {number} ({heads})", f"{top1:.1f}")
     name = what_answers(summary)
+    if fusion.get("experts", 0) < fusion.get("trained_experts", 0):
+        table.add_row(f"all {fusion['trained_experts']} experts that were trained", f"{fusion['all_experts_top1']:.1f}")
     table.add_row(name, bold(f"{summary['mixture_top1']:.1f}"))
     if "balanced_top1" in summary:  # older runs do not have it
         table.add_row(f"{name}, balanced: each class counts alike", f"{summary['balanced_top1']:.1f}")

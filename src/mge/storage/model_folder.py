@@ -23,8 +23,8 @@ from mge.storage.model_card import write_card
 FORMAT_VERSION = 3
 # Format version → what its architectures do not say, since there was no choice then.
 FIXED_THEN: dict[int, dict[str, str]] = {
-    1: {"attention_to": "class", "box": "extent", "head_layers": "none"},
-    2: {"head_layers": "none"},
+    1: {"attention_to": "class", "box": "extent", "head_layers": "none", "part_norm": "none"},
+    2: {"head_layers": "none", "part_norm": "none"},
     FORMAT_VERSION: {},
 }
 DESCRIPTION, WEIGHTS, CARD = "model.json", "model.safetensors", "README.md"

@@ -18,9 +18,9 @@ from mge.storage.hub import download_model, is_hub
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
 # Settings that runs of earlier versions do not say, since there was no choice then.
-FIXED_THEN = {"head_layers": "none", "interpolation": "bilinear"}
+FIXED_THEN = {"head_layers": "none", "part_norm": "none", "interpolation": "bilinear", "fusion": "all"}
 NAMED = ("data", "format", "preset")  # the settings that a run is opened by
-SKIPPED, ORIGIN = "skipped.json", "origin.json"
+SKIPPED, ORIGIN, RIGHT = "skipped.json", "origin.json", "right.json"
 
 
 class Run(os.PathLike[str]):
@@ -138,7 +138,7 @@ class Run(os.PathLike[str]):
         lacking = [name for name in needed if name not in settings]
         if lacking:
             raise ModelFolderError(f"{file} has no {lacking[0]}; copy it again or train anew")
-        return {**FIXED_THEN, **settings}
+        return settings
 
     def data(self) -> str:
         """What names the run's photos: a data set of the Hub by the commit that the run began with."""
@@ -239,6 +239,19 @@ class Run(os.PathLike[str]):
             ModelFolderError: the file is damaged.
         """
         return read_json(self.folder / SUMMARY, dict, remedy="remove it and resume the run") or {}
+
+    def write_right(self, right: Mapping[str, Sequence[bool]]) -> None:
+        """Write which measured photos each part got right, in their order: what paired comparisons need."""
+        self._write_json(RIGHT, {name: "".join(str(int(hit)) for hit in hits) for name, hits in right.items()})
+
+    def right(self) -> dict[str, list[bool]]:
+        """Return which measured photos each part got right; empty where that was not kept.
+
+        Raises:
+            ModelFolderError: the file is damaged.
+        """
+        kept = read_json(self.folder / RIGHT, dict, remedy="remove it") or {}
+        return {name: [hit == "1" for hit in hits] for name, hits in kept.items()}
 
     def _write_json(self, name: str, content: object) -> None:
         """Writes JSON that people can read; a byte of a path that is no UTF-8 becomes an escape that JSON knows."""

@@ -57,7 +57,7 @@ def train(
     if (data is None) == (resume is None):
         raise ConfigError("give either the data to train on, or --resume RUN to go on with a run")
     from mge.models.backbone import pretrained_input  # noqa: PLC0415
-    from mge.storage.run_folder import NAMED, open_run  # noqa: PLC0415
+    from mge.storage.run_folder import FIXED_THEN, NAMED, open_run  # noqa: PLC0415
     from mge.training.run import train_run  # noqa: PLC0415
 
     if resume is not None:
@@ -65,7 +65,7 @@ def train(
         given = [*(name for name, is_given in named.items() if is_given), *options]
         if given:
             raise ConfigError(f"--resume goes on with the options of the run; leave out {', '.join(given)}")
-        return train_run(open_run(resume).config(*NAMED), folder=Path(resume), is_new=False)
+        return train_run({**FIXED_THEN, **open_run(resume).config(*NAMED)}, folder=Path(resume), is_new=False)
     source, manifest = _name_data_or_frame(data)
     resolved: dict[str, Any] = {}
     for config in split_options(options, preset=preset):

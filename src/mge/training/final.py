@@ -1,5 +1,6 @@
 """The final figures of a run's best model, and the picture of what its experts saw."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -14,10 +15,10 @@ from mge.report.tables import PICTURE
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from mge.storage.run_folder import Run
 from mge.training.cascade import MAX_ACCURACY_LOSS
-from mge.training.choices import Choices, choose, measure_chosen, store_choices
+from mge.training.choices import Choices, choose, measure_chosen
 from mge.training.explanation import explain_photos
-from mge.training.gate_trust import TrustLosses, choose_trust, try_trusts, with_trust
-from mge.training.measure import Answers, Keep, measure, run_over, summarise
+from mge.training.fusion import FusionLosses, apply_fusion, choose_fusion, fusion_losses, list_fusions
+from mge.training.measure import Answers, Keep, measure, percent, run_over, summarise
 from mge.training.session import Session
 
 NUM_DRAWN = 8  # photos in the picture of what each expert saw
@@ -26,32 +27,56 @@ NUM_DRAWN = 8  # photos in the picture of what each expert saw
 def measure_best(
     session: Session, run: Run, model_config: ModelConfig, *, stores_choices: bool = False
 ) -> dict[str, Any]:
-    """Measures a run's best model on the test split, or on validation where there is none.
+    """Measure a run's best model on the test split, or on validation where there is none.
 
     Args:
         session: What all networks of the run have in common.
         run: The run.
-        model_config: Its network.
-        stores_choices: Whether validation photos choose how far the gate counts, the model's temperature and, where it
-            has several experts, the thresholds of a cascade, to be stored with it.
+        model_config: Its network as it was trained.
+        stores_choices: Whether validation photos choose how many experts answer and with which heads, how far the gate
+            counts, the model's temperature and, where several experts are left, the thresholds of a cascade, to be
+            stored with the model.
     """
     split: Split = next((each for each in ("test", "val") if session.photos.split(each)), "train")
     photos = session.dataset(split, model=model_config)
     assert photos is not None
     val_photos = session.dataset("val", model=model_config) if stores_choices else None  # a cache decodes all of them
-    stored = load_model(run.best)
-    if val_photos is not None and model_config.experts > 1 and session.config.gate_trust == "chosen":
-        stored = _temper_gate(session, run, stored, val_photos)
+    stored = trained = load_model(run.best)
+    if val_photos is not None and "gate_trust" not in trained.metadata:
+        stored = _choose_fusion(session, trained, val_photos)
     answers = _ask(session, stored, photos)
     num_broken = sum(photo.split == split for photo in session.broken)
     figures = {"split": split, "num_broken": num_broken, **measure(answers)}
+    if stores_choices and trained.config.experts > 1:
+        is_whole = stored.config == trained.config
+        whole = answers if is_whole else _ask(session, trained, photos)
+        stored = _note_components(stored, whole)
+        right = {"model": answers.logits.argmax(1) == answers.labels, "first": _first_is_right(whole)}
+    else:
+        right = {"model": answers.logits.argmax(1) == answers.labels}
+    figures |= {"fusion": stored.metadata["fusion"]} if "fusion" in stored.metadata else {}
+    metadata = stored.metadata
     if val_photos is not None:
         val_answers = answers if split == "val" else _ask(session, stored, val_photos)
         metadata = _choose(session, stored, val_answers)
-        figures |= measure_chosen(metadata, answers, config=model_config)
-        if session.fabric.is_global_zero:
-            store_choices(run.best, stored, metadata)
+        figures |= measure_chosen(metadata, answers, config=stored.config)
+    if stores_choices and session.fabric.is_global_zero:
+        run.write_right({name: hits.tolist() for name, hits in right.items()})
+        if metadata != trained.metadata:
+            save_model(run.best, dataclasses.replace(stored, metadata=metadata))
     return figures
+
+
+def _first_is_right(answers: Answers) -> Tensor:
+    """Whether the first expert's large-part head, which is a plain network, is right, photo by photo."""
+    return answers.large_labels[:, 0] == answers.labels
+
+
+def _note_components(stored: StoredModel, whole: Answers) -> StoredModel:
+    """The model with the accuracies of what it was chosen among: the plain network in it, and all experts together."""
+    figures = {"first_expert_top1": percent(_first_is_right(whole)), "all_experts_top1": measure(whole)["mixture_top1"]}
+    fusion = {**figures, **stored.metadata.get("fusion", {})}  # what was noted before it was stored stays
+    return dataclasses.replace(stored, metadata={**stored.metadata, "fusion": fusion})
 
 
 def draw_best(session: Session, run: Run, *, model_config: ModelConfig, split: Split) -> None:
@@ -70,16 +95,17 @@ def _choose(session: Session, stored: StoredModel, val_answers: Answers) -> dict
     return choose(choices, stored.metadata, val_answers, config=stored.config)
 
 
-def _temper_gate(session: Session, run: Run, stored: StoredModel, val_photos: PhotoDataset) -> StoredModel:
-    """The model with its gate trusted as far as validation photos say, and stored so; only once."""
-    if "gate_trust" not in stored.metadata:
-        keep = functools.partial(try_trusts, mix=stored.config.mix)
-        tried = TrustLosses(*_run_over(session, stored, val_photos, keep=keep))
-        stored = with_trust(stored, choose_trust(tried.losses))
-        if session.fabric.is_global_zero:
-            save_model(run.best, stored)
-        session.fabric.barrier()
-    return stored
+def _choose_fusion(session: Session, trained: StoredModel, val_photos: PhotoDataset) -> StoredModel:
+    """Return the model that answers as validation photos choose."""
+    config = session.config
+    if trained.config.experts == 1 or (config.fusion == "all" and config.gate_trust == "full"):
+        return trained
+    fusions = list_fusions(trained.config, only_gate=config.fusion == "all")
+    if config.gate_trust == "full":
+        fusions = [fusion for fusion in fusions if fusion.gate_trust == 1]
+    keep = functools.partial(fusion_losses, fusions=fusions, mix=trained.config.mix)
+    losses = FusionLosses(*_run_over(session, trained, val_photos, keep=keep)).losses
+    return apply_fusion(trained, choose_fusion(losses, fusions))
 
 
 def _ask(session: Session, stored: StoredModel, photos: PhotoDataset) -> Answers:

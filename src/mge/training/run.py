@@ -21,6 +21,7 @@ from mge.training.entering import enter_run, go_on_with
 from mge.training.final import draw_best
 from mge.training.network import train_network, train_plain, train_student
 from mge.training.session import open_session
+from mge.training.verdict import describe_verdict
 
 
 def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool, manifest: str | None = None) -> Run:
@@ -59,7 +60,8 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
         else:
             summary = train_student(session, model_config, distillation, run=run)
     if fabric.is_global_zero:
-        run.write_summary({**summary, **plain})
+        figures = {**summary, **plain}
+        run.write_summary({**figures, **describe_verdict(run, figures)})
         draw_best(session, run, model_config=model_config, split=summary["split"])
         print_summary(run)
     return run
