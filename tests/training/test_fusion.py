@@ -32,8 +32,8 @@ def output_of(joint: torch.Tensor, *, gate: torch.Tensor | None = None, large: t
     gate_probs = torch.full(joint.shape[:2], 1 / joint.shape[1]) if gate is None else gate
     nothing = torch.zeros(len(joint), 1)
     logits = mix_experts(joint, gate_probs, mix="logits")
-    heads = [joint if each is None else each for each in (large, part)]
-    return MixtureOutput(logits, gate_probs, *heads, joint, nothing, nothing)
+    large, part = joint if large is None else large, joint if part is None else part
+    return MixtureOutput(logits, gate_probs, large, part, joint, nothing, nothing)
 
 
 def chosen(output: MixtureOutput, labels: torch.Tensor) -> Fusion:

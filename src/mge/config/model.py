@@ -33,6 +33,8 @@ class ModelConfig(Options):
     Args:
         backbone: Name of a timm model whose features can be read at two depths.
         experts: Number of experts. 1 is a single network.
+        share_experts: Whether all experts are one network, for which every view of a photo is another example, or each
+            has weights of its own, as in the paper.
         size: Side in pixels of the square view that every expert sees.
         detail: How many times larger than a view the photo is kept, so that a zoom shows real detail. 1 is the paper.
         output_stride: Pixels of a view for each cell of the last feature map: 32, 16 or 8. 0 leaves it to the backbone.
@@ -69,6 +71,7 @@ class ModelConfig(Options):
 
     backbone: str = "resnet50"
     experts: int = 3
+    share_experts: bool = False
     size: int = 448
     detail: float = 1.0
     output_stride: int = 0

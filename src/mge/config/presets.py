@@ -16,6 +16,7 @@ _PUBLISHED: dict[str, Any] = {
     # The network
     "backbone": "resnet50.tv_in1k",  # with torchvision's first ImageNet weights, not timm's own
     "experts": 3,
+    "share_experts": False,
     "size": 448,
     "detail": 1.0,
     "output_stride": 0,

@@ -103,7 +103,7 @@ class LaterExpert(nn.Module):
         # Of a view that is not cut out of, only the size counts.
         former = self.model.first_view(pictures, whole_boxes(pictures)) if view is None else view
         seen, boxes = self.model.next_view(pictures, former, boxes, found)
-        expert = self.model.experts[self.number]
+        expert = self.model.experts_in_turn[self.number]
         assert isinstance(expert, Expert)
         output = expert(seen)
         found, attention = self.model.attend(expert, output, None, size=(seen.shape[2], seen.shape[3]))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mge.core.outputs import MixtureOutput
 from mge.errors import ConfigError, MissingExtraError, first_line
 from mge.models.agreement import Mixture
-from mge.models.backbone import FeatureMaps
+from mge.models.backbone import Backbone, FeatureMaps
 from mge.models.expert import Expert
 from mge.models.mixture import MixtureOfExperts
 
@@ -80,8 +80,7 @@ class _InBfloat16(nn.Module):
 
     def pull_back(self, features: Tensor, cotangent: Tensor) -> Tensor:
         """The backbone's own; see `Backbone.pull_back`."""
-        weights: Tensor = self.module.pull_back(features, cotangent)
-        return weights
+        return cast(Backbone, self.module).pull_back(features, cotangent)
 
 
 class AsTuple(nn.Module):

@@ -78,6 +78,7 @@ class MixtureOfExperts(nn.Module):
         num_experts: Number of experts E. 1 is a single network.
         pretrained: Whether backbones start from timm's pretrained weights.
         weights: File with backbone weights to start from instead.
+        share_experts: Whether all experts are one network.
         size: Side in pixels of the square view that every expert sees. None: the side of the pictures given, divided by
             `detail`.
         detail: How many times larger than a view the pictures are, where `size` does not say.
@@ -112,9 +113,9 @@ class MixtureOfExperts(nn.Module):
 
     def __init__(
         self, backbone: str, *, num_classes: int, num_experts: int = 3, pretrained: bool = True,
-        weights: str | Path | None = None, size: int | None = None, detail: float = 1.0, output_stride: int = 0,
-        zoom_from: ZoomFrom = "photo", geometry: Geometry = "pixels", attention: Attention = "own",
-        attention_to: AttentionTo = "belief", positive_weights: bool = True, box: BoxShape = "spread",
+        weights: str | Path | None = None, share_experts: bool = False, size: int | None = None, detail: float = 1.0,
+        output_stride: int = 0, zoom_from: ZoomFrom = "photo", geometry: Geometry = "pixels",
+        attention: Attention = "own", attention_to: AttentionTo = "belief", positive_weights: bool = True, box: BoxShape = "spread",
         attention_threshold: float = 0.3, attention_offset: float = 0.0,
         part_filters: int | Literal["auto"] = "auto", part_padding: int = 0,
         part_head: PartHead = "auto", part_norm: PartNorm = "batch", part_gradient: bool = True,
@@ -127,9 +128,9 @@ class MixtureOfExperts(nn.Module):
         mean, std = read_normalisation(normalisation) or pretrained_input(backbone)[:2]
         num_parts = choose_part_filters(num_classes) if part_filters == "auto" else part_filters
         self.config = ModelConfig(
-            backbone=backbone, experts=num_experts, size=size or 448, detail=detail, output_stride=output_stride,
-            zoom_from=zoom_from, geometry=geometry, attention=attention, attention_to=attention_to,
-            positive_weights=positive_weights, box=box, attention_threshold=attention_threshold,
+            backbone=backbone, experts=num_experts, share_experts=share_experts, size=size or 448, detail=detail,
+            output_stride=output_stride, zoom_from=zoom_from, geometry=geometry, attention=attention,
+            attention_to=attention_to, positive_weights=positive_weights, box=box, attention_threshold=attention_threshold,
             attention_offset=attention_offset, part_filters=num_parts, part_padding=part_padding,
             part_head=part_head, part_norm=part_norm, part_gradient=part_gradient, fused_heads=fused_heads,
             head_layers=head_layers, gate=gate, mix=mix, normalisation=write_normalisation(mean, std),
@@ -151,7 +152,7 @@ class MixtureOfExperts(nn.Module):
                 build_backbone(), num_classes=num_classes, part_filters=num_parts, part_padding=part_padding,
                 part_head=part_kind, part_norm=part_norm, part_gradient=part_gradient, fused_heads=fused_heads,
             )
-            for _ in range(num_experts)
+            for _ in range(1 if share_experts else num_experts)
         )  # fmt: skip
         self.gate: Gate | None = None
         if num_experts > 1:
@@ -182,6 +183,12 @@ class MixtureOfExperts(nn.Module):
             Every expert's answers and maps, the gate, and the mixture. No field is left out in training.
         """
         return self.combine(list(self.look(self.normalise(images), labels)))
+
+    @property
+    def experts_in_turn(self) -> list[Expert]:
+        """The experts in the order in which they look; one that is shared looks several times."""
+        experts = cast(list[Expert], list(self.experts))
+        return experts * self.config.experts if self.config.share_experts else experts
 
     def combine(self, looks: Sequence[Look]) -> MixtureOutput:
         """The mixture's answer out of the turns of its active experts."""
@@ -229,7 +236,7 @@ class MixtureOfExperts(nn.Module):
         boxes = whole_boxes(pictures)
         view = self.first_view(pictures, boxes)
         found: Tensor | None = None
-        for expert in list(experts or self.experts)[: self.active_experts]:
+        for expert in list(experts or self.experts_in_turn)[: self.active_experts]:
             if found is not None:
                 view, boxes = self.next_view(pictures, view, boxes, found)
             output = expert(view)

@@ -7,6 +7,7 @@ autograd and exportable.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -85,7 +86,8 @@ def _evaluate(layer: nn.Module, x: Tensor) -> Tensor:
     if isinstance(layer, nn.BatchNorm2d):
         mean, var = layer.running_mean, layer.running_var
         normal = functional.batch_norm(x, mean, var, layer.weight, layer.bias, training=False, eps=layer.eps)
-        return _activation(layer)(normal)
+        activated: Tensor = _activation(layer)(normal)
+        return activated
     return apply_layers([layer], x.clone())  # an activation may work in place
 
 
@@ -104,7 +106,7 @@ def _pull_back_one(layer: nn.Module, x: Tensor, gradient: Tensor) -> Tensor:
             gradient = gradient * DERIVATIVES[type(activation).__name__](normal)
         return gradient * scale
     if _is_scale(layer):
-        return gradient * layer.scale
+        return gradient * cast(Tensor, layer.scale)
     return gradient * DERIVATIVES[type(layer).__name__](x)
 
 

@@ -16,7 +16,7 @@ def plan_baselines(model: ModelConfig, config: TrainConfig) -> dict[str, Plan]:
     answer costs about the same; it goes through the photos so often that its training costs the same, too.
     """
     num_stages = model.experts if config.schedule == "progressive" else 1
-    single = dataclasses.replace(model, experts=1, part_filters=0, gate="shared")
+    single = dataclasses.replace(model, experts=1, share_experts=False, part_filters=0, gate="shared")
     simple = dataclasses.replace(config, schedule="joint", baseline="none")
     num_passes = model.experts + (model.gate == "own" and model.experts > 1)
     step = max(model.output_stride, 16)

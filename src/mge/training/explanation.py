@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -76,9 +76,9 @@ def explain_batch(
     labels, probabilities = output.logits.argmax(1), classifier.probabilities(output.logits)
     others = None if other_label is None else _others(output.logits, classifier.class_names.index(other_label))
     contrasts = [] if others is None else [
-        _contrasts(look, cast(Expert, expert), labels=labels.to(device), others=others.to(device),
+        _contrasts(look, expert, labels=labels.to(device), others=others.to(device),
                    offset=_offset(classifier))
-        for look, expert in zip(looks, model.experts, strict=False)
+        for look, expert in zip(looks, model.experts_in_turn, strict=False)
     ]  # fmt: skip
     maps = enlarge(output.attention.flatten(0, 1), side=MAP_SIDE, offset=_offset(classifier))
     maps = maps.clamp(0, 1).unflatten(0, output.attention.shape[:2])

@@ -105,7 +105,7 @@ def apply_fusion(stored: StoredModel, fusion: Fusion) -> StoredModel:
     dropped = [f"experts.{number}." for number in range(fusion.experts, stored.config.experts)]
     if fusion.experts == 1:
         dropped.append("gate.")
-        config = dataclasses.replace(config, gate="shared")
+        config = dataclasses.replace(config, gate="shared", share_experts=False)
         if fusion.heads == "large":
             dropped += [f"experts.0.{part}." for part in ("part_filters", "part_head", "joint_head")]
             config = dataclasses.replace(config, part_filters=0, fused_heads="joint")

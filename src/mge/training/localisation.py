@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -178,7 +178,7 @@ def _compare_with_truth(
     class_views, class_found = _boxes(told, batch)
     offset = config.attention_offset / config.size
     cells = torch.stack([look.attention.float() for look in told], dim=1).cpu()
-    experts = cast(Sequence[Expert], classifier.model.experts)
+    experts = classifier.model.experts_in_turn
     of_any = torch.stack(
         [_object_map(expert, look.output.features) for look, expert in zip(told, experts, strict=True)],
         dim=1,

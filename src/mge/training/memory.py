@@ -88,7 +88,7 @@ class _Trial:
         """Takes two steps: the second one has the optimiser's state as well."""
         images = torch.randint(0, 256, (size, 3, self.side, self.side), dtype=torch.uint8, device=self.fabric.device)
         labels = torch.arange(size, device=self.fabric.device) % self.model.num_classes
-        network = Network(self.model, list(self.model.experts), self.model.gate)
+        network = Network(self.model, list(self.model.experts_in_turn), self.model.gate)
         for _ in range(2):
             with self.fabric.autocast():
                 train_step(self.fabric, network, Batch(images, labels, labels), config=self.config)

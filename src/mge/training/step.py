@@ -48,7 +48,8 @@ def wrap(fabric: Fabric, model: MixtureOfExperts) -> Network:
         return fabric.setup_module(module) if learns else module
 
     gate = wrapped(model.gate) if model.gate is not None and model.active_experts > 1 else None
-    return Network(model, [wrapped(expert) for expert in list(model.experts)[: model.active_experts]], gate)
+    experts = {expert: wrapped(expert) for expert in dict.fromkeys(model.experts_in_turn[: model.active_experts])}
+    return Network(model, [experts[expert] for expert in model.experts_in_turn[: model.active_experts]], gate)
 
 
 def train_step(

@@ -78,7 +78,7 @@ class Bench:
         for floor in self.floors:
             floor.eval()
         inside = _Stopwatch(self._wait)
-        experts = [inside.around(expert) for expert in self.model.experts]
+        experts = [inside.around(expert) for expert in self.model.experts_in_turn]
 
         def mixture() -> None:
             inside.seconds = 0.0
