@@ -217,7 +217,7 @@ def test_the_authors_term_hardly_moves_with_200_classes_where_the_papers_does() 
 
 # -------------------------------------------------------------------------------------------------------- expert's loss
 def answer(large: Tensor, part: Tensor, joint: Tensor) -> ExpertOutput:
-    return ExpertOutput(large, part, joint, torch.zeros(len(large), 1), torch.zeros(len(large), 1, 1, 1))
+    return ExpertOutput(large, part, joint, torch.zeros(len(large), 1), torch.zeros(len(large), 1, 1, 1), joint)
 
 
 def test_the_total_weighs_the_diversity_term_alone() -> None:

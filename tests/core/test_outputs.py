@@ -19,7 +19,8 @@ def test_the_fields_of_a_mixtures_output_are_those_of_exported_graphs() -> None:
 
 
 def test_the_fields_of_an_experts_output_keep_their_order() -> None:
-    assert ExpertOutput._fields == ("large_logits", "part_logits", "joint_logits", "large_features", "features")
+    heads = ("large_logits", "part_logits", "joint_logits")
+    assert ExpertOutput._fields == (*heads, "large_features", "features", "logits")
 
 
 def test_outputs_are_trees_of_tensors_that_keep_their_type() -> None:

@@ -171,7 +171,7 @@ def through_forward(net: MixtureOfExperts) -> None:
     nothing = torch.empty(0)
     for number in range(net.active_experts):
         large, part, joint = (getattr(output, f"{head}_logits")[:, number] for head in ("large", "part", "joint"))
-        said = ExpertOutput(large, part, joint, nothing, nothing)
+        said = ExpertOutput(large, part, joint, nothing, nothing, joint)
         total = total + expert_loss(said, former, LABELS).total(diversity_weight=2.0)
         former = said.joint_logits
     total.backward()

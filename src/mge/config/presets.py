@@ -8,6 +8,7 @@ from mge.config.checks import check_choice, check_names
 from mge.config.data import DataConfig
 from mge.config.model import ModelConfig
 from mge.config.training import TrainConfig
+from mge.errors import ConfigError
 
 Preset = Literal["default", "best", "paper", "authors"]
 
@@ -144,4 +145,22 @@ def split_options(
     check_names(options, known=[name for cls in classes for name in names[cls]])
     merged = {**PRESETS[preset], **options}
     model, data, train = ({name: merged[name] for name in names[cls] if name in merged} for cls in classes)
-    return ModelConfig(**model), DataConfig(**data), TrainConfig(**train)
+    configs = ModelConfig(**model), DataConfig(**data), TrainConfig(**train)
+    check_schedule(*configs)
+    return configs
+
+
+def check_schedule(model: ModelConfig, data: DataConfig, train: TrainConfig) -> None:
+    """Raise ConfigError where the schedule of training does not go with the network or the crops."""
+    if model.share_experts and train.schedule == "progressive":
+        raise ConfigError(
+            "schedule is progressive and share_experts is true: one network cannot be added to itself; use "
+            "schedule=joint or crops"
+        )
+    if train.schedule == "crops" and not (model.experts == 1 or model.share_experts):
+        raise ConfigError(
+            "schedule is crops and share_experts is false: crops train one network; use share_experts=true, or "
+            "schedule=joint"
+        )
+    if train.schedule == "crops" and not data.resized_crop:
+        raise ConfigError("schedule is crops and resized_crop is 0: no crop is smaller; use resized_crop=0.1")

@@ -17,7 +17,7 @@ FusionChoice = Literal["chosen", "all"]
 GateTrust = Literal["chosen", "full"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["auto", "float32", "bfloat16"]
-Schedule = Literal["joint", "progressive"]
+Schedule = Literal["joint", "progressive", "crops"]
 Start = Literal["weights", "former"]
 Strategy = Literal["auto", "ddp"]
 
@@ -30,7 +30,9 @@ class TrainConfig(Options):
         epochs: Passes over the training photos (under the progressive schedule: for each expert).
         batch_size: Photos a step, over all devices. `auto` takes the largest power of two that fits on each.
         seed: Decides the order of photos, augmentation, dropout, first weights and splits.
-        schedule: `joint` trains all experts in each step; `progressive` adds one after the other.
+        schedule: `joint` trains all experts in each step; `progressive` adds one after the other; `crops` trains the
+            one network that all experts share on a random crop of each photo, of any size down to `resized_crop`, so
+            that it knows whole photos and zooms alike. That costs as much as training a plain network.
         freeze_former: Whether the progressive schedule leaves former experts as they are.
         start: What an expert's backbone starts from under the progressive schedule: its own first `weights`, or a copy
             of the `former` expert.

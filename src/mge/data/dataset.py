@@ -36,13 +36,15 @@ class PhotoDataset(Dataset[Sample]):
         side: Side in pixels of the pictures.
         config: How they are resized, cropped and changed.
         train: Whether they are changed at random, as training wants them.
+        view_side: Side in pixels of what training cuts out of them. None: `side`.
         seed: Decides the changes.
     """
 
     def __init__(
         self, records: Sequence[Record], class_names: Sequence[str], *, side: int, config: DataConfig, train: bool,
-        seed: int = 0,
+        view_side: int | None = None, seed: int = 0,
     ) -> None:  # fmt: skip
+        self.view_side = view_side or side
         self.records, self.side, self.config, self.train, self.seed = tuple(records), side, config, train, seed
         numbers = {name: number for number, name in enumerate(class_names)}
         self.labels = tuple(numbers[record.label] for record in self.records)
@@ -57,7 +59,7 @@ class PhotoDataset(Dataset[Sample]):
         image = self._load(index) if self._cache is None else self._cache[index]
         if self.train:
             seed = ((self.seed * 1_000_003 + epoch + 1) * 1_000_003 + index + 1) % 2**63
-            image = train_view(image, side=self.side, config=self.config, seed=seed)
+            image = train_view(image, side=self.view_side, config=self.config, seed=seed)
         return Sample(image, self.labels[index], index)
 
     @property

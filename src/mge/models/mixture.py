@@ -115,8 +115,8 @@ class MixtureOfExperts(nn.Module):
         self, backbone: str, *, num_classes: int, num_experts: int = 3, pretrained: bool = True,
         weights: str | Path | None = None, share_experts: bool = False, size: int | None = None, detail: float = 1.0,
         output_stride: int = 0, zoom_from: ZoomFrom = "photo", geometry: Geometry = "pixels",
-        attention: Attention = "own", attention_to: AttentionTo = "belief", positive_weights: bool = True, box: BoxShape = "spread",
-        attention_threshold: float = 0.3, attention_offset: float = 0.0,
+        attention: Attention = "own", attention_to: AttentionTo = "belief", positive_weights: bool = True,
+        box: BoxShape = "spread", attention_threshold: float = 0.3, attention_offset: float = 0.0,
         part_filters: int | Literal["auto"] = "auto", part_padding: int = 0,
         part_head: PartHead = "auto", part_norm: PartNorm = "batch", part_gradient: bool = True,
         fused_heads: FusedHeads = "joint", head_layers: HeadLayers = "pretrained", gate: GateChoice = "shared",
@@ -130,10 +130,11 @@ class MixtureOfExperts(nn.Module):
         self.config = ModelConfig(
             backbone=backbone, experts=num_experts, share_experts=share_experts, size=size or 448, detail=detail,
             output_stride=output_stride, zoom_from=zoom_from, geometry=geometry, attention=attention,
-            attention_to=attention_to, positive_weights=positive_weights, box=box, attention_threshold=attention_threshold,
-            attention_offset=attention_offset, part_filters=num_parts, part_padding=part_padding,
-            part_head=part_head, part_norm=part_norm, part_gradient=part_gradient, fused_heads=fused_heads,
-            head_layers=head_layers, gate=gate, mix=mix, normalisation=write_normalisation(mean, std),
+            attention_to=attention_to, positive_weights=positive_weights, box=box,
+            attention_threshold=attention_threshold, attention_offset=attention_offset, part_filters=num_parts,
+            part_padding=part_padding, part_head=part_head, part_norm=part_norm, part_gradient=part_gradient,
+            fused_heads=fused_heads, head_layers=head_layers, gate=gate, mix=mix,
+            normalisation=write_normalisation(mean, std),
         )  # fmt: skip
         self.num_classes = num_classes
         self.view_size = size

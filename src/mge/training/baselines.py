@@ -36,6 +36,8 @@ def training_cost(model: ModelConfig, config: TrainConfig) -> float:
     A backward is taken for twice a forward. A gate of its own costs as much as an expert, from the second stage on.
     """
     own_gate = int(model.gate == "own" and model.experts > 1)
+    if config.schedule == "crops":
+        return 1
     if config.schedule == "joint":
         return model.experts + own_gate
     former = 1 / 3 if config.freeze_former else 1.0

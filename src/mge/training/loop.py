@@ -109,6 +109,8 @@ class Training:
         """Sets up what learns in this stage; a checkpoint's state replaces what a new stage starts from."""
         if self.config.schedule == "progressive":
             choose_experts(self.model, stage=self.position.stage, config=self.config, is_new=saved is None)
+        elif self.config.schedule == "crops":
+            self.model.active_experts = 1
         if saved is not None:
             with explain_misfit(self.run):
                 self.model.load_state_dict(saved["model"])
@@ -227,10 +229,18 @@ class Training:
         }
 
     def _validate(self, photos: PhotoDataset) -> dict[str, float]:
-        batch_size = self.config.photos_a_step
-        figures = measure(answer_photos(self.fabric, self.learner.evaluated, photos, batch_size=batch_size))
+        batch_size, model = self.config.photos_a_step, self.learner.evaluated
+        trained = model.active_experts
+        model.active_experts = self._num_answering
+        figures = measure(answer_photos(self.fabric, model, photos, batch_size=batch_size))
+        model.active_experts = trained
         row = {"val_top1_mixture": figures["mixture_top1"], "val_loss_mixture": figures["mixture_loss"]}
         return row | {f"val_top1_expert{number}": top1 for number, top1 in enumerate(figures["experts_top1"])}
+
+    @property
+    def _num_answering(self) -> int:
+        """Number of experts that answer in this stage; crops train one network that answers for all of them."""
+        return self.model.config.experts if self.config.schedule == "crops" else self.model.active_experts
 
     def _batches(self) -> list[list[int]]:
         return epoch_batches(

@@ -41,7 +41,7 @@ class Session:
             return None
         return PhotoDataset(
             records, self.photos.class_names, side=model.photo_side, config=self.data, train=is_training,
-            seed=self.config.seed,
+            view_side=model.size if self.config.schedule == "crops" else None, seed=self.config.seed,
         )  # fmt: skip
 
     def save_model(self, folder: Path, model: MixtureOfExperts, row: Mapping[str, Any]) -> None:
