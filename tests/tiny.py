@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 TINY: dict[str, Any] = {
+    "preset": "scratch",
     "backbone": "test_resnet", "pretrained": False, "size": 64, "experts": 2, "part_filters": 2, "batch_size": 4,
     "accelerator": "cpu", "optimizer": "adamw", "fusion": "all",
 }  # fmt: skip

@@ -10,7 +10,23 @@ from mge.config.model import ModelConfig
 from mge.config.training import TrainConfig
 from mge.errors import ConfigError
 
-Preset = Literal["default", "best", "paper", "authors"]
+Preset = Literal["default", "best", "scratch", "paper", "authors"]
+
+# For backbones with pretrained weights: chosen on validation photos, see docs/results.md.
+_FINE_TUNING: dict[str, Any] = {
+    "share_experts": True,
+    "schedule": "crops",
+    "resized_crop": 0.1,
+    "detail": 2.0,
+    "attention_threshold": 0.1,
+    "batch_size": 32,
+    "optimizer": "adamw",
+    "backbone_lr": 5e-4,
+    "head_lr": 2e-3,
+    "weight_decay": 0.05,
+    "warmup_epochs": 0.5,
+    "label_smoothing": 0.1,
+}
 
 # What paper and program share, or the program alone says: its defaults and its configs/cub_resnet50.yml.
 _PUBLISHED: dict[str, Any] = {
@@ -71,13 +87,15 @@ _PUBLISHED: dict[str, Any] = {
 # What each preset sets: every option that its source determines, also where the default is the same today.
 # `docs/deviations.md` has the source of each and the reasons for our defaults.
 PRESETS: dict[Preset, dict[str, Any]] = {
-    "default": {},
+    "default": _FINE_TUNING,
+    # For backbones without pretrained weights: experts of their own, which learn together.
+    "scratch": {},
     # A current backbone, and what such backbones are usually fine-tuned with. Not measured where this was written.
     "best": {
+        **_FINE_TUNING,
         "backbone": "convnext_base.fb_in22k_ft_in1k_384",
         "size": 384,
         "detail": 2.0,
-        "resized_crop": 0.35,
         "randaugment": 9,
         "mixup": 0.2,
         "cutmix": 1.0,

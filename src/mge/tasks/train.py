@@ -40,8 +40,8 @@ def train(
     Args:
         data: Folder of class folders, manifest, benchmark folder, Parquet or Arrow files, `hf:owner/name`, or
             `beetles`, the drawn demo data set. In Python also a pandas data frame with a manifest's columns.
-        preset: Whose values hold where no option says otherwise: `default`, `best` (a current backbone), `paper` or
-            `authors`.
+        preset: Preset that supplies the default values: `default` (fine-tuning of pretrained networks), `best` (a
+            current backbone), `scratch` (without pretrained weights), `paper` or `authors`.
         out: Folder of the run. By default a new one in `runs/`.
         resume: A run folder to go on with; everything else is read from it.
         format: How to read `data`: `auto`, or the name of a reader.
