@@ -13,7 +13,8 @@ def plan_baselines(model: ModelConfig, config: TrainConfig) -> dict[str, Plan]:
 
     `plain` sees the same view and goes through the photos as often as the mixture does, all stages together.
     `plain_equal_compute` sees as many pixels, out of the same photo, as all the mixture's backbones together, so one
-    answer costs about the same; it goes through the photos so often that its training costs the same, too.
+    answer costs about the same; it goes through the photos so often that its training costs the same, too, and never
+    less often than the mixture does (one that is shared and trained on crops costs less).
     """
     num_stages = model.experts if config.schedule == "progressive" else 1
     single = dataclasses.replace(model, experts=1, share_experts=False, part_filters=0, gate="shared")
@@ -22,7 +23,7 @@ def plan_baselines(model: ModelConfig, config: TrainConfig) -> dict[str, Plan]:
     step = max(model.output_stride, 16)
     side = round(model.size * math.sqrt(num_passes) / step) * step
     larger = dataclasses.replace(single, size=side, detail=max(1.0, model.size * model.detail / side))
-    same_cost = max(1, round(config.epochs * training_cost(model, config) / num_passes))
+    same_cost = round(config.epochs * max(1, training_cost(model, config) / num_passes))
     plans = {
         "same_view": ("plain", (single, dataclasses.replace(simple, epochs=num_stages * config.epochs))),
         "equal_compute": ("plain_equal_compute", (larger, dataclasses.replace(simple, epochs=same_cost))),
