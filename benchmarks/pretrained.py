@@ -102,7 +102,7 @@ def rows(figures: dict[str, Any]) -> list[list[str]]:
     table = [head]
     for network in (*NETWORKS, "cascade"):
         by_set = [[each[network] for each in figures[name].values() if network in each] for name in names]
-        table.append([network, *(spread(values) if values else "–" for values in by_set)])
+        table.append([network, *(spread(values) if values else "-" for values in by_set)])
     for opponent in list(NETWORKS)[:2]:
         gains = [[each["mixture"] - each[opponent] for each in figures[name].values()] for name in names]
         table.append([f"mixture minus {opponent}", *(f"{statistics.mean(each):+.1f}" for each in gains)])
