@@ -128,9 +128,9 @@ def test_photos_are_prepared_as_the_weights_want_it_unless_told_otherwise(
 def test_a_stored_model_and_a_run_say_in_full_how_photos_are_prepared(photos: Path, tmp_path: Path) -> None:
     run = mge.train(photos, out=tmp_path / "run", **{**CROPS, "epochs": 1})
     written = yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8"))
-    assert (written["normalisation"], written["interpolation"]) == ("half", "bicubic")
+    assert (written["normalisation"], written["interpolation"]) == ("half", "bilinear")
     stored = load_model(run.best)
     assert stored.config.normalisation == "half"
-    assert stored.metadata["preprocessing"]["interpolation"] == "bicubic"
+    assert stored.metadata["preprocessing"]["interpolation"] == "bilinear"
     network = MixtureOfExperts.from_config(stored.config, num_classes=CLASSES)
     assert network.mean.flatten().tolist() == [0.5] * 3
