@@ -40,7 +40,7 @@ def load(path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None
     return load_folder(path, device=device, fast=fast)
 
 
-def fingerprint(path: str | Path) -> str:
+def fingerprint(path: str | os.PathLike[str]) -> str:
     """What tells a model from any other: the SHA-256 of what describes it, which holds that of its weights.
 
     Raises:
@@ -53,6 +53,17 @@ def fingerprint(path: str | Path) -> str:
     return sha256(find_model_folder(path) / DESCRIPTION)
 
 
-def _is_onnx(path: str | Path) -> bool:
+def load_known(
+    path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None = None
+) -> tuple["Classifier", str]:
+    """Loads a classifier, and tells its fingerprint, which is its own also where it is replaced at this moment."""
+    while True:
+        known = fingerprint(path)
+        classifier = load(path, device=device, fast=fast)
+        if fingerprint(path) == known:
+            return classifier, known
+
+
+def _is_onnx(path: str | os.PathLike[str]) -> bool:
     """Whether this is an exported graph, or a folder of those of a cascade."""
     return Path(path).suffix.lower() == ".onnx" or (Path(path) / FIRST).is_file()

@@ -77,7 +77,7 @@ def _temper_gate(session: Session, run: Run, stored: StoredModel, val_photos: Ph
         tried = TrustLosses(*_run_over(session, stored, val_photos, keep=keep))
         stored = with_trust(stored, choose_trust(tried.losses))
         if session.fabric.is_global_zero:
-            save_model(run.best, stored)
+            stored = save_model(run.best, stored)
         session.fabric.barrier()
     return stored
 
