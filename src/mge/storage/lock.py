@@ -55,7 +55,7 @@ def hold(file: Path, *, what: Path, lasts: bool = False) -> Iterator[None]:
     handle = _acquire(key, what=what)
     _held[key] = handle, threading.get_ident()
     try:
-        _write_holder(handle, lasts=lasts)
+        _write_holder(key, lasts=lasts)
         yield
     finally:
         del _held[key]
@@ -75,38 +75,41 @@ def _acquire(file: Path, *, what: Path) -> int:
     """The handle of the locked file."""
     latest = time.monotonic() + PATIENCE
     while True:
-        try:
-            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise StorageError(
-                f"{what} cannot be locked: {file} was not written: {error.strerror}; check the folder and its "
-                "permissions"
-            ) from error
-        if _try_lock(handle, what=what):
-            if _is_at(handle, file):
-                _note_local_locks(file, what=what)
-                return handle
-            os.close(handle)  # its former holder has just removed it
-            continue  # with the new file
-        holder = _read_holder(handle)
-        os.close(handle)
+        handle = _open_locked(file, what=what)
+        if handle is not None and _is_at(handle, file):
+            _note_local_locks(file, what=what)
+            return handle
+        if handle is not None:  # its former holder has just removed it
+            os.close(handle)
+            continue
+        holder = _read_holder(file)
         if time.monotonic() > latest or holder.get("lasts"):
             raise InUseError(f"{what} is in use by {_describe(holder)}; wait until that has ended, or stop it")
         time.sleep(POLL_SECONDS)
 
 
-def _try_lock(handle: int, *, what: Path) -> bool:
-    """Whether this process may write now."""
+def _open_locked(file: Path, *, what: Path, flags: int = os.O_RDONLY) -> int | None:
+    """The handle of the file, locked; None where another process has locked it."""
+    try:
+        handle = os.open(file, flags | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise StorageError(
+            f"{what} cannot be locked: {file} was not written: {error.strerror}; check the folder and its permissions"
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        os.close(handle)
+        return None
     except OSError as error:
+        if error.errno == errno.EBADF and flags == os.O_RDONLY:
+            os.close(handle)
+            return _open_locked(file, what=what, flags=os.O_RDWR)  # NFS locks only what can be written
         if error.errno not in NO_LOCKS:
             os.close(handle)
             raise StorageError(f"{what} cannot be locked: {error.strerror}; check the file system") from error
         _say(f"{what} lies on a file system without locks ({error.strerror}); let no other process write to it")
-    return True
+    return handle
 
 
 def _is_at(handle: int, file: Path) -> bool:
@@ -129,7 +132,7 @@ def _note_local_locks(file: Path, *, what: Path) -> None:
         _say(f"the lock on {what} holds on this machine only ({how}); let no other machine write to it")
 
 
-def _write_holder(handle: int, *, lasts: bool) -> None:
+def _write_holder(file: Path, *, lasts: bool) -> None:
     """Notes in the lock file who holds it, for people and for those who wait; in vain where the disk is full."""
     holder = {
         "pid": os.getpid(),
@@ -139,14 +142,13 @@ def _write_holder(handle: int, *, lasts: bool) -> None:
         "lasts": lasts,
     }
     with contextlib.suppress(OSError):
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(holder).encode(), 0)
+        file.write_text(json.dumps(holder), encoding="utf-8")
 
 
-def _read_holder(handle: int) -> dict[str, Any]:
+def _read_holder(file: Path) -> dict[str, Any]:
     """Who holds a lock, as its file says; empty where that is not known, as of one who has died."""
     try:
-        holder = json.loads(os.pread(handle, 10_000, 0))
+        holder = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     is_known = isinstance(holder, dict) and isinstance(holder.get("pid"), int)

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import glob
 import io
 import json
@@ -113,6 +114,10 @@ class Run(os.PathLike[str]):
             ) from error
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror
+            raise StorageError(f"{folder} was not written: {reason}; check the folder above") from error
+        try:
             folder.mkdir()
         except FileExistsError:
             return False
