@@ -131,15 +131,15 @@ def test_a_lock_file_that_says_nothing_is_one_line_all_the_same(
     (tmp_path / ".lock").write_text(content)
     with (tmp_path / ".lock").open() as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(InUseError, match=r"is in use by (another process|process 0 on elsewhere).*; wait until"):
-            with hold(tmp_path / ".lock", what=tmp_path):
-                pass
+        said = r"is in use by (another process|process 0 on elsewhere).*; wait until"
+        with pytest.raises(InUseError, match=said), hold(tmp_path / ".lock", what=tmp_path):
+            pass
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"cannot be locked: .*\.lock was not written: No such file"):
-        with hold(tmp_path / "none" / ".lock", what=tmp_path / "none"):
-            pass
+    said = r"cannot be locked: .*\.lock was not written: No such file"
+    with pytest.raises(StorageError, match=said), hold(tmp_path / "none" / ".lock", what=tmp_path / "none"):
+        pass
 
 
 def test_a_file_system_without_locks_is_said_to_have_none(
