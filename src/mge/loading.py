@@ -57,10 +57,11 @@ def load_known(
     path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None = None
 ) -> tuple["Classifier", str]:
     """Loads a classifier, and tells its fingerprint, which is its own also where it is replaced at this moment."""
+    place = path if _is_onnx(path) else find_model_folder(path)
     while True:
-        known = fingerprint(path)
-        classifier = load(path, device=device, fast=fast)
-        if fingerprint(path) == known:
+        known = fingerprint(place)
+        classifier = load(place, device=device, fast=fast)
+        if fingerprint(place) == known:
             return classifier, known
 
 

@@ -388,6 +388,7 @@ def test_a_plain_network_that_died_before_it_had_a_configuration_is_begun_anew(t
 def test_a_model_that_is_replaced_while_it_is_read_is_read_as_one_of_the_two(copy: Run) -> None:
     old = dataclasses.replace(load_model(copy.best), metadata={"epoch": "older"})
     new = newer(old)
+    save_model(copy.best, old)
     name = next(iter(old.state))
     values = {"older": old.state[name], "newer": new.state[name]}
     end = threading.Event()

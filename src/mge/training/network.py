@@ -82,8 +82,7 @@ def train_student(
     done = run.summary()
     if "teacher_top1" in done:
         return done
-    teacher = open_teacher(distillation)
-    stored = load_model(teacher.best)
+    teacher, stored = open_teacher(distillation)
     order = torch.tensor(match_classes(session.photos, stored.class_names), device=session.fabric.device)
     check_held_out(session.photos, settings=run.config(), data=session.data, teacher=teacher)
     mixture = Classifier.from_stored(stored).model.to(session.fabric.device)
