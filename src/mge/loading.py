@@ -40,7 +40,7 @@ def load(path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None
     return load_folder(path, device=device, fast=fast)
 
 
-def fingerprint(path: str | os.PathLike[str]) -> str:
+def fingerprint(path: str | Path) -> str:
     """What tells a model from any other: the SHA-256 of what describes it, which holds that of its weights.
 
     Raises:
@@ -57,6 +57,7 @@ def load_known(
     path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None = None
 ) -> tuple["Classifier", str]:
     """Loads a classifier, and tells its fingerprint, which is its own also where it is replaced at this moment."""
+    path = path if isinstance(path, str) else Path(path)
     place = path if _is_onnx(path) else find_model_folder(path)
     while True:
         known = fingerprint(place)
@@ -65,6 +66,6 @@ def load_known(
             return classifier, known
 
 
-def _is_onnx(path: str | os.PathLike[str]) -> bool:
+def _is_onnx(path: str | Path) -> bool:
     """Whether this is an exported graph, or a folder of those of a cascade."""
     return Path(path).suffix.lower() == ".onnx" or (Path(path) / FIRST).is_file()

@@ -156,7 +156,8 @@ def test_a_file_system_without_locks_is_said_to_have_none(
 
 
 def test_where_only_what_can_be_written_is_locked_as_on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    former, modes = fcntl.flock, []
+    former = fcntl.flock
+    modes: list[int] = []
 
     def refuse(handle: int, how: int) -> None:
         modes.append(fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE)

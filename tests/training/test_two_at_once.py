@@ -152,17 +152,19 @@ def happens_in_step(monkeypatch: pytest.MonkeyPatch, number: int, event: Callabl
 def test_a_run_that_is_being_trained_is_neither_resumed_nor_changed_by_another(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, said = tmp_path / "run", []
+    folder = tmp_path / "run"
+    said: list[Any] = []
 
     def interfere() -> None:
         unfinished = folder / "checkpoints" / ".last.ckpt-0123abcd.unfinished"
         unfinished.write_bytes(b"of the training")
-        for act in (
+        acts: list[Callable[[], object]] = [
             lambda: mge.train(resume=folder),
             lambda: mge.train(photos, out=folder, **TINY),
             lambda: mge.evaluate(folder, calibrate=True, report=False),
             lambda: mge.evaluate(folder / "best", photos, reject=0.5, report=False),
-        ):
+        ]
+        for act in acts:
             try:
                 act()
             except mge.MgeError as error:

@@ -58,11 +58,11 @@ def hold(file: Path, *, what: Path, lasts: bool = False) -> Iterator[None]:
         _write_holder(key, lasts=lasts)
         yield
     finally:
-        del _held[key]
-        if _is_at(handle, key):  # else the folder was moved, and this is another one's
-            with contextlib.suppress(OSError):  # what may only be read by now
-                key.unlink()
-        os.close(handle)
+        if _held.pop(key, None) is not None:  # else this is a fork, which holds nothing
+            if _is_at(handle, key):  # else the folder was moved, and this is another one's
+                with contextlib.suppress(OSError):  # what may only be read by now
+                    key.unlink()
+            os.close(handle)
 
 
 def is_lost(file: Path) -> bool:
@@ -154,7 +154,7 @@ def _read_holder(file: Path) -> dict[str, Any]:
     is_known = isinstance(holder, dict) and isinstance(holder.get("pid"), int)
     if is_known and holder.get("host") == socket.gethostname() and not psutil.pid_exists(holder["pid"]):
         return {}  # whoever holds it now has not said so yet
-    return holder if is_known else {}
+    return dict(holder) if is_known else {}
 
 
 def _describe(holder: dict[str, Any]) -> str:
