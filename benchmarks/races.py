@@ -46,7 +46,8 @@ from mge.storage.run_folder import Run
 
 OPTIONS: dict[str, Any] = {**TINY, "schedule": "joint", "workers": 0, "checkpoint_steps": 1}
 ROUNDS_DONE = 6  # with a finished run
-KILLED = 1 / 3  # of the operations
+KILLED = 1 / 3  # of the operations, if they are not done before
+KILLED_WITHIN = 0.25  # of the time that a whole training takes
 DONE, REFUSED, DIED, BROKEN = "done", "refused in one line", "killed", "BROKEN"
 
 
@@ -163,7 +164,7 @@ class Race:
         """A process of its own, after a random pause; and after how many seconds it is to be killed."""
         pause = 0.0 if at_once else self.chance.uniform(0, 0.5)
         dies = not at_once and operation.name != "train" and self.chance.random() < KILLED
-        killed_after = self.chance.uniform(0, 0.6) * self.seconds if dies else None
+        killed_after = self.chance.uniform(0, KILLED_WITHIN) * self.seconds if dies else None
         log = self.folder / f"log-{self.chance.getrandbits(64):x}"
         operation.said = str(log)
         child = os.fork()
@@ -183,20 +184,21 @@ class Race:
     def _wait(self, begun: list[tuple[int, Operation, float | None]]) -> None:
         """Waits for all processes of a round, and kills those that are to die."""
         started = time.monotonic()
-        left = list(begun)
+        left, killed = list(begun), set()
         while left:
             time.sleep(0.002)
             for each in list(left):
                 child, operation, killed_after = each
+                late = -1.0 if killed_after is None else time.monotonic() - started - killed_after
                 if is_over(child):
                     self._note(operation, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
                     left.remove(each)
-                elif killed_after is not None and time.monotonic() - started > killed_after:
+                elif late > 0 and child not in killed:
                     half_written = any(unfinished(self.run.folder))
-                    if half_written or child % 2 or time.monotonic() - started > killed_after + 0.5 * self.seconds:
+                    if half_written or child % 2 or late > KILLED_WITHIN * self.seconds:
                         self.num_half_written += half_written
                         self._kill(child)
-                        killed_after = None
+                        killed.add(child)
 
     def _kill(self, child: int) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -375,7 +375,7 @@ def test_a_plain_network_that_died_before_it_had_a_configuration_is_begun_anew(t
 
     def resume() -> None:
         try:
-            mge.train(resume=part)
+            mge.train(resume=part.folder)
         except mge.MgeError as error:
             said.append(error)
 
