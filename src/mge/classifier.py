@@ -126,7 +126,8 @@ def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = No
         ConfigError: it cannot run on this device.
     """
     folder = find_model_folder(path)
-    classifier = Classifier.from_stored(load_model(folder))
+    stored = load_model(folder)
+    classifier = Classifier.from_stored(stored)
     try:
         classifier.model.to(device)
     except (RuntimeError, AssertionError) as error:  # the latter of a torch that was built without it
@@ -138,7 +139,8 @@ def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = No
         choices: tuple[Arithmetic, ...] = ("bfloat16", "float32") if multiplies_bfloat16(device) else ("float32",)
         threads = torch.get_num_threads()
         graphs = {
-            choice: compiled_path(folder, arithmetic=choice, device=device, num_threads=threads) for choice in choices
+            choice: compiled_path(stored.sha256, arithmetic=choice, device=device, num_threads=threads)
+            for choice in choices
         }
         classifier.fast = FastPath(classifier.model, graphs, is_asked_for=bool(fast))
     return classifier

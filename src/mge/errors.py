@@ -65,6 +65,12 @@ class StorageError(MgeError, OSError):
     exit_code = 74
 
 
+class InUseError(StorageError):
+    """Another process is writing to the run or the model; nothing was changed."""
+
+    exit_code = 75
+
+
 class Interrupted(MgeError):
     """A signal asked the run to stop; a checkpoint was written and the run can be resumed.
 

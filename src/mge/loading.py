@@ -53,6 +53,19 @@ def fingerprint(path: str | Path) -> str:
     return sha256(find_model_folder(path) / DESCRIPTION)
 
 
+def load_known(
+    path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None = None
+) -> tuple["Classifier", str]:
+    """Loads a classifier, and tells its fingerprint, which is its own also where it is replaced at this moment."""
+    path = path if isinstance(path, str) else Path(path)
+    place = path if _is_onnx(path) else find_model_folder(path)
+    while True:
+        known = fingerprint(place)
+        classifier = load(place, device=device, fast=fast)
+        if fingerprint(place) == known:
+            return classifier, known
+
+
 def _is_onnx(path: str | Path) -> bool:
     """Whether this is an exported graph, or a folder of those of a cascade."""
     return Path(path).suffix.lower() == ".onnx" or (Path(path) / FIRST).is_file()

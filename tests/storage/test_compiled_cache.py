@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mge.storage.compiled_cache import KEPT, compiled_path, read_proof, remove_oldest_graphs, write_proof
+from mge.storage.files import sha256
 
 
 @pytest.fixture
@@ -18,17 +19,19 @@ def test_a_graph_belongs_to_one_model_arithmetic_device_and_number_of_threads(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MGE_CACHE", "/somewhere")
-    first = compiled_path(model_folder, arithmetic="float32", device="cpu", num_threads=2)
+    first = compiled_path(sha256(model_folder / "model.json"), arithmetic="float32", device="cpu", num_threads=2)
     assert first.parent == Path("/somewhere/compiled")
     assert first.suffix == ".pt2"
-    assert first == compiled_path(model_folder, arithmetic="float32", device="cpu", num_threads=2)
+    assert first == compiled_path(
+        sha256(model_folder / "model.json"), arithmetic="float32", device="cpu", num_threads=2
+    )
     others = {
-        compiled_path(model_folder, arithmetic="bfloat16", device="cpu", num_threads=2),
-        compiled_path(model_folder, arithmetic="float32", device="cuda", num_threads=2),
-        compiled_path(model_folder, arithmetic="float32", device="cpu", num_threads=4),
+        compiled_path(sha256(model_folder / "model.json"), arithmetic="bfloat16", device="cpu", num_threads=2),
+        compiled_path(sha256(model_folder / "model.json"), arithmetic="float32", device="cuda", num_threads=2),
+        compiled_path(sha256(model_folder / "model.json"), arithmetic="float32", device="cpu", num_threads=4),
     }
     (model_folder / "model.json").write_text('{"weights": 1}')
-    others.add(compiled_path(model_folder, arithmetic="float32", device="cpu", num_threads=2))
+    others.add(compiled_path(sha256(model_folder / "model.json"), arithmetic="float32", device="cpu", num_threads=2))
     assert len(others - {first}) == 4
 
 
@@ -36,7 +39,9 @@ def test_a_graph_belongs_to_one_kind_of_processor_and_one_torch(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def name() -> str:
-        return compiled_path(model_folder, arithmetic="float32", device="cpu", num_threads=2).name
+        return compiled_path(
+            sha256(model_folder / "model.json"), arithmetic="float32", device="cpu", num_threads=2
+        ).name
 
     here = name()
     with monkeypatch.context() as patch:

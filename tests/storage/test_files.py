@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,26 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Mon
     write_folder_atomically(folder, lambda new: (new / "b").write_text("2", encoding="utf-8"))
     assert names(folder) == ["b"]
     assert names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_of_several_that_write_one_folder_at_once_none_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    monkeypatch.setattr(files, "_sync", lambda path: None)
+
+    def write(number: int) -> list[int]:
+        for count in range(20):
+            write_folder_atomically(folders[count], lambda new: (new / "a").write_text(str(number), encoding="utf-8"))
+        return [number]
+
+    folders = [tmp_path / f"model-{count}" for count in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(write, range(4))) == [[0], [1], [2], [3]]
+    assert names(tmp_path) == sorted(folder.name for folder in folders)
+    assert all(names(folder) == ["a"] for folder in folders)
 
 
 def test_when_filling_fails_the_former_folder_stays(tmp_path: Path) -> None:

@@ -13,24 +13,23 @@ from typing import Any
 from mge.cache import cache_folder
 from mge.storage.environment import processor_lines
 from mge.storage.files import remove_oldest, sha256, write_text_atomically
-from mge.storage.model_folder import DESCRIPTION
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = ("core", "models")  # the folders whose code a graph is made of
 KEPT = 8  # graphs; each holds its model's weights, and the oldest goes first
 
 
-def compiled_path(model_folder: Path, *, arithmetic: str, device: str, num_threads: int) -> Path:
+def compiled_path(model_sha256: str, *, arithmetic: str, device: str, num_threads: int) -> Path:
     """Where the compiled graph of a model is kept: in `$MGE_CACHE/compiled`, or `~/.cache/mge/compiled`.
 
     Args:
-        model_folder: The model; its model.json holds the checksum of its weights, and its size.
+        model_sha256: Of the model's model.json, which holds the checksum of its weights, and its size.
         arithmetic: Of the backbones.
         device: What it runs on, as torch calls it.
         num_threads: The number of threads, which is compiled in.
     """
     parts = [
-        sha256(model_folder / DESCRIPTION),
+        model_sha256,
         *(sha256(file) for folder in SOURCES for file in sorted((PACKAGE / folder).glob("*.py"))),
         *(importlib.metadata.version(package) for package in ("torch", "timm")),
         platform.platform(), _processor(), arithmetic, device, str(num_threads),

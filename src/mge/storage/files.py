@@ -17,7 +17,9 @@ from mge.errors import StorageError
 
 Result = TypeVar("Result")
 UNFINISHED = ".unfinished"  # ends the name of what is being written
+REPLACED_WITHIN = 1.0  # seconds in which one folder takes the place of another where that needs two steps
 FORGOTTEN_AFTER = 3600  # seconds; what is unfinished and older belongs to a process that was killed
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 
@@ -95,9 +97,14 @@ def _unfinished_name(path: Path) -> Path:
     return path.with_name(f".{path.name}-{secrets.token_hex(4)}{UNFINISHED}")
 
 
+def _unfinished_of(path: Path) -> Iterator[Path]:
+    """What is being written to become this path, or was when its process was killed."""
+    yield from path.parent.glob(f".{glob.escape(path.name)}-*{UNFINISHED}")
+
+
 def _remove_forgotten(path: Path) -> None:
     """Removes what a killed process left when it was writing this path."""
-    for forgotten in path.parent.glob(f".{glob.escape(path.name)}-*{UNFINISHED}"):
+    for forgotten in _unfinished_of(path):
         with contextlib.suppress(FileNotFoundError):  # another process has just given it its name
             if time.time() - forgotten.stat().st_mtime > FORGOTTEN_AFTER:
                 remove(forgotten)
@@ -111,6 +118,29 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_folder(folder: Path) -> None:
+    """Removes a folder; nobody ever sees a part of it under its name."""
+    away = _unfinished_name(folder)
+    try:
+        folder.rename(away)
+    except OSError:  # a mount point, or gone
+        away = folder
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def wait_for_folder(folder: Path) -> bool:
+    """Whether there is a folder. While one is being put into its place, as it seems, this waits for a moment.
+
+    Only some file systems, such as NFS, have a moment without it: see `_put_into_place`.
+    """
+    latest = time.monotonic() + REPLACED_WITHIN
+    while not folder.is_dir():
+        if time.monotonic() > latest or not any(_unfinished_of(folder)):
+            return folder.is_dir()
+        time.sleep(REPLACED_WITHIN / 50)
+    return True
+
+
 def remove_oldest(paths: Iterable[Path], *, kept: int) -> None:
     """Removes all but the newest of some files or folders."""
     with contextlib.suppress(FileNotFoundError):  # another process may do the same at the same time
@@ -120,13 +150,26 @@ def remove_oldest(paths: Iterable[Path], *, kept: int) -> None:
 
 def _put_into_place(new: Path, folder: Path) -> None:
     """Gives a finished folder its name; a former one ends up under the other name, or is removed."""
-    if not folder.exists():
-        new.rename(folder)
-    elif not _exchange(new, folder):
+    is_done = False
+    while not is_done:
+        if _is_renamed(new, folder) or _exchange(new, folder):
+            return
         former = _unfinished_name(folder)
-        folder.rename(former)
-        new.rename(folder)
+        with contextlib.suppress(FileNotFoundError):  # another process has just taken it away to do the same
+            folder.rename(former)
+        is_done = _is_renamed(new, folder)
         shutil.rmtree(former, ignore_errors=True)
+
+
+def _is_renamed(new: Path, folder: Path) -> bool:
+    """Renames a folder where nothing has its new name, or an empty folder has."""
+    try:
+        new.rename(folder)
+    except OSError as error:
+        if error.errno in OCCUPIED:
+            return False
+        raise
+    return True
 
 
 def _exchange(first: Path, second: Path) -> bool:

@@ -8,8 +8,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from mge.config import ModelConfig
 from mge.errors import ModelFolderError, StorageError
-from mge.storage.files import sha256, write_folder_atomically
+from mge.storage.files import sha256, wait_for_folder, write_folder_atomically
 from mge.storage.model_card import write_card
 
 FORMAT_VERSION = 3
@@ -29,8 +31,10 @@ FIXED_THEN: dict[int, dict[str, str]] = {
 }
 DESCRIPTION, WEIGHTS, CARD = "model.json", "model.safetensors", "README.md"
 MAX_DESCRIPTION = 32_000_000  # bytes of model.json: enough for the names of hundreds of thousands of classes
+ATTEMPTS = 50  # to read a folder that is replaced at the same moments
 NO_CHECKSUM = "0" * 64  # stands in model.json for its own checksum while that is computed
 COPY_AGAIN = "copy the whole folder again from where it came"
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,38 +46,88 @@ class StoredModel:
         class_names: Names of the classes, in the order of the logits.
         state: The network's weights.
         metadata: Preprocessing, provenance, thresholds: JSON-able.
+        sha256: Of the model.json that it was read from; empty where it was not read.
+        weights_sha256: Of the weights beside that.
     """
 
     config: ModelConfig
     class_names: tuple[str, ...]
     state: dict[str, Tensor]
     metadata: dict[str, Any]
+    sha256: str = ""
+    weights_sha256: str = ""
 
 
-def save_model(folder: Path, model: StoredModel) -> None:
+def save_model(folder: Path, model: StoredModel) -> StoredModel:
     """Writes a model folder, whole or not at all; a model that was there is replaced when the new one is complete.
+
+    Who replaces a model holds its lock: that of the run, or see `hold_model`.
+
+    Returns:
+        The model as it lies there now, with its checksums.
 
     Raises:
         StorageError: the disk is full, the folder cannot be written to, or has something in it that is no model.
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).exists():
         raise StorageError(f"{folder} has files in it that are no model; give another folder, or empty it")
-    write_folder_atomically(folder, lambda unfinished: _fill(unfinished, model))
+    return write_folder_atomically(folder, lambda unfinished: _fill(unfinished, model))
 
 
 def load_model(folder: Path) -> StoredModel:
-    """Reads a model folder; nothing is unpickled.
+    """Reads a model folder; nothing is unpickled. One that is replaced meanwhile is read anew.
 
     Raises:
         ModelFolderError: it is missing, damaged, changed, or from a newer version of MGE.
     """
+
+    def read() -> StoredModel:
+        described, num_bytes = _read(folder)
+        state = _load_weights(folder / WEIGHTS, digest=described.weights_sha256, num_bytes=num_bytes)
+        return dataclasses.replace(described, state=state)
+
+    return _at_one_moment(folder, read)
+
+
+def copy_model(folder: Path, copy: Path) -> None:
+    """Copies the files of a model, as they were at one moment.
+
+    Args:
+        folder: The model.
+        copy: A folder that exists.
+
+    Raises:
+        ModelFolderError: it is missing, damaged, changed, or from a newer version of MGE.
+    """
+
+    def read() -> None:
+        load_model(folder)
+        for name in (DESCRIPTION, WEIGHTS, CARD):
+            if (folder / name).exists():  # a model can do without its card
+                shutil.copyfile(folder / name, copy / name)
+        load_model(copy)
+
+    _at_one_moment(folder, read)
+
+
+def load_description(folder: Path) -> StoredModel:
+    """Reads what a model folder says about its model, without the weights.
+
+    Raises:
+        ModelFolderError: it is missing, damaged, changed, or from a newer version of MGE.
+    """
+    return _read(folder)[0]
+
+
+def _read(folder: Path) -> tuple[StoredModel, int]:
+    """A model without its weights, and the size of their file in bytes."""
     file = folder / DESCRIPTION
     if not file.is_file():
         raise ModelFolderError(
             f"{str(folder)!r} is no model folder: it has no {DESCRIPTION}; give a folder that mge train wrote"
         )
     try:
-        description = _read_description(file)
+        description, own_digest = _read_description(file)
         config = ModelConfig.from_dict(description.pop("architecture"))
         class_names = _read_class_names(description.pop("class_names"))
         weights = description.pop("weights")
@@ -83,19 +137,51 @@ def load_model(folder: Path) -> StoredModel:
             raise
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
         raise ModelFolderError(f"{file} is damaged: {reason}; {COPY_AGAIN}") from error
-    state = _load_weights(folder / WEIGHTS, digest=digest, num_bytes=num_bytes)
-    return StoredModel(config, class_names, state, description)
+    return StoredModel(config, class_names, {}, description, own_digest, digest), num_bytes
 
 
-def _fill(folder: Path, model: StoredModel) -> None:
+def _at_one_moment(folder: Path, read: Callable[[], Result]) -> Result:
+    """What is read from a model folder, again and again until it was not replaced meanwhile.
+
+    Otherwise weights that were found to be whole might not be those that are loaded a moment later.
+    """
+    for _ in range(ATTEMPTS):
+        wait_for_folder(folder)
+        before = _stamps(folder)
+        try:
+            result = read()
+        except (ModelFolderError, OSError):
+            if _stamps(folder) == before:
+                raise
+        else:
+            if _stamps(folder) == before:
+                return result
+    raise ModelFolderError(f"{str(folder)!r} is replaced again and again while it is read; stop what writes to it")
+
+
+def _stamps(folder: Path) -> list[tuple[int, ...] | None]:
+    """What changes when a model is replaced: which files they are, and when they were last changed."""
+    stamps: list[tuple[int, ...] | None] = []
+    for name in (DESCRIPTION, WEIGHTS):
+        try:
+            found = (folder / name).stat()
+        except OSError:
+            stamps.append(None)
+        else:
+            stamps.append((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+    return stamps
+
+
+def _fill(folder: Path, model: StoredModel) -> StoredModel:
     weights = folder / WEIGHTS
     _save_weights(model.state, weights)
+    digest = sha256(weights)
     own = {
         "format_version": FORMAT_VERSION,
         "checksum": NO_CHECKSUM,
         "architecture": model.config.to_dict(),
         "class_names": list(model.class_names),
-        "weights": {"sha256": sha256(weights), "bytes": weights.stat().st_size},
+        "weights": {"sha256": digest, "bytes": weights.stat().st_size},
     }
     assert not own.keys() & model.metadata.keys(), "metadata has a name that the format uses"
     text = json.dumps({**own, **model.metadata}, indent=1, ensure_ascii=False) + "\n"
@@ -103,10 +189,11 @@ def _fill(folder: Path, model: StoredModel) -> None:
     (folder / DESCRIPTION).write_text(text, encoding="utf-8", newline="\n")
     card = write_card(model.config, model.class_names, model.metadata)
     (folder / CARD).write_text(card, encoding="utf-8")
+    return dataclasses.replace(model, sha256=sha256(folder / DESCRIPTION), weights_sha256=digest)
 
 
-def _read_description(file: Path) -> dict[str, Any]:
-    """What model.json says, if it says what it said when it was written."""
+def _read_description(file: Path) -> tuple[dict[str, Any], str]:
+    """What model.json says, if it says what it said when it was written, and the SHA-256 of the file."""
     if file.stat().st_size > MAX_DESCRIPTION:
         raise ModelFolderError(f"{file} has {file.stat().st_size} bytes; accepted: up to {MAX_DESCRIPTION}")
     raw = file.read_bytes()
@@ -120,7 +207,7 @@ def _read_description(file: Path) -> dict[str, Any]:
     if version not in FIXED_THEN or _checksum(raw, said=checksum) != checksum:
         raise ModelFolderError(f"{file} is damaged or was changed: its checksum is not its content's; {COPY_AGAIN}")
     description["architecture"] = {**FIXED_THEN[version], **description["architecture"]}
-    return description
+    return description, hashlib.sha256(raw).hexdigest()
 
 
 def _checksum(raw: bytes, *, said: str) -> str:

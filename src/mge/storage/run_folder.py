@@ -1,10 +1,14 @@
 """A run on disk: its configuration, environment, metrics, models and summary."""
 
+import contextlib
 import csv
+import errno
+import glob
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any, Self
@@ -13,14 +17,19 @@ import yaml
 
 from mge.errors import ConfigError, ModelFolderError, StorageError
 from mge.storage.environment import describe_environment
-from mge.storage.files import UNFINISHED, remove, write_text_atomically
+from mge.storage.files import UNFINISHED, remove, remove_folder, wait_for_folder, write_text_atomically
 from mge.storage.hub import download_model, is_hub
+from mge.storage.lock import LOCK, hold, is_lost
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
 # Settings that runs of earlier versions do not say, since there was no choice then.
 FIXED_THEN = {"head_layers": "none", "part_norm": "none", "interpolation": "bilinear", "fusion": "all"}
 NAMED = ("data", "format", "preset")  # the settings that a run is opened by
-SKIPPED, ORIGIN, RIGHT = "skipped.json", "origin.json", "right.json"
+SKIPPED, ORIGIN, IDENTITY, RIGHT = "skipped.json", "origin.json", "run.json", "right.json"
+MANIFEST, BEST, LAST = "photos.jsonl", "best", "last"
+PARTS = ("plain", "plain_equal_compute")  # folders of the runs that are part of a run
+# All that a training replaces in its folder, beside its checkpoints.
+OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, SKIPPED, ORIGIN, IDENTITY, RIGHT, MANIFEST, BEST, LAST)
 
 
 class Run(os.PathLike[str]):
@@ -45,12 +54,12 @@ class Run(os.PathLike[str]):
     @property
     def best(self) -> Path:
         """Model folder of the epoch that was best on validation."""
-        return self.folder / "best"
+        return self.folder / BEST
 
     @property
     def last(self) -> Path:
         """Model folder of the last epoch."""
-        return self.folder / "last"
+        return self.folder / LAST
 
     @property
     def report(self) -> Path:
@@ -60,7 +69,7 @@ class Run(os.PathLike[str]):
     @property
     def manifest_path(self) -> Path:
         """The photos of a run whose data were no file: a data frame."""
-        return self.folder / "photos.jsonl"
+        return self.folder / MANIFEST
 
     @property
     def checkpoint_path(self) -> Path:
@@ -80,11 +89,58 @@ class Run(os.PathLike[str]):
     @property
     def whole(self) -> Self:
         """The run that a plain network's run is part of; any other run itself."""
-        return type(self)(self.folder.parent) if is_run(self.folder.parent) else self
+        is_part = self.folder.name in PARTS and is_run(self.folder.parent)
+        return type(self)(self.folder.parent) if is_part else self
+
+    @property
+    def lock_path(self) -> Path:
+        """The lock file of the run that this one is, or is part of."""
+        return self.whole.folder / LOCK
+
+    @staticmethod
+    def make_folder(folder: Path) -> bool:
+        """Takes a name for a new run.
+
+        Returns:
+            Whether the folder was made, and so by nobody else; False where there is something of this name already.
+
+        Raises:
+            ConfigError: its name is no text.
+            StorageError: it cannot be made.
+        """
+        try:
+            str(folder).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"{str(folder)!r} is no text in UTF-8, and no weights can be read from there; give another --out"
+            ) from error
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror
+            raise StorageError(f"{folder} was not written: {reason}; check the folder above") from error
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise StorageError(f"{folder} was not written: {error.strerror}; check the folder above") from error
+        return True
+
+    @staticmethod
+    def check_unused(folder: Path) -> None:
+        """Raises ConfigError where a folder holds more than what a run writes before its configuration."""
+        first = (LOCK, ENVIRONMENT, IDENTITY)
+        if not folder.is_dir() or not all(
+            path.name in first or path.name.endswith(UNFINISHED) for path in folder.iterdir()
+        ):
+            raise ConfigError(
+                f"{folder} exists and is not empty; give another --out, or go on: --resume {quote(str(folder))}"
+            )
 
     @classmethod
     def create(cls, folder: Path, *, config: Mapping[str, Any], manifest: str | None = None) -> Self:
-        """Makes a run folder with its configuration and environment.
+        """Makes a run folder with its configuration, environment and identity.
 
         Args:
             folder: A folder that does not exist, or is empty; what a run left that died before it had a configuration
@@ -96,23 +152,15 @@ class Run(os.PathLike[str]):
             ConfigError: there is something at this place already, or its name is no text.
             StorageError: it cannot be written.
         """
-        try:
-            str(folder).encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise ConfigError(
-                f"{str(folder)!r} is no text in UTF-8, and no weights can be read from there; give another --out"
-            ) from error
-        if folder.is_dir() and not is_run(folder):
-            _clear_stillborn(folder)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(
-                f"{folder} exists and is not empty; give another --out, or go on: --resume {quote(str(folder))}"
-            )
+        cls.make_folder(folder)
+        cls.check_unused(folder)
         run = cls(folder)
+        run.clear()
         if manifest is not None:
             write_text_atomically(run.manifest_path, manifest)
             config = {**config, "data": str(run.manifest_path.resolve())}
         run._write_json(ENVIRONMENT, describe_environment())
+        run._write_json(IDENTITY, {"id": secrets.token_hex(16)})
         run.write_config(config)
         return run
 
@@ -150,10 +198,29 @@ class Run(os.PathLike[str]):
 
     def check_exists(self) -> None:
         """Raises StorageError where the folder is gone, so that nothing makes another one that lacks the rest."""
-        if not is_run(self.folder):
+        if not is_run(self.folder) or is_lost(self.lock_path):
             raise StorageError(
                 f"the run folder {self.folder} is gone; put it back, and go on with: {self.whole.resume_command}"
             )
+
+    def identity(self) -> str | None:
+        """What tells this run from any other, also from one of the same settings; None in a run of an older MGE.
+
+        Raises:
+            ModelFolderError: the file is damaged.
+        """
+        known: dict[str, str] = read_json(self.folder / IDENTITY, dict) or {}
+        return known.get("id")
+
+    def clear(self) -> None:
+        """Empties the folder of a run that is not begun, but for its lock."""
+        for path in self.folder.iterdir():
+            if path.name != LOCK:
+                remove(path)
+
+    def remove(self) -> None:
+        """Removes the folder; from the first moment on its name is free for others."""
+        remove_folder(self.folder)
 
     def write_origin(self, origin: Mapping[str, Any]) -> None:
         """Writes with which options and photos the run began."""
@@ -169,9 +236,14 @@ class Run(os.PathLike[str]):
         return origin
 
     def clear_unfinished(self) -> None:
-        """Removes what a process that was killed was writing; who goes on with a run is alone in it."""
-        for path in self.folder.rglob(f".*{UNFINISHED}"):
+        """Removes what a training that was killed was writing. Reports and exports may be written at this moment."""
+        names = [f".{glob.escape(name)}-*{UNFINISHED}" for name in OWN]
+        found = [path for name in names for path in self.folder.glob(name)]
+        for path in (*found, *self.checkpoint_path.parent.glob(f".*{UNFINISHED}")):
             remove(path)
+        for part in PARTS:
+            if is_run(self.folder / part):
+                type(self)(self.folder / part).clear_unfinished()
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Adds an epoch to metrics.csv.
@@ -284,12 +356,23 @@ def read_json(file: Path, kind: type[Any], *, remedy: str = "copy it again or tr
     return content
 
 
-def _clear_stillborn(folder: Path) -> None:
-    """Empties a folder that holds nothing but what a run writes before its configuration."""
-    paths = list(folder.iterdir())
-    if all(path.name == ENVIRONMENT or path.name.endswith(UNFINISHED) for path in paths):
-        for path in paths:
-            remove(path)
+@contextlib.contextmanager
+def hold_model(folder: Path) -> Iterator[None]:
+    """Holds the lock of a model folder for a moment: that of its run, where it belongs to one.
+
+    Raises:
+        InUseError: another process goes on writing to it, such as a training.
+        StorageError: the folder cannot be written to.
+    """
+    found = next((each for each in (folder, folder.resolve()) if is_run(each.parent)), None)
+    if found is not None:
+        run = Run(found.parent).whole
+        with hold(run.lock_path, what=run.folder):
+            yield
+    else:
+        place = folder.resolve()
+        with hold(place.with_name(f".{place.name}{LOCK}"), what=folder):
+            yield
 
 
 def is_run(folder: str | Path) -> bool:
@@ -322,6 +405,6 @@ def find_model_folder(path: str | Path) -> Path:
     if not is_run(folder):
         return folder
     run = Run(folder)
-    if not run.best.is_dir():
+    if not wait_for_folder(run.best):
         raise ModelFolderError(f"run {str(path)!r} has no model yet; go on with it: {run.resume_command}")
     return run.best

@@ -68,7 +68,7 @@ def predict(
     check_whole("batch_size", batch_size, at_least=1)
     form = _choose_form(format, output)
     from mge.data.sources.containers import find_all_photos  # noqa: PLC0415
-    from mge.loading import fingerprint, load  # noqa: PLC0415
+    from mge.loading import load_known  # noqa: PLC0415
     from mge.storage.run_folder import is_run  # noqa: PLC0415
     from mge.volume import Tally, classify_to_file, make_rows, processes  # noqa: PLC0415
 
@@ -76,7 +76,7 @@ def predict(
     _check_output(form, output, num_processes=num_processes)
     check_form(form)
     files: list[Photo] = list(find_all_photos(photos))
-    classifier = load(run, device=_own_device(device), fast=False if cascade else fast)
+    classifier, model = load_known(run, device=_own_device(device), fast=False if cascade else fast)
     if not reject:
         classifier.least_probability = None
 
@@ -90,7 +90,7 @@ def predict(
         print_rows(tally.sift(rows), sys.stdout, form=form, num_experts=num_experts)
         sys.stderr.write(f"Next: mge predict {quote(str(run))} FOLDER --output predictions.csv\n")
     else:
-        plan = {"model": fingerprint(run), "cascade": cascade, "reject": reject}
+        plan = {"model": model, "cascade": cascade, "reject": reject}
         predictions = classify_to_file(
             ask, files, Path(output), plan=plan, form=form, num_experts=num_experts, top=top, tally=tally
         )

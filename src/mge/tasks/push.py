@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 from mge.errors import ConfigError
@@ -24,14 +25,14 @@ def push(run: str | Path, to: str, *, private: bool = False) -> str:
         ConfigError: the name is none, the Hub refuses, or it cannot be reached.
     """
     from mge.storage.hub import is_hub, read_name, upload_model  # noqa: PLC0415
-    from mge.storage.model_folder import load_model  # noqa: PLC0415
+    from mge.storage.model_folder import copy_model  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
 
     if is_hub(run):
         raise ConfigError(f"run is {str(run)!r}, which is on the Hub already; give a folder")
     read_name(to)
-    folder = find_model_folder(run)
-    load_model(folder)  # what is damaged is not passed on
-    page = upload_model(folder, to, private=private)
+    with tempfile.TemporaryDirectory() as place:
+        copy_model(find_model_folder(run), Path(place))  # what is damaged, or replaced at this moment, is not passed on
+        page = upload_model(Path(place), to, private=private)
     sys.stdout.write(f"Pushed: {page}\nNext: mge predict {to} photo.jpg\n")
     return page

@@ -144,12 +144,13 @@ def _name(model: Path) -> str:
 
 def _exported(model: Path) -> Path:
     """The .onnx file of a folder, exported by a process of its own if it is not in the cache: torch stays outside."""
-    from mge.storage.files import remove_oldest  # noqa: PLC0415
+    from mge.storage.files import remove, remove_oldest  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
 
     folder = find_model_folder(model)
     cache = cache_folder("onnx")
-    file = cache / _key(folder) / "model.onnx"
+    key = _key(folder)
+    file = cache / key / "model.onnx"
     if not file.is_file():
         _say(f"Exporting {model} to {file}, once; this may take a minute ...")
         command = [sys.executable, "-m", "mge", "export", str(model), "--out", str(file.parent)]
@@ -157,6 +158,9 @@ def _exported(model: Path) -> Path:
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["it stopped"])[-1].removeprefix("mge: error: ")
             raise ModelFolderError(f"{model} could not be exported: {reason}; or serve it with --backend torch")
+        if _key(folder) != key:  # replaced meanwhile, and nobody knows which of the two was exported
+            remove(file.parent)
+            return _exported(model)
         remove_oldest(cache.iterdir(), kept=KEPT)
     return file
 

@@ -1,17 +1,21 @@
 """What validation photos choose for a trained mixture, and what is stored with it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from mge.config import ModelConfig
-from mge.storage.chosen import read_thresholds
-from mge.storage.model_folder import StoredModel, save_model
+from mge.errors import ModelFolderError
+from mge.storage.chosen import read_temperature, read_thresholds
+from mge.storage.model_folder import StoredModel, load_description, save_model
+from mge.storage.run_folder import hold_model
 from mge.training.calibration import choose_temperature, describe_calibration
 from mge.training.cascade import choose_cascade, measure_cascade
 from mge.training.measure import Answers
 from mge.training.rejection import TARGET_ERROR, choose_rejection, measure_rejection
+
+ChooseAgain = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +34,11 @@ class Choices:
     calibrate: bool = False
     reject: Literal["auto", "off"] | float | None = None
     target_error: float = TARGET_ERROR
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anything is to be chosen."""
+        return self.needs_photos or self.reject is not None
 
     @property
     def needs_photos(self) -> bool:
@@ -58,7 +67,8 @@ def choose(
         chosen["cascade"] = choose_cascade(val_answers, config=config, max_accuracy_loss=choices.max_accuracy_loss)
     if val_answers is not None and (choices.calibrate or (choices.reject == "auto" and "calibration" not in metadata)):
         chosen["calibration"] = choose_temperature(val_answers)
-        chosen.pop("rejection", None)
+        if read_temperature(chosen) != read_temperature(metadata):
+            chosen.pop("rejection", None)
     if choices.reject == "off":
         chosen.pop("rejection", None)
     elif val_answers is not None and choices.reject == "auto":
@@ -84,13 +94,34 @@ def measure_chosen(metadata: Mapping[str, Any], answers: Answers, *, config: Mod
     return figures
 
 
-def store_choices(folder: Path, stored: StoredModel, metadata: Mapping[str, Any]) -> StoredModel:
+def store_choices(
+    folder: Path, stored: StoredModel, metadata: Mapping[str, Any], *, again: ChooseAgain | None = None
+) -> StoredModel:
     """Writes the model folder anew with what was chosen, unless that is what it holds already.
 
+    Args:
+        folder: The model folder, where another process may have stored other choices in the meantime.
+        stored: What was read from there, and measured.
+        metadata: The same with what was chosen.
+        again: Makes the same choice for a model about which more is known by now. None: nobody else can have changed
+            it.
+
     Raises:
+        ModelFolderError: its weights are no longer those that were measured, or nothing can be chosen again.
+        InUseError: another process is training it.
         StorageError: it cannot be written.
     """
     chosen = dataclasses.replace(stored, metadata=dict(metadata))
-    if chosen.metadata != stored.metadata:
-        save_model(folder, chosen)
-    return chosen
+    if chosen.metadata == stored.metadata:
+        return chosen
+    with hold_model(folder):
+        now = load_description(folder)
+        is_other = now.metadata != stored.metadata
+        if now.weights_sha256 != stored.weights_sha256 or (is_other and again is None):
+            raise ModelFolderError(
+                f"the model in {folder} was changed while it was measured, and nothing was stored; give the same "
+                "command again"
+            )
+        if is_other and again is not None:
+            chosen = dataclasses.replace(stored, metadata=again(now.metadata))
+        return save_model(folder, chosen)

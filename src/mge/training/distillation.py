@@ -24,8 +24,7 @@ from mge.data.records import PhotoSet
 from mge.data.sources import read_photos
 from mge.errors import ConfigError, DataError
 from mge.models.mixture import MixtureOfExperts
-from mge.storage.files import sha256
-from mge.storage.model_folder import WEIGHTS
+from mge.storage.model_folder import StoredModel, load_description, load_model
 from mge.storage.run_folder import NAMED, Run, find_model_folder, open_run
 from mge.training.baselines import plan_baselines
 from mge.training.step import Network, StepFigures
@@ -139,29 +138,30 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
     single, simple = plan_baselines(model, dataclasses.replace(config, baseline="same_view"))["plain"]
     weights = config.weights if changes.get("backbone", model.backbone) == model.backbone else None
     folder = run.folder.resolve()
-    taught = DistillConfig(str(folder), teacher_sha256=sha256(run.best / WEIGHTS), **lesson)
+    taught = DistillConfig(str(folder), teacher_sha256=load_description(run.best).weights_sha256, **lesson)
     plain = {**settings, **single.to_dict(), **simple.to_dict(), "weights": weights}
     if "backbone" in changes:
         plain["normalisation"] = "auto"  # what its own weights expect
     return {**plain, **changes, **taught.to_dict()}
 
 
-def open_teacher(distillation: DistillConfig) -> Run:
-    """The run of a student's teacher, with the weights that the student began with.
+def open_teacher(distillation: DistillConfig) -> tuple[Run, StoredModel]:
+    """The run of a student's teacher, and its model with the weights that the student began with.
 
     Raises:
         ModelFolderError: it is not there any more.
         ConfigError: its weights have changed.
     """
     run = open_run(distillation.teacher)
-    digest = sha256(find_model_folder(run.folder) / WEIGHTS)
+    stored = load_model(find_model_folder(run.folder))
+    digest = stored.weights_sha256
     if digest != distillation.teacher_sha256:
         raise ConfigError(
             f"the teacher {distillation.teacher} has other weights (SHA-256 {digest[:12]}…) than when this run began "
             f"({distillation.teacher_sha256[:12]}…); put those back, or begin anew: "
             f"mge distill {quote(distillation.teacher)}"
         )
-    return run
+    return run, stored
 
 
 def match_classes(photos: PhotoSet, teacher_names: tuple[str, ...]) -> list[int]:

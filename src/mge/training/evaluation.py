@@ -1,6 +1,7 @@
 """Measuring a stored mixture on photos."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from mge.data.records import Record, Selection
 from mge.storage.chosen import read_least_probability, read_temperature
 from mge.storage.files import write_text_atomically
 from mge.storage.model_folder import StoredModel, load_model
-from mge.storage.run_folder import find_model_folder
+from mge.storage.run_folder import find_model_folder, hold_model
 from mge.training.cascade import check_experts, trace_curve
 from mge.training.choices import Choices, choose, measure_chosen, store_choices
 from mge.training.devices import one_device
@@ -109,12 +110,13 @@ def evaluate_model(
     unknown_records = None if unknown is None else select_unknown(unknown, label=examiner.classifier.class_names[0])
     metadata, val_answers = _choose(path, examiner, selected, choices)
     dataset, answers = examiner.ask(selected.readable)
-    figures = {**_describe(selected), **_measure(examiner, selected, answers, metadata)}
+    unknown_answers = None if unknown_records is None else examiner.ask(unknown_records)[1]
+    stored = _store(examiner, choices, metadata, val_answers)
+    figures = {**_describe(selected), **_measure(examiner, selected, answers, stored.metadata)}
     if val_answers is not None and choices.max_accuracy_loss is not None:
-        figures["cascade_curve"] = trace_curve(val_answers, answers, config=examiner.stored.config)
-    if unknown_records is not None:
-        figures["unknown"] = {"data": str(unknown), **_measure_unknown(examiner, unknown_records, answers, metadata)}
-    stored = store_choices(examiner.folder, examiner.stored, metadata)
+        figures["cascade_curve"] = trace_curve(val_answers, answers, config=stored.config)
+    if unknown_answers is not None:
+        figures["unknown"] = {"data": str(unknown), **_measure_unknown(answers, unknown_answers, stored.metadata)}
     name = selected.split if selected.is_own else f"{selected.photos.name}-{selected.split}"
     file = out or path / f"evaluation-{name}.json"
     write_text_atomically(file, json.dumps(figures, indent=1) + "\n")
@@ -129,10 +131,22 @@ def _choose(
     config = examiner.stored.config
     if choices.max_accuracy_loss is not None:
         check_experts(config)
+    if choices.is_any:
+        with hold_model(examiner.folder):  # what cannot be changed is refused before it is measured
+            pass
     val_answers: Answers | None = None
     if choices.needs_photos:
         _, val_answers = examiner.ask(select_validation(path, selected, classifier=examiner.classifier))
     return choose(choices, examiner.stored.metadata, val_answers, config=config), val_answers
+
+
+def _store(examiner: Examiner, choices: Choices, metadata: dict[str, Any], val_answers: Answers | None) -> StoredModel:
+    """The model with what was chosen, which is stored, beside whatever others have chosen in the meantime."""
+    stored = examiner.stored
+    if not choices.is_any:
+        return dataclasses.replace(stored, metadata=metadata)
+    again = functools.partial(choose, choices, val_answers=val_answers, config=stored.config)
+    return store_choices(examiner.folder, stored, metadata, again=again)
 
 
 def _describe(selected: Selected) -> dict[str, Any]:
@@ -155,11 +169,8 @@ def _measure(examiner: Examiner, selected: Selected, answers: Answers, metadata:
     return {**figures, "hierarchy": hierarchy} if hierarchy else figures
 
 
-def _measure_unknown(
-    examiner: Examiner, records: Sequence[Record], answers: Answers, metadata: dict[str, Any]
-) -> dict[str, Any]:
+def _measure_unknown(answers: Answers, unknown: Answers, metadata: dict[str, Any]) -> dict[str, Any]:
     """How well the mixture's probabilities tell unknown things from the classes."""
     temperature = read_temperature(metadata)
-    _, unknown = examiner.ask(records)
     known, others = (calibrated(each.logits, temperature=temperature).amax(1) for each in (answers, unknown))
     return measure_unknown(known, others, threshold=read_least_probability(metadata))

@@ -12,6 +12,7 @@ from mge.data.dataset import PhotoDataset
 from mge.data.records import Split, spread_out
 from mge.report.figures import draw_experts
 from mge.report.tables import PICTURE
+from mge.storage.chosen import read_thresholds
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from mge.storage.run_folder import Run
 from mge.training.cascade import MAX_ACCURACY_LOSS
@@ -90,8 +91,12 @@ def draw_best(session: Session, run: Run, *, model_config: ModelConfig, split: S
 
 
 def _choose(session: Session, stored: StoredModel, val_answers: Answers) -> dict[str, Any]:
-    """What is known about the model, with what its answers about validation photos choose."""
-    choices = Choices(MAX_ACCURACY_LOSS if stored.config.experts > 1 else None, calibrate=True)
+    """What is known about the model, with what its answers about validation photos choose.
+
+    What is chosen already stays: a run that was killed at its end chose it, or a person has since.
+    """
+    has_cascade = stored.config.experts == 1 or read_thresholds(stored.metadata) is not None
+    choices = Choices(None if has_cascade else MAX_ACCURACY_LOSS, calibrate="calibration" not in stored.metadata)
     return choose(choices, stored.metadata, val_answers, config=stored.config)
 
 

@@ -23,6 +23,7 @@ from mge.errors import DataError, DivergedError, Interrupted
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.run_folder import Run
+from mge.training.belonging import check_mark, mark
 from mge.training.display import Display
 from mge.training.learner import Learner, choose_experts, set_modes
 from mge.training.learning_rate import set_learning_rate
@@ -65,6 +66,7 @@ class Training:
         self.class_weights = None if weights is None else weights.to(fabric.device)
         self.learner: Learner
         self.others = Others(fabric, patience=config.patience, run=run)
+        self._mark = mark(run)
         self._saved_at = time.monotonic()
 
     def fit(self, *, resume: bool = False) -> None:
@@ -79,6 +81,7 @@ class Training:
         saved = load_checkpoint(self.run.checkpoint_path) if resume else None
         if saved is not None:
             with explain_misfit(self.run):
+                check_mark(saved, run=self.run)
                 self.position = Position.from_dict(saved["position"])
                 self._check_position()
                 if not self.fabric.is_global_zero:  # what all have measured shall count once
@@ -279,7 +282,7 @@ class Training:
         if self.fabric.is_global_zero:
             self.run.check_exists()
             position = dataclasses.replace(self.position, tally=tally)
-            state = {"position": dataclasses.asdict(position), **self.learner.state()}
+            state = {**self._mark, "position": dataclasses.asdict(position), **self.learner.state()}
             save_checkpoint(self.run.checkpoint_path, state)
         self._saved_at = time.monotonic()
 

@@ -16,7 +16,7 @@ from mge.training.baselines import Plan
 from mge.training.devices import synchronises_batch_norm
 from mge.training.display import Display
 from mge.training.distillation import StudentStep, check_held_out, match_classes, open_teacher
-from mge.training.entering import enter_run
+from mge.training.entering import enter_part
 from mge.training.final import measure_best
 from mge.training.loop import Training
 from mge.training.memory import explain_memory
@@ -68,7 +68,7 @@ def train_plain(session: Session, name: str, plan: Plan, *, run: Run) -> float:
     """The accuracy of a plain network, which is a run of its own inside the mixture's."""
     model_config, config = plan
     options = {**run.config(), **model_config.to_dict(), **config.to_dict()}
-    plain_run = enter_run(session.fabric, options, run.folder / name, may_exist=True)
+    plain_run = enter_part(session.fabric, options, run.folder / name)
     plain = dataclasses.replace(session, config=config)
     summary = train_network(plain, model_config, run=plain_run, title=f"plain network, {model_config.size} px")
     top1: float = summary["mixture_top1"]
@@ -82,8 +82,7 @@ def train_student(
     done = run.summary()
     if "teacher_top1" in done:
         return done
-    teacher = open_teacher(distillation)
-    stored = load_model(teacher.best)
+    teacher, stored = open_teacher(distillation)
     order = torch.tensor(match_classes(session.photos, stored.class_names), device=session.fabric.device)
     check_held_out(session.photos, settings=run.config(), data=session.data, teacher=teacher)
     mixture = Classifier.from_stored(stored).model.to(session.fabric.device)

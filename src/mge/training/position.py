@@ -91,6 +91,8 @@ def explain_misfit(run: Run) -> Iterator[None]:
     """Says that a checkpoint is not this run's, where its parts do not fit."""
     try:
         yield
+    except ModelFolderError:
+        raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelFolderError(

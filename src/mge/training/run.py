@@ -1,7 +1,7 @@
 """A whole run: photos in, a folder with a trained and measured mixture out."""
 
 import contextlib
-import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from mge.report.tables import print_summary
 from mge.storage.run_folder import NAMED, Run
 from mge.training.baselines import plan_baselines
 from mge.training.devices import build_fabric, check_shares
-from mge.training.entering import enter_run, go_on_with
+from mge.training.entering import begin_run, has_begun, resume_run
 from mge.training.final import draw_best
 from mge.training.network import train_network, train_plain, train_student
 from mge.training.session import open_session
 from mge.training.verdict import describe_verdict
+
+_TRAINING = threading.RLock()
 
 
 def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool, manifest: str | None = None) -> Run:
@@ -45,9 +47,13 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
     model_config, data_config, config = split_options(options, preset=preset)
     fabric = build_fabric(config)
     check_shares(config, world=fabric.world_size)
-    run = enter_run(fabric, settings, folder, manifest=manifest) if is_new else go_on_with(fabric, settings, folder)
-    data = run.data() if manifest is None else run.manifest_path
-    with _random_numbers_kept(fabric), _none_left_without_training(run, may_remove=is_new and fabric.is_global_zero):
+    entered = (
+        resume_run(fabric, settings, folder)
+        if folder is not None and not is_new
+        else begin_run(fabric, settings, folder, manifest=manifest)
+    )
+    with entered as run, _one_at_a_time(fabric), _told_how_to_resume(run):
+        data = run.data() if manifest is None else run.manifest_path
         with fabric.rank_zero_first():  # one process draws the beetles, the others find them
             photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
         session = open_session(fabric, photos, model_config, data_config, config, run=run)
@@ -59,12 +65,12 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
             summary = train_network(session, model_config, run=run, title=f"{model_config.experts} experts")
         else:
             summary = train_student(session, model_config, distillation, run=run)
-    if fabric.is_global_zero:
-        figures = {**summary, **plain}
-        run.write_summary({**figures, **describe_verdict(run, figures)})
-        draw_best(session, run, model_config=model_config, split=summary["split"])
-        print_summary(run)
-    return run
+        if fabric.is_global_zero:
+            figures = {**summary, **plain}
+            run.write_summary({**figures, **describe_verdict(run, figures)})
+            draw_best(session, run, model_config=model_config, split=summary["split"])
+            print_summary(run)
+        return run
 
 
 def follow_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,21 +85,21 @@ def follow_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _random_numbers_kept(fabric: Fabric) -> Iterator[None]:
-    """Training seeds torch's generators; whoever called it draws on as if it had not."""
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+def _one_at_a_time(fabric: Fabric) -> Iterator[None]:
+    """Lets the threads of a process train one after the other: they share torch's generators, which training seeds.
+
+    Whoever called it draws on as if it had not.
+    """
+    with _TRAINING, torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         yield
 
 
 @contextlib.contextmanager
-def _none_left_without_training(run: Run, *, may_remove: bool) -> Iterator[None]:
-    """Removes a new run that fails before it has trained anything: there is nothing to go on with."""
+def _told_how_to_resume(run: Run) -> Iterator[None]:
+    """Says how to resume a run whose disk is full or gone."""
     try:
         yield
-    except BaseException as error:
-        has_begun = any(run.folder.rglob("*.ckpt"))
-        if may_remove and not has_begun:
-            shutil.rmtree(run.folder, ignore_errors=True)
-        if isinstance(error, StorageError) and has_begun:
+    except StorageError as error:
+        if has_begun(run):
             raise StorageError(f"{error}, then go on with: {run.resume_command}") from error
         raise

@@ -1,0 +1,180 @@
+"""A lock on a run or a model folder: one process writes to it at a time, and others are told which one.
+
+The lock is the system's own (flock) on a file that says who holds it, so it ends with its holder, however that dies. A
+network file system (NFS from version 4 on) passes it on to all machines unless it was mounted with `nolock` or
+`local_lock`; where locks are missing or hold on one machine only, that is said on stderr, and the work goes on.
+"""
+
+import contextlib
+import datetime
+import errno
+import fcntl
+import json
+import os
+import shlex
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mge.errors import InUseError, StorageError
+
+LOCK = ".lock"  # name of the file in a run folder; ends its name beside a model folder
+POLL_SECONDS = 0.05
+PATIENCE = 60.0  # seconds to wait for a process that holds a lock for moments only
+LONGEST_COMMAND = 200  # characters of it that are noted
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what flock says on a file system that has none
+# Options of mounts under which a lock holds on this machine only.
+LOCAL_OPTIONS = {"nolock", "local_lock=flock", "local_lock=all", "localflock", "nobrl"}
+
+_held: dict[Path, tuple[int, int]] = {}  # lock file → its handle, and the thread that holds it
+
+
+@contextlib.contextmanager
+def hold(file: Path, *, what: Path, lasts: bool = False) -> Iterator[None]:
+    """Holds a lock; a thread that holds it already does not wait for itself.
+
+    Args:
+        file: The lock file. It is made, and removed in the end; its folder has to exist.
+        what: The folder that is locked, as messages call it.
+        lasts: Whether it is held for long, so that whoever wants it is refused at once instead of waiting for it.
+
+    Raises:
+        InUseError: another process, or another thread of this one, holds it.
+        StorageError: the file cannot be written.
+    """
+    key = file.resolve()
+    if key in _held and _held[key][1] == threading.get_ident():
+        yield
+        return
+    handle = _acquire(key, what=what)
+    _held[key] = handle, threading.get_ident()
+    try:
+        _write_holder(key, lasts=lasts)
+        yield
+    finally:
+        if _held.pop(key, None) is not None:  # else this is a fork, which holds nothing
+            if _is_at(handle, key):  # else the folder was moved, and this is another one's
+                with contextlib.suppress(OSError):  # what may only be read by now
+                    key.unlink()
+            os.close(handle)
+
+
+def is_lost(file: Path) -> bool:
+    """Whether this process holds a lock whose place another one has taken: the folder was moved away under it."""
+    key = file.resolve()
+    return key in _held and key.exists() and not _is_at(_held[key][0], key)
+
+
+def _acquire(file: Path, *, what: Path) -> int:
+    """The handle of the locked file."""
+    latest = time.monotonic() + PATIENCE
+    while True:
+        handle = _open_locked(file, what=what)
+        if handle is not None and _is_at(handle, file):
+            _note_local_locks(file, what=what)
+            return handle
+        if handle is not None:  # its former holder has just removed it
+            os.close(handle)
+            continue
+        holder = _read_holder(file)
+        if time.monotonic() > latest or holder.get("lasts"):
+            raise InUseError(f"{what} is in use by {_describe(holder)}; wait until that has ended, or stop it")
+        time.sleep(POLL_SECONDS)
+
+
+def _open_locked(file: Path, *, what: Path, flags: int = os.O_RDONLY) -> int | None:
+    """The handle of the file, locked; None where another process has locked it."""
+    try:
+        handle = os.open(file, flags | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise StorageError(
+            f"{what} cannot be locked: {file} was not written: {error.strerror}; check the folder and its permissions"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError as error:
+        if error.errno == errno.EBADF and flags == os.O_RDONLY:
+            os.close(handle)
+            return _open_locked(file, what=what, flags=os.O_RDWR)  # NFS locks only what can be written
+        if error.errno not in NO_LOCKS:
+            os.close(handle)
+            raise StorageError(f"{what} cannot be locked: {error.strerror}; check the file system") from error
+        _say(f"{what} lies on a file system without locks ({error.strerror}); let no other process write to it")
+    return handle
+
+
+def _is_at(handle: int, file: Path) -> bool:
+    """Whether an open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(handle), file.stat())
+    except OSError:
+        return False
+
+
+def _note_local_locks(file: Path, *, what: Path) -> None:
+    """Says so where the lock is one that other machines do not see."""
+    mounts = [part for part in psutil.disk_partitions(all=True) if file.is_relative_to(part.mountpoint)]
+    if not mounts:
+        return
+    mount = max(mounts, key=lambda part: len(part.mountpoint))
+    found = LOCAL_OPTIONS.intersection(mount.opts.split(","))
+    if mount.fstype == "fuse.sshfs" or found:
+        how = ", ".join([mount.fstype, *sorted(found)])
+        _say(f"the lock on {what} holds on this machine only ({how}); let no other machine write to it")
+
+
+def _write_holder(file: Path, *, lasts: bool) -> None:
+    """Notes in the lock file who holds it, for people and for those who wait; in vain where the disk is full."""
+    holder = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "command": shlex.join(sys.argv)[:LONGEST_COMMAND],
+        "since": datetime.datetime.now().astimezone().isoformat(" ", "seconds"),
+        "lasts": lasts,
+    }
+    with contextlib.suppress(OSError):
+        file.write_text(json.dumps(holder), encoding="utf-8")
+
+
+def _read_holder(file: Path) -> dict[str, Any]:
+    """Who holds a lock, as its file says; empty where that is not known, as of one who has died."""
+    try:
+        holder = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    is_known = isinstance(holder, dict) and isinstance(holder.get("pid"), int)
+    if is_known and holder.get("host") == socket.gethostname() and not psutil.pid_exists(holder["pid"]):
+        return {}  # whoever holds it now has not said so yet
+    return dict(holder) if is_known else {}
+
+
+def _describe(holder: dict[str, Any]) -> str:
+    """The holder as messages call it, on one line whatever its command was."""
+    if not holder:
+        return "another process"
+    text = f"process {holder['pid']} on {holder.get('host')} since {holder.get('since')} ({holder.get('command')})"
+    return " ".join(text.split())
+
+
+def _say(line: str) -> None:
+    """A line for the user, beside what is printed for programs."""
+    sys.stderr.write(f"mge: note: {line}\n")
+
+
+def _forget() -> None:
+    """Lets a forked process, such as one that reads photos, hold nothing: a lock shall end with its holder."""
+    for handle, _ in _held.values():
+        os.close(handle)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
