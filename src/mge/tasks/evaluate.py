@@ -37,9 +37,10 @@ def evaluate(
 
     Args:
         run: A run folder or a model folder.
-        data: Photos to measure on. By default the run's own data.
-        split: Which of their splits: `train`, `val`, `test` or `all`. By default `test`; of other data than the run's
-            own that have no splits, `all`.
+        data: Photos to measure on. By default the run's own data, split as they were when it was trained: the run keeps
+            a record of its photos. Of other data, photos that it was trained on are left out.
+        split: Which of their splits: `train`, `val`, `test`, `new` (added to the run's own data since) or `all`. By
+            default `test`; of other data than the run's own that have no splits, `all`.
         format: How to read `data`: `auto`, or the name of a reader.
         out: JSON file to write the figures to. By default `evaluation-SPLIT.json` in the run folder.
         batch_size: Photos at a time.

@@ -57,11 +57,13 @@ def localise(
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.training.devices import one_device  # noqa: PLC0415
     from mge.training.localisation import locate, measure_localisation  # noqa: PLC0415
-    from mge.training.selection import read_held_out, without_broken  # noqa: PLC0415
+    from mge.training.selection import leave_out_seen, read_held_out, without_broken  # noqa: PLC0415
 
     path = Path(run)
     classifier = load_folder(path, fast=False)
     photos = read_held_out(path, data=data, source_format=format, classifier=classifier)
+    if data is not None:
+        photos = leave_out_seen(path, photos, split=split, even_so=split == "train")
     records, broken = without_broken(photos, split=split)
     classifier.model.to(one_device(accelerator).device)
     found = locate(classifier, records, batch_size=batch_size)

@@ -141,6 +141,7 @@ def _describe(selected: Selected) -> dict[str, Any]:
         "data": selected.photos.name,
         "split": selected.split,
         "measured": selected.description,
+        "notes": list(selected.photos.notes),
         "num_broken": len(selected.broken),
         "broken": [dataclasses.asdict(photo) for photo in selected.broken],
     }

@@ -20,6 +20,7 @@ from mge.training.entering import enter_run, go_on_with
 from mge.training.final import draw_best
 from mge.training.network import train_network, train_plain, train_student
 from mge.training.session import open_session
+from mge.training.taught_photos import split_as_teacher
 
 
 def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool, manifest: str | None = None) -> Run:
@@ -47,6 +48,8 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
     with _random_numbers_kept(fabric), _none_left_without_training(run, may_remove=is_new and fabric.is_global_zero):
         with fabric.rank_zero_first():  # one process draws the beetles, the others find them
             photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
+        if distillation is not None:
+            photos = split_as_teacher(fabric, photos, run=run, teacher=Path(distillation.teacher))
         session = open_session(fabric, photos, model_config, data_config, config, run=run)
         plain = {
             f"{name}_top1": train_plain(session, name, plan, run=run)

@@ -12,8 +12,10 @@ from mge.data.broken import Broken, leave_out, list_broken
 from mge.data.records import SPLITS, PhotoSet, Record, Selection
 from mge.data.sources import find_photos, is_name, read_photos
 from mge.errors import ConfigError, DataError
-from mge.storage.run_folder import is_run, open_run
+from mge.storage.run_folder import Run, is_run, open_run
 from mge.training.inspection import inspect
+from mge.training.known_photos import find_again, find_record, restore_splits
+from mge.training.origin import describe_photos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Selected:
         is_own: Whether they are of the data that the run was trained with.
         readable: The photos themselves.
         broken: Those that cannot be read, and are left out.
+        num_seen: How many others were left out, because the run was trained on them, or chose its model on them.
     """
 
     photos: PhotoSet
@@ -33,17 +36,22 @@ class Selected:
     is_own: bool
     readable: tuple[Record, ...]
     broken: tuple[Broken, ...] = ()
+    num_seen: int = 0
 
     @property
     def description(self) -> str:
         """Which photos these are, for people."""
         name = self.photos.name
+        if self.split == "new":
+            return f"photos of {name} that were added since the training"
         if self.split != "all":
             trained = ", which it was trained on" if self.is_own and self.split == "train" else ""
             return f"the {self.split} split of {name}{trained}"
         if self.is_own:
             return f"all photos of {name}, those that it was trained on among them"
-        return f"all photos of {name}" + (", which has no splits of its own" if "test" in self.photos.held_out else "")
+        without = ", which has no splits of its own" if "test" in self.photos.held_out else ""
+        seen = f", but for {self.num_seen} that were trained on or chose the model" if self.num_seen else ""
+        return f"all photos of {name}{without}{seen}"
 
 
 def select(
@@ -65,17 +73,21 @@ def select(
     is_own = data is None or _is_own_data(path, data)
     wanted = None if is_own else data
     photos = read_held_out(path, data=wanted, source_format=source_format, classifier=classifier)
-    split = split or ("all" if not is_own and "test" in photos.held_out else "test")
-    readable, broken = without_broken(photos, split=split)
-    return Selected(photos, split, is_own, readable, broken)
+    chosen = split or ("all" if not is_own and "test" in photos.held_out else "test")
+    num_before = len(photos.records)
+    if not is_own:
+        photos = leave_out_seen(path, photos, split=chosen, even_so=split in ("all", "train"))
+    readable, broken = without_broken(photos, split=chosen)
+    return Selected(photos, chosen, is_own, readable, broken, num_before - len(photos.records))
 
 
 def read_held_out(path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier) -> PhotoSet:
-    """The photos to measure on, whose classes the model must know by name.
+    """Reads the photos to measure on, whose classes the model must know by name.
 
     Args:
         path: A run folder or a model folder.
-        data: Photos; None: those that the run was trained with, split as they were then.
+        data: Photos; None: those that the run was trained with, split as they were then. Those that it did not have are
+            in no split.
         source_format: How to read `data`.
         classifier: The model.
 
@@ -85,17 +97,7 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
         DataError: there are no such photos, or they have classes that the model does not know.
     """
     if data is None:
-        if not is_run(path):
-            raise ConfigError(
-                f"{str(path)!r} is a model without its run; say which data to evaluate on: "
-                f"mge evaluate {quote(str(path))} DATA"
-            )
-        run = open_run(path)
-        settings = run.config("format", "seed", "val_fraction", "test_fraction")
-        fractions = {name: settings[name] for name in ("val_fraction", "test_fraction")}
-        config = dataclasses.replace(classifier.data, **fractions)
-        seed = TrainConfig(seed=settings["seed"]).seed  # checked
-        photos = read_photos(run.data(), config=config, seed=seed, format=settings["format"])
+        photos = _read_own(path, classifier=classifier)
     else:
         photos = read_photos(data, config=classifier.data, format=source_format, is_for_training=False)
     unknown = sorted(set(photos.class_names) - set(classifier.class_names))
@@ -108,13 +110,78 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
     return photos
 
 
+def leave_out_seen(path: Path, photos: PhotoSet, *, split: Selection, even_so: bool = False) -> PhotoSet:
+    """Leaves out photos of other data that the run was trained on, or that chose its model.
+
+    Args:
+        path: The run, or its model; of a model without its run nobody knows what it has seen.
+        photos: The data.
+        split: What shall be measured.
+        even_so: Whether seen photos shall be measured too; then they are only counted.
+
+    Raises:
+        DataError: no photo is left.
+    """
+    record = find_record(path)
+    if record is None:
+        return photos
+    wanted = photos.select(split)
+    found = find_again(wanted, record[1], names=None)
+    seen = [each for each, what in zip(wanted, found, strict=True) if what.known and what.known.split != "test"]
+    if not seen:
+        return photos
+    note = f"{len(seen)} of {len(wanted)} photos of {photos.name} were trained on, or chose the model"
+    if even_so:
+        return dataclasses.replace(photos, notes=(*photos.notes, f"{note}: figures are better than they should be"))
+    if len(seen) == len(wanted):
+        raise DataError(f"{note}, so they measure nothing; give other photos (mge evaluate --split all takes any)")
+    left_out = set(map(id, seen))
+    records = tuple(each for each in photos.records if id(each) not in left_out)
+    return dataclasses.replace(photos, records=records, notes=(*photos.notes, f"{note}, and are left out"))
+
+
+def _read_own(path: Path, *, classifier: Classifier) -> PhotoSet:
+    """Reads the photos that the run was trained with, split as they were then."""
+    if not is_run(path):
+        raise ConfigError(
+            f"{str(path)!r} is a model without its run; say which data to evaluate on: "
+            f"mge evaluate {quote(str(path))} DATA"
+        )
+    run = open_run(path)
+    settings = run.config("format", "seed", "val_fraction", "test_fraction")
+    fractions = {name: settings[name] for name in ("val_fraction", "test_fraction")}
+    config = dataclasses.replace(classifier.data, **fractions)
+    seed = TrainConfig(seed=settings["seed"]).seed  # checked
+    record = find_record(path)
+    photos = read_photos(
+        run.data(), config=config, seed=seed, format=settings["format"], is_for_training=record is None
+    )
+    if record is None:
+        return _note_without_record(photos, run=run)
+    return restore_splits(photos, record[1], data=run.data(), class_names=classifier.class_names)
+
+
+def _note_without_record(photos: PhotoSet, *, run: Run) -> PhotoSet:
+    """Adds a note where photos have changed since a training of a former version, which kept no record of them."""
+    origin, now = run.whole.origin(), describe_photos(photos)
+    if origin is not None and origin.get("sha256_of_names") == now["sha256_of_names"]:
+        return photos
+    note = (
+        f"the run kept no record of its photos, so {photos.name} is split anew, and it is not what it was at the "
+        "training: photos that were trained on may be among those that are measured; a new training keeps a record"
+    )
+    return dataclasses.replace(photos, notes=(*photos.notes, note))
+
+
 def without_broken(photos: PhotoSet, *, split: Selection) -> tuple[tuple[Record, ...], tuple[Broken, ...]]:
     """The photos of a split, or all photos, that can be read, and the others.
 
     Raises:
         DataError: the split is empty, or none of its photos can be read.
     """
-    records = photos.records if split == "all" else photos.split(split)
+    records = photos.select(split)
+    if not records and split == "new":
+        raise DataError(f"{photos.name} has no photos that were added since the training; leave out --split new")
     if not records:
         others = [each for each in SPLITS if photos.split(each)]
         remedy = f"it has some in --split {' or '.join(others)}" if others else "give data that have some"
