@@ -102,9 +102,14 @@ def find_again(
     is_same = are_untouched(records, named, known=known, are_pinned=are_pinned)
     unsure = [number for number, same in enumerate(is_same) if not same]
     digests = dict(zip(unsure, digest_photos([records[number] for number in unsure]), strict=True))
-    return [
+    found = [
         Found(photo, "same") if is_same[number] else _by_content(photo, digests[number][:NUM_DIGITS], by_digest)
         for number, photo in enumerate(named)
+    ]
+    elsewhere = {each.known.digest for each in found if each.known is not None and each.how != "changed"} - {""}
+    return [  # the name of a photo that is there under another one was given to a new photo
+        Found(None, "new") if each.known and each.how == "changed" and each.known.digest in elsewhere else each
+        for each in found
     ]
 
 
@@ -145,7 +150,8 @@ def describe_changes(found: Sequence[Found], known: Sequence[KnownPhoto], *, nam
         notes.append(f"{_photos(counts['changed'])} changed since the training, and kept in the split of the name")
     if gone:
         of_each = ", ".join(f"{gone[split]} of {split}" for split in USES if gone[split])
-        notes.append(f"{_photos(gone.total())} of the training missing from {name} by now: {of_each}")
+        were = "photo" if gone.total() == 1 else "photos"
+        notes.append(f"{gone.total():,} {were} that the run began with are missing from {name}: {of_each}")
     return [as_text(note) for note in notes]
 
 
