@@ -171,7 +171,7 @@ def test_a_run_and_its_baseline_train_on_what_is_left_and_say_what_is_not(photos
     run = mge.train(photos, out=tmp_path / "run", baseline="same_view", max_broken_fraction=0.1, **OPTIONS)
     num_train = sum(split == "train" for split in split_of(photos).values()) - 1
     for folder in (run.folder, run.folder / "plain"):
-        assert int(Run(folder).metrics()[0]["num_photos"]) == num_train - num_train % 4
+        assert Run(folder).metrics()[0]["num_photos"] == num_train - num_train % 4
     summary = run.summary()
     assert summary["num_broken"] == 1
     assert summary["num_photos"] == sum(split == "test" for split in split_of(photos).values()) - 1
