@@ -76,7 +76,7 @@ def test_metrics_are_numbers_so_that_the_best_is_the_largest(run: Run) -> None:
 @pytest.mark.parametrize("row", ["0,1,much", "0,1,2,3", "0,one,2"])
 def test_a_figure_that_is_no_number_is_one_line(run: Run, row: str) -> None:
     (run.folder / "metrics.csv").write_text(f"stage,epoch,loss\n0,0,1.5\n{row}\n")
-    with pytest.raises(ModelFolderError, match="metrics.csv is damaged: .*remove it, or copy it again"):
+    with pytest.raises(ModelFolderError, match=r"metrics\.csv is damaged: .*remove it, or copy it again"):
         run.metrics()
 
 

@@ -5,7 +5,16 @@ Frozen dataclasses hold the options by concern: the network (`ModelConfig`), the
 line's flags. They validate themselves.
 """
 
-from mge.config.checks import INSTEAD, check_choice, check_names, check_range, check_ranges, check_whole, suggest
+from mge.config.checks import (
+    INSTEAD,
+    as_plain,
+    check_choice,
+    check_names,
+    check_range,
+    check_ranges,
+    check_whole,
+    suggest,
+)
 from mge.config.data import DataConfig, Resize
 from mge.config.distillation import DistillConfig, take_distillation
 from mge.config.model import (
@@ -42,6 +51,6 @@ __all__ = [
     "INSTEAD", "PRESETS", "Accelerator", "Attention", "AttentionTo", "Balance", "Baseline", "BatchNorm", "BoxShape",
     "DataConfig", "Decay", "DistillConfig", "Diversity", "Follow", "Gate", "GateTrust", "Geometry", "Mix",
     "ModelConfig", "Normalisation", "Optimizer", "PartHead", "Precision", "Preset", "Resize", "Schedule", "Start",
-    "Strategy", "TrainConfig", "ZoomFrom", "check_choice", "check_names", "check_range", "check_ranges",
+    "Strategy", "TrainConfig", "ZoomFrom", "as_plain", "check_choice", "check_names", "check_range", "check_ranges",
     "check_whole", "split_options", "suggest", "take_distillation",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mge.config import check_choice, check_range, check_whole
+from mge.config import as_plain, check_choice, check_range, check_whole
 from mge.data.records import Selection
 from mge.errors import ConfigError
 from mge.storage.hub import check_place, is_hub
@@ -67,7 +67,8 @@ def evaluate(
     """
     if split is not None:
         check_choice("split", split, get_args(Selection))
-    check_whole("batch_size", batch_size, at_least=1)
+    batch_size = check_whole("batch_size", batch_size, at_least=1)
+    reject, target_error, max_accuracy_loss = map(as_plain, (reject, target_error, max_accuracy_loss))
     _check_cascade(cascade, max_accuracy_loss)
     _check_reject(reject, target_error)
     check_place(run, out, flag="--out")

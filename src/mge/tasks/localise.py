@@ -48,7 +48,7 @@ def localise(
         ConfigError: an option has a value that it cannot take, or this machine has no such accelerator.
     """
     check_choice("split", split, SPLITS)
-    check_whole("batch_size", batch_size, at_least=1)
+    batch_size = check_whole("batch_size", batch_size, at_least=1)
     check_place(run, output, flag="--output")
     from mge.classifier import load_folder  # noqa: PLC0415
     from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mge.config import DistillConfig, TrainConfig, split_options, take_distillation
+from mge.config import DistillConfig, TrainConfig, as_plain, split_options, take_distillation
 from mge.core.distillation import distillation_loss
 from mge.core.losses import Blend, classification_loss
 from mge.data.batches import Batch
@@ -140,7 +140,7 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
     folder = run.folder.resolve()
     taught = DistillConfig(str(folder), teacher_sha256=sha256(run.best / WEIGHTS), **lesson)
     plain = {**settings, **single.to_dict(), **simple.to_dict(), "weights": weights}
-    return {**plain, **changes, **taught.to_dict()}
+    return {**plain, **{name: as_plain(value) for name, value in changes.items()}, **taught.to_dict()}
 
 
 def open_teacher(distillation: DistillConfig) -> Run:

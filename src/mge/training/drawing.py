@@ -20,7 +20,11 @@ FEWEST = 10  # photos: the accuracy of fewer jumps about too much to be drawn
 
 
 def draw_plots(
-    evaluation: Evaluation, *, confusion: NDArray[np.int64], order: Sequence[int], metrics: Sequence[Mapping[str, float]]
+    evaluation: Evaluation,
+    *,
+    confusion: NDArray[np.int64],
+    order: Sequence[int],
+    metrics: Sequence[Mapping[str, float]],
 ) -> dict[str, Markup]:
     """The plots that there is something to draw for, by their names.
 

@@ -64,7 +64,7 @@ class Examiner:
             ConfigError: no batch has so many photos.
             ModelFolderError: there is no whole model.
         """
-        check_whole("batch_size", batch_size, at_least=1)
+        batch_size = check_whole("batch_size", batch_size, at_least=1)
         folder = find_model_folder(path)
         stored = load_model(folder)
         classifier = Classifier.from_stored(stored)

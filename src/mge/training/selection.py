@@ -10,7 +10,7 @@ from mge.classifier import Classifier
 from mge.config import TrainConfig
 from mge.data.broken import Broken, leave_out, list_broken
 from mge.data.records import SPLITS, PhotoSet, Record, Selection
-from mge.data.sources import find_photos, is_name, read_photos
+from mge.data.sources import check_is_path, find_photos, is_name, read_photos
 from mge.errors import ConfigError, DataError
 from mge.storage.run_folder import Run, is_run, open_run
 from mge.training.inspection import inspect
@@ -234,6 +234,7 @@ def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
 
 def _is_own_data(path: Path, data: str | Path) -> bool:
     """Whether these are the data that the run was trained with."""
+    check_is_path(data)
     if not is_run(path):
         return False
     own = str(open_run(path).config("data")["data"])
