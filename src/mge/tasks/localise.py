@@ -57,7 +57,8 @@ def localise(
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.training.devices import one_device  # noqa: PLC0415
     from mge.training.localisation import locate, measure_localisation  # noqa: PLC0415
-    from mge.training.selection import leave_out_seen, read_held_out, without_broken  # noqa: PLC0415
+    from mge.training.seen import leave_out_seen  # noqa: PLC0415
+    from mge.training.selection import read_held_out, without_broken  # noqa: PLC0415
 
     path = Path(run)
     classifier = load_folder(path, fast=False)

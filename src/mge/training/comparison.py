@@ -16,7 +16,8 @@ from mge.report.tables import print_notes
 from mge.storage.run_folder import is_run
 from mge.training.cost import Cost, count_cost
 from mge.training.evaluation import Examiner
-from mge.training.selection import leave_out_seen, read_held_out, without_broken
+from mge.training.seen import leave_out_seen
+from mge.training.selection import read_held_out, without_broken
 
 ENSEMBLE = "ensemble"
 MAX_RUNS = 20

@@ -50,7 +50,9 @@ def find_record(path: Path) -> tuple[Run, tuple[KnownPhoto, ...]] | None:
     return None
 
 
-def restore_splits(photos: PhotoSet, known: Sequence[KnownPhoto], *, data: str, class_names: Sequence[str]) -> PhotoSet:
+def restore_splits(
+    photos: PhotoSet, known: Sequence[KnownPhoto], *, data: str, class_names: Sequence[str], are_pinned: bool = False
+) -> PhotoSet:
     """Split a run's own data as they were when it began; photos that it did not have are in no split.
 
     Those of classes that it did not have either are left out.
@@ -60,9 +62,10 @@ def restore_splits(photos: PhotoSet, known: Sequence[KnownPhoto], *, data: str, 
         known: The run's record.
         data: What the run calls them.
         class_names: The classes that its model knows.
+        are_pinned: Whether the data's name stands for the photos of the training for ever.
     """
     names = name_photos(photos.records, data=data)
-    found = find_again(photos.records, known, names=names, are_pinned=bool(photos.pinned))
+    found = find_again(photos.records, known, names=names, are_pinned=are_pinned)
     strange = {
         record.label
         for record, each in zip(photos.records, found, strict=True)
@@ -94,7 +97,7 @@ def find_again(
         records: The photos.
         known: The run's record.
         names: What the run would call each photo; None: they are other data, and only their content says anything.
-        are_pinned: Whether the data's name stands for the same photos for ever.
+        are_pinned: Whether the data's name stands for the photos of the training for ever.
     """
     by_name = _most_seen(known, key=lambda photo: photo.name)
     by_digest = _most_seen((photo for photo in known if photo.digest), key=lambda photo: photo.digest)
@@ -124,7 +127,7 @@ def are_untouched(
         records: The photos.
         expected: What the run had in each one's place.
         known: The run's record.
-        are_pinned: Whether the data's name stands for the same photos for ever.
+        are_pinned: Whether the data's name stands for the photos of the training for ever.
     """
     is_telling = _telling_stamps(known)
     return [

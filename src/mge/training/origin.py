@@ -100,7 +100,8 @@ def _find_changed(photos: PhotoSet, *, run: Run) -> str | None:
         photo if photo.name == name else None
         for photo, name in zip(known, name_photos(photos.records, data=run.data()), strict=True)
     ]
-    is_same = are_untouched(photos.records, expected, known=known, are_pinned=bool(photos.pinned))
+    are_pinned = bool(photos.pinned) and photos.pinned == (run.origin() or {}).get("pinned")
+    is_same = are_untouched(photos.records, expected, known=known, are_pinned=are_pinned)
     unsure = [number for number, same in enumerate(is_same) if not same and known[number].digest]
     digests = digest_photos([photos.records[number] for number in unsure])
     changed = [

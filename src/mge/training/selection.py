@@ -14,8 +14,9 @@ from mge.data.sources import check_is_path, find_photos, is_name, read_photos
 from mge.errors import ConfigError, DataError
 from mge.storage.run_folder import Run, is_run, open_run
 from mge.training.inspection import inspect
-from mge.training.known_photos import find_again, find_record, restore_splits
+from mge.training.known_photos import find_record, restore_splits
 from mge.training.origin import describe_photos
+from mge.training.seen import leave_out_seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,36 +111,6 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
     return photos
 
 
-def leave_out_seen(path: Path, photos: PhotoSet, *, split: Selection, even_so: bool = False) -> PhotoSet:
-    """Leaves out photos of other data that the run was trained on, or that chose its model.
-
-    Args:
-        path: The run, or its model; of a model without its run nobody knows what it has seen.
-        photos: The data.
-        split: What shall be measured.
-        even_so: Whether seen photos shall be measured too; then they are only counted.
-
-    Raises:
-        DataError: no photo is left.
-    """
-    record = find_record(path)
-    if record is None:
-        return photos
-    wanted = photos.select(split)
-    found = find_again(wanted, record[1], names=None)
-    seen = [each for each, what in zip(wanted, found, strict=True) if what.known and what.known.split != "test"]
-    if not seen:
-        return photos
-    note = f"{len(seen)} of {len(wanted)} photos of {photos.name} were trained on, or chose the model"
-    if even_so:
-        return dataclasses.replace(photos, notes=(*photos.notes, f"{note}: figures are better than they should be"))
-    if len(seen) == len(wanted):
-        raise DataError(f"{note}, so they measure nothing; give other photos (mge evaluate --split all takes any)")
-    left_out = set(map(id, seen))
-    records = tuple(each for each in photos.records if id(each) not in left_out)
-    return dataclasses.replace(photos, records=records, notes=(*photos.notes, f"{note}, and are left out"))
-
-
 def _read_own(path: Path, *, classifier: Classifier) -> PhotoSet:
     """Reads the photos that the run was trained with, split as they were then."""
     if not is_run(path):
@@ -158,7 +129,8 @@ def _read_own(path: Path, *, classifier: Classifier) -> PhotoSet:
     )
     if record is None:
         return _note_without_record(photos, run=run)
-    return restore_splits(photos, record[1], data=run.data(), class_names=classifier.class_names)
+    are_pinned = bool(photos.pinned) and photos.pinned == (record[0].origin() or {}).get("pinned")
+    return restore_splits(photos, record[1], data=run.data(), class_names=classifier.class_names, are_pinned=are_pinned)
 
 
 def _note_without_record(photos: PhotoSet, *, run: Run) -> PhotoSet:
@@ -205,6 +177,8 @@ def select_validation(path: Path, selected: Selected, *, classifier: Classifier)
     photos = selected.photos
     if is_run(path) and not selected.is_own:
         photos = read_held_out(path, data=None, source_format="auto", classifier=classifier)
+    elif not selected.is_own:
+        photos = leave_out_seen(path, photos, split="val", uses=("train",))
     records = photos.split("val")
     if not records:
         raise ConfigError(
