@@ -217,6 +217,20 @@ def test_of_other_data_what_was_trained_on_is_left_out(
         measured(run, classifier, data=other)
 
 
+def test_what_chooses_for_a_model_folder_was_not_trained_on(run: Path, classifier: Classifier, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    trained, chose = used_for(run, "train")[:3], used_for(run, "val")
+    for split in ("train", "val", "test"):
+        for label in ("apple", "lime"):
+            write_photo(other / split / label / "new.png", NEW, seed=len(split) + 10 * len(label) + ord(split[1]))
+    for number, file in enumerate([*trained, *chose]):
+        shutil.copy(file, other / "val" / "apple" / f"{number}.png")
+    selected = measured(run / "best", classifier, data=other)
+    chosen = contents(select_validation(run / "best", selected, classifier=classifier))
+    assert contents([Record(file, "") for file in chose]) < chosen
+    assert not chosen & contents([Record(file, "") for file in trained])
+
+
 def test_rows_of_a_table_are_known_wherever_they_stand(tmp_path: Path, photos: Path, classifier: Classifier) -> None:
     def write(files: list[Path]) -> None:
         rows = [{"image": {"bytes": file.read_bytes(), "path": None}, "label": file.parent.name} for file in files]

@@ -99,7 +99,7 @@ def check_range(name: str, value: Any, *, at_least: float, at_most: float | None
     bounds = f"at least {at_least:g}" + ("" if at_most is None else f" and at most {at_most:g}")
     number = as_plain(value)
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise ConfigError(f"{name} is {shown(value)}; accepted: a number, {bounds}")
+        raise ConfigError(f"{name} is {shown(number)}; accepted: a number, {bounds}")
     if not (at_least <= number and (at_most is None or number <= at_most)):
         raise ConfigError(f"{name} is {number}; accepted: {bounds}")
     return number
@@ -123,7 +123,7 @@ def check_whole(name: str, value: object, *, at_least: int, at_most: int | None 
     """
     number = as_plain(value)
     if type(number) is not int:
-        raise ConfigError(f"{name} is {shown(value)}; accepted: a whole number, at least {at_least}{other}")
+        raise ConfigError(f"{name} is {shown(number)}; accepted: a whole number, at least {at_least}{other}")
     check_range(name, number, at_least=at_least, at_most=at_most)
     return number
 

@@ -207,8 +207,10 @@ class Run(os.PathLike[str]):
         if not all(row.get("stage") and row.get("epoch") for row in rows):  # spreadsheets may write semicolons
             raise ModelFolderError(f"{file} is damaged: a row has no stage or no epoch; remove it, or copy it again")
         try:
+            if any(None in row for row in rows):
+                raise ValueError("a row has more values than there are columns")
             return [{name: _number(text) for name, text in row.items() if text} for row in rows]
-        except (ValueError, TypeError) as error:  # the latter of a row with more values than columns
+        except ValueError as error:
             raise ModelFolderError(f"{file} is damaged: {error}; remove it, or copy it again") from error
 
     def waiting_percent(self) -> float:
