@@ -290,6 +290,19 @@ def test_the_record_is_that_of_the_run_that_a_model_or_a_plain_network_belongs_t
     assert "1 photo was added" in notes_of(measured(plain, classifier))
 
 
+def test_a_folder_that_is_no_run_of_ours_is_not_taken_for_one(
+    photos: Path, classifier: Classifier, tmp_path: Path
+) -> None:
+    """A project has its own config.yaml and photos.csv beside a folder of models."""
+    (tmp_path / "config.yaml").write_text("lr: 1\n")
+    (tmp_path / "photos.csv").write_text("path,label\n")
+    model = write_run(tmp_path / "models" / "birds", data=photos, num_experts=1) / "best"
+    copied = shutil.copytree(model, tmp_path / "models" / "copied")
+    assert len(measured(copied, classifier, data=photos).readable) == 24
+    shutil.copytree(model, tmp_path / "copied")
+    assert len(measured(tmp_path / "copied", classifier, data=photos).readable) == 24
+
+
 def test_held_out_copies_of_training_photos_are_said_when_a_run_begins(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

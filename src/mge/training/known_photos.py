@@ -15,6 +15,9 @@ from mge.storage.run_folder import Run, is_run
 from mge.training.inspection import digest_photos
 from mge.training.recording import NO_FILE, Stamp, name_photos, stamp_photos
 
+MODELS = ("best", "last")  # folders of models in a run
+PLAIN = ("plain", "plain_equal_compute")  # runs of plain networks in the run of a mixture
+
 
 class Found(NamedTuple):
     """A photo in a run's record.
@@ -36,7 +39,7 @@ def find_record(path: Path) -> tuple[Run, tuple[KnownPhoto, ...]] | None:
     Raises:
         ModelFolderError: the record is damaged.
     """
-    for folder in (path, path.parent, path.parent.parent):
+    for folder in _homes(path.absolute()):
         known = read_known_photos(folder) if is_run(folder) else None
         if known is not None:
             run = Run(folder)
@@ -48,6 +51,12 @@ def find_record(path: Path) -> tuple[Run, tuple[KnownPhoto, ...]] | None:
                 )
             return run, known
     return None
+
+
+def _homes(path: Path) -> list[Path]:
+    """Return the folders that may have the record of a run folder or a model folder, by their names."""
+    run = path.parent if path.name in MODELS else path
+    return [run, run.parent] if run.name in PLAIN else [run]
 
 
 def restore_splits(

@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from mge.data.photo import as_text
 from mge.data.records import PhotoSet
-from mge.errors import ConfigError, DataError, ModelFolderError
+from mge.errors import ConfigError, DataError, MgeError, ModelFolderError
 from mge.storage.photo_record import NUM_DIGITS, read_known_photos
 from mge.storage.run_folder import CONFIG, ORIGIN, Run
 from mge.training.inspection import digest_photos
@@ -52,10 +52,14 @@ def keep_or_check(fabric: Fabric, photos: PhotoSet, *, run: Run, settings: Mappi
         raise ModelFolderError(f"{run.folder / ORIGIN} is damaged: it lacks a part; copy it again or train anew")
     if origin is not None:
         _compare(description, origin=origin, name=photos.name)
-        problem = _find_changed(photos, run=run) if fabric.is_global_zero else None
-        problem = fabric.broadcast(problem)
+        problem: MgeError | None = None
+        try:
+            problem = _find_changed(photos, run=run) if fabric.is_global_zero else None
+        except MgeError as error:
+            problem = error
+        problem = fabric.broadcast(problem)  # all stop, or none
         if problem is not None:
-            raise DataError(problem)
+            raise problem
     elif fabric.is_global_zero:
         run.write_origin({**description, "settings": dict(settings)})
 
@@ -88,7 +92,7 @@ def _compare(now: Mapping[str, Any], *, origin: Mapping[str, Any], name: str) ->
     raise DataError(f"{name} has {what}; put them back as they were, or train anew")
 
 
-def _find_changed(photos: PhotoSet, *, run: Run) -> str | None:
+def _find_changed(photos: PhotoSet, *, run: Run) -> DataError | None:
     """Say which photos have another content than when the run began, whatever they are called; None without any.
 
     Photos that could not be read then are left out of the run, and may have been mended since.
@@ -114,7 +118,8 @@ def _find_changed(photos: PhotoSet, *, run: Run) -> str | None:
     number, digest = changed[0]
     others = [photo.name for photo in known if photo.digest == digest]
     what = f"has the content of {others[0]}" if others else "has another content" if digest else "cannot be read"
-    return as_text(
+    said = (
         f"{len(changed)} of {len(known)} photos of {photos.name} are not what they were when the run began: "
         f"{photos.records[number].path} {what} now; put them back as they were, or train anew"
     )
+    return DataError(as_text(said))
