@@ -279,6 +279,9 @@ def test_a_student_is_not_tested_on_what_its_teacher_was_trained_on(teacher: Run
     with pytest.raises(ConfigError, match=r"trained on, with seed 0, such as .*leave out --seed"):
         mge.distill(former, out=tmp_path / "student", seed=1)
     data = write_class_folders(tmp_path / "split", per_class=4, splits=("train", "test"))
+    with pytest.raises(ConfigError, match=r"tested on photos that its teacher was trained on, such as .*/test/"):
+        mge.distill(teacher.folder, data, out=tmp_path / "student", seed=1)  # the same files under other names
+    data = write_class_folders(tmp_path / "unseen", per_class=4, splits=("train", "test"), seed=50)
     run = mge.distill(teacher.folder, data, out=tmp_path / "student", seed=1, epochs=1)
     assert run.config()["seed"] == 1
 
