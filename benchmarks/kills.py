@@ -178,7 +178,7 @@ def digests(run: Run) -> dict[str, str]:
     return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
 
 
-def untimed(run: Run) -> list[dict[str, str]]:
+def untimed(run: Run) -> list[dict[str, float]]:
     """The rows of metrics.csv but for what a clock measured."""
     return [{name: value for name, value in row.items() if name not in TIMES} for row in run.metrics()]
 

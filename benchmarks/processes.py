@@ -209,7 +209,7 @@ def stop_often(photos: Path, whole: Run, *, times: int) -> dict[str, Any]:
     }
 
 
-def untimed(run: Run) -> list[dict[str, str]]:
+def untimed(run: Run) -> list[dict[str, float]]:
     """The rows of metrics.csv without what a clock measured."""
     clock = ("seconds", "data_wait_percent")
     return [{name: value for name, value in row.items() if name not in clock} for row in run.metrics()]

@@ -17,12 +17,17 @@ def write_photo(file: Path, colour: tuple[int, int, int], *, seed: int = 0, size
     return file
 
 
-def write_class_folders(folder: Path, *, per_class: int = 8, splits: tuple[str, ...] = ()) -> Path:
-    """Class folders with photos that even a tiny network tells apart, below split folders if there are any."""
+def write_class_folders(folder: Path, *, per_class: int = 8, splits: tuple[str, ...] = (), seed: int = 0) -> Path:
+    """Class folders with photos that even a tiny network tells apart, below split folders if there are any.
+
+    With the same seed they are the same files; a seed from 20 to 80 gives photos that no run of the tests has seen.
+    """
     for split in splits or ("",):
         for number, (label, colour) in enumerate(COLOURS.items()):
             for index in range(per_class):
-                write_photo(folder / split / label / f"{index}.png", colour, seed=100 * number + index + len(split))
+                write_photo(
+                    folder / split / label / f"{index}.png", colour, seed=100 * number + index + len(split) + seed
+                )
     return folder
 
 

@@ -1,10 +1,13 @@
 """Command lines and configuration files become settings."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+import mge
+from mge.config.words import INSTEAD_OF, MEANT
 from mge.errors import ConfigError
 from mge.flags import parse
 from mge.options import Option, options_of
@@ -68,6 +71,52 @@ def test_a_negative_number_is_a_value() -> None:
 def test_a_wrong_flag_is_refused(args: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         settings_of(*args)
+
+
+@pytest.mark.parametrize(
+    ("verb", "flag", "said"),
+    [
+        ("train", "--freeze", "there is no option for it: --backbone-lr 0 --batch-norm frozen"),
+        ("train", "--freeze-backbone", "--backbone-lr 0 --batch-norm frozen"),
+        ("train", "--model", "did you mean 'backbone'?"),
+        ("train", "--dropout", "against overfitting there are --weight-decay"),
+        ("train", "--imgsz", "did you mean 'size'?"),
+        ("train", "--amp", "did you mean 'precision'?"),
+        ("train", "--val-split", "did you mean 'val_fraction'?"),
+        ("train", "--name", "did you mean 'out'?"),
+        ("train", "--early-stopping", "the best epoch on validation photos is kept"),
+        ("train", "--wandb", "metrics.csv has the figures of each epoch"),
+        ("train", "--learning-rate", "did you mean 'head_lr'?"),
+        ("train", "--num-classes", "the classes are those that the photos have"),
+        ("predict", "--topk", "did you mean 'top'?"),
+        ("predict", "--probs", "did you mean 'probabilities'?"),
+        ("predict", "--source", "did you mean 'photos'?"),
+        ("predict", "--conf-thres", "did you mean 'threshold'?"),
+        ("evaluate", "--bs", "did you mean 'batch_size'?"),
+    ],
+)
+def test_the_words_of_other_tools_are_understood(verb: str, flag: str, said: str) -> None:
+    options = options_of(getattr(mge, verb))
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        parse(verb, options, [flag, "1"])
+
+
+def test_every_word_of_another_tool_leads_to_an_option_that_there_is() -> None:
+    verbs = [options_of(getattr(mge, verb)) for verb in mge.VERBS]
+    known = {name for options in verbs for name in options} | set(mge.VERBS)
+    assert {name for names in MEANT.values() for name in names} <= known
+    for hint in INSTEAD_OF.values():
+        flags = {flag.replace("-", "_") for flag in re.findall(r"--([a-z-]+)", hint)}
+        assert flags <= known
+    assert not set(MEANT) & set(INSTEAD_OF)
+
+
+def test_a_flag_that_many_know_by_another_name_is_taken_by_it() -> None:
+    options = options_of(mge.predict)
+    assert settings_of("--conf", "0.5", options=options) == settings_of("--threshold=0.5", options=options)
+    assert settings_of("--confidence=0.5", options=options) == {"threshold": 0.5}
+    with pytest.raises(ConfigError, match="unknown option 'conf'"):
+        settings_of("--conf", "0.5")
 
 
 def test_an_argument_too_many_is_refused() -> None:

@@ -1,7 +1,9 @@
 """An .onnx file answers as the network does, without torch, and is refused where it is not what was written."""
 
+import copy
 import dataclasses
 import json
+import pickle
 import random
 import subprocess
 import sys
@@ -53,6 +55,12 @@ def test_no_torch_is_imported_by_whoever_asks_an_onnx_file(tiny_onnx: Path, tmp_
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=180)
     label, line = done.stdout.splitlines()
     assert line.startswith(f"{photo}: {label} ")
+
+
+def test_it_is_copied_and_pickled(classifier: OnnxClassifier, scenes: list[Path]) -> None:
+    expected = classifier.predict(scenes[0])
+    assert copy.deepcopy(classifier).predict(scenes[0]) == expected
+    assert pickle.loads(pickle.dumps(classifier)).predict(scenes[0]) == expected
 
 
 def test_it_answers_as_the_network_does_whatever_the_batch(

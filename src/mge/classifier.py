@@ -1,6 +1,8 @@
 """A trained mixture that answers questions about photos."""
 
-from collections.abc import Sequence
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -100,16 +102,33 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
     def _ask(self, images: list[torch.Tensor], *, cascade: bool, num_waiting: int) -> dict[str, prediction.Array]:
         if self.model.training:  # batch norm would learn from the photos, and answers depend on each other
             raise ConfigError("the model is in the mode of training; go back with: classifier.model.eval()")
-        batch = torch.stack(images).to(next(self.model.parameters()).device)
+        first = next(self.model.parameters())
+        batch = torch.stack(images).to(first.device)
         said: dict[str, torch.Tensor] = {}
-        if cascade:
-            output, said["num_experts_run"] = run_cascade(self.model, batch, thresholds=self._need_thresholds())
-        elif self.fast is None:
-            output = self.model(batch)
-        else:
-            output = self.fast.answer(batch, num_waiting=num_waiting)
+        with _in_arithmetic_of(self.model) as model:
+            if cascade:
+                output, said["num_experts_run"] = run_cascade(model, batch, thresholds=self._need_thresholds())
+            elif self.fast is None or first.dtype != torch.float32:  # a compiled graph has the stored weights
+                output = model(batch)
+            else:
+                output = self.fast.answer(batch, num_waiting=num_waiting)
         said |= {**output._asdict(), "probabilities": self.probabilities(output.logits)}
         return {name: tensor.float().cpu().numpy() for name, tensor in said.items()}
+
+
+@contextlib.contextmanager
+def _in_arithmetic_of(model: MixtureOfExperts) -> Iterator[MixtureOfExperts]:
+    """Give a network that answers whatever type its owner has made its weights.
+
+    Photos stay float32, in which boxes are exact, and halves are multiplied by autocast. Weights of float64 are
+    multiplied in float32: the answers are no better for the digits that they were given.
+    """
+    first = next(model.parameters())
+    if first.dtype in (torch.float16, torch.bfloat16):
+        with torch.autocast(first.device.type, dtype=first.dtype):
+            yield model
+    else:
+        yield model if first.dtype == torch.float32 else copy.deepcopy(model).float()
 
 
 def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:

@@ -15,6 +15,8 @@ from mge.config import suggest
 from mge.errors import ConfigError
 from mge.options import BOOLEANS, REQUIRED, Option, describe
 
+ALIASES = {"conf": "threshold", "confidence": "threshold"}  # what many call a flag that we have, and nothing else
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -68,6 +70,8 @@ def _normalise(args: list[str], options: Mapping[str, Option]) -> list[str]:
     for arg, following in zip(args, [*args, ""][1:], strict=True):
         name, equals, value = arg.removeprefix("--").partition("=")
         name = name.replace("-", "_")
+        if name not in options and ALIASES.get(name) in options:
+            name = ALIASES[name]
         if not arg.startswith("--") or not name:
             normal.append(arg)
         elif equals or (name in switches and following.lower() in BOOLEANS):

@@ -1,5 +1,6 @@
 """An exported mixture that answers questions about photos, as `Classifier` does. Imports no torch."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,11 +93,18 @@ def open_session(raw: bytes, *, name: str, threads: int | None = None) -> "Infer
         raise MissingExtraError(
             "an .onnx file is run by onnxruntime, which is not installed; get it with: pip install 'mge[export]'"
         ) from error
+
+    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  (it has no types)
+        """A graph that can be copied, and sent to another process: by the content of its file."""
+
+        def __reduce__(self) -> "tuple[partial[InferenceSession], tuple[bytes]]":
+            return partial(open_session, name=name, threads=threads), (raw,)
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # its warnings are about its own optimisations
     try:
-        return onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+        return Session(raw, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented,
             errors.RuntimeException) as error:  # fmt: skip
         reason = first_line(error)

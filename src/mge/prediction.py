@@ -144,7 +144,7 @@ class AnyClassifier(ABC, Generic[Picture]):
         """
         if isinstance(photos, Photo):  # the letters of a path can be gone through, too
             raise ConfigError("photos is one photo; accepted: a list of photos, or anything else that gives them")
-        check_whole("batch_size", batch_size, at_least=1)
+        batch_size = check_whole("batch_size", batch_size, at_least=1)
         if cascade:
             self._need_thresholds()
         remaining = iter(photos)

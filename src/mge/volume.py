@@ -11,7 +11,7 @@ from typing import Any
 from mge.data.photo import as_text
 from mge.errors import DataError
 from mge.prediction import Photo, Prediction, name_of
-from mge.report.predictions import Form, Row, write_rows
+from mge.report.predictions import ALL, Form, Row, write_rows
 from mge.report.progress import track_photos
 from mge.storage.files import write_atomically
 from mge.storage.parts import Parts
@@ -69,7 +69,9 @@ class Tally:
             )
 
 
-def make_rows(ask: Ask, photos: Sequence[Photo], *, top: int, kept: list[Prediction], is_quiet: bool) -> Iterator[Row]:
+def make_rows(
+    ask: Ask, photos: Sequence[Photo], *, top: int, kept: list[Prediction], is_quiet: bool, with_all: bool = False
+) -> Iterator[Row]:
     """Classifies photos, and shows how far it is.
 
     Args:
@@ -78,6 +80,7 @@ def make_rows(ask: Ask, photos: Sequence[Photo], *, top: int, kept: list[Predict
         top: How many of the likeliest classes a row holds.
         kept: Gets the predictions.
         is_quiet: Show nothing.
+        with_all: Whether a row holds the probability of every class, too.
 
     Yields:
         A row for each photo, in order; for one that cannot be read, its reason.
@@ -88,12 +91,12 @@ def make_rows(ask: Ask, photos: Sequence[Photo], *, top: int, kept: list[Predict
             yield {"path": as_text(name_of(photo)), FAILED: as_text(str(result))}
         else:
             kept.append(result)
-            yield as_row(result, top=top)
+            yield as_row(result, top=top, with_all=with_all)
 
 
 def classify_to_file(
     ask: Ask, photos: Sequence[Photo], output: Path, *, plan: dict[str, Any], form: Form, num_experts: int, top: int,
-    tally: Tally,
+    tally: Tally, with_all: bool = False,
 ) -> list[Prediction]:  # fmt: skip
     """Classifies photos into a file, which appears when it is complete.
 
@@ -109,6 +112,7 @@ def classify_to_file(
         num_experts: For how many a CSV file has columns.
         top: How many of the likeliest classes a row holds.
         tally: Counts what became of the photos, in the first process.
+        with_all: Whether a row holds the probability of every class, too.
 
     Returns:
         The predictions of this call and process, where there are at most 10,000 photos.
@@ -122,7 +126,8 @@ def classify_to_file(
         if parts.was_begun_otherwise:
             sys.stderr.write(f"{output} was begun with another model, options or photos: all is done anew\n")
         mine = [photos[number] for number in parts.mine]
-        for number, row in zip(parts.mine, make_rows(ask, mine, top=top, kept=kept, is_quiet=rank > 0), strict=True):
+        made = make_rows(ask, mine, top=top, kept=kept, is_quiet=rank > 0, with_all=with_all)
+        for number, row in zip(parts.mine, made, strict=True):
             parts.append(number, row)
             if len(photos) > KEPT:
                 kept.clear()
@@ -145,7 +150,7 @@ def processes() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def as_row(prediction: Prediction, *, top: int) -> Row:
+def as_row(prediction: Prediction, *, top: int, with_all: bool = False) -> Row:
     """A prediction as plain values."""
     path, label = as_text(prediction.path), prediction.label
     row: Row = {"path": path, "label": label, "probability": prediction.probability}
@@ -155,6 +160,8 @@ def as_row(prediction: Prediction, *, top: int) -> Row:
     row["num_experts_run"] = prediction.num_experts_run
     row["gate_probs"] = list(prediction.gate_probs)
     row["boxes_xyxy"] = [list(box) for box in prediction.boxes_xyxy]
+    if with_all:
+        row[ALL] = dict(zip(prediction.class_names, prediction.probabilities, strict=True))
     return row
 
 

@@ -32,7 +32,7 @@ def test_a_look_knows_content_and_size(tmp_path: Path) -> None:
     assert seen.error == ""
     assert seen.digest == hashlib.sha256(file.read_bytes()).hexdigest()
     assert (seen.width, seen.height) == (90, 70)
-    assert look(record(file), with_hashes=False) == [Look()]
+    assert look(record(file), with_hashes=False) == [Look(digest=seen.digest)]
 
 
 @pytest.mark.parametrize("with_hashes", [True, False])

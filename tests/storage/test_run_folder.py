@@ -1,6 +1,7 @@
 """A run folder says what was done, on what, and what came of it."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -57,9 +58,26 @@ def test_metrics_are_rows_by_epoch(run: Run) -> None:
     run.append_metrics({"stage": 0, "epoch": 0, "loss": 2.5})
     run.append_metrics({"stage": 0, "epoch": 1, "loss": 1.5, "val_top1": 40.0})
     assert run.metrics() == [
-        {"stage": "0", "epoch": "0", "loss": "2.5", "val_top1": ""},
-        {"stage": "0", "epoch": "1", "loss": "1.5", "val_top1": "40.0"},
+        {"stage": 0, "epoch": 0, "loss": 2.5},
+        {"stage": 0, "epoch": 1, "loss": 1.5, "val_top1": 40.0},
     ]
+
+
+def test_metrics_are_numbers_so_that_the_best_is_the_largest(run: Run) -> None:
+    for epoch, top1 in enumerate([95.0, 100.0, 9.5, float("nan")]):
+        run.append_metrics({"stage": 0, "epoch": epoch, "val_top1": top1, "loss": 1e-05, "num_photos": 12})
+    assert max(run.metrics()[:3], key=lambda row: row["val_top1"])["epoch"] == 1
+    assert {name: type(value) for name, value in run.metrics()[0].items()} == {
+        "stage": int, "epoch": int, "val_top1": float, "loss": float, "num_photos": int
+    }  # fmt: skip
+    assert math.isnan(run.metrics()[3]["val_top1"])
+
+
+@pytest.mark.parametrize("row", ["0,1,much", "0,1,2,3", "0,one,2"])
+def test_a_figure_that_is_no_number_is_one_line(run: Run, row: str) -> None:
+    (run.folder / "metrics.csv").write_text(f"stage,epoch,loss\n0,0,1.5\n{row}\n")
+    with pytest.raises(ModelFolderError, match=r"metrics\.csv is damaged: .*remove it, or copy it again"):
+        run.metrics()
 
 
 def test_an_epoch_that_is_trained_again_replaces_its_row_and_what_came_after(run: Run) -> None:
@@ -68,7 +86,7 @@ def test_an_epoch_that_is_trained_again_replaces_its_row_and_what_came_after(run
     run.append_metrics({"stage": 0, "epoch": 1, "loss": 2})
     run.append_metrics({"stage": 1, "epoch": 0, "loss": 2})
     assert [(row["stage"], row["epoch"], row["loss"]) for row in run.metrics()] == [
-        ("0", "0", "1"), ("0", "1", "2"), ("1", "0", "2")
+        (0, 0, 1), (0, 1, 2), (1, 0, 2)
     ]  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def set_metadata(folder: Path, **changes: dict[str, Any] | None) -> None:
 
 # -------- which photos
 def test_all_photos_of_other_data_without_splits_are_measured(run: Path, tmp_path: Path) -> None:
-    other = write_class_folders(tmp_path / "shelf", per_class=5)
+    other = write_class_folders(tmp_path / "shelf", per_class=5, seed=50)
     figures = mge.evaluate(run, other, report=False)
     assert (figures["num_photos"], figures["split"]) == (15, "all")
     assert figures["measured"] == "all photos of shelf, which has no splits of its own"
@@ -68,7 +68,7 @@ def test_all_photos_of_other_data_without_splits_are_measured(run: Path, tmp_pat
 
 
 def test_a_broken_photo_whose_name_is_no_text_stands_in_the_report_with_marks(run: Path, tmp_path: Path) -> None:
-    other = write_class_folders(tmp_path / "shelf", per_class=2)
+    other = write_class_folders(tmp_path / "shelf", per_class=2, seed=50)
     Path(os.fsdecode(os.fsencode(other) + b"/apple/cr\xe8me.png")).write_bytes(b"no photo")
     mge.evaluate(run, other, out=tmp_path / "figures.json")
     assert "cr\ufffdme.png" in (tmp_path / "figures" / "report.html").read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def test_a_network_by_itself_is_not_called_a_mixture(
 
 
 def test_of_other_data_with_splits_the_test_split_is_measured(run: Path, tmp_path: Path) -> None:
-    other = write_class_folders(tmp_path / "shop", per_class=2, splits=("train", "test"))
+    other = write_class_folders(tmp_path / "shop", per_class=2, splits=("train", "test"), seed=50)
     figures = mge.evaluate(run, other, report=False, out=tmp_path / "figures.json")
     assert (figures["num_photos"], figures["measured"]) == (6, "the test split of shop")
     figures = mge.evaluate(run, other, report=False, split="all", out=tmp_path / "figures.json")
@@ -99,7 +99,7 @@ def test_a_log_says_how_far_measuring_is(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("mge.report.progress.SECONDS_BETWEEN_LINES", 0.0)
-    other = write_class_folders(tmp_path / "stall", per_class=4)
+    other = write_class_folders(tmp_path / "stall", per_class=4, seed=50)
     mge.evaluate(run, other, report=False, batch_size=5)
     said = [line.split(" photos")[0] for line in capsys.readouterr().err.splitlines()]
     assert [line for line in said if line.startswith("measuring")] == ["measuring: 10 of 12", "measuring: 12 of 12"]

@@ -30,7 +30,7 @@ def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return mge.train(photos, out=tmp_path_factory.mktemp("runs") / "whole", **SHORT)
 
 
-def untimed(run: Run) -> list[dict[str, str]]:
+def untimed(run: Run) -> list[dict[str, float]]:
     """The rows of metrics.csv without what a clock measured."""
     return [{name: value for name, value in row.items() if name not in TIMES} for row in run.metrics()]
 

@@ -5,7 +5,16 @@ Frozen dataclasses hold the options by concern: the network (`ModelConfig`), the
 line's flags. They validate themselves.
 """
 
-from mge.config.checks import INSTEAD, check_choice, check_names, check_range, check_ranges, check_whole, suggest
+from mge.config.checks import (
+    INSTEAD,
+    as_plain,
+    check_choice,
+    check_names,
+    check_range,
+    check_ranges,
+    check_whole,
+    suggest,
+)
 from mge.config.data import DataConfig, Interpolation, Resize
 from mge.config.distillation import DistillConfig, take_distillation
 from mge.config.model import (
@@ -50,6 +59,6 @@ __all__ = [
     "BatchNorm", "BoxShape", "Channels", "DataConfig", "Decay", "DistillConfig", "Diversity", "Follow", "FusedHeads",
     "FusionChoice", "Gate", "GateTrust", "Geometry", "HeadLayers", "Interpolation", "Mix", "ModelConfig", "Optimizer",
     "PartHead", "PartNorm", "Precision", "Preset", "Resize", "Schedule", "Start", "Strategy", "TrainConfig",
-    "ZoomFrom", "check_choice", "check_names", "check_range", "check_ranges", "check_whole", "read_normalisation",
-    "split_options", "suggest", "take_distillation", "write_normalisation",
+    "ZoomFrom", "as_plain", "check_choice", "check_names", "check_range", "check_ranges", "check_whole",
+    "read_normalisation", "split_options", "suggest", "take_distillation", "write_normalisation",
 ]  # fmt: skip

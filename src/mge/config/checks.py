@@ -2,9 +2,12 @@
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Collection, Mapping
+from numbers import Integral, Real
 from typing import Any, Literal, Self, get_args, get_origin
 
+from mge.config.words import translate
 from mge.errors import ConfigError
 
 # What to do in place of a choice that others have and this is without, by the option's name.
@@ -13,12 +16,15 @@ INSTEAD = {
     "gate=shared or precision=bfloat16, and where the photos do not, a smaller batch_size with accumulate",
 }
 
+LONGEST_SHOWN = 100  # letters of a value that an error repeats
+
 
 class Options:
     """Validation shared by the option classes: literals, bounds, unknown names."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            object.__setattr__(self, field.name, as_plain(getattr(self, field.name)))  # it is frozen
             _check_type(field, getattr(self, field.name))
         self._check()
 
@@ -36,15 +42,28 @@ class Options:
         return cls(**options)
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain JSON-able values, those of NumPy, which YAML does not know, as Python's own."""
-        options = dataclasses.asdict(self)  # type: ignore[call-overload]
-        return {name: _plain(value) for name, value in options.items()}
+        """The options as plain JSON-able values."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  (whatever an option can be)
-    """A value as Python's own type: `np.float64` is a kind of float, and `np.str_` one of str."""
-    kind = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+def as_plain(value: Any) -> Any:  # noqa: ANN401  (whatever an option can be)
+    """Return a value as Python's own type, which JSON and YAML know.
+
+    It may be a number or text of NumPy or pandas, a tensor of one number, a fraction, or a path.
+    """
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    kinds: tuple[tuple[type, type], ...] = ((bool, bool), (Integral, int), (Real, float), (str, str))
+    kind = next((own for kind, own in kinds if isinstance(value, kind)), None)
     return value if kind is None else kind(value)
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: in a few words, however much it would say of itself."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN and "\n" not in text else f"a {type(value).__name__}"
 
 
 def check_names(options: Mapping[str, Any], *, known: list[str]) -> None:
@@ -56,7 +75,12 @@ def check_names(options: Mapping[str, Any], *, known: list[str]) -> None:
 
 
 def suggest(name: str, known: Collection[str]) -> str:
-    """`did you mean 'experts'?`: the nearest name, or those that share a whole word; nothing where there is none."""
+    """Return `did you mean 'experts'?`: what another tool's word means, or the nearest name; empty where there is none.
+
+    Near are names that are spelt alike, or else those that share a whole word.
+    """
+    if said := translate(name, known):
+        return said
     near = difflib.get_close_matches(name, known, n=1) or [
         each for each in known if name in each.split("_") or each in name.split("_")
     ]
@@ -65,18 +89,20 @@ def suggest(name: str, known: Collection[str]) -> str:
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raises ConfigError unless the value is one of the choices."""
-    if value not in choices:
+    if not isinstance(value, str | int | float | None) or value not in choices:  # an array has no one answer to `in`
         accepted = ", ".join(str(choice) for choice in choices)
-        raise ConfigError(f"{name} is {value!r}; accepted: {accepted}{INSTEAD.get(name, '')}")
+        raise ConfigError(f"{name} is {shown(value)}; accepted: {accepted}{INSTEAD.get(name, '')}")
 
 
-def check_range(name: str, value: float, *, at_least: float, at_most: float | None = None) -> None:
-    """Raises ConfigError unless the value is a number inside the bounds."""
+def check_range(name: str, value: Any, *, at_least: float, at_most: float | None = None) -> float:  # noqa: ANN401
+    """Return the value as a plain number; raise ConfigError unless it is one inside the bounds."""
     bounds = f"at least {at_least:g}" + ("" if at_most is None else f" and at most {at_most:g}")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{name} is {value!r}; accepted: a number, {bounds}")
-    if not (at_least <= value and (at_most is None or value <= at_most)):
-        raise ConfigError(f"{name} is {value}; accepted: {bounds}")
+    number = as_plain(value)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ConfigError(f"{name} is {shown(number)}; accepted: a number, {bounds}")
+    if not (at_least <= number and (at_most is None or number <= at_most)):
+        raise ConfigError(f"{name} is {number}; accepted: {bounds}")
+    return number
 
 
 def check_whole_or_auto(name: str, value: object, *, at_least: int, at_most: int | None = None) -> None:
@@ -85,11 +111,21 @@ def check_whole_or_auto(name: str, value: object, *, at_least: int, at_most: int
         check_whole(name, value, at_least=at_least, at_most=at_most, other=", or auto")
 
 
-def check_whole(name: str, value: object, *, at_least: int, at_most: int | None = None, other: str = "") -> None:
-    """Raises ConfigError unless the value is a whole number inside the bounds; `other` says what else is accepted."""
-    if type(value) is not int:
-        raise ConfigError(f"{name} is {value!r}; accepted: a whole number, at least {at_least}{other}")
-    check_range(name, value, at_least=at_least, at_most=at_most)
+def check_whole(name: str, value: object, *, at_least: int, at_most: int | None = None, other: str = "") -> int:
+    """Return the value as a plain whole number; raise ConfigError unless it is one inside the bounds.
+
+    Args:
+        name: Of the option.
+        value: What is given.
+        at_least: The lowest that is accepted.
+        at_most: The highest that is accepted; None: any.
+        other: What else is accepted, for the error.
+    """
+    number = as_plain(value)
+    if type(number) is not int:
+        raise ConfigError(f"{name} is {shown(number)}; accepted: a whole number, at least {at_least}{other}")
+    check_range(name, number, at_least=at_least, at_most=at_most)
+    return number
 
 
 def check_ranges(options: object, *names: str, at_least: float, at_most: float | None = None) -> None:
@@ -103,8 +139,9 @@ def _check_type(field: "dataclasses.Field[Any]", value: object) -> None:
     if get_origin(field.type) is Literal:
         check_choice(field.name, value, get_args(field.type))
     elif field.type is bool and not isinstance(value, bool):
-        raise ConfigError(f"{field.name} is {value!r}; accepted: true, false")
+        raise ConfigError(f"{field.name} is {shown(value)}; accepted: true, false")
     elif field.type is int and (isinstance(value, bool) or not isinstance(value, int)):
-        raise ConfigError(f"{field.name} is {value!r}; accepted: a whole number")
+        raise ConfigError(f"{field.name} is {shown(value)}; accepted: a whole number")
     elif field.type in (str, str | None) and not (isinstance(value, str) or is_left_out):
-        raise ConfigError(f"{field.name} is {value!r}; accepted: text, such as {str(value)!r}")
+        example = "" if shown(value) != repr(value) else f", such as {str(value)!r}"
+        raise ConfigError(f"{field.name} is {shown(value)}; accepted: text{example}")

@@ -28,7 +28,7 @@ class Broken:
 def list_broken(records: Sequence[Record], looks: Sequence[Look]) -> tuple[Broken, ...]:
     """The photos that cannot be read, in order."""
     return tuple(
-        Broken(str(record.path), record.label, str(record.split), look.error)
+        Broken(str(record.path), record.label, record.split or "new", look.error)
         for record, look in zip(records, looks, strict=True)
         if look.error
     )

@@ -116,6 +116,8 @@ def _as_shown(opened: Image.Image, *, name: str, at_least_px: int | None) -> Ima
     width, height = opened.size
     if width * height > MAX_PIXELS:
         raise DataError(f"{name} has {width} x {height} pixels; accepted: up to {MAX_PIXELS // 1_000_000} million")
+    if not min(opened.size):
+        raise DataError(f"{name} is {width} x {height} pixels, and shows nothing; accepted: at least 1 x 1")
     if max(opened.size) > MAX_ASPECT * min(opened.size):
         raise DataError(f"{name} is {width} x {height} pixels; accepted: sides of at most {MAX_ASPECT} to 1")
     try:

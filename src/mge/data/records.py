@@ -14,7 +14,7 @@ from mge.errors import DataError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-Selection = Literal[Split, "all"]  # a split, or all of them
+Selection = Literal[Split, "new", "all"]  # a split, photos that a run has in none of them, or all
 Item = TypeVar("Item")
 Unit = tuple[str, str]  # a group, or the path of a photo without one
 
@@ -26,7 +26,7 @@ class Record:
     Args:
         path: Where it lies; for a photo that is no file of its own, what people find it by.
         label: Name of its class.
-        split: What it is used for; None until `assign_splits` has decided.
+        split: What it is used for; None until `assign_splits` has decided, and where a run did not have it.
         box_xyxy: Where the thing is, in the photo's pixels as it is shown, end-exclusive; None where nobody said.
         group: What it shares with other photos of the same object, which then stay in one split; empty for none.
         read: Gives the bytes of a photo that is no file of its own: a row of a table, say. It must be picklable.
@@ -73,6 +73,12 @@ class PhotoSet:
     def split(self, name: Split) -> tuple[Record, ...]:
         """The photos of one split."""
         return tuple(record for record in self.records if record.split == name)
+
+    def select(self, name: Selection) -> tuple[Record, ...]:
+        """The photos of one split, those of none, or all."""
+        if name == "all":
+            return self.records
+        return tuple(record for record in self.records if record.split == (None if name == "new" else name))
 
 
 def clean_label(label: str) -> str:

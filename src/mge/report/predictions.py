@@ -12,6 +12,7 @@ from mge.errors import MissingExtraError
 
 Form = Literal["text", "csv", "json", "jsonl", "parquet"]
 NOTHING: dict[str, Any] = {"path": "", "label": "", "probability": 0.0}  # whose columns a file without rows has
+ALL = "probabilities"  # in a row: the probability of every class, where that is wanted
 AT_A_TIME = 4096  # rows of Parquet that are in memory, and one group of rows in the file
 
 Row = dict[str, Any]
@@ -55,7 +56,9 @@ def check_form(form: Form) -> None:
 
 
 def _as_line(row: Row) -> str:
-    likeliest = "  ".join(f"{entry['label']} {100 * entry['probability']:.1f} %" for entry in row["top"])
+    named = [(entry["label"], entry["probability"]) for entry in row["top"]]
+    ranked = sorted(row[ALL].items(), key=lambda entry: -entry[1]) if ALL in row else named
+    likeliest = "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in ranked)
     unknown = f"{row['label']}: {row['reason']}; " if row["reason"] else ""
     return f"{row['path']}: {unknown}{likeliest}\n"
 
@@ -71,8 +74,10 @@ def _as_json_list(rows: Iterable[Row]) -> Iterator[str]:
 def _write_csv(rows: Iterable[Row], out: TextIO, *, num_experts: int) -> None:
     """Lists become numbered columns, empty for experts that did not look."""
     first, rows = _peek(rows)
-    columns = [name for name in _flat(first) if not re.match(r"(gate|box)_\d", name)]
+    of_classes = _of_each_class(first)
+    columns = [name for name in _flat(first) if name not in of_classes and not re.match(r"(gate|box)_\d", name)]
     columns += [name for number in range(num_experts) for name in (f"gate_{number}", *_box_columns(number))]
+    columns += of_classes
     writer = csv.DictWriter(out, columns)
     writer.writeheader()
     writer.writerows(map(_flat, rows))
@@ -87,12 +92,17 @@ def _peek(rows: Iterable[Row]) -> tuple[Row, Iterator[Row]]:
 
 def _flat(row: Row) -> Row:
     """A row whose lists have become numbered values."""
-    flat = {name: value for name, value in row.items() if not isinstance(value, list)}
+    flat = {name: value for name, value in row.items() if not isinstance(value, list | dict)}
     for place, entry in enumerate(row.get("top", []), start=1):
         flat |= {f"label_{place}": entry["label"], f"probability_{place}": entry["probability"]}
     for number, (share, box) in enumerate(zip(row.get("gate_probs", []), row.get("boxes_xyxy", []), strict=True)):
         flat |= {f"gate_{number}": share, **dict(zip(_box_columns(number), box, strict=True))}
-    return flat
+    return flat | _of_each_class(row)
+
+
+def _of_each_class(row: Row) -> dict[str, float]:
+    """Return the probability of every class as columns; none where a row does not have them."""
+    return {f"prob_{label}": probability for label, probability in row.get(ALL, {}).items()}
 
 
 def _box_columns(number: int) -> list[str]:
@@ -107,7 +117,8 @@ def _write_parquet(rows: Iterable[Row], file: Path) -> None:
         "boxes_xyxy": pyarrow.list_(pyarrow.list_(pyarrow.float64())),
     }  # fmt: skip
     plain = {str: pyarrow.string(), float: pyarrow.float64(), int: pyarrow.int64(), bool: pyarrow.bool_()}
-    first, rows = _peek(rows)
+    columns = ({**{name: row[name] for name in row if name != ALL}, **_of_each_class(row)} for row in rows)
+    first, rows = _peek(columns)
     schema = pyarrow.schema([(name, kinds.get(name) or plain[type(value)]) for name, value in first.items()])
     with parquet.ParquetWriter(file, schema) as writer:
         while chunk := list(islice(rows, AT_A_TIME)):

@@ -11,14 +11,15 @@ from mge.cache import cache_folder
 from mge.errors import StorageError
 from mge.storage.files import write_text_atomically
 
-VERSION = 1  # of what is remembered; another one is forgotten
+VERSION = 2  # of what is remembered; another one is forgotten
 Row = list[str | int]
 
 
 class Remembered:
     """Rows about files, in the cache folder (`$MGE_CACHE`, or `~/.cache/mge`).
 
-    A row is given back only for a file of the same path, size and time of change.
+    A row is given back only for a file of the same path, size and times, and the same place on its disk: so a file that
+    was moved over another one of its size, with its time, is not taken for that.
 
     Args:
         paths: The files.
@@ -57,9 +58,9 @@ class Remembered:
 
 
 def _stamp(path: Path) -> list[int] | None:
-    """Size and time of change in nanoseconds; None for what is no file."""
+    """Size, times of change in nanoseconds and place on the disk; None for what is no file."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return [status.st_size, status.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

@@ -253,9 +253,9 @@ class Run(os.PathLike[str]):
         Args:
             row: Figures by their names; `stage` and `epoch` among them.
         """
-        rows = self.metrics()
+        rows: list[Mapping[str, Any]] = [*self.metrics()]
         keys = [(old["stage"], old["epoch"]) for old in rows]
-        key = (str(row["stage"]), str(row["epoch"]))
+        key = (row["stage"], row["epoch"])
         rows = [*rows[: keys.index(key) if key in keys else None], dict(row)]
         columns = list(dict.fromkeys(name for entry in rows for name in entry))
         text = io.StringIO()
@@ -264,8 +264,8 @@ class Run(os.PathLike[str]):
         writer.writerows(rows)
         self._write(METRICS, text.getvalue())
 
-    def metrics(self) -> list[dict[str, str]]:
-        """The epochs so far, each figure as text.
+    def metrics(self) -> list[dict[str, int | float]]:
+        """Read the figures of the epochs so far; a row has no entry for what was not measured in its epoch.
 
         Raises:
             ModelFolderError: the file is damaged.
@@ -280,11 +280,16 @@ class Run(os.PathLike[str]):
             raise ModelFolderError(f"{file} is damaged: {error}; remove it, or copy it again") from error
         if not all(row.get("stage") and row.get("epoch") for row in rows):  # spreadsheets may write semicolons
             raise ModelFolderError(f"{file} is damaged: a row has no stage or no epoch; remove it, or copy it again")
-        return rows
+        try:
+            if any(None in row for row in rows):
+                raise ValueError("a row has more values than there are columns")
+            return [{name: _number(text) for name, text in row.items() if text} for row in rows]
+        except ValueError as error:
+            raise ModelFolderError(f"{file} is damaged: {error}; remove it, or copy it again") from error
 
     def waiting_percent(self) -> float:
         """The percentage of the time of training, all epochs together, that was spent waiting for photos."""
-        times = [(float(row["seconds"]), float(row["data_wait_percent"])) for row in self.metrics()]
+        times = [(row["seconds"], row["data_wait_percent"]) for row in self.metrics()]
         return sum(seconds * percent for seconds, percent in times) / max(sum(seconds for seconds, _ in times), 1e-9)
 
     def write_skipped(self, photos: Sequence[Mapping[str, str]]) -> None:
@@ -373,6 +378,11 @@ def hold_model(folder: Path) -> Iterator[None]:
         place = folder.resolve()
         with hold(place.with_name(f".{place.name}{LOCK}"), what=folder):
             yield
+
+
+def _number(text: str) -> int | float:
+    """Read a figure as it was written: a whole number stays one."""
+    return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
 def is_run(folder: str | Path) -> bool:

@@ -53,8 +53,9 @@ def bench(
         ModelFolderError: there is no whole model in `run`.
         ConfigError: an option has a value that it cannot take, or this machine has no such accelerator.
     """
-    for name, value in {"num_classes": num_classes, "batch_size": batch_size, "rounds": rounds}.items():
-        check_whole(name, value, at_least=1)
+    num_classes = check_whole("num_classes", num_classes, at_least=1)
+    batch_size = check_whole("batch_size", batch_size, at_least=1)
+    rounds = check_whole("rounds", rounds, at_least=1)
     from mge.report.tables import print_bench  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.storage.model_folder import load_model  # noqa: PLC0415

@@ -42,8 +42,8 @@ def check(
     Raises:
         DataError: there are no photos; or, where it is strict, a photo is broken or a split leaks into another.
     """
-    check_whole("tiny_px", tiny_px, at_least=1, at_most=128)
-    check_whole("near", near, at_least=0, at_most=16)
+    tiny_px = check_whole("tiny_px", tiny_px, at_least=1, at_most=128)
+    near = check_whole("near", near, at_least=0, at_most=16)
     from mge.data.findings import judge  # noqa: PLC0415
     from mge.data.photo import as_text  # noqa: PLC0415
     from mge.data.sources import read_photos  # noqa: PLC0415

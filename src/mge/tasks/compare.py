@@ -50,8 +50,9 @@ def compare(
         DataError: the photos cannot be read, or the runs were tested on different ones.
     """
     check_choice("split", split, SPLITS)
-    check_whole("resamples", resamples, at_least=100)
-    check_whole("batch_size", batch_size, at_least=1)
+    seed = check_whole("seed", seed, at_least=0)
+    resamples = check_whole("resamples", resamples, at_least=100)
+    batch_size = check_whole("batch_size", batch_size, at_least=1)
     from mge.report.comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.training.comparison import hold_contest, judge  # noqa: PLC0415

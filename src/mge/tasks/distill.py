@@ -48,7 +48,8 @@ def distill(
 
     Args:
         run: The teacher: a finished run of a mixture.
-        data: Photos to learn from, of the teacher's classes. By default the teacher's.
+        data: Photos to learn from, of the teacher's classes. By default the teacher's. Where they have no splits of
+            their own, photos that the teacher knows stay in its splits.
         out: Folder of the student's run. By default a new one in `runs/`.
         format: How to read `data`: `auto`, or the name of a reader. By default as the teacher's were read, and `auto`
             for data of its own.

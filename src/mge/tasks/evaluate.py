@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mge.config import check_choice, check_range, check_whole
+from mge.config import as_plain, check_choice, check_range, check_whole
 from mge.data.records import Selection
 from mge.errors import ConfigError
 from mge.storage.hub import check_place, is_hub
@@ -37,9 +37,10 @@ def evaluate(
 
     Args:
         run: A run folder or a model folder.
-        data: Photos to measure on. By default the run's own data.
-        split: Which of their splits: `train`, `val`, `test` or `all`. By default `test`; of other data than the run's
-            own that have no splits, `all`.
+        data: Photos to measure on. By default the run's own data, split as they were when it was trained: the run keeps
+            a record of its photos. Of other data, photos that it was trained on are left out.
+        split: Which of their splits: `train`, `val`, `test`, `new` (added to the run's own data since) or `all`. By
+            default `test`; of other data than the run's own that have no splits, `all`.
         format: How to read `data`: `auto`, or the name of a reader.
         out: JSON file to write the figures to. By default `evaluation-SPLIT.json` in the run folder.
         batch_size: Photos at a time.
@@ -66,7 +67,8 @@ def evaluate(
     """
     if split is not None:
         check_choice("split", split, get_args(Selection))
-    check_whole("batch_size", batch_size, at_least=1)
+    batch_size = check_whole("batch_size", batch_size, at_least=1)
+    reject, target_error, max_accuracy_loss = map(as_plain, (reject, target_error, max_accuracy_loss))
     _check_cascade(cascade, max_accuracy_loss)
     _check_reject(reject, target_error)
     check_place(run, out, flag="--out")

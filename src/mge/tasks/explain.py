@@ -37,7 +37,7 @@ def explain(
         ConfigError: an option has a value that it cannot take, or the model has no such class.
         DataError: there is no such photo. A photo that cannot be read is reported, and the others are explained.
     """
-    check_whole("batch_size", batch_size, at_least=1)
+    batch_size = check_whole("batch_size", batch_size, at_least=1)
     from mge.classifier import load_folder  # noqa: PLC0415
     from mge.data.sources import find_photos  # noqa: PLC0415
     from mge.report.album import Album  # noqa: PLC0415

@@ -48,7 +48,7 @@ def localise(
         ConfigError: an option has a value that it cannot take, or this machine has no such accelerator.
     """
     check_choice("split", split, SPLITS)
-    check_whole("batch_size", batch_size, at_least=1)
+    batch_size = check_whole("batch_size", batch_size, at_least=1)
     check_place(run, output, flag="--output")
     from mge.classifier import load_folder  # noqa: PLC0415
     from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415
@@ -57,11 +57,14 @@ def localise(
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.training.devices import one_device  # noqa: PLC0415
     from mge.training.localisation import locate, measure_localisation  # noqa: PLC0415
+    from mge.training.seen import leave_out_seen  # noqa: PLC0415
     from mge.training.selection import read_held_out, without_broken  # noqa: PLC0415
 
     path = Path(run)
     classifier = load_folder(path, fast=False)
     photos = read_held_out(path, data=data, source_format=format, classifier=classifier)
+    if data is not None:
+        photos = leave_out_seen(path, photos, split=split, even_so=split == "train")
     records, broken = without_broken(photos, split=split)
     classifier.model.to(one_device(accelerator).device)
     found = locate(classifier, records, batch_size=batch_size)

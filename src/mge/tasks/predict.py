@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, get_args
 
-from mge.config import check_choice, check_whole
+from mge.config import check_choice, check_range, check_whole
 from mge.errors import ConfigError
 from mge.report.predictions import Form, check_form, print_rows
 
@@ -31,6 +31,8 @@ def predict(
     fast: bool | None = None,
     cascade: bool = False,
     reject: bool = True,
+    threshold: float | None = None,
+    probabilities: bool = False,
 ) -> list[Prediction]:
     """Classifies photos: files, folders, patterns, manifests, Parquet files and tar archives.
 
@@ -52,6 +54,10 @@ def predict(
             good as `mge evaluate --cascade` says.
         reject: Whether photos that the model is not sure enough about are labelled `unknown`, where it has a threshold
             for that: `mge evaluate --reject auto` chooses one.
+        threshold: The probability, from 0 to 1, below which photos are labelled `unknown`, in place of the model's own.
+            `--conf` is the same.
+        probabilities: Whether the probability of every class is given, too: a column `prob_CLASS` each in CSV and
+            Parquet.
 
     Returns:
         One prediction a photo, in the order of the photos. With `output` those of this call and process; none where
@@ -64,8 +70,12 @@ def predict(
     """
     if cascade and fast:
         raise ConfigError("cascade and fast are both set; a compiled graph runs all experts: leave out one of them")
-    check_whole("top", top, at_least=0)
-    check_whole("batch_size", batch_size, at_least=1)
+    if threshold is not None:
+        threshold = check_range("threshold", threshold, at_least=0, at_most=1)
+        if not reject:
+            raise ConfigError(f"threshold is {threshold:g} and reject is false; leave out one of them")
+    top = check_whole("top", top, at_least=0)
+    batch_size = check_whole("batch_size", batch_size, at_least=1)
     form = _choose_form(format, output)
     from mge.data.sources.containers import find_all_photos  # noqa: PLC0415
     from mge.loading import load_known  # noqa: PLC0415
@@ -77,8 +87,8 @@ def predict(
     check_form(form)
     files: list[Photo] = list(find_all_photos(photos))
     classifier, model = load_known(run, device=_own_device(device), fast=False if cascade else fast)
-    if not reject:
-        classifier.least_probability = None
+    if not reject or threshold is not None:
+        classifier.least_probability = threshold
 
     def ask(some: Iterable[Photo]) -> Iterator[Prediction | DataError]:
         return classifier.stream(some, batch_size=batch_size, cascade=cascade)
@@ -86,13 +96,22 @@ def predict(
     tally, num_experts = Tally(), classifier.num_experts
     predictions: list[Prediction] = []
     if output is None:
-        rows = list(make_rows(ask, files, top=top, kept=predictions, is_quiet=False))
+        rows = list(make_rows(ask, files, top=top, kept=predictions, is_quiet=False, with_all=probabilities))
         print_rows(tally.sift(rows), sys.stdout, form=form, num_experts=num_experts)
         sys.stderr.write(f"Next: mge predict {quote(str(run))} FOLDER --output predictions.csv\n")
     else:
         plan = {"model": model, "cascade": cascade, "reject": reject}
+        plan |= {"threshold": threshold, "probabilities": probabilities}
         predictions = classify_to_file(
-            ask, files, Path(output), plan=plan, form=form, num_experts=num_experts, top=top, tally=tally
+            ask,
+            files,
+            Path(output),
+            plan=plan,
+            form=form,
+            num_experts=num_experts,
+            top=top,
+            tally=tally,
+            with_all=probabilities,
         )
         if rank == 0:
             following = f"Next: mge evaluate {quote(str(run))}\n" if is_run(run) else ""  # a run has test photos

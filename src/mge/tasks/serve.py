@@ -67,10 +67,10 @@ def serve(
         MissingExtraError: what the server is made of is not installed.
     """
     check_choice("backend", backend, get_args(Engine))
-    check_whole("port", port, at_least=0, at_most=65535)
-    check_range("max_mb", max_mb, at_least=0.001)
+    port = check_whole("port", port, at_least=0, at_most=65535)
+    max_mb = check_range("max_mb", max_mb, at_least=0.001)
     if threads is not None:
-        check_whole("threads", threads, at_least=1, at_most=MAX_THREADS)
+        threads = check_whole("threads", threads, at_least=1, at_most=MAX_THREADS)
     key = os.environ.get("MGE_API_KEY", "") if api_key is None else api_key
     if not key.isascii() or not key.isprintable():
         raise ConfigError("the key has letters that no header can carry; accepted: printable ASCII")

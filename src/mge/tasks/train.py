@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,14 +73,27 @@ def train(
         resolved |= config.to_dict()
     if "size" not in {**PRESETS[preset], **options}:
         resolved["size"] = pretrained_input(resolved["backbone"]).size or resolved["size"]
+    _note_patience(options, resolved)
     settings = {"data": source, "format": format, "preset": preset, **resolved}
     return train_run(settings, folder=None if out is None else Path(out), is_new=True, manifest=manifest)
 
 
+def _note_patience(options: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
+    """Say so where `patience` is given as other tools mean it, and does nothing: there is one process."""
+    is_alone = resolved["devices"] == "1" and resolved["nodes"] == 1 and os.environ.get("WORLD_SIZE", "1") == "1"
+    if "patience" in options and is_alone:
+        sys.stderr.write(
+            "Note: patience is how many seconds several processes wait for each other, and there is one; training "
+            "does not stop early: the best epoch on validation photos is kept, so give the most --epochs that there is "
+            "time for\n"
+        )
+
+
 def name_data(data: str | os.PathLike[str]) -> str:
     """What a run's configuration calls its data, wherever it is gone on with: an absolute path, or a name as it is."""
-    from mge.data.sources import is_name  # noqa: PLC0415
+    from mge.data.sources import check_is_path, is_name  # noqa: PLC0415
 
+    check_is_path(data)
     return str(data) if is_name(str(data)) else str(Path(data).resolve())
 
 

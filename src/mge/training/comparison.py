@@ -12,9 +12,11 @@ from torch import Tensor
 from mge.core.comparison import bootstrap_means, mcnemar_exact, percentile_interval
 from mge.data.records import Record, Split
 from mge.errors import ConfigError, DataError
+from mge.report.tables import print_notes
 from mge.storage.run_folder import is_run
 from mge.training.cost import Cost, count_cost
 from mge.training.evaluation import Examiner
+from mge.training.seen import leave_out_seen
 from mge.training.selection import read_held_out, without_broken
 
 ENSEMBLE = "ensemble"
@@ -72,7 +74,7 @@ def hold_contest(
     asked: list[_Asked] = []
     for path in paths:
         examiner = Examiner.open(path, batch_size=batch_size, accelerator=accelerator)
-        one = _ask(examiner, path, data=data, split=split, source_format=source_format)
+        one = _ask(examiner, path, data=data, split=split, source_format=source_format, paths=paths)
         asked.append(_aligned(one, asked[0], path=path, former=paths[0]) if asked else one)
     first = asked[0]
     names = short_names(paths)
@@ -139,11 +141,17 @@ def _check_different(paths: Sequence[Path]) -> None:
         raise ConfigError(f"runs is {given}; accepted: 2 to {MAX_RUNS} runs, each once: mge compare RUN OTHER_RUN")
 
 
-def _ask(examiner: Examiner, path: Path, *, data: str | Path | None, split: Split, source_format: str) -> _Asked:
+def _ask(
+    examiner: Examiner, path: Path, *, data: str | Path | None, split: Split, source_format: str, paths: Sequence[Path]
+) -> _Asked:
     classifier = examiner.classifier
     if data is None and not is_run(path):
         raise ConfigError(f"{str(path)!r} is a model without its run; say which photos to compare on with --data")
     photos = read_held_out(path, data=data, source_format=source_format, classifier=classifier)
+    for each in paths if data is not None else ():  # what one of them was trained on says nothing about the others
+        photos = leave_out_seen(each, photos, split=split, even_so=split == "train")
+    if path == paths[0]:
+        print_notes(photos.notes)
     records, _ = without_broken(photos, split=split)
     _, answers = examiner.ask(records)
     probs = classifier.probabilities(answers.logits)

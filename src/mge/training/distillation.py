@@ -16,12 +16,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mge.config import DataConfig, DistillConfig, TrainConfig, split_options, take_distillation
+from mge.config import DistillConfig, TrainConfig, as_plain, split_options, take_distillation
 from mge.core.distillation import distillation_loss
 from mge.core.losses import Blend, classification_loss
 from mge.data.batches import Batch
 from mge.data.records import PhotoSet
-from mge.data.sources import read_photos
 from mge.errors import ConfigError, DataError
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import StoredModel, load_description, load_model
@@ -142,7 +141,7 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
     plain = {**settings, **single.to_dict(), **simple.to_dict(), "weights": weights}
     if "backbone" in changes:
         plain["normalisation"] = "auto"  # what its own weights expect
-    return {**plain, **changes, **taught.to_dict()}
+    return {**plain, **{name: as_plain(value) for name, value in changes.items()}, **taught.to_dict()}
 
 
 def open_teacher(distillation: DistillConfig) -> tuple[Run, StoredModel]:
@@ -178,25 +177,3 @@ def match_classes(photos: PhotoSet, teacher_names: tuple[str, ...]) -> list[int]
     if missing:
         raise DataError(f"{photos.name} has no class {missing[0]!r}, which the teacher knows; {remedy}")
     return [teacher_names.index(name) for name in photos.class_names]
-
-
-def check_held_out(photos: PhotoSet, *, settings: Mapping[str, Any], data: DataConfig, teacher: Run) -> None:
-    """Raises ConfigError where the student would be tested on photos that its teacher was trained on.
-
-    Args:
-        photos: The student's.
-        settings: Of the student's run.
-        data: How its photos are split.
-        teacher: The teacher's run, whose seed decided what was held out.
-    """
-    seed = teacher.config("seed")["seed"]
-    if seed == settings["seed"]:
-        return
-    same = read_photos(settings["data"], config=data, seed=seed, format=settings["format"])
-    trained = {record.path for record in same.split("train")}
-    known = [record.path for record in photos.split("test") or photos.split("val") if record.path in trained]
-    if known:
-        raise ConfigError(
-            f"seed {settings['seed']} would test on photos that the teacher was trained on, with seed {seed}, such as "
-            f"{known[0]}; leave out --seed, or give data that has its own test split"
-        )

@@ -20,7 +20,11 @@ FEWEST = 10  # photos: the accuracy of fewer jumps about too much to be drawn
 
 
 def draw_plots(
-    evaluation: Evaluation, *, confusion: NDArray[np.int64], order: Sequence[int], metrics: Sequence[Mapping[str, str]]
+    evaluation: Evaluation,
+    *,
+    confusion: NDArray[np.int64],
+    order: Sequence[int],
+    metrics: Sequence[Mapping[str, float]],
 ) -> dict[str, Markup]:
     """The plots that there is something to draw for, by their names.
 
@@ -82,7 +86,7 @@ def _cascade(points: Sequence[Mapping[str, Any]]) -> Markup:
     )  # fmt: skip
 
 
-def _training(metrics: Sequence[Mapping[str, str]]) -> dict[str, Markup]:
+def _training(metrics: Sequence[Mapping[str, float]]) -> dict[str, Markup]:
     """Accuracy and loss, epoch by epoch, with a line where a new stage begins."""
     stages = [row["stage"] for row in metrics]
     breaks = [place + 0.5 for place in range(1, len(stages)) if stages[place] != stages[place - 1]]
@@ -101,8 +105,8 @@ def _training(metrics: Sequence[Mapping[str, str]]) -> dict[str, Markup]:
     return plots
 
 
-def _column(metrics: Sequence[Mapping[str, str]], column: str, *, title: str) -> Curve:
+def _column(metrics: Sequence[Mapping[str, float]], column: str, *, title: str) -> Curve:
     """One figure over the epochs, counted from 1 over all stages, where it was measured."""
-    points = [(place, float(row[column])) for place, row in enumerate(metrics, start=1) if row.get(column)]
+    points = [(place, row[column]) for place, row in enumerate(metrics, start=1) if column in row]
     finite = [(place, value) for place, value in points if math.isfinite(value)]
     return Curve(title, [place for place, _ in finite], [value for _, value in finite])

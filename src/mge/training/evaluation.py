@@ -65,7 +65,7 @@ class Examiner:
             ConfigError: no batch has so many photos.
             ModelFolderError: there is no whole model.
         """
-        check_whole("batch_size", batch_size, at_least=1)
+        batch_size = check_whole("batch_size", batch_size, at_least=1)
         folder = find_model_folder(path)
         stored = load_model(folder)
         classifier = Classifier.from_stored(stored)
@@ -155,6 +155,7 @@ def _describe(selected: Selected) -> dict[str, Any]:
         "data": selected.photos.name,
         "split": selected.split,
         "measured": selected.description,
+        "notes": list(selected.photos.notes),
         "num_broken": len(selected.broken),
         "broken": [dataclasses.asdict(photo) for photo in selected.broken],
     }

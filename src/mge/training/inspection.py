@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from lightning_fabric import Fabric
 
 from mge.data.broken import Broken, leave_out, list_broken, refuse_too_broken
-from mge.data.looks import Look, look_at
+from mge.data.looks import Look, digest_contents, look_at
 from mge.data.records import PhotoSet, Record
 from mge.errors import ModelFolderError
 from mge.report.progress import track_photos
-from mge.report.tables import print_broken
+from mge.report.tables import print_broken, print_notes
+from mge.storage.photo_record import write_known_photos
 from mge.storage.remembered import Remembered
 from mge.storage.run_folder import Run
+from mge.training.recording import describe_known, note_copies
+
+NOT_DECODED = "not decoded yet"  # remembered of a photo whose content was read, and nothing more
 
 
 def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[Look]:
@@ -22,14 +26,14 @@ def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[Look]:
 
     Args:
         records: The photos.
-        with_hashes: Whether hashes and sizes are wanted, too.
+        with_hashes: Whether hashes of what they show and sizes are wanted, too.
     """
     remembered = Remembered(record.path for record in records if record.read is None)
     looks: dict[int, Look] = {}
     for number, record in enumerate(records):
-        row = remembered.get(record.path) if record.read is None else None
-        if row is not None and (not with_hashes or Look._make(row).digest):
-            looks[number] = Look._make(row)
+        look = _recall(remembered, record)
+        if look is not None and not look.error and (not with_hashes or look.perceptual):
+            looks[number] = look
     new = [number for number in range(len(records)) if number not in looks]
     seen = look_at([records[number] for number in new], with_hashes=with_hashes)
     try:
@@ -40,6 +44,31 @@ def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[Look]:
         if found:
             remembered.keep({records[n].path: list(look) for n, look in found.items() if records[n].read is None})
     return [looks[number] for number in range(len(records))]
+
+
+def digest_photos(records: Sequence[Record]) -> list[str]:
+    """Return the SHA-256 of each photo's content, empty where it cannot be read; what is remembered is not read again.
+
+    Args:
+        records: The photos.
+    """
+    remembered = Remembered(record.path for record in records if record.read is None)
+    known = [_recall(remembered, record) for record in records]
+    digests = ["" if look is None else look.digest for look in known]
+    new = [number for number, digest in enumerate(digests) if not digest]
+    read = digest_contents([records[number] for number in new])
+    for number, digest in zip(new, track_photos(read, verb="reading", total=len(new)), strict=True):
+        digests[number] = digest
+    found = [number for number in new if digests[number] and records[number].read is None]
+    if found:
+        remembered.keep({records[number].path: list(Look(NOT_DECODED, digests[number])) for number in found})
+    return digests
+
+
+def _recall(remembered: Remembered, record: Record) -> Look | None:
+    """What is remembered of a photo that is a file of its own."""
+    row = remembered.get(record.path) if record.read is None else None
+    return None if row is None else Look._make(row)
 
 
 def skip_broken(
@@ -53,7 +82,7 @@ def skip_broken(
     Args:
         fabric: Lightning Fabric; the first process looks, for all of them.
         photos: All photos, with their splits: a broken photo does not move the others.
-        run: The run, whose folder says what is skipped.
+        run: The run, whose folder says what is skipped, and gets the record of all photos.
         max_fraction: Fraction of the photos that may be broken.
 
     Raises:
@@ -72,6 +101,9 @@ def skip_broken(
         broken = fabric.broadcast(list_broken(photos.records, seen) if fabric.is_global_zero else ())
         refuse_too_broken(photos, broken, max_fraction=max_fraction)
         if fabric.is_global_zero:
+            digests = [look.digest for look in seen]
+            print_notes(note_copies(photos, digests=digests))
+            write_known_photos(run.folder, describe_known(photos, data=run.data(), digests=digests))
             run.write_skipped([dataclasses.asdict(photo) for photo in broken])
     if fabric.is_global_zero:
         print_broken(broken, num_photos=len(photos.records), file=run.skipped_path)

@@ -15,13 +15,14 @@ from mge.storage.run_folder import Run
 from mge.training.baselines import Plan
 from mge.training.devices import synchronises_batch_norm
 from mge.training.display import Display
-from mge.training.distillation import StudentStep, check_held_out, match_classes, open_teacher
+from mge.training.distillation import StudentStep, match_classes, open_teacher
 from mge.training.entering import enter_part
 from mge.training.final import measure_best
 from mge.training.loop import Training
 from mge.training.memory import explain_memory
 from mge.training.session import Session
 from mge.training.step import Step
+from mge.training.taught_photos import check_held_out
 
 
 def train_network(
@@ -84,7 +85,7 @@ def train_student(
         return done
     teacher, stored = open_teacher(distillation)
     order = torch.tensor(match_classes(session.photos, stored.class_names), device=session.fabric.device)
-    check_held_out(session.photos, settings=run.config(), data=session.data, teacher=teacher)
+    check_held_out(session.fabric, session.photos, settings=run.config(), data=session.data, teacher=teacher)
     mixture = Classifier.from_stored(stored).model.to(session.fabric.device)
     if session.config.channels_last:
         mixture = mixture.to(memory_format=torch.channels_last)

@@ -6,9 +6,14 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
+from mge.data.photo import as_text
 from mge.data.records import PhotoSet
-from mge.errors import ConfigError, DataError, ModelFolderError
+from mge.errors import ConfigError, DataError, MgeError, ModelFolderError
+from mge.storage.photo_record import NUM_DIGITS, read_known_photos
 from mge.storage.run_folder import CONFIG, ORIGIN, Run
+from mge.training.inspection import digest_photos
+from mge.training.known_photos import are_untouched
+from mge.training.recording import name_photos
 
 # Settings that may change while a run rests: where things lie (a student knows its teacher by its checksum), where and
 # how quickly it runs, what it also does.
@@ -47,6 +52,14 @@ def keep_or_check(fabric: Fabric, photos: PhotoSet, *, run: Run, settings: Mappi
         raise ModelFolderError(f"{run.folder / ORIGIN} is damaged: it lacks a part; copy it again or train anew")
     if origin is not None:
         _compare(description, origin=origin, name=photos.name)
+        problem: MgeError | None = None
+        try:
+            problem = _find_changed(photos, run=run) if fabric.is_global_zero else None
+        except MgeError as error:
+            problem = error
+        problem = fabric.broadcast(problem)  # all stop, or none
+        if problem is not None:
+            raise problem
     elif fabric.is_global_zero:
         run.write_origin({**description, "settings": dict(settings)})
 
@@ -77,3 +90,36 @@ def _compare(now: Mapping[str, Any], *, origin: Mapping[str, Any], name: str) ->
     else:
         return
     raise DataError(f"{name} has {what}; put them back as they were, or train anew")
+
+
+def _find_changed(photos: PhotoSet, *, run: Run) -> DataError | None:
+    """Say which photos have another content than when the run began, whatever they are called; None without any.
+
+    Photos that could not be read then are left out of the run, and may have been mended since.
+    """
+    known = read_known_photos(run.folder)
+    if known is None or len(known) != len(photos.records):  # of a former version
+        return None
+    expected = [
+        photo if photo.name == name else None
+        for photo, name in zip(known, name_photos(photos.records, data=run.data()), strict=True)
+    ]
+    are_pinned = bool(photos.pinned) and photos.pinned == (run.origin() or {}).get("pinned")
+    is_same = are_untouched(photos.records, expected, known=known, are_pinned=are_pinned)
+    unsure = [number for number, same in enumerate(is_same) if not same and known[number].digest]
+    digests = digest_photos([photos.records[number] for number in unsure])
+    changed = [
+        (number, digest[:NUM_DIGITS])
+        for number, digest in zip(unsure, digests, strict=True)
+        if digest[:NUM_DIGITS] != known[number].digest
+    ]
+    if not changed:
+        return None
+    number, digest = changed[0]
+    others = [photo.name for photo in known if photo.digest == digest]
+    what = f"has the content of {others[0]}" if others else "has another content" if digest else "cannot be read"
+    said = (
+        f"{len(changed)} of {len(known)} photos of {photos.name} are not what they were when the run began: "
+        f"{photos.records[number].path} {what} now; put them back as they were, or train anew"
+    )
+    return DataError(as_text(said))

@@ -21,6 +21,7 @@ from mge.training.entering import begin_run, has_begun, resume_run
 from mge.training.final import draw_best
 from mge.training.network import train_network, train_plain, train_student
 from mge.training.session import open_session
+from mge.training.taught_photos import split_as_teacher
 from mge.training.verdict import describe_verdict
 
 _TRAINING = threading.RLock()
@@ -56,6 +57,8 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
         data = run.data() if manifest is None else run.manifest_path
         with fabric.rank_zero_first():  # one process draws the beetles, the others find them
             photos = read_photos(data, config=data_config, seed=config.seed, format=source_format)
+        if distillation is not None:
+            photos = split_as_teacher(fabric, photos, run=run, teacher=Path(distillation.teacher))
         session = open_session(fabric, photos, model_config, data_config, config, run=run)
         plain = {
             f"{name}_top1": train_plain(session, name, plan, run=run)

@@ -10,10 +10,13 @@ from mge.classifier import Classifier
 from mge.config import TrainConfig
 from mge.data.broken import Broken, leave_out, list_broken
 from mge.data.records import SPLITS, PhotoSet, Record, Selection
-from mge.data.sources import find_photos, is_name, read_photos
+from mge.data.sources import check_is_path, find_photos, is_name, read_photos
 from mge.errors import ConfigError, DataError
-from mge.storage.run_folder import is_run, open_run
+from mge.storage.run_folder import Run, is_run, open_run
 from mge.training.inspection import inspect
+from mge.training.known_photos import find_record, restore_splits
+from mge.training.origin import describe_photos
+from mge.training.seen import leave_out_seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Selected:
         is_own: Whether they are of the data that the run was trained with.
         readable: The photos themselves.
         broken: Those that cannot be read, and are left out.
+        num_seen: How many others were left out, because the run was trained on them, or chose its model on them.
     """
 
     photos: PhotoSet
@@ -33,17 +37,22 @@ class Selected:
     is_own: bool
     readable: tuple[Record, ...]
     broken: tuple[Broken, ...] = ()
+    num_seen: int = 0
 
     @property
     def description(self) -> str:
         """Which photos these are, for people."""
         name = self.photos.name
+        if self.split == "new":
+            return f"photos of {name} that were added since the training"
         if self.split != "all":
             trained = ", which it was trained on" if self.is_own and self.split == "train" else ""
             return f"the {self.split} split of {name}{trained}"
         if self.is_own:
             return f"all photos of {name}, those that it was trained on among them"
-        return f"all photos of {name}" + (", which has no splits of its own" if "test" in self.photos.held_out else "")
+        without = ", which has no splits of its own" if "test" in self.photos.held_out else ""
+        seen = f", but for {self.num_seen} that were trained on or chose the model" if self.num_seen else ""
+        return f"all photos of {name}{without}{seen}"
 
 
 def select(
@@ -65,17 +74,21 @@ def select(
     is_own = data is None or _is_own_data(path, data)
     wanted = None if is_own else data
     photos = read_held_out(path, data=wanted, source_format=source_format, classifier=classifier)
-    split = split or ("all" if not is_own and "test" in photos.held_out else "test")
-    readable, broken = without_broken(photos, split=split)
-    return Selected(photos, split, is_own, readable, broken)
+    chosen = split or ("all" if not is_own and "test" in photos.held_out else "test")
+    num_before = len(photos.records)
+    if not is_own:
+        photos = leave_out_seen(path, photos, split=chosen, even_so=split in ("all", "train"))
+    readable, broken = without_broken(photos, split=chosen)
+    return Selected(photos, chosen, is_own, readable, broken, num_before - len(photos.records))
 
 
 def read_held_out(path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier) -> PhotoSet:
-    """The photos to measure on, whose classes the model must know by name.
+    """Reads the photos to measure on, whose classes the model must know by name.
 
     Args:
         path: A run folder or a model folder.
-        data: Photos; None: those that the run was trained with, split as they were then.
+        data: Photos; None: those that the run was trained with, split as they were then. Those that it did not have are
+            in no split.
         source_format: How to read `data`.
         classifier: The model.
 
@@ -85,17 +98,7 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
         DataError: there are no such photos, or they have classes that the model does not know.
     """
     if data is None:
-        if not is_run(path):
-            raise ConfigError(
-                f"{str(path)!r} is a model without its run; say which data to evaluate on: "
-                f"mge evaluate {quote(str(path))} DATA"
-            )
-        run = open_run(path)
-        settings = run.config("format", "seed", "val_fraction", "test_fraction")
-        fractions = {name: settings[name] for name in ("val_fraction", "test_fraction")}
-        config = dataclasses.replace(classifier.data, **fractions)
-        seed = TrainConfig(seed=settings["seed"]).seed  # checked
-        photos = read_photos(run.data(), config=config, seed=seed, format=settings["format"])
+        photos = _read_own(path, classifier=classifier)
     else:
         photos = read_photos(data, config=classifier.data, format=source_format, is_for_training=False)
     unknown = sorted(set(photos.class_names) - set(classifier.class_names))
@@ -108,13 +111,49 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
     return photos
 
 
+def _read_own(path: Path, *, classifier: Classifier) -> PhotoSet:
+    """Reads the photos that the run was trained with, split as they were then."""
+    if not is_run(path):
+        raise ConfigError(
+            f"{str(path)!r} is a model without its run; say which data to evaluate on: "
+            f"mge evaluate {quote(str(path))} DATA"
+        )
+    run = open_run(path)
+    settings = run.config("format", "seed", "val_fraction", "test_fraction")
+    fractions = {name: settings[name] for name in ("val_fraction", "test_fraction")}
+    config = dataclasses.replace(classifier.data, **fractions)
+    seed = TrainConfig(seed=settings["seed"]).seed  # checked
+    record = find_record(path)
+    photos = read_photos(
+        run.data(), config=config, seed=seed, format=settings["format"], is_for_training=record is None
+    )
+    if record is None:
+        return _note_without_record(photos, run=run)
+    are_pinned = bool(photos.pinned) and photos.pinned == (record[0].origin() or {}).get("pinned")
+    return restore_splits(photos, record[1], data=run.data(), class_names=classifier.class_names, are_pinned=are_pinned)
+
+
+def _note_without_record(photos: PhotoSet, *, run: Run) -> PhotoSet:
+    """Adds a note where photos have changed since a training of a former version, which kept no record of them."""
+    origin, now = run.whole.origin(), describe_photos(photos)
+    if origin is not None and origin.get("sha256_of_names") == now["sha256_of_names"]:
+        return photos
+    note = (
+        f"the run kept no record of its photos, so {photos.name} is split anew, and it is not what it was at the "
+        "training: photos that were trained on may be among those that are measured; a new training keeps a record"
+    )
+    return dataclasses.replace(photos, notes=(*photos.notes, note))
+
+
 def without_broken(photos: PhotoSet, *, split: Selection) -> tuple[tuple[Record, ...], tuple[Broken, ...]]:
     """The photos of a split, or all photos, that can be read, and the others.
 
     Raises:
         DataError: the split is empty, or none of its photos can be read.
     """
-    records = photos.records if split == "all" else photos.split(split)
+    records = photos.select(split)
+    if not records and split == "new":
+        raise DataError(f"{photos.name} has no photos that were added since the training; leave out --split new")
     if not records:
         others = [each for each in SPLITS if photos.split(each)]
         remedy = f"it has some in --split {' or '.join(others)}" if others else "give data that have some"
@@ -138,6 +177,8 @@ def select_validation(path: Path, selected: Selected, *, classifier: Classifier)
     photos = selected.photos
     if is_run(path) and not selected.is_own:
         photos = read_held_out(path, data=None, source_format="auto", classifier=classifier)
+    elif not selected.is_own:
+        photos = leave_out_seen(path, photos, split="val", uses=("train",))
     records = photos.split("val")
     if not records:
         raise ConfigError(
@@ -167,6 +208,7 @@ def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
 
 def _is_own_data(path: Path, data: str | Path) -> bool:
     """Whether these are the data that the run was trained with."""
+    check_is_path(data)
     if not is_run(path):
         return False
     own = str(open_run(path).config("data")["data"])

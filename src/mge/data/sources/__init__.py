@@ -3,7 +3,7 @@
 import dataclasses
 import glob
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -79,6 +79,15 @@ def naming_what_is_unreadable() -> Iterator[None]:
         raise DataError(f"{name} cannot be read: {reason}; make it readable, or move it away") from error
 
 
+def check_is_path(data: object) -> None:
+    """Raise ConfigError where data are given as what is no path, such as a data frame or a list."""
+    if not isinstance(data, str | os.PathLike):
+        raise ConfigError(
+            f"data is a {type(data).__name__}; accepted: a path, or hf:owner/name; only mge.train takes a data frame, "
+            "for others write it to a file: frame.to_csv('photos.csv', index=False)"
+        )
+
+
 @naming_what_is_unreadable()
 def read_photos(
     data: str | Path, *, config: DataConfig, seed: int = 0, format: str = "auto",  # noqa: A002
@@ -97,11 +106,7 @@ def read_photos(
         DataError: there is nothing there, nothing that can be read, or nothing that can be learned from.
         ConfigError: there is no such source.
     """
-    if not isinstance(data, str | os.PathLike):
-        raise ConfigError(
-            f"data is a {type(data).__name__}; accepted: a path, or hf:owner/name; only mge.train takes a data frame, "
-            "for others write it to a file: frame.to_csv('photos.csv', index=False)"
-        )
+    check_is_path(data)
     path = Path(data)
     name = _recognise(path) if format == "auto" else format
     if name not in SOURCES:
@@ -148,9 +153,10 @@ def find_photos(wanted: str | Path | Sequence[str | Path], *, shards: Collection
 
     Raises:
         DataError: a name stands for nothing, or a folder cannot be read.
+        ConfigError: there is something else than names.
     """
     found: dict[str, None] = {}
-    for name in [str(wanted)] if isinstance(wanted, str | Path) else map(str, wanted):
+    for name in _names(wanted):
         files = _files(name, shards=shards)
         if not files:
             raise DataError(
@@ -158,6 +164,23 @@ def find_photos(wanted: str | Path | Sequence[str | Path], *, shards: Collection
             )
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def _names(wanted: object) -> list[str]:
+    """Return the names that a person gives: a path, or several."""
+    if isinstance(wanted, str | os.PathLike):
+        return [str(wanted)]
+    is_several = (
+        isinstance(wanted, Iterable) and not hasattr(wanted, "columns") and not isinstance(wanted, bytes | dict)
+    )
+    items = list(wanted) if is_several else [wanted]  # of a data frame one would go through the names of its columns
+    other = next((item for item in items if not isinstance(item, str | os.PathLike)), None)
+    if other is not None:
+        raise ConfigError(
+            f"photos are given as {type(other).__name__}; accepted: a path, or a list of paths, such as "
+            "list(frame['path']); mge.load(RUN).predict also takes Pillow images and the bytes of files"
+        )
+    return [str(item) for item in items]
 
 
 def _files(name: str, *, shards: Collection[str]) -> list[str]:

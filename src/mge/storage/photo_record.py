@@ -1,0 +1,77 @@
+"""A run's record of its photos: which were trained on, which chose the model, and which were held out for testing."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from mge.errors import ModelFolderError
+from mge.storage.files import write_atomically
+
+PHOTOS = "photos.csv"  # in a run's folder
+Use = Literal["train", "val", "test"]
+USES: tuple[Use, ...] = get_args(Use)  # from what a run has seen most to what it has not seen
+COLUMNS = ("path", "label", "split", "size", "modified_ns", "digest")
+NUM_DIGITS = 16  # of a photo's SHA-256: 64 bits tell some millions of photos apart
+
+
+class KnownPhoto(NamedTuple):
+    """A photo that a run began with.
+
+    Args:
+        name: Its path below the folder of the data; for a row of a table, what people find it by.
+        label: Name of its class.
+        split: `train`, `val` or `test`.
+        size: Bytes of the file that it lies in; -1 where it lies in none.
+        modified_ns: When that file was changed last, in nanoseconds; -1 where it lies in none.
+        digest: The first digits of the SHA-256 of its content; empty where it could not be read.
+    """
+
+    name: str
+    label: str
+    split: Use
+    size: int
+    modified_ns: int
+    digest: str
+
+
+def write_known_photos(folder: Path, photos: Iterable[KnownPhoto]) -> None:
+    """Writes the record into a run's folder. Names that are no text keep their bytes.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(photos)
+    content = text.getvalue().encode("utf-8", "surrogateescape")
+    write_atomically(folder / PHOTOS, lambda file: file.write_bytes(content))
+
+
+def read_known_photos(folder: Path) -> tuple[KnownPhoto, ...] | None:
+    """The record of a run; None where there is none, as of runs of former versions.
+
+    Raises:
+        ModelFolderError: it is damaged.
+    """
+    file = folder / PHOTOS
+    if not file.is_file():
+        return None
+    try:
+        with file.open(newline="", encoding="utf-8", errors="surrogateescape") as opened:
+            return tuple(_parse(csv.reader(opened)))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ModelFolderError(f"{file} is damaged: {error}; copy it again or train anew") from error
+
+
+def _parse(rows: Iterator[list[str]]) -> Iterator[KnownPhoto]:
+    if tuple(next(rows, ())) != COLUMNS:
+        raise ValueError(f"it does not begin with {','.join(COLUMNS)}")
+    for number, row in enumerate(rows, start=2):
+        use = next((each for each in USES if len(row) == len(COLUMNS) and row[2] == each), None)
+        if use is None:
+            raise ValueError(f"row {number} is no photo")
+        name, label, _, size, modified_ns, digest = row
+        yield KnownPhoto(name, label, use, int(size), int(modified_ns), digest)
