@@ -16,7 +16,7 @@ class DataConfig(Options):
         val_fraction: Fraction of the training photos of each class held out for validation where the data has no
             validation split.
         test_fraction: Fraction of all photos of each class held out for testing where the data has no test split.
-        image_column: Column of a manifest or table with the photos or their paths; by default found by its name or type.
+        image_column: Column of a manifest or table with photos or their paths; by default found by its name or type.
         label_column: Column of a manifest or table with the classes; by default found by its name or type.
         resize: `short` scales the photo's shorter side and keeps its shape; `squash` scales both sides alike.
         crop_fraction: Side of the square crop as a fraction of the resized photo. The paper crops 448 out of 512.

@@ -20,8 +20,8 @@ NOTHING = frozenset({"NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", 
 def clean_label(label: str) -> str:
     """Return a label as labels are compared: letters in one spelling (Unicode's NFC), single spaces, nothing invisible.
 
-    A Mac writes é as two characters where others write one, Word and web pages have no-break spaces, and files that were
-    joined have byte order marks in the middle; none of it can be seen.
+    A Mac writes é as two characters where others write one, Word and web pages have no-break spaces, and joined files
+    have byte order marks in the middle; none of it can be seen.
 
     Raises:
         DataError: it is no text, as the name of a folder in another encoding than UTF-8, or has control characters.
@@ -77,13 +77,13 @@ def _note_spellings(names: Iterable[str]) -> list[str]:
     notes = []
     if joined:
         notes.append(
-            f"labels that look the same though they are written in several ways are one class: {len(joined):,}, the first "
-            f"is {joined[0]!r}"
+            f"labels that look the same though they are written in several ways are one class: {len(joined):,}, the "
+            f"first is {joined[0]!r}"
         )
     if pairs:
         notes.append(
-            f"classes that differ in capital letters only are kept apart: {len(pairs):,}, the first are {pairs[0][0]!r} "
-            f"and {pairs[0][1]!r}; where they are one class, give them one name"
+            f"classes that differ in capital letters only are kept apart: {len(pairs):,}, the first are "
+            f"{pairs[0][0]!r} and {pairs[0][1]!r}; where they are one class, give them one name"
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""Photos that data list more than once: rows that say the same count once, and rows that contradict each other are noted."""
+"""Photos that data list more than once: what is said again counts once, and what contradicts itself is noted."""
 
 import dataclasses
 import os
@@ -28,8 +28,8 @@ def settle_repeats(photos: PhotoSet) -> PhotoSet:
     if torn:
         names = " and ".join(map(repr, sorted(labels[torn[0]])[:2]))
         notes.append(
-            f"{len(torn):,} photos of {photos.name} have several labels, the first is {torn[0]} with {names}: at most one "
-            "of them is right for a classifier; keep one row for each photo"
+            f"{len(torn):,} photos of {photos.name} have several labels, the first is {torn[0]} with {names}: at most "
+            "one of them is right for a classifier; keep one row for each photo"
         )
     leaked = [place for place, found in splits.items() if len(found) > 1]
     if leaked:

@@ -1,8 +1,8 @@
 """COCO-like JSON: iNaturalist's competitions, camera traps, and what annotation tools export.
 
-One file is the whole. Of train*.json and val*.json the photos of val*.json are the test photos here, unless a test*.json
-has labels too: the competitions kept the labels of their own test photos to themselves, and what is published is measured
-on val. Validation photos are then held out of the training photos.
+One file is the whole. Of train*.json and val*.json the photos of val*.json are the test photos here, unless a
+test*.json has labels too: the competitions kept the labels of their own test photos to themselves, and what is
+published is measured on val. Validation photos are then held out of the training photos.
 """
 
 import dataclasses
@@ -13,16 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mge.data.labels import NOTHING
 from mge.data.records import SPLITS, PhotoSet, Record, Split
-from mge.data.sources.archive import ListedFiles, distinct_names
+from mge.data.sources.archive import ListedFiles
 from mge.data.sources.boxes import box_from_size, largest
 from mge.data.sources.paths import ListedPhotos
+from mge.data.sources.taxonomy import name_categories, read_id
 from mge.errors import DataError
 
 FIRST_KEY = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"(info|images|annotations|categories|licenses|type)"')
 NO_IMAGES = re.compile(rb'"images"\s*:\s*\[\s*\]')
-RANKS = ("genus", "family", "order", "class", "phylum", "kingdom")
 ADVICE = "unpack the archives of the photos and of the JSON files here"
 
 Row = Mapping[str, Any]
@@ -34,7 +33,7 @@ def is_coco(data: Path) -> bool:
 
 
 def begins_as_coco(file: Path) -> bool:
-    """Return whether a file begins as COCO with photos does; reading a gigabyte of it to be sure would take too long."""
+    """Return whether a file begins as COCO with photos does; to read a gigabyte of it to be sure would take long."""
     if file.suffix.lower() != ".json" or not file.is_file():
         return False
     with file.open("rb") as stream:
@@ -89,8 +88,8 @@ def read_files(files: Mapping[Path, Split | None], *, name: str, source: str) ->
         file: _rows(content, "annotations", fields=("image_id", "category_id"), file=file)
         for file, content in contents.items()
     }
-    used = {_key(row["category_id"]) for rows in annotations.values() for row in rows}
-    names, parents = _names_and_parents([row for row in _categories(contents) if _key(row["id"]) in used])
+    used = {read_id(row["category_id"]) for rows in annotations.values() for row in rows}
+    names, parents = name_categories([row for row in _categories(contents) if read_id(row["id"]) in used])
     unnamed = used - set(names)
     if unnamed:
         raise DataError(f"{_spell(files)} does not name the category {min(unnamed)}, which an annotation has")
@@ -142,30 +141,25 @@ def _categories(contents: Mapping[Path, object]) -> list[Row]:
     categories: dict[str, Row] = {}
     for file, content in sources.items():
         for row in _rows(content, "categories", fields=("id", "name"), file=file):
-            first = categories.setdefault(_key(row["id"]), row)
+            first = categories.setdefault(read_id(row["id"]), row)
             if first["name"] != row["name"]:
                 raise DataError(f"{file} calls category {row['id']} {row['name']!r}, and another {first['name']!r}")
     return list(categories.values())
 
 
-def _key(number: float | str) -> str:
-    """Return an id as ids are compared: 7, "7" and 7.0 are the same, as tools write them."""
-    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
-
-
 def _records(
     content: object, annotations: list[Row], split: Split | None, *, names: Mapping[str, str], file: Path
 ) -> list[Record]:
-    """Return the photos of one file, each with its class, the largest of its boxes and its sequence, as camera traps have."""
+    """Return the photos of one file, each with its class, the largest of its boxes, and a camera trap's sequence."""
     labels: dict[str, str] = {}
     boxes = defaultdict(list)
     for row in annotations:
-        image, label = _key(row["image_id"]), names[_key(row["category_id"])]
+        image, label = read_id(row["image_id"]), names[read_id(row["category_id"])]
         if labels.setdefault(image, label) != label:
             raise DataError(f"{file} gives image {image} two categories, {labels[image]!r} and {label!r}; expected one")
         if row.get("bbox"):
             boxes[image].append(box_from_size(row["bbox"], where=f"{file}, image {image}"))
-    images = {_key(row["id"]): row for row in _rows(content, "images", fields=("id", "file_name"), file=file)}
+    images = {read_id(row["id"]): row for row in _rows(content, "images", fields=("id", "file_name"), file=file)}
     unknown = [image for image in labels if image not in images]
     if unknown:
         raise DataError(f"{file} has an annotation of image {unknown[0]}, which its images do not have; {ADVICE}")
@@ -179,31 +173,6 @@ def _records(
         path = path or otherwise.look_up(name) or inside.find(name, where=where)
         records.append(Record(path, labels[image], split, largest(boxes[image]), group=str(row.get("seq_id") or "")))
     return records
-
-
-def _names_and_parents(categories: list[Row]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what each category is called, and what lies above it: its genus, family and so on, or its supercategory.
-
-    The same name may stand for two taxa (Prunella is a genus of birds and one of plants): a taxon is known by all
-    that lies above it, and the second one of a name gets its parent behind the name.
-    """
-    lineages = {_key(row["id"]): _lineage(row) for row in categories}
-    names = distinct_names((_key(row["id"]), str(row["name"]), f"category {row['id']}") for row in categories)
-    taxa = {lineage[start:] for lineage in lineages.values() for start in range(len(lineage))}
-    finest_first = sorted(taxa, key=lambda taxon: (-len(taxon), taxon))
-    everything: list[tuple[Any, str, str]] = [(key, name, "") for key, name in names.items()]
-    everything += [(taxon, taxon[0], (*taxon, "group")[1]) for taxon in finest_first]
-    called = distinct_names(everything)
-    parents = {names[key]: called[lineage] for key, lineage in lineages.items() if lineage}
-    parents |= {called[taxon]: called[taxon[1:]] for taxon in finest_first if len(taxon) > 1}
-    return names, parents
-
-
-def _lineage(category: Row) -> tuple[str, ...]:
-    """Return the taxa above a category, the finest first."""
-    ranks = tuple(str(category[rank]) for rank in RANKS if category.get(rank))
-    above = str(category.get("supercategory") or "")
-    return ranks or ((above,) if above and above.title() not in NOTHING else ())  # Roboflow's is "none"
 
 
 def _spell(files: Mapping[Path, object]) -> str:

@@ -27,8 +27,8 @@ NAMES: Mapping[str, Sequence[Collection[str]]] = {name: ((name,),) for name in O
     ),
     "label": (
         ("label",),
-        ("labels", "fine_label", "label_name", "class", "class_name", "classname", "category", "category_name", "species",
-         "target", "cls", "choice"),
+        ("labels", "fine_label", "label_name", "class", "class_name", "classname", "category", "category_name",
+         "species", "target", "cls", "choice"),
     ),
     "parent": (("parent",), ("coarse_label",)),
 }  # fmt: skip
@@ -108,8 +108,8 @@ def _unclear(ours: str, chosen: Sequence[str], *, names: Sequence[str], where: s
     """Return what a person reads where there are several columns for something, or none."""
     if len({clean_column(name) for name in chosen}) == 1 and chosen:
         return DataError(f"{where} has two columns {ours!r}, among: {', '.join(names)}; rename or remove one")
-    problem = f"several columns that may hold the {WHAT.get(ours, ours)}" if chosen else f"no column for the {WHAT[ours]}"
-    flag = "--" + OPTIONS[ours].replace("_", "-") if ours in WHAT else "a single one"
-    return DataError(
-        f"{where} has {problem}, among: {', '.join(names)}; say which: {flag} NAME, or call it {ours!r}"
+    problem = (
+        f"several columns that may hold the {WHAT.get(ours, ours)}" if chosen else f"no column for the {WHAT[ours]}"
     )
+    flag = "--" + OPTIONS[ours].replace("_", "-") if ours in WHAT else "a single one"
+    return DataError(f"{where} has {problem}, among: {', '.join(names)}; say which: {flag} NAME, or call it {ours!r}")

@@ -88,7 +88,7 @@ def _unwrap(folder: Path, split: Split | None = None) -> Path:
 
 
 def _split_folders(folder: Path) -> dict[Path, Split]:
-    """Return the split of each folder for one; none where `train` is a class with photos in it, beside `bus` and `car`."""
+    """Return the split of each folder for one; none where `train` is a class with photos, beside `bus` and `car`."""
     named = find_split_folders(folder)
     nested = {path for path in named if any(entry.is_dir() for entry in list_entries(path))}
     if "train" not in named.values() or not nested:

@@ -71,8 +71,8 @@ SOURCES: dict[str, Source] = {
     "pets": _archive(PETS, read_pets),
     "food": _archive(FOOD, read_food),
     "metadata": Source(
-        has_metadata, read_metadata, "metadata.csv, metadata.jsonl, _classes.csv or _annotations.coco.json beside photos",
-        has_columns=True,
+        has_metadata, read_metadata, has_columns=True,
+        wants="metadata.csv, metadata.jsonl, _classes.csv or _annotations.coco.json beside photos",
     ),
     "coco": COCO,
     "inaturalist": COCO,
@@ -105,8 +105,8 @@ def read_as(name: str, path: Path, asked: Asked = BY_NAME) -> PhotoSet:
         option = "image_column" if asked.path is not None else "label_column"
         tables = ", ".join(other for other, each in SOURCES.items() if each.has_columns)
         raise ConfigError(
-            f"{option} is set, and {str(path)!r} is read as {name}, which has no columns; leave it out, or give --format: "
-            f"{tables} have some"
+            f"{option} is set, and {str(path)!r} is read as {name}, which has no columns; leave it out, or give "
+            f"--format: {tables} have some"
         )
     return source.read(path)
 

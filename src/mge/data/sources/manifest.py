@@ -55,7 +55,7 @@ def add_rows(reader: RowReader, file: Path, *, asked: Asked, split: Split | None
 
 
 def read_paths(file: Path) -> list[Path]:
-    """Return the photos that a manifest lists, whatever else it says; a photo that is missing is a matter of opening it.
+    """Return the photos that a manifest lists, whatever else it says; one that is missing is a matter of opening it.
 
     Raises:
         DataError: there is no column with photos, or a row without one.
@@ -98,7 +98,9 @@ def _read_rows(file: Path) -> Iterator[tuple[str, Row]]:
     if file.suffix.lower() == ".json":
         rows = _json("\n".join(read_lines(file)), where=str(file))
         if not isinstance(rows, list):
-            raise DataError(f"{file} is {type(rows).__name__}; expected a list of rows with path and label, or COCO's JSON")
+            raise DataError(
+                f"{file} is {type(rows).__name__}; expected a list of rows with path and label, or COCO's JSON"
+            )
         for number, row in enumerate(rows):
             yield f"{file}, row {number}", _json_row(row, where=f"{file}, row {number}")
         return
@@ -119,8 +121,8 @@ def _check_header(header: list[str], names: list[str], *, file: Path) -> None:
     photos = [name for name in header if Path(name).suffix.lower() in SUFFIXES]
     if photos:
         raise DataError(
-            f"{file} begins with the row {','.join(header)}, which was taken for the header; put a line with the names of "
-            "the columns before it: path,label"
+            f"{file} begins with the row {','.join(header)}, which was taken for the header; put a line with the names "
+            "of the columns before it: path,label"
         )
 
 

@@ -51,7 +51,7 @@ def read_metadata(folder: Path, asked: Asked = BY_NAME) -> PhotoSet:
 
 
 def _find_tables(folder: Path) -> dict[Path, Split | None]:
-    """Return such tables, each with the split that it is of: of the folder itself, or else of its folders for splits."""
+    """Return such tables, each with its split: those of the folder itself, or else of its folders for splits."""
     homes: dict[Path, Split | None] = {folder: None}
     for candidates in (homes, find_split_folders(folder)):
         files = {home / name: split for home, split in candidates.items() for name in (*TABLES, ONE_HOT, COCO)}

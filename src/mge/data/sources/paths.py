@@ -16,8 +16,8 @@ from mge.errors import DataError
 class ListedPhotos:
     """The photos that a list names.
 
-    A path that is there as it is written is taken at once. Others are looked for with slashes in place of backslashes, in
-    Unicode's other spelling, with the suffix of a photo behind a name that has none, and, where a name has no folder
+    A path that is there as it is written is taken at once. Others are looked for with slashes in place of backslashes,
+    in Unicode's other spelling, with the suffix of a photo behind a name that has none, and, where a name has no folder
     before it, in the folders right beside the list; what leaves a choice is refused.
 
     Args:
@@ -58,7 +58,10 @@ class ListedPhotos:
         if not self._found:
             return []
         text, path = self._found[0]
-        return [f"{len(self._found):,} paths are written otherwise than the files are called, and were found: {text!r} is {path}"]
+        return [
+            f"{len(self._found):,} paths are written otherwise than the files are called, and were found: {text!r} is "
+            f"{path}"
+        ]
 
     def _others(self, text: str) -> list[Path]:
         """Return the photos that a path may mean that is not there as it is written."""
@@ -99,7 +102,7 @@ class ListedPhotos:
         if others:
             return f"and {others[0]} and {others[1]} may be meant; write the whole path, with its suffix"
         if "\\" in text:
-            return f"which has backslashes and is not there with slashes either; write it with / as seen from here: {start}"
+            return f"which has backslashes and is not there with slashes either; write it with slashes; {start}"
         if self.folder is None:
             return "which is not here; write the table with its photos (`dataset.save_to_disk`), or take the row out"
         if _is_file(Path.cwd() / text):

@@ -26,7 +26,11 @@ def is_shards(data: Path) -> bool:
     """Return whether this is a Parquet or Arrow file, or a folder of them that has no class folders."""
     if data.is_dir():
         files = _find_shards(data)
-        return is_saved(data) or any(file.stem == METADATA for file in files) or bool(files and not has_class_folders(data))
+        return (
+            is_saved(data)
+            or any(file.stem == METADATA for file in files)
+            or bool(files and not has_class_folders(data))
+        )
     return data.is_file() and data.suffix.lower() in TABLE_SUFFIXES
 
 

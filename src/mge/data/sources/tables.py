@@ -129,7 +129,9 @@ def _find_columns(features: Features, *, asked: Asked, name: str) -> dict[str, s
         or (column in plain and any(clean_column(column) in row for row in NAMES["label"]))
     ]
     typed = {column: f"{column} ({_describe(feature)})" for column, feature in features.items()}
-    return find_columns(list(features), asked=asked, where=name, candidates={"path": photos, "label": labels}, shown=typed)
+    return find_columns(
+        list(features), asked=asked, where=name, candidates={"path": photos, "label": labels}, shown=typed
+    )
 
 
 def _add_rows(

@@ -46,7 +46,9 @@ def read_values(file: Path) -> Iterator[tuple[int, list[str]]]:
     width = 0
     try:
         for values in reader:
-            if not any(value.strip() for value in values) or (mark and not width and MARK.fullmatch(delimiter.join(values))):
+            if not any(value.strip() for value in values) or (
+                mark and not width and MARK.fullmatch(delimiter.join(values))
+            ):
                 continue
             width = width or len(values)
             if any(value.strip() for value in values[width:]):
