@@ -397,6 +397,12 @@ def test_the_layout_of_another_tool_is_read_with_its_labels_and_splits(name: str
     assert photos.parents == {}
 
 
+def test_photos_that_a_table_beside_them_does_not_list_are_noted(tmp_path: Path) -> None:
+    metadata(tmp_path)
+    touch(tmp_path, ["img/other.jpg"])
+    assert read(tmp_path).notes == (f"photos without a label, not read: 1 ({tmp_path / 'img' / 'other.jpg'})",)
+
+
 def test_what_class_folders_win_over_is_said_with_the_reason(tmp_path: Path) -> None:
     with_stray("meta/train.txt", "wren/0 0\n")(tmp_path)
     (note,) = read(tmp_path).notes

@@ -4,6 +4,8 @@ What such a table says counts, and not how the folders are called that the photo
 """
 
 import dataclasses
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from mge.data.records import PhotoSet, Split
@@ -13,6 +15,7 @@ from mge.data.sources.folder import find_split_folders
 from mge.data.sources.manifest import add_rows, has_labels
 from mge.data.sources.rows import RowReader
 from mge.data.sources.text import read_values
+from mge.data.sources.walking import count, search
 from mge.errors import DataError
 
 TABLES = ("metadata.csv", "metadata.jsonl")  # metadata.parquet is read as other Parquet is
@@ -43,11 +46,21 @@ def read_metadata(folder: Path, asked: Asked = BY_NAME) -> PhotoSet:
     if names == [COCO]:
         if asked != BY_NAME:
             raise DataError(f"{names[0]} in {str(folder)!r} has no columns; leave out the names of columns")
-        return read_files(files, name=name, source=source)
+        return _note_unlisted(read_files(files, name=name, source=source), files)
     reader = RowReader(name=name)
     for file, split in files.items():
         (_add_one_hot if names == [ONE_HOT] else add_rows)(reader, file, asked=asked, split=split)
-    return dataclasses.replace(reader.photo_set(source), name=name)
+    return _note_unlisted(reader.photo_set(source), files)
+
+
+def _note_unlisted(photos: PhotoSet, files: Iterable[Path]) -> PhotoSet:
+    """Return the photos with a note on those that lie beside the tables and are in none."""
+    listed = {os.path.abspath(record.path) for record in photos.records}  # noqa: PTH100  (no disk is asked)
+    found = search(*(file.parent for file in files)).photos
+    others = [photo for photo in found if os.path.abspath(photo) not in listed]  # noqa: PTH100
+    if not others:
+        return photos
+    return dataclasses.replace(photos, notes=(*photos.notes, count("photos without a label, not read", others)))
 
 
 def _find_tables(folder: Path) -> dict[Path, Split | None]:

@@ -153,10 +153,10 @@ def _add_rows(
 
 def _files_beside(photos: Dataset, column: str) -> dict[int, str]:
     """Return the paths of photos whose bytes are not in the table, by row; empty where there is no path."""
-    values = photos.data.column(column)
+    values, feature = photos.data.column(column), photos.features[column]
+    if not isinstance(feature, Image) and not _holds_bytes(feature):
+        return dict(enumerate(map(as_text, values.to_pylist())))
     if not pyarrow.types.is_struct(values.type):
-        if not _holds_bytes(photos.features[column]):
-            return dict(enumerate(map(as_text, values.to_pylist())))
         return dict.fromkeys(compute.indices_nonzero(values.is_null()).to_pylist(), "")
     rows = compute.indices_nonzero(compute.struct_field(values, "bytes").is_null())
     has_paths = "path" in [field.name for field in values.type]
