@@ -140,7 +140,7 @@ def test_two_columns_that_could_hold_the_photos_or_the_classes_are_listed(tmp_pa
     two = {"left": columns["image"], "right": columns["image"], "label": columns["label"]}
     with pytest.raises(
         DataError,
-        match=r"several columns .* photos .*left \(struct of bytes, path\), right .*say which: --image-column",
+        match=r"several columns .* photos, .*left \(struct of bytes, path\), right .*say which: --image-column",
     ):
         read_photos(write_parquet(tmp_path / "a.parquet", two), config=CONFIG)
     two = {"image": columns["image"], "species": columns["label"], "category": columns["label"]}
