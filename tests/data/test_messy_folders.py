@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mge.config import DataConfig
-from mge.data.records import PhotoSet, Record, clean_label, clean_labels
+from mge.data.labels import clean_label, clean_labels
+from mge.data.records import PhotoSet, Record
 from mge.data.sources import find_photos, read_photos
 from mge.data.sources.walking import search
 from mge.errors import DataError

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from mge.config import DataConfig
+from mge.data.labels import clean_labels
 from mge.data.records import (
     PhotoSet,
     Record,
     assign_splits,
     check_photos,
-    clean_labels,
     spread_out,
     what_is_unmeasured,
 )

@@ -138,12 +138,17 @@ def test_a_fine_label_has_its_coarse_label_for_a_parent_and_groups_are_read(tmp_
 def test_two_columns_that_could_hold_the_photos_or_the_classes_are_listed(tmp_path: Path) -> None:
     columns = rows(2)
     two = {"left": columns["image"], "right": columns["image"], "label": columns["label"]}
-    with pytest.raises(DataError, match=r"several columns .* photos .*left \(struct of bytes, path\), right .*rename"):
+    with pytest.raises(
+        DataError,
+        match=r"several columns .* photos, .*left \(struct of bytes, path\), right .*say which: --image-column",
+    ):
         read_photos(write_parquet(tmp_path / "a.parquet", two), config=CONFIG)
     two = {"image": columns["image"], "species": columns["label"], "category": columns["label"]}
-    with pytest.raises(DataError, match=r"several columns .* classes .*species \(string\), category \(string\)"):
+    with pytest.raises(DataError, match=r"several columns .* labels.*species \(string\), category \(string\)"):
         read_photos(write_parquet(tmp_path / "b.parquet", two), config=CONFIG)
-    with pytest.raises(DataError, match=r"no column for the classes .* image .*caption \(string\); rename"):
+    with pytest.raises(
+        DataError, match=r"no column for the labels.* image .*caption \(string\); say which: --label-column"
+    ):
         read_photos(
             write_parquet(tmp_path / "c.parquet", {"image": columns["image"], "caption": ["x"] * 6}), config=CONFIG
         )
@@ -176,7 +181,7 @@ def test_a_split_without_labels_and_one_of_another_name_are_left_out_with_a_note
     [
         ("label", None, r"a\.parquet#4 has no label"),
         ("image", None, r"a\.parquet#4 has no photo"),
-        ("image", {"bytes": None, "path": "gone.png"}, r"a\.parquet#4 .*'gone\.png', which is not here"),
+        ("image", {"bytes": None, "path": "gone.png"}, r"a\.parquet#4 .*'gone\.png', which does not exist"),
     ],
 )
 def test_a_row_without_its_photo_or_class_is_named(

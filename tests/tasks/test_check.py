@@ -141,3 +141,14 @@ def test_a_file_whose_name_is_no_text_is_named_with_marks(tmp_path: Path, capsys
     assert text.startswith((tmp_path / "out" / "check.txt").read_text(encoding="utf-8"))
     saved = mge.Findings.from_json((tmp_path / "out" / "check.json").read_text(encoding="utf-8"))
     assert saved.broken[0].path == f"{good}/a/cr\ufffdme1.jpg"
+
+
+def test_all_readers_are_listed_with_why_they_decline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_good(tmp_path / "photos")
+    assert main(["check", str(tmp_path / "photos"), "--why", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "\nfood: no; wants meta/train.txt or meta/test.txt\n" in said
+    assert "\nfolder: yes; 20 photos of 2 classes\n" in said
+    (tmp_path / "photos" / "loose.jpg").touch()
+    assert main(["check", str(tmp_path / "photos"), "--why"]) == 2
+    assert "\nfolder: yes; would be refused: " in capsys.readouterr().out

@@ -17,6 +17,8 @@ class DataConfig(Options):
         val_fraction: Fraction of the training photos of each class held out for validation where the data has no
             validation split.
         test_fraction: Fraction of all photos of each class held out for testing where the data has no test split.
+        image_column: Column of a manifest or table with photos or their paths; by default found by its name or type.
+        label_column: Column of a manifest or table with the classes; by default found by its name or type.
         resize: `short` scales the photo's shorter side and keeps its shape; `squash` scales both sides alike.
         interpolation: Filter that resizes photos: `bilinear`, `bicubic`, or what the backbone's pretrained weights were
             made with (`auto`).
@@ -38,6 +40,8 @@ class DataConfig(Options):
 
     val_fraction: float = 0.1
     test_fraction: float = 0.2
+    image_column: str | None = None
+    label_column: str | None = None
     resize: Resize = "short"
     interpolation: Interpolation = "auto"
     crop_fraction: float = 0.875

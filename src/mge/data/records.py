@@ -2,14 +2,12 @@
 
 import dataclasses
 import random
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 from mge.config import DataConfig
-from mge.data.hierarchy import collect_parents
 from mge.errors import DataError
 
 Split = Literal["train", "val", "test"]
@@ -79,38 +77,6 @@ class PhotoSet:
         if name == "all":
             return self.records
         return tuple(record for record in self.records if record.split == (None if name == "new" else name))
-
-
-def clean_label(label: str) -> str:
-    """A label as labels are compared: each letter in one spelling (Unicode's NFC), no spaces around.
-
-    A Mac writes é as two characters where others write one; the two look the same to everybody but a computer.
-
-    Raises:
-        DataError: it is no text: the name of a folder in another encoding than UTF-8.
-    """
-    try:
-        label.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(f"the class name {label!r} is no text in UTF-8; rename the folder, or mend the list") from error
-    return unicodedata.normalize("NFC", label).strip()
-
-
-def clean_labels(photos: PhotoSet) -> PhotoSet:
-    """The same photos, with the labels of classes and of coarser classes cleaned.
-
-    Raises:
-        DataError: a name is no text, or cleaned names contradict each other about what lies in what.
-    """
-    clean = {name: clean_label(name) for name in photos.class_names}
-    records = tuple(
-        record if clean[record.label] == record.label else dataclasses.replace(record, label=clean[record.label])
-        for record in photos.records
-    )
-    names = tuple(dict.fromkeys(clean.values()))
-    pairs = ((clean_label(child), clean_label(parent)) for child, parent in photos.parents.items())
-    parents = collect_parents(pairs, name=photos.name)  # what differed in its spelling only may be one class now
-    return dataclasses.replace(photos, class_names=names, records=records, parents=parents)
 
 
 def assign_splits(photos: PhotoSet, *, config: DataConfig, seed: int) -> PhotoSet:

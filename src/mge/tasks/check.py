@@ -19,6 +19,9 @@ def check(
     *,
     out: str | Path | None = None,
     format: str = "auto",  # noqa: A002  (the flag's name)
+    image_column: str | None = None,
+    label_column: str | None = None,
+    why: bool = False,
     tiny_px: int = 32,
     near: int = 6,
     seed: int = 0,
@@ -30,6 +33,9 @@ def check(
         data: Folder of class folders, manifest, benchmark folder, or `beetles`, the drawn demo data set.
         out: Folder for check.txt, check.json and the pictures. By default `checks/NAME`.
         format: How to read `data`: `auto`, or the name of a reader.
+        image_column: Column of `data` with the photos or their paths; by default found by its name or type.
+        label_column: Column of `data` with the classes; by default found by its name or type.
+        why: Whether to list first all readers, in the order in which they are asked, and why each declines the data.
         tiny_px: Side in pixels below which a photo is tiny, up to 128.
         near: Bits of 64 in which the perceptual hashes of near duplicates may differ, up to 16; the pictures themselves
             are compared then.
@@ -46,13 +52,16 @@ def check(
     near = check_whole("near", near, at_least=0, at_most=16)
     from mge.data.findings import judge  # noqa: PLC0415
     from mge.data.photo import as_text  # noqa: PLC0415
-    from mge.data.sources import read_photos  # noqa: PLC0415
+    from mge.data.sources import explain_reading, read_photos  # noqa: PLC0415
     from mge.report.findings import describe  # noqa: PLC0415
     from mge.report.samples import draw_findings  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.training.inspection import inspect  # noqa: PLC0415
 
-    photos = read_photos(data, config=DataConfig(), seed=seed, format=format, is_for_training=False)
+    config = DataConfig(image_column=image_column, label_column=label_column)
+    if why:
+        sys.stdout.write("".join(f"{line}\n" for line in explain_reading(data, config=config)))
+    photos = read_photos(data, config=config, seed=seed, format=format, is_for_training=False)
     if not photos.records:
         raise DataError(f"{photos.name} holds no photos; give a folder of class folders, or a manifest")
     looks = inspect(photos.records, with_hashes=True)

@@ -20,6 +20,8 @@ def compare(
     data: str | Path | None = None,
     split: Split = "test",
     format: str = "auto",  # noqa: A002  (the flag's name)
+    image_column: str | None = None,
+    label_column: str | None = None,
     ensemble: bool = False,
     output: str | Path = "comparison",
     resamples: int = 10_000,
@@ -34,6 +36,8 @@ def compare(
         data: Photos to compare on. By default the runs' own data, which must be the same.
         split: Which of their splits: `train`, `val` or `test`.
         format: How to read `data`: `auto`, or the name of a reader.
+        image_column: Column of `data` with the photos or their paths; by default found by its name or type.
+        label_column: Column of `data` with the classes; by default found by its name or type.
         ensemble: Whether the mean of all runs' probabilities is compared, too.
         output: Folder for comparison.json, differences.csv and differences.png.
         resamples: How often photos are drawn anew for the intervals.
@@ -53,13 +57,14 @@ def compare(
     seed = check_whole("seed", seed, at_least=0)
     resamples = check_whole("resamples", resamples, at_least=100)
     batch_size = check_whole("batch_size", batch_size, at_least=1)
+    from mge.data.sources.columns import Asked  # noqa: PLC0415
     from mge.report.comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.training.comparison import hold_contest, judge  # noqa: PLC0415
 
     contest = hold_contest(
         [Path(run) for run in runs], data=data, split=split, source_format=format, batch_size=batch_size,
-        accelerator=accelerator, with_ensemble=ensemble,
+        accelerator=accelerator, with_ensemble=ensemble, columns=Asked(image_column, label_column),
     )  # fmt: skip
     figures = {"data": contest.data, "split": split, **judge(contest, num_resamples=resamples, seed=seed)}
     differences, names = _differences(contest), [each.name for each in contest.contestants]

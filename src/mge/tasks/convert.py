@@ -92,7 +92,7 @@ def _read_names(file: Path | None, *, count: int) -> tuple[str, ...]:
     Raises:
         DataError: the file cannot be read, or has another number of names, or one twice.
     """
-    from mge.data.records import clean_label  # noqa: PLC0415
+    from mge.data.labels import clean_label  # noqa: PLC0415
     from mge.data.sources.text import read_lines  # noqa: PLC0415
 
     if file is None:

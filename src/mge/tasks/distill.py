@@ -18,6 +18,8 @@ def distill(
     *,
     out: str | Path | None = None,
     format: str | None = None,  # noqa: A002  (the flag's name)
+    image_column: str | None = None,
+    label_column: str | None = None,
     temperature: float = 4.0,
     teacher_weight: float = 0.9,
     zoomed_weight: float = 1.0,
@@ -53,6 +55,8 @@ def distill(
         out: Folder of the student's run. By default a new one in `runs/`.
         format: How to read `data`: `auto`, or the name of a reader. By default as the teacher's were read, and `auto`
             for data of its own.
+        image_column: Column of `data` with the photos or their paths; by default found by its name or type.
+        label_column: Column of `data` with the classes; by default found by its name or type.
         temperature: What logits are divided by before student and teacher are compared.
         teacher_weight: How much the teacher's answer counts, from 0 to 1; the labels have the rest.
         zoomed_weight: How much the teacher's zoomed views, as further training pictures, count together beside the
@@ -100,5 +104,7 @@ def distill(
     from mge.training.run import train_run  # noqa: PLC0415
 
     given = {name: value for name, value in changes.items() if value is not None}
+    columns = {"image_column": image_column, "label_column": label_column}
+    given |= {name: value for name, value in columns.items() if data is not None or value is not None}
     settings = student_settings(run, changes=given, lesson=lesson)
     return train_run(settings, folder=None if out is None else Path(out), is_new=True)

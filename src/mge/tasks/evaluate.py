@@ -22,6 +22,8 @@ def evaluate(
     *,
     split: Selection | None = None,
     format: str = "auto",  # noqa: A002  (the flag's name)
+    image_column: str | None = None,
+    label_column: str | None = None,
     out: str | Path | None = None,
     batch_size: int = 16,
     accelerator: str = "auto",
@@ -42,6 +44,8 @@ def evaluate(
         split: Which of their splits: `train`, `val`, `test`, `new` (added to the run's own data since) or `all`. By
             default `test`; of other data than the run's own that have no splits, `all`.
         format: How to read `data`: `auto`, or the name of a reader.
+        image_column: Column of `data` with the photos or their paths; by default found by its name or type.
+        label_column: Column of `data` with the classes; by default found by its name or type.
         out: JSON file to write the figures to. By default `evaluation-SPLIT.json` in the run folder.
         batch_size: Photos at a time.
         accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
@@ -76,6 +80,7 @@ def evaluate(
         raise ConfigError(
             f"run is {str(run)!r}, and what is chosen is stored with the model: download it, and give its folder"
         )
+    from mge.data.sources.columns import Asked  # noqa: PLC0415
     from mge.report.tables import print_evaluation, print_notes  # noqa: PLC0415
     from mge.training.evaluation import evaluate_model  # noqa: PLC0415
     from mge.training.reporting import write_report  # noqa: PLC0415
@@ -84,6 +89,7 @@ def evaluate(
         Path(run), data=data, split=split, source_format=format, out=None if out is None else Path(out),
         batch_size=batch_size, accelerator=accelerator, unknown=unknown,
         choices=_choices(calibrate, reject, target_error, max_accuracy_loss, cascade=cascade),
+        columns=Asked(image_column, label_column),
     )  # fmt: skip
     page = write_report(evaluation, Path(run)) if report else None
     print_notes(evaluation.selected.photos.notes)

@@ -22,6 +22,8 @@ def localise(
     *,
     split: Split = "test",
     format: str = "auto",  # noqa: A002  (the flag's name)
+    image_column: str | None = None,
+    label_column: str | None = None,
     output: str | Path | None = None,
     batch_size: int = 16,
     accelerator: str = "auto",
@@ -33,6 +35,8 @@ def localise(
         data: Photos with their classes. By default the run's own data.
         split: Which of their splits: `train`, `val` or `test`.
         format: How to read `data`: `auto`, or the name of a reader.
+        image_column: Column of `data` with the photos or their paths; by default found by its name or type.
+        label_column: Column of `data` with the classes; by default found by its name or type.
         output: Folder for boxes.csv, boxes.json (COCO) and localisation.json. By default `localisation-SPLIT` in the
             run folder.
         batch_size: Photos at a time.
@@ -51,6 +55,7 @@ def localise(
     batch_size = check_whole("batch_size", batch_size, at_least=1)
     check_place(run, output, flag="--output")
     from mge.classifier import load_folder  # noqa: PLC0415
+    from mge.data.sources.columns import Asked  # noqa: PLC0415
     from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415
     from mge.report.progress import track_photos  # noqa: PLC0415
     from mge.report.tables import print_broken, print_notes  # noqa: PLC0415
@@ -62,7 +67,8 @@ def localise(
 
     path = Path(run)
     classifier = load_folder(path, fast=False)
-    photos = read_held_out(path, data=data, source_format=format, classifier=classifier)
+    columns = Asked(image_column, label_column)
+    photos = read_held_out(path, data=data, source_format=format, classifier=classifier, columns=columns)
     if data is not None:
         photos = leave_out_seen(path, photos, split=split, even_so=split == "train")
     records, broken = without_broken(photos, split=split)

@@ -67,7 +67,7 @@ def train(
         if given:
             raise ConfigError(f"--resume goes on with the options of the run; leave out {', '.join(given)}")
         return train_run({**FIXED_THEN, **open_run(resume).config(*NAMED)}, folder=Path(resume), is_new=False)
-    source, manifest = _name_data_or_frame(data)
+    source, manifest = _name_data_or_frame(data, options)
     resolved: dict[str, Any] = {}
     for config in split_options(options, preset=preset):
         resolved |= config.to_dict()
@@ -97,12 +97,17 @@ def name_data(data: str | os.PathLike[str]) -> str:
     return str(data) if is_name(str(data)) else str(Path(data).resolve())
 
 
-def _name_data_or_frame(data: object) -> tuple[str, str | None]:
-    """What the run's configuration calls the data, and the manifest that has to be written where they are a frame."""
+def _name_data_or_frame(data: object, options: dict[str, Any]) -> tuple[str, str | None]:
+    """What the run's configuration calls the data, and the manifest that has to be written where they are a frame.
+
+    The manifest has our names of the columns, so that names which were given are taken out of the options.
+    """
+    from mge.data.sources.columns import Asked  # noqa: PLC0415
     from mge.data.sources.frame import frame_to_manifest, is_frame  # noqa: PLC0415
 
     if is_frame(data):
-        return "frame", frame_to_manifest(data, folder=Path.cwd())
+        columns = Asked(options.pop("image_column", None), options.pop("label_column", None))
+        return "frame", frame_to_manifest(data, folder=Path.cwd(), asked=columns)
     if not isinstance(data, str | os.PathLike):
         raise ConfigError(
             f"data is a {type(data).__module__}.{type(data).__name__}; accepted: a path, hf:owner/name, or a pandas "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mge.core.comparison import bootstrap_means, mcnemar_exact, percentile_interval
 from mge.data.records import Record, Split
+from mge.data.sources.columns import BY_NAME, Asked
 from mge.errors import ConfigError, DataError
 from mge.report.tables import print_notes
 from mge.storage.run_folder import is_run
@@ -53,7 +54,7 @@ class _Asked(NamedTuple):
 
 def hold_contest(
     paths: Sequence[Path], *, data: str | Path | None, split: Split, source_format: str, batch_size: int,
-    accelerator: str, with_ensemble: bool,
+    accelerator: str, with_ensemble: bool, columns: Asked = BY_NAME,
 ) -> Contest:  # fmt: skip
     """Asks all runs about the same photos.
 
@@ -65,6 +66,7 @@ def hold_contest(
         batch_size: Photos at a time.
         accelerator: Lightning Fabric's accelerator.
         with_ensemble: Whether the mean of all runs' probabilities takes part, too.
+        columns: The columns of `data` that a person named.
 
     Raises:
         ConfigError: there are fewer than two different runs, or they have different classes.
@@ -74,7 +76,7 @@ def hold_contest(
     asked: list[_Asked] = []
     for path in paths:
         examiner = Examiner.open(path, batch_size=batch_size, accelerator=accelerator)
-        one = _ask(examiner, path, data=data, split=split, source_format=source_format, paths=paths)
+        one = _ask(examiner, path, data=data, split=split, source_format=source_format, paths=paths, columns=columns)
         asked.append(_aligned(one, asked[0], path=path, former=paths[0]) if asked else one)
     first = asked[0]
     names = short_names(paths)
@@ -142,12 +144,19 @@ def _check_different(paths: Sequence[Path]) -> None:
 
 
 def _ask(
-    examiner: Examiner, path: Path, *, data: str | Path | None, split: Split, source_format: str, paths: Sequence[Path]
+    examiner: Examiner,
+    path: Path,
+    *,
+    data: str | Path | None,
+    split: Split,
+    source_format: str,
+    paths: Sequence[Path],
+    columns: Asked,
 ) -> _Asked:
     classifier = examiner.classifier
     if data is None and not is_run(path):
         raise ConfigError(f"{str(path)!r} is a model without its run; say which photos to compare on with --data")
-    photos = read_held_out(path, data=data, source_format=source_format, classifier=classifier)
+    photos = read_held_out(path, data=data, source_format=source_format, classifier=classifier, columns=columns)
     for each in paths if data is not None else ():  # what one of them was trained on says nothing about the others
         photos = leave_out_seen(each, photos, split=split, even_so=split == "train")
     if path == paths[0]:

@@ -14,6 +14,7 @@ from mge.config import check_whole
 from mge.core.calibration import calibrated
 from mge.data.dataset import PhotoDataset
 from mge.data.records import Record, Selection
+from mge.data.sources.columns import BY_NAME, Asked
 from mge.storage.chosen import read_least_probability, read_temperature
 from mge.storage.files import write_text_atomically
 from mge.storage.model_folder import StoredModel, load_model
@@ -83,7 +84,7 @@ class Examiner:
 
 def evaluate_model(
     path: Path, *, data: str | Path | None, split: Selection | None, source_format: str, out: Path | None,
-    batch_size: int, accelerator: str, choices: Choices, unknown: str | Path | None = None,
+    batch_size: int, accelerator: str, choices: Choices, unknown: str | Path | None = None, columns: Asked = BY_NAME,
 ) -> Evaluation:  # fmt: skip
     """Measures the model of a run or model folder, and writes the figures as JSON.
 
@@ -98,6 +99,7 @@ def evaluate_model(
         choices: What the run's validation photos, or those of `data` where there is no run, choose for the model anew.
             It is stored with the model.
         unknown: A folder of photos of other things than the classes.
+        columns: The columns of `data` that a person named.
 
     Raises:
         ModelFolderError: there is no whole model at `path`.
@@ -106,7 +108,9 @@ def evaluate_model(
         DataError: there are no such photos, or they have classes that the model does not know.
     """
     examiner = Examiner.open(path, batch_size=batch_size, accelerator=accelerator)
-    selected = select(path, data=data, split=split, source_format=source_format, classifier=examiner.classifier)
+    selected = select(
+        path, data=data, split=split, source_format=source_format, classifier=examiner.classifier, columns=columns
+    )
     unknown_records = None if unknown is None else select_unknown(unknown, label=examiner.classifier.class_names[0])
     metadata, val_answers = _choose(path, examiner, selected, choices)
     dataset, answers = examiner.ask(selected.readable)

@@ -11,6 +11,7 @@ from mge.config import TrainConfig
 from mge.data.broken import Broken, leave_out, list_broken
 from mge.data.records import SPLITS, PhotoSet, Record, Selection
 from mge.data.sources import check_is_path, find_photos, is_name, read_photos
+from mge.data.sources.columns import BY_NAME, OPTIONS, Asked
 from mge.errors import ConfigError, DataError
 from mge.storage.run_folder import Run, is_run, open_run
 from mge.training.inspection import inspect
@@ -56,8 +57,9 @@ class Selected:
 
 
 def select(
-    path: Path, *, data: str | Path | None, split: Selection | None, source_format: str, classifier: Classifier
-) -> Selected:
+    path: Path, *, data: str | Path | None, split: Selection | None, source_format: str, classifier: Classifier,
+    columns: Asked = BY_NAME,
+) -> Selected:  # fmt: skip
     """Reads the photos to measure on, and leaves out those that cannot be read.
 
     Args:
@@ -66,6 +68,7 @@ def select(
         split: Which split of them; None: the test split, or all photos where other data have no splits of their own.
         source_format: How to read `data`.
         classifier: What is measured: it must know the classes by name.
+        columns: The columns of `data` that a person named.
 
     Raises:
         ConfigError: `data` is missing and the folder does not know its own.
@@ -73,7 +76,7 @@ def select(
     """
     is_own = data is None or _is_own_data(path, data)
     wanted = None if is_own else data
-    photos = read_held_out(path, data=wanted, source_format=source_format, classifier=classifier)
+    photos = read_held_out(path, data=wanted, source_format=source_format, classifier=classifier, columns=columns)
     chosen = split or ("all" if not is_own and "test" in photos.held_out else "test")
     num_before = len(photos.records)
     if not is_own:
@@ -82,8 +85,10 @@ def select(
     return Selected(photos, chosen, is_own, readable, broken, num_before - len(photos.records))
 
 
-def read_held_out(path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier) -> PhotoSet:
-    """Reads the photos to measure on, whose classes the model must know by name.
+def read_held_out(
+    path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier, columns: Asked = BY_NAME
+) -> PhotoSet:
+    """The photos to measure on, whose classes the model must know by name.
 
     Args:
         path: A run folder or a model folder.
@@ -91,16 +96,18 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
             in no split.
         source_format: How to read `data`.
         classifier: The model.
+        columns: The columns of `data` that a person named.
 
     Raises:
-        ConfigError: `data` is missing and the folder does not know its own.
+        ConfigError: `data` is missing and the folder does not know its own, or knows its columns.
         ModelFolderError: the run's settings are damaged.
         DataError: there are no such photos, or they have classes that the model does not know.
     """
     if data is None:
-        photos = _read_own(path, classifier=classifier)
+        photos = _read_own(path, classifier=classifier, columns=columns)
     else:
-        photos = read_photos(data, config=classifier.data, format=source_format, is_for_training=False)
+        config = dataclasses.replace(classifier.data, image_column=columns.path, label_column=columns.label)
+        photos = read_photos(data, config=config, format=source_format, is_for_training=False)
     unknown = sorted(set(photos.class_names) - set(classifier.class_names))
     if unknown:
         known = ", ".join(classifier.class_names[:5])
@@ -111,7 +118,7 @@ def read_held_out(path: Path, *, data: str | Path | None, source_format: str, cl
     return photos
 
 
-def _read_own(path: Path, *, classifier: Classifier) -> PhotoSet:
+def _read_own(path: Path, *, classifier: Classifier, columns: Asked) -> PhotoSet:
     """Reads the photos that the run was trained with, split as they were then."""
     if not is_run(path):
         raise ConfigError(
@@ -120,8 +127,9 @@ def _read_own(path: Path, *, classifier: Classifier) -> PhotoSet:
         )
     run = open_run(path)
     settings = run.config("format", "seed", "val_fraction", "test_fraction")
-    fractions = {name: settings[name] for name in ("val_fraction", "test_fraction")}
-    config = dataclasses.replace(classifier.data, **fractions)
+    check_not_asked(columns, run=run)
+    options = ("val_fraction", "test_fraction", *OPTIONS.values())  # runs of former versions named no columns
+    config = dataclasses.replace(classifier.data, **{name: settings.get(name) for name in options})
     seed = TrainConfig(seed=settings["seed"]).seed  # checked
     record = find_record(path)
     photos = read_photos(
@@ -204,6 +212,15 @@ def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
     if not readable:
         raise DataError(f"none of the {len(records)} photos of {str(folder)!r} can be read; mge check says why")
     return readable
+
+
+def check_not_asked(columns: Asked, *, run: Run) -> None:
+    """Raise ConfigError where columns are named of data whose columns the run knows."""
+    if columns != BY_NAME:
+        raise ConfigError(
+            f"columns are named, and the photos are those of {run}, which knows its columns; leave out --image-column "
+            "and --label-column"
+        )
 
 
 def _is_own_data(path: Path, data: str | Path) -> bool:

@@ -105,8 +105,8 @@ def test_a_manifest_stands_for_the_paths_that_it_lists(photos: list[Path], tmp_p
     (tmp_path / "list.jsonl").write_text("\n".join(f'{{"path": "{path}"}}' for path in relative))
     for name in ("list.csv", "list.tsv", "list.jsonl"):
         assert find_all_photos([str(tmp_path / name)]) == [str(file) for file in photos]
-    (tmp_path / "list.csv").write_text("file\nphoto.jpg")
-    with pytest.raises(mge.DataError, match=r"list\.csv, line 2 has no path; expected a column `path`"):
+    (tmp_path / "list.csv").write_text("place\nphoto.jpg")
+    with pytest.raises(mge.DataError, match=r"list\.csv has no column for the photos, among: place; say which"):
         find_all_photos([str(tmp_path / "list.csv")])
     (tmp_path / "list.csv").write_text("path\n")
     with pytest.raises(mge.DataError, match="lists no photos"):

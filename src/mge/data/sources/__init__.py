@@ -3,63 +3,21 @@
 import dataclasses
 import glob
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from mge.config import DataConfig
+from mge.data.labels import clean_labels
 from mge.data.photo import as_text
-from mge.data.records import PhotoSet, Split, assign_splits, check_photos, clean_labels, cut_groups, what_is_unmeasured
+from mge.data.records import PhotoSet, Split, assign_splits, check_photos, cut_groups, what_is_unmeasured
+from mge.data.repeats import settle_repeats
 from mge.data.signatures import SUFFIXES
-from mge.data.sources.aircraft import AIRCRAFT, read_aircraft
-from mge.data.sources.beetles import is_beetles, read_beetles
-from mge.data.sources.birds import CUB, is_nabirds, read_cub, read_nabirds
-from mge.data.sources.cars import CARS, read_cars
-from mge.data.sources.dogs import DOGS, read_dogs
-from mge.data.sources.flowers import FLOWERS, read_flowers
-from mge.data.sources.folder import read_folder
-from mge.data.sources.food import FOOD, read_food
-from mge.data.sources.hub import PREFIX, is_hub, read_hub
-from mge.data.sources.inaturalist import is_inaturalist, read_inaturalist
-from mge.data.sources.lists import has_lists, read_lists
-from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manifest
-from mge.data.sources.pets import PETS, read_pets
-from mge.data.sources.shards import TABLE_SUFFIXES, is_shards, read_shards
+from mge.data.sources.columns import Asked
+from mge.data.sources.hub import PREFIX
+from mge.data.sources.layouts import explain, read_as, read_recognised
 from mge.data.sources.walking import is_junk, search
 from mge.errors import ConfigError, DataError, StorageError
-
-
-class Source(NamedTuple):
-    """A layout that data come in."""
-
-    recognises: Callable[[Path], bool]
-    read: Callable[[Path], PhotoSet]
-
-
-# By name, in the order in which they are asked: the first that recognises the data reads it.
-SOURCES: dict[str, Source] = {
-    "beetles": Source(is_beetles, read_beetles),
-    "hub": Source(is_hub, read_hub),
-    "manifest": Source(is_manifest, read_manifest),
-    "nabirds": Source(is_nabirds, read_nabirds),  # before cub, whose files it has and more
-    "cub": Source(CUB.is_in, read_cub),
-    "cars": Source(CARS.is_in, read_cars),
-    "aircraft": Source(AIRCRAFT.is_in, read_aircraft),
-    # By their names only: aircraft comes first.
-    "aircraft-family": Source(AIRCRAFT.is_in, partial(read_aircraft, level="family")),
-    "aircraft-manufacturer": Source(AIRCRAFT.is_in, partial(read_aircraft, level="manufacturer")),
-    "dogs": Source(DOGS.is_in, read_dogs),
-    "flowers": Source(FLOWERS.is_in, read_flowers),
-    "pets": Source(PETS.is_in, read_pets),
-    "food": Source(FOOD.is_in, read_food),
-    "inaturalist": Source(is_inaturalist, read_inaturalist),
-    "tables": Source(is_shards, read_shards),
-    "lists": Source(has_lists, read_lists),
-    "folder": Source(Path.is_dir, read_folder),
-}
-NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
 
 
 def is_name(data: str) -> bool:
@@ -97,7 +55,7 @@ def read_photos(
 
     Args:
         data: `beetles`, a folder, a manifest, Parquet or Arrow, or `hf:owner/name[:config][@revision]`.
-        config: Fractions to hold out.
+        config: Fractions to hold out, and the columns of tables that a person named.
         seed: Decides which photos are held out.
         format: `auto`, or the name of a source.
         is_for_training: Whether data that nothing can be learned from are refused.
@@ -107,13 +65,13 @@ def read_photos(
         ConfigError: there is no such source.
     """
     check_is_path(data)
-    path = Path(data)
-    name = _recognise(path) if format == "auto" else format
-    if name not in SOURCES:
-        raise ConfigError(f"format is {format!r}; accepted: auto, {', '.join(SOURCES)}")
-    if name not in NOT_ON_DISK and not path.exists():
-        raise _nothing_there(path)
-    photos = assign_splits(clean_labels(SOURCES[name].read(path)), config=config, seed=seed)
+    asked, note = Asked(config.image_column, config.label_column), ""
+    if format == "auto":
+        photos, note = read_recognised(Path(data), asked)
+    else:
+        photos = read_as(format, Path(data), asked)
+    photos = dataclasses.replace(photos, notes=(*photos.notes, *[note] * bool(note)))
+    photos = assign_splits(settle_repeats(clean_labels(photos)), config=config, seed=seed)
     # They name files and folders, and stand in model.json, in reports and in terminals.
     photos = dataclasses.replace(
         photos, name=as_text(photos.name), source=as_text(photos.source), notes=tuple(map(as_text, photos.notes))
@@ -141,6 +99,12 @@ def _note_cut_groups(photos: PhotoSet) -> PhotoSet:
         "held-out photos will be better than they should be; leave the splits out, and groups are held out whole"
     )
     return dataclasses.replace(photos, notes=(*photos.notes, note))
+
+
+@naming_what_is_unreadable()
+def explain_reading(data: str | Path, *, config: DataConfig) -> list[str]:
+    """Return a line for each reader: why it declines these data, or what it makes of them."""
+    return [as_text(line) for line in explain(Path(data), Asked(config.image_column, config.label_column))]
 
 
 @naming_what_is_unreadable()
@@ -195,21 +159,3 @@ def _files(name: str, *, shards: Collection[str]) -> list[str]:
         return [name]
     matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
     return [str(match) for match in matches if not is_junk(match.name) and not match.is_dir()]
-
-
-def _recognise(path: Path) -> str:
-    for name, source in SOURCES.items():
-        if source.recognises(path):
-            return name
-    if not path.exists():
-        raise _nothing_there(path)
-    manifests, tables = ", ".join(MANIFEST_SUFFIXES), ", ".join(TABLE_SUFFIXES)
-    raise DataError(
-        f"data {str(path)!r} is a file; accepted: a folder, a manifest ({manifests}), or a table ({tables})"
-    )
-
-
-def _nothing_there(path: Path) -> DataError:
-    return DataError(
-        f"data {str(path)!r} does not exist; give a folder of class folders, a manifest, hf:owner/name, or `beetles`"
-    )

@@ -1,84 +1,115 @@
-"""Which column of a table holds what: by its type, and by its name where types leave a choice."""
+"""Which column of a table holds what: the one that was asked for, or else by its name.
 
-from collections.abc import Mapping
-from typing import Any
+Manifests, data frames and tables of photos have the same columns, and call them by the same names.
+"""
 
-from datasets import ClassLabel, Image
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
-from mge.errors import DataError
+from mge.config import suggest
+from mge.data.labels import clean_text
+from mge.errors import ConfigError, DataError
 
-IMAGE_COLUMNS = ("image", "img", "photo", "picture", "jpg", "png")
-LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "class_name", "category", "species", "target", "cls")
-GROUP_COLUMNS = ("group",)
-PARENT_COLUMNS = ("parent", "coarse_label")
+BOX = ("x1", "y1", "x2", "y2")
+OPTIONAL = ("split", *BOX, "group", "parent")
+COLUMNS = ("path", "label", *OPTIONAL)
+# The names that each column goes by: of an earlier row of names before those of a later one.
+NAMES: Mapping[str, Sequence[Collection[str]]] = {name: ((name,),) for name in OPTIONAL} | {
+    "path": (
+        ("path",),
+        ("image",),
+        ("file_path", "filepath", "image_path", "imagepath", "img_path"),
+        ("file_name", "filename", "file", "image_file", "image_name", "img_name"),
+        ("img", "photo", "picture", "jpg", "png"),
+        ("image_id", "imageid", "img_id"),
+        ("id",),
+    ),
+    "label": (
+        ("label",),
+        ("labels", "fine_label", "label_name", "class", "class_name", "classname", "category", "category_name",
+         "species", "target", "cls", "choice"),
+    ),
+    "parent": (("parent",), ("coarse_label",)),
+}  # fmt: skip
+WHAT = {"path": "photos", "label": "labels"}
+OPTIONS = {"path": "image_column", "label": "label_column"}  # of a person who names them
 
-Features = Mapping[str, Any]  # of `datasets`, which has no types of its own
+
+class Asked(NamedTuple):
+    """The columns that a person named; None: those that are found by themselves.
+
+    Args:
+        path: The column with the photos.
+        label: The column with the classes.
+    """
+
+    path: str | None = None
+    label: str | None = None
 
 
-def image_column(features: Features, *, name: str) -> str:
-    """The column with the photos: of the type Image; where there is none, of bytes.
+BY_NAME = Asked()  # nothing was asked for
+
+
+def clean_column(name: object) -> str:
+    """Return a column's name as names are compared: `File Name`, `file-name` and `file_name` are the same."""
+    return re.sub("[ -]", "_", clean_text(str(name)).lower())
+
+
+def find_columns(
+    names: Sequence[str], *, asked: Asked, where: str, candidates: Mapping[str, Collection[str]] | None = None,
+    needed: Collection[str] = ("path", "label"), shown: Mapping[str, str] | None = None,
+) -> dict[str, str]:  # fmt: skip
+    """Return the name in a table of each of our columns that it has.
+
+    Args:
+        names: Of the table's columns.
+        asked: The columns that a person named.
+        where: What an error calls the table.
+        candidates: The columns that may be one of ours by their type, where types are known.
+        needed: Our columns that have to be there.
+        shown: What an error calls each column, where that is more than its name.
 
     Raises:
-        DataError: there is none, or it is not clear which.
+        ConfigError: the table does not have a column that was asked for.
+        DataError: a needed column is missing, or it is not clear which it is.
     """
-    declared = [column for column, feature in features.items() if isinstance(feature, Image)]
-    candidates = declared or [column for column, feature in features.items() if _holds_bytes(feature)]
-    return _only(candidates, IMAGE_COLUMNS, features=features, name=name, wanted="photos (Image, or binary)")
+    found = {
+        ours: _find_asked(wanted, names, option=OPTIONS[ours], where=where)
+        for ours, wanted in asked._asdict().items()
+        if wanted is not None and ours in needed
+    }
+    taken = set(found.values())
+    for ours in COLUMNS:
+        if ours in found:
+            continue
+        typed = None if candidates is None else candidates.get(ours)
+        possible = [name for name in (names if typed is None else typed) if name not in taken]
+        rows = [[name for name in possible if clean_column(name) in row] for row in NAMES[ours]]
+        chosen = next(filter(None, rows), [] if typed is None else list(typed))
+        if len(chosen) > 1 or (not chosen and ours in needed):
+            raise _unclear(ours, chosen, names=[(shown or {}).get(name, name) for name in names], where=where)
+        if chosen:
+            found[ours] = chosen[0]
+    return found
 
 
-def label_column(features: Features, *, name: str) -> str:
-    """The column with the classes: of the type ClassLabel, or of text or whole numbers and with the name of one.
-
-    Raises:
-        DataError: there is none, or it is not clear which.
-    """
-    candidates = [
-        column
-        for column, feature in features.items()
-        if column.lower() not in (*GROUP_COLUMNS, *PARENT_COLUMNS)
-        and (isinstance(feature, ClassLabel) or (column.lower() in LABEL_COLUMNS and _is_text_or_number(feature)))
+def _find_asked(wanted: str, names: Sequence[str], *, option: str, where: str) -> str:
+    found = [name for name in names if name == wanted] or [
+        name for name in names if clean_column(name) == clean_column(wanted)
     ]
-    wanted = "classes (ClassLabel, or text or whole numbers)"
-    return _only(candidates, LABEL_COLUMNS, features=features, name=name, wanted=wanted)
+    if len(found) == 1:
+        return found[0]
+    hint = suggest(wanted, names)
+    raise ConfigError(f"{option} is {wanted!r}; {where} has the columns {', '.join(names)}{hint and f'; {hint}'}")
 
 
-def optional_column(features: Features, accepted: tuple[str, ...]) -> str | None:
-    """The column with one of these names, and a type that names something; None where a table has none."""
-    return next((column for column in features if column.lower() in accepted and _names(features[column])), None)
-
-
-def _only(candidates: list[str], accepted: tuple[str, ...], *, features: Features, name: str, wanted: str) -> str:
-    """The candidate with the first of the accepted names, or the only one, or the only one with an accepted name."""
-    first = [column for column in candidates if column.lower() == accepted[0]]
-    named = [column for column in candidates if column.lower() in accepted]
-    for choice in (first, candidates, named):
-        if len(choice) == 1:
-            return choice[0]
-    columns = ", ".join(f"{column} ({_describe(feature)})" for column, feature in features.items())
-    problem = "several columns that may hold the" if candidates else "no column for the"
-    raise DataError(
-        f"{name} has {problem} {wanted}, among: {columns}; rename the right one: "
-        f"dataset.rename_column(NAME, {accepted[0]!r}).save_to_disk(FOLDER), and give that folder"
+def _unclear(ours: str, chosen: Sequence[str], *, names: Sequence[str], where: str) -> DataError:
+    """Return what a person reads where there are several columns for something, or none."""
+    if len({clean_column(name) for name in chosen}) == 1 and chosen:
+        return DataError(f"{where} has two columns {ours!r}, among: {', '.join(names)}; rename or remove one")
+    problem = (
+        f"several columns that may hold the {WHAT.get(ours, ours)}" if chosen else f"no column for the {WHAT[ours]}"
     )
-
-
-def _holds_bytes(feature: Any) -> bool:  # noqa: ANN401  (a feature)
-    if isinstance(feature, dict):
-        return _holds_bytes(feature.get("bytes"))
-    return getattr(feature, "dtype", "") in ("binary", "large_binary", "binary_view")
-
-
-def _is_text_or_number(feature: Any) -> bool:  # noqa: ANN401  (a feature)
-    dtype = str(getattr(feature, "dtype", ""))
-    return dtype in ("string", "large_string", "string_view", "bool") or dtype.lstrip("u").startswith("int")
-
-
-def _names(feature: Any) -> bool:  # noqa: ANN401  (a feature)
-    return isinstance(feature, ClassLabel) or _is_text_or_number(feature)
-
-
-def _describe(feature: Any) -> str:  # noqa: ANN401  (a feature)
-    if isinstance(feature, dict):
-        return f"struct of {', '.join(feature)}"
-    kind = type(feature).__name__
-    return str(feature.dtype) if kind == "Value" else kind
+    flag = "--" + OPTIONS[ours].replace("_", "-") if ours in WHAT else "a single one"
+    return DataError(f"{where} has {problem}, among: {', '.join(names)}; say which: {flag} NAME, or call it {ours!r}")

@@ -22,11 +22,11 @@ def read_flowers(data: Path) -> PhotoSet:
     Raises:
         DataError: a file is missing, or two files contradict each other.
     """
+    archive = FLOWERS.open(data)
+    label_file, split_file = archive.file("imagelabels.mat"), archive.file("setid.mat")
     from torchvision.datasets import Flowers102  # noqa: PLC0415  (takes seconds, and only these names need it)
 
-    archive = FLOWERS.open(data)
     names: list[str] = Flowers102.classes
-    label_file, split_file = archive.file("imagelabels.mat"), archive.file("setid.mat")
     labels, photos = read_numbers(label_file, "labels"), archive.files_in("jpg")
     records = []
     for split, variable in SPLITS.items():

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mge.data.records import PhotoSet, Record, Split, clean_label
+from mge.data.labels import clean_label
+from mge.data.records import PhotoSet, Record, Split
+from mge.data.sources.rows import find_split
 from mge.data.sources.walking import count, is_photo, list_entries, search
 from mge.errors import DataError
 
-SPLIT_FOLDERS: dict[str, Split] = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+# Folders of benchmarks that hold photos and are no classes.
+NO_CLASSES = frozenset({"images", "imgs", "photos", "jpg", "data", "car_ims", "cars_train", "cars_test", "annotations"})
 
 
 class ClassFolder(NamedTuple):
@@ -25,23 +25,25 @@ class ClassFolder(NamedTuple):
 
 
 def read_folder(folder: Path) -> PhotoSet:
-    """Reads a folder of class folders, with or without folders for the splits above them.
+    """Read a folder of class folders, with or without folders for the splits above them.
 
     Raises:
         DataError: it holds no photos, photos without a class folder, or two folders that would be the same class.
     """
-    splits = _split_folders(folder)
-    findings = search(*splits or [folder])
-    notes = findings.passed_over(folder) + _beside(folder, splits)
+    home = _unwrap(folder)
+    splits = _split_folders(home)
+    findings = search(*splits or [home])
+    notes = findings.passed_over(home) + _beside(home, splits)
     if not findings.photos:
         raise DataError(
             f"{str(folder)!r} holds no photos; expected one folder a class with photos in it, or a manifest"
             + "".join(f"; {note}" for note in notes)
         )
     homes = {photo.parent: photo for photo in reversed(findings.photos)}
-    classes = {home: _class_folder(home, splits or {folder: None}, photo=photo) for home, photo in homes.items()}
+    classes = {each: _class_folder(each, splits or {home: None}, photo=photo) for each, photo in homes.items()}
     _check_depth(classes, homes)
-    _check_names(classes.values(), folder=folder)
+    _check_splits(classes.values(), folder=home)
+    _check_names(classes.values(), folder=home)
     records = tuple(
         Record(photo, classes[photo.parent].label, classes[photo.parent].split) for photo in findings.photos
     )
@@ -50,13 +52,44 @@ def read_folder(folder: Path) -> PhotoSet:
     return PhotoSet(folder.resolve().name, "; ".join(["class folders", *notes]), names, records)
 
 
-def _split_folders(folder: Path) -> dict[Path, Split]:
-    """The split of each folder for one; none where `train` is a class with photos in it, beside `bus` and `car`."""
+def has_class_folders(folder: Path) -> bool:
+    """Return whether at least two folders in a folder, or in its folders for splits, have photos right in them."""
+    named = [Path(entry.path) for entry in list_entries(folder) if entry.is_dir() and find_split(entry.name)]
+    for home in (folder, *named):
+        inner = [Path(entry.path) for entry in list_entries(home) if entry.is_dir()]
+        classes = [each for each in inner if each.name.lower() not in NO_CLASSES and any(map(is_photo, each.iterdir()))]
+        if len(classes) > 1 and not all(find_split(each.name) for each in classes):
+            return True
+    return False
+
+
+def find_split_folders(folder: Path) -> dict[Path, Split]:
+    """Return the folders in a folder that are called as splits are, without a folder of the same name around them."""
     named = {
-        Path(entry.path): SPLIT_FOLDERS[entry.name.lower()]
+        Path(entry.path): split
         for entry in list_entries(folder)
-        if entry.name.lower() in SPLIT_FOLDERS and entry.is_dir()
+        if (split := find_split(entry.name)) is not None and entry.is_dir()
     }
+    return {_unwrap(path, split): split for path, split in named.items()}
+
+
+def _unwrap(folder: Path, split: Split | None = None) -> Path:
+    """Return the folder inside that is all there is in a folder: `birds/dataset/train`, `training_set/training_set`."""
+    while True:
+        entries = list_entries(folder)
+        inner = [entry for entry in entries if entry.is_dir()]
+        if len(inner) != 1 or inner[0].is_symlink() or find_split(inner[0].name) != split:
+            return folder
+        deeper = list_entries(Path(inner[0].path))
+        has_photos = any(is_photo(Path(entry.path)) for entry in (*entries, *deeper))
+        if has_photos or not any(entry.is_dir() for entry in deeper):
+            return folder
+        folder = Path(inner[0].path)
+
+
+def _split_folders(folder: Path) -> dict[Path, Split]:
+    """Return the split of each folder for one; none where `train` is a class with photos, beside `bus` and `car`."""
+    named = find_split_folders(folder)
     nested = {path for path in named if any(entry.is_dir() for entry in list_entries(path))}
     if "train" not in named.values() or not nested:
         return {}
@@ -84,6 +117,18 @@ def _check_depth(classes: Mapping[Path, ClassFolder], photos: Mapping[Path, Path
             )
 
 
+def _check_splits(classes: Iterable[ClassFolder], *, folder: Path) -> None:
+    """Raise DataError where folders for splits, and no others, have photos right in them."""
+    names = sorted({each.path.name for each in classes})
+    if all(map(find_split, names)):
+        lists = [path.name for path in map(Path, sorted(folder.iterdir())) if path.suffix.lower() in (".csv", ".json")]
+        remedy = f"give the list of them, perhaps {folder / lists[0]}" if lists else "give a manifest that names them"
+        raise DataError(
+            f"photos of {folder} lie in {' and '.join(names)} only, which is what splits are called, and in no class "
+            f"folders; make a folder for each class inside, or, where labels stand elsewhere, {remedy}"
+        )
+
+
 def _check_names(classes: Iterable[ClassFolder], *, folder: Path) -> None:
     places, spellings = defaultdict(set), defaultdict(set)
     for each in classes:
@@ -93,7 +138,8 @@ def _check_names(classes: Iterable[ClassFolder], *, folder: Path) -> None:
         if len(paths) > 1:
             first, second = sorted(paths)[:2]
             raise DataError(
-                f"two folders of {folder} would be the class {label!r}: {first} and {second}; rename one of them"
+                f"two folders of {folder} would be the class {label!r}: {first} and {second}; where the folders around "
+                "them are splits, call those train, val and test; otherwise give each class a name of its own"
             )
     for labels in spellings.values():
         if len(labels) > 1:
@@ -109,7 +155,8 @@ def _beside(folder: Path, splits: Mapping[Path, Split]) -> list[str]:
     if not splits:
         return []
     others = [Path(entry.path) for entry in list_entries(folder) if Path(entry.path) not in splits]
-    passed_over = [path.name for path in others if path.is_dir() or is_photo(path)]
+    passed_over = [path.name for path in others if (path.is_dir() and not any(path in each.parents for each in splits))
+                   or is_photo(path)]  # fmt: skip
     return [count("beside the folders of the splits, not read", passed_over)] if passed_over else []
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mge.data.records import PhotoSet
+from mge.data.sources.columns import BY_NAME, Asked
 from mge.data.sources.extras import need_datasets
 from mge.errors import DataError
 
@@ -58,7 +59,7 @@ def parse_hub_name(text: str) -> HubName:
     return HubName(*match.groups())
 
 
-def read_hub(data: Path) -> PhotoSet:
+def read_hub(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
     """Reads a data set of the Hub, which is downloaded once. No code of its owner is run.
 
     Raises:
@@ -75,7 +76,7 @@ def read_hub(data: Path) -> PhotoSet:
         for split, dataset in loaded.splits.items()
     ]
     source = f"Hugging Face Hub, {str(data).removeprefix(PREFIX)}, commit {loaded.commit}"
-    photos = read_tables(tables, name=wanted.repository, source=source, folder=None)
+    photos = read_tables(tables, name=wanted.repository, source=source, asked=asked)
     config = "" if wanted.config is None else f":{wanted.config}"
     pinned = f"{PREFIX}{wanted.repository}{config}@{loaded.commit}"
     return dataclasses.replace(photos, notes=(*loaded.notes, *photos.notes), pinned=pinned)

@@ -5,14 +5,27 @@ from pathlib import Path
 
 from mge.data.hierarchy import collect_parents
 from mge.data.records import SPLITS, PhotoSet, Record
+from mge.data.signatures import SUFFIXES
 from mge.data.sources.archive import ListedFiles
+from mge.data.sources.folder import has_class_folders
 from mge.data.sources.text import read_lines, read_values
 from mge.errors import DataError
 
 
 def has_lists(folder: Path) -> bool:
-    """Whether a folder holds such lists."""
-    return (folder / "train.txt").is_file()
+    """Return whether a folder holds such lists: a train.txt that is none, beside class folders, is a log, say."""
+    file = folder / "train.txt"
+    return file.is_file() and (not has_class_folders(folder) or _begins_as_list(file))
+
+
+def _begins_as_list(file: Path) -> bool:
+    """Return whether the first line names a photo and its label."""
+    try:
+        first = next(filter(str.strip, read_lines(file)), "")
+    except DataError:
+        return False
+    paths = [first.rsplit(",", columns)[0] for columns in (1, 2) if first.count(",") >= columns]
+    return any(Path(path.strip()).suffix.lower() in SUFFIXES for path in paths) and not first.endswith(",")
 
 
 def read_lists(folder: Path) -> PhotoSet:

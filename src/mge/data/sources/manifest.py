@@ -1,157 +1,140 @@
 """Manifests: one photo a row, `path,label[,split][,x1,y1,x2,y2][,group][,parent]`."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mge.data.hierarchy import collect_parents
-from mge.data.records import PhotoSet, Record, Split
-from mge.data.sources.folder import SPLIT_FOLDERS
+from mge.data.records import PhotoSet, Split
+from mge.data.signatures import SUFFIXES
+from mge.data.sources.coco import begins_as_coco
+from mge.data.sources.columns import BY_NAME, COLUMNS, Asked, clean_column, find_columns
+from mge.data.sources.paths import ListedPhotos
+from mge.data.sources.rows import RowReader, as_text
 from mge.data.sources.text import read_lines, read_values
 from mge.errors import DataError
 
-MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl")
-BOX = ("x1", "y1", "x2", "y2")
-COLUMNS = ("path", "label", "split", *BOX, "group", "parent")
+MANIFEST_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".json")
+
+Row = Mapping[str, Any]
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether this is a file with a manifest's suffix."""
-    return path.is_file() and path.suffix.lower() in MANIFEST_SUFFIXES
+    """Return whether this is a file with a manifest's suffix, and no COCO-like JSON."""
+    return path.is_file() and path.suffix.lower() in MANIFEST_SUFFIXES and not begins_as_coco(path)
 
 
-def read_manifest(file: Path) -> PhotoSet:
-    """Reads a CSV, TSV or JSONL manifest.
+def read_manifest(file: Path, asked: Asked = BY_NAME) -> PhotoSet:
+    """Read a manifest: CSV with any delimiter, or JSON.
 
     Its paths are relative to the folder it lies in. It is its owner's own file, so a path may also be absolute, or lead
     out of the folder with `..`.
 
     Raises:
+        ConfigError: it does not have a column that was asked for.
         DataError: a column is missing, a value makes no sense, or a file does not exist.
     """
-    records, pairs = [], []
-    for number, row in _rows(file):
-        record = read_row(row, folder=file.parent, where=f"{file}, line {number}")
-        records.append(record)
-        pairs.append((record.label, _text(row, "parent")))
-    if not records:
+    reader = RowReader(name=str(file))
+    add_rows(reader, file, asked=asked)
+    return reader.photo_set(f"manifest {file.name}", name=file.resolve().parent.name)
+
+
+def add_rows(reader: RowReader, file: Path, *, asked: Asked, split: Split | None = None) -> None:
+    """Take the rows of a manifest; those that say no split are of the given one.
+
+    Raises:
+        As `read_manifest` does.
+    """
+    rows = list(_read_rows(file))
+    if not rows:
         raise DataError(f"{file} lists no photos; expected a header with path, label, and a row for each photo")
-    names = tuple(sorted({record.label for record in records}))
-    parents = collect_parents(pairs, name=str(file))
-    return PhotoSet(file.resolve().parent.name, f"manifest {file.name}", names, tuple(records), parents)
+    columns = find_columns(_names(rows), asked=asked, where=str(file))
+    for where, row in rows:
+        ours = {column: row.get(name) for column, name in columns.items()}
+        reader.add(ours, folder=file.parent, where=where, split=split)
 
 
 def read_paths(file: Path) -> list[Path]:
-    """The photos that a manifest lists, whatever else it says; a photo that is missing is a matter of opening it.
+    """Return the photos that a manifest lists, whatever else it says; one that is missing is a matter of opening it.
 
     Raises:
-        DataError: there is no column `path`, or a row without one.
+        DataError: there is no column with photos, or a row without one.
     """
-    paths = []
-    for number, row in _rows(file):
-        if not _text(row, "path"):
-            raise DataError(
-                f"{file}, line {number} has no path; expected a column `path`, relative to the file's folder"
-            )
-        paths.append(file.parent / _text(row, "path"))
-    if not paths:
+    rows, photos, paths = list(_read_rows(file)), ListedPhotos(file.parent), []
+    if not rows:
         raise DataError(f"{file} lists no photos; expected a header with path, and a row for each photo")
+    column = find_columns(_names(rows), asked=BY_NAME, where=str(file), needed=["path"])["path"]
+    for where, row in rows:
+        text = as_text(row.get(column))
+        if not text:
+            raise DataError(f"{where} has no photo; give it one, or take the row out")
+        paths.append(photos.look_up(text) or file.parent / text)
     return paths
 
 
-def read_row(row: Mapping[str, Any], *, folder: Path, where: str) -> Record:
-    """The photo of a manifest's row.
-
-    Args:
-        row: Values by the names of the columns, in lower case.
-        folder: Where relative paths start.
-        where: What an error calls the row.
-
-    Raises:
-        DataError: a column is missing, a value makes no sense, or the file does not exist.
-    """
-    for column in COLUMNS:
-        if isinstance(row.get(column), list | dict):
-            raise DataError(f"{where} has a {type(row[column]).__name__} for {column}; expected text or a number")
-    for column in ("path", "label"):
-        if not _text(row, column):
-            raise DataError(
-                f"{where} has no {column}; expected the columns path, label, and if you like split, x1, y1, x2, y2, "
-                "group, parent"
-            )
-    path = folder / _text(row, "path")
-    if not _is_file(path):
-        raise DataError(f"{where} names {str(row['path'])!r}, which does not exist; relative paths start at {folder}")
-    split, box = _split(row, where=where), _box(row, where=where)
-    return Record(path, _text(row, "label"), split, box, group=_text(row, "group"))
+def has_labels(file: Path) -> bool:
+    """Return whether a file can be read as a manifest with a column of labels."""
+    try:
+        rows = list(_read_rows(file))
+        find_columns(_names(rows), asked=BY_NAME, where=str(file))
+    except DataError:
+        return False
+    return bool(rows)
 
 
-def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows of a manifest by the names of its columns, each with its line."""
+def _names(rows: list[tuple[str, Row]]) -> list[str]:
+    """Return the names of all columns that any row has, in order."""
+    return list(dict.fromkeys(name for _, row in rows for name in row))
+
+
+def _read_rows(file: Path) -> Iterator[tuple[str, Row]]:
+    """Read the rows of a manifest by the names of its columns, each after where it stands."""
     if file.suffix.lower() == ".jsonl":
         for number, line in enumerate(read_lines(file), start=1):
             if line.strip():
-                yield number, _json_row(line, where=f"{file}, line {number}")
+                where = f"{file}, line {number}"
+                yield where, _json_row(_json(line, where=where), where=where)
         return
-    is_tsv = file.suffix.lower() == ".tsv"
-    rows = read_values(file, delimiter="\t" if is_tsv else ",")
-    names = [name.strip().lower() for name in next(rows, (1, []))[1]]
+    if file.suffix.lower() == ".json":
+        rows = _json("\n".join(read_lines(file)), where=str(file))
+        if not isinstance(rows, list):
+            raise DataError(
+                f"{file} is {type(rows).__name__}; expected a list of rows with path and label, or COCO's JSON"
+            )
+        for number, row in enumerate(rows):
+            yield f"{file}, row {number}", _json_row(row, where=f"{file}, row {number}")
+        return
+    values = read_values(file)
+    header = [name.strip() for name in next(values, (1, []))[1]]
+    names = [clean_column(name) for name in header]
+    _check_header(header, names, file=file)
+    for number, row in values:
+        if [value.strip(" \ufeff") for value in row] != header:  # that of a second file, which was joined to this one
+            yield f"{file}, line {number}", {name: value for name, value in zip(header, row, strict=False) if name}
+
+
+def _check_header(header: list[str], names: list[str], *, file: Path) -> None:
+    """Raise DataError where a column is there twice, or the first row is a photo's."""
     for column in COLUMNS:
         if names.count(column) > 1:
-            raise DataError(f"{file} has two columns {column!r}, among: {', '.join(names)}; rename or remove one")
-    for number, values in rows:
-        if any(value.strip() for value in values[len(names) :]):
-            raise DataError(
-                f"{file}, line {number} has {len(values)} values for {len(names)} columns; put a value with a "
-                f"{'tab' if is_tsv else 'comma'} in it between quotes"
-            )
-        yield number, dict(zip(names, values, strict=False))
+            raise DataError(f"{file} has two columns {column!r}, among: {', '.join(header)}; rename or remove one")
+    photos = [name for name in header if Path(name).suffix.lower() in SUFFIXES]
+    if photos:
+        raise DataError(
+            f"{file} begins with the row {','.join(header)}, which was taken for the header; put a line with the names "
+            "of the columns before it: path,label"
+        )
 
 
-def _is_file(path: Path) -> bool:
-    """Whether there is a file of this name; a name that no disk would take names none."""
+def _json(text: str, *, where: str) -> Any:  # noqa: ANN401  (whatever the text says)
     try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def _json_row(line: str, *, where: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line)
+        return json.loads(text, parse_constant=lambda _: None)  # NaN is how pandas writes that there is nothing
     except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, brackets without end
         reason = error.msg if isinstance(error, json.JSONDecodeError) else error
         raise DataError(f"{where} is not JSON: {reason}") from error
+
+
+def _json_row(row: object, *, where: str) -> Row:
     if not isinstance(row, dict):
         raise DataError(f"{where} is {type(row).__name__}; expected an object with path and label")
     return row
-
-
-def _text(row: Mapping[str, Any], column: str) -> str:
-    """A value as text, empty where there is none. A number is a value: a class may be called 0."""
-    value = row.get(column)
-    return "" if value is None else str(value).strip()
-
-
-def _split(row: Mapping[str, Any], *, where: str) -> Split | None:
-    value = _text(row, "split").lower()
-    if not value:
-        return None
-    if value not in SPLIT_FOLDERS:
-        raise DataError(f"{where} has the split {value!r}; accepted: train, val, test")
-    return SPLIT_FOLDERS[value]
-
-
-def _box(row: Mapping[str, Any], *, where: str) -> tuple[float, float, float, float] | None:
-    values = [row.get(edge) for edge in BOX]
-    if all(value in (None, "") for value in values):
-        return None
-    try:
-        x1, y1, x2, y2 = (float(value) for value in values)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where} has the box {values}; expected four numbers x1, y1, x2, y2 in pixels") from error
-    if not (0 <= x1 < x2 < math.inf and 0 <= y1 < y2 < math.inf):
-        raise DataError(f"{where} has the box {values}; expected x1 < x2 and y1 < y2, both at least 0")
-    return x1, y1, x2, y2

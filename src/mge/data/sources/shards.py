@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mge.data.records import PhotoSet
+from mge.data.sources.columns import BY_NAME, Asked
 from mge.data.sources.extras import need_datasets
-from mge.data.sources.folder import SPLIT_FOLDERS
+from mge.data.sources.folder import has_class_folders
+from mge.data.sources.rows import SPLIT_NAMES
 from mge.data.sources.walking import is_junk
 from mge.errors import DataError
 
@@ -15,22 +17,29 @@ if TYPE_CHECKING:
     from mge.data.sources.tables import Table
 
 TABLE_SUFFIXES = (".parquet", ".arrow")
-SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves in a folder
+SAVED = (("state.json", "dataset_info.json"), ("dataset_dict.json",))  # what `save_to_disk` leaves in a folder
+
+METADATA = "metadata"  # a file of this name has the labels of the photos beside it
 
 
 def is_shards(data: Path) -> bool:
-    """Whether this is a Parquet or Arrow file, or a folder of them."""
+    """Return whether this is a Parquet or Arrow file, or a folder of them that has no class folders."""
     if data.is_dir():
-        return is_saved(data) or bool(_find_shards(data))
+        files = _find_shards(data)
+        return (
+            is_saved(data)
+            or any(file.stem == METADATA for file in files)
+            or bool(files and not has_class_folders(data))
+        )
     return data.is_file() and data.suffix.lower() in TABLE_SUFFIXES
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether `save_to_disk` of `datasets` wrote this folder."""
-    return any((folder / name).is_file() for name in SAVED)
+    """Return whether `save_to_disk` of `datasets` wrote this folder."""
+    return any(all((folder / name).is_file() for name in names) for names in SAVED)
 
 
-def read_shards(data: Path) -> PhotoSet:
+def read_shards(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
     """Reads a Parquet or Arrow file, a folder of them, or a folder that `save_to_disk` wrote.
 
     `datasets` keeps a copy of Parquet as Arrow in its cache, which gives any row at any time; Arrow is read where it
@@ -52,9 +61,8 @@ def read_shards(data: Path) -> PhotoSet:
             raise
         reason = " ".join(str(error.__cause__ or error).split())
         raise DataError(f"{data} cannot be read: {reason}; write it again, or take the damaged file out") from error
-    folder = data if data.is_dir() else data.parent
     name = data.resolve().name if data.is_dir() else data.stem
-    return read_tables(tables, name=name, source="Parquet or Arrow", folder=folder)
+    return read_tables(tables, name=name, source="Parquet or Arrow", asked=asked)
 
 
 def _load_saved(folder: Path) -> "list[Table]":
@@ -65,7 +73,7 @@ def _load_saved(folder: Path) -> "list[Table]":
     loaded = load_from_disk(folder)
     splits = dict(loaded) if isinstance(loaded, DatasetDict) else {str(loaded.split or "train"): loaded}
     return [
-        Table(split, dataset, [f"{folder / split}#{row}" for row in range(len(dataset))])
+        Table(split, dataset, [f"{folder / split}#{row}" for row in range(len(dataset))], folder)
         for split, dataset in splits.items()
     ]
 
@@ -76,19 +84,20 @@ def _load_shards(data: Path) -> "list[Table]":
 
     from mge.data.sources.tables import Table  # noqa: PLC0415  (needs the extra)
 
-    tables = []
+    tables, home = [], data if data.is_dir() else data.parent
     for file, split in _split_of_each(_find_shards(data) if data.is_dir() else [data], data=data).items():
         if file.suffix.lower() == ".arrow":
             dataset = Dataset.from_file(str(file))
         else:  # not load_dataset("parquet"), which tells the network that it was called
             dataset = Dataset.from_parquet(glob.escape(str(file)))
-        tables.append(Table(split, dataset, [f"{file}#{row}" for row in range(len(dataset))]))
+        names = [f"{file}#{row}" for row in range(len(dataset))]
+        tables.append(Table(split, dataset, names, file.parent if file.stem == METADATA else home))
     return tables
 
 
 def _find_shards(folder: Path) -> list[Path]:
     """The shards in a folder, and in its folders `data`, `train`, `test` and so on; no photo has to be looked at."""
-    inner = [entry for entry in folder.iterdir() if entry.is_dir() and entry.name.lower() in ("data", *SPLIT_FOLDERS)]
+    inner = [entry for entry in folder.iterdir() if entry.is_dir() and entry.name.lower() in ("data", *SPLIT_NAMES)]
     files = [file for home in (folder, *inner) for file in home.iterdir() if file.suffix.lower() in TABLE_SUFFIXES]
     return sorted(file for file in files if file.is_file() and not is_junk(file.name))
 
@@ -99,7 +108,7 @@ def _split_of_each(files: list[Path], *, data: Path) -> dict[Path, str]:
     for file in files:
         names = file.relative_to(data).parts[::-1] if file != data else (file.name,)
         words = [re.split("[^a-z]", name.lower())[0] for name in names]
-        splits[file] = next((word for word in words if word in SPLIT_FOLDERS), "")
+        splits[file] = next((word for word in words if word in SPLIT_NAMES), "")
     without = [file for file, split in splits.items() if not split]
     if without and len(without) < len(files):
         raise DataError(

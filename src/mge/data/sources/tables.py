@@ -5,18 +5,20 @@ module needs the extra `tables`; `shards` and `hub` import it when they need it.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 from datasets import ClassLabel, Dataset, Image
 from pyarrow import compute
 
-from mge.data.hierarchy import collect_parents
-from mge.data.records import PhotoSet, Record, Split
-from mge.data.sources.columns import GROUP_COLUMNS, PARENT_COLUMNS, image_column, label_column, optional_column
-from mge.data.sources.folder import SPLIT_FOLDERS
+from mge.data.records import PhotoSet, Split
+from mge.data.sources.columns import NAMES, Asked, clean_column, find_columns
+from mge.data.sources.rows import SPLIT_NAMES, RowReader, as_text
 from mge.errors import DataError
+
+Features = Mapping[str, Any]  # of `datasets`, which has no types of its own
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,50 +50,56 @@ class Table:
         split: What the data call it.
         dataset: The rows.
         row_names: What people find each row by.
+        folder: Where the paths start of photos that lie beside the table. None: none do.
     """
 
     split: str
     dataset: Dataset
     row_names: Iterable[str]
+    folder: Path | None = None
 
 
-def read_tables(tables: list[Table], *, name: str, source: str, folder: Path | None) -> PhotoSet:
-    """The photos of the splits of a data set.
+def read_tables(tables: list[Table], *, name: str, source: str, asked: Asked) -> PhotoSet:
+    """Read the photos of the splits of a data set.
 
     Where `train` is the only split it is the whole, as is the custom among such data: photos for testing and validation
     are held out as from a folder without splits. A split that has no labels, or is none of ours, is left out with a
-    note.
+    note. A column `split` says more than the name of a file.
 
     Args:
         tables: The splits.
         name: What people call the data.
         source: Where they are from, in words.
-        folder: Where the paths start of photos that lie beside the table. None: none do.
+        asked: The columns that a person named.
 
     Raises:
+        ConfigError: there is no such column as was asked for.
         DataError: it is not clear which columns hold the photos and the classes, or a row has no photo or no class.
     """
     splits, notes = _choose_splits(list(dict.fromkeys(table.split for table in tables)), name=name)
     tables = [table for table in tables if table.split in splits and len(table.dataset)]
     tables.sort(key=lambda table: splits[table.split] == "train", reverse=True)  # their ClassLabel says the order
-    labels = [_read_names(table.dataset, label_column(table.dataset.features, name=name)) for table in tables]
-    has_labels = {table.split for table, column in zip(tables, labels, strict=True) if any(column)}
-    records: list[Record] = []
-    pairs: list[tuple[str, str]] = []
-    for table, column in zip(tables, labels, strict=True):
+    columns = [_find_columns(table.dataset.features, asked=asked, name=name) for table in tables]
+    values = [
+        {ours: _read_names(table.dataset, column) for ours, column in names.items() if ours != "path"}
+        for table, names in zip(tables, columns, strict=True)
+    ]
+    has_labels = {table.split for table, read in zip(tables, values, strict=True) if any(read["label"])}
+    reader, declared = RowReader(name=name), dict[str, None]()
+    for table, names, read in zip(tables, columns, values, strict=True):
+        declared |= dict.fromkeys(getattr(table.dataset.features[names["label"]], "names", ()))
         if table.split in has_labels:
-            records += _read_records(table, column, split=splits[table.split], folder=folder, name=name)
-            pairs += zip(column, _read_optional(table.dataset, PARENT_COLUMNS), strict=True)
+            _add_rows(reader, table, names["path"], read, split=splits[table.split])
     without = dict.fromkeys(table.split for table in tables if table.split not in has_labels)
     notes += [f"the split {split!r} of {name} is left out: it has no labels" for split in without]
-    names, parents = _class_names(tables, records), collect_parents(pairs, name=name)
-    return PhotoSet(name, source, names, tuple(records), parents, notes=tuple(notes))
+    found = reader.photo_set(source, class_names=_order_classes(declared, {each.label for each in reader.records}))
+    return dataclasses.replace(found, notes=(*notes, *found.notes))
 
 
 def _choose_splits(names: list[str], *, name: str) -> tuple[dict[str, Split | None], list[str]]:
-    """Our name of each split that is used, and notes on the others."""
+    """Return our name of each split that is used, and notes on the others."""
     ours: dict[str, Split | None] = {
-        split: SPLIT_FOLDERS[split.lower()] for split in names if split.lower() in SPLIT_FOLDERS
+        split: SPLIT_NAMES[split.lower()] for split in names if split.lower() in SPLIT_NAMES
     }
     if len(names) == 1 and set(ours.values()) <= {"train"}:
         return {names[0]: None}, []
@@ -101,28 +109,53 @@ def _choose_splits(names: list[str], *, name: str) -> tuple[dict[str, Split | No
     return ours, [f"the split {split!r} of {name} is left out: it is not train, validation or test" for split in others]
 
 
-def _read_records(
-    table: Table, labels: list[str], *, split: Split | None, folder: Path | None, name: str
-) -> Iterator[Record]:
-    column = image_column(table.dataset.features, name=name)
+def _find_columns(features: Features, *, asked: Asked, name: str) -> dict[str, str]:
+    """Return the table's name of each of our columns: by its type, and by its name where types leave a choice.
+
+    Photos are of the type Image; where there is none, bytes; where there are none, text with the name of a column of
+    paths. Classes are of the type ClassLabel, or text or numbers with the name of one.
+    """
+    plain = [column for column, feature in features.items() if _is_text_or_number(feature)]
+    photos = (
+        [column for column, feature in features.items() if isinstance(feature, Image)]
+        or [column for column, feature in features.items() if _holds_bytes(feature)]
+        or [column for column in plain if any(clean_column(column) in row for row in NAMES["path"])]
+    )
+    others = {clean_column(other) for ours in ("split", "group", "parent") for row in NAMES[ours] for other in row}
+    labels = [
+        column
+        for column, feature in features.items()
+        if (isinstance(feature, ClassLabel) and clean_column(column) not in others)
+        or (column in plain and any(clean_column(column) in row for row in NAMES["label"]))
+    ]
+    typed = {column: f"{column} ({_describe(feature)})" for column, feature in features.items()}
+    return find_columns(
+        list(features), asked=asked, where=name, candidates={"path": photos, "label": labels}, shown=typed
+    )
+
+
+def _add_rows(
+    reader: RowReader, table: Table, column: str, values: Mapping[str, Sequence[str]], *, split: Split | None
+) -> None:
+    """Take the rows of a table, each with the bytes of its photo or the path of its file."""
     photos = table.dataset.select_columns([column])
     if isinstance(photos.features[column], Image):
         photos = photos.cast_column(column, Image(decode=False))  # decoding is `open_photo`'s business
     files = _files_beside(photos, column)
-    groups = _read_optional(table.dataset, GROUP_COLUMNS)
-    for row, (row_name, label, group) in enumerate(zip(table.row_names, labels, groups, strict=True)):
-        if not label:
-            raise DataError(f"{row_name} has no label, and others of its split have; give it one, or take the row out")
+    for row, (row_name, *cells) in enumerate(zip(table.row_names, *values.values(), strict=True)):
+        said: dict[str, object] = dict(zip(values, cells, strict=True))
         if row in files:
-            file = _find_file(files[row], folder=folder, where=row_name)
-            yield Record(file, label, split, group=group)
+            reader.add({**said, "path": files[row]}, folder=table.folder, where=row_name, split=split)
         else:
-            yield Record(Path(row_name), label, split, group=group, read=TableRow(photos, row))
+            photo = TableRow(photos, row)
+            reader.add(said, folder=None, where=row_name, split=split, path=Path(row_name), read=photo)
 
 
 def _files_beside(photos: Dataset, column: str) -> dict[int, str]:
-    """The paths of photos whose bytes are not in the table, by row; empty where there is no path. It reads no photo."""
-    values = photos.data.column(column)
+    """Return the paths of photos whose bytes are not in the table, by row; empty where there is no path."""
+    values, feature = photos.data.column(column), photos.features[column]
+    if not isinstance(feature, Image) and not _holds_bytes(feature):
+        return dict(enumerate(map(as_text, values.to_pylist())))
     if not pyarrow.types.is_struct(values.type):
         return dict.fromkeys(compute.indices_nonzero(values.is_null()).to_pylist(), "")
     rows = compute.indices_nonzero(compute.struct_field(values, "bytes").is_null())
@@ -131,34 +164,34 @@ def _files_beside(photos: Dataset, column: str) -> dict[int, str]:
     return {row: path or "" for row, path in zip(rows.to_pylist(), paths, strict=True)}
 
 
-def _find_file(path: str, *, folder: Path | None, where: str) -> Path:
-    """The file that a row names in place of a photo's bytes."""
-    file = Path(path) if folder is None else folder / path
-    if path and (folder or file.is_absolute()) and file.is_file():
-        return file
-    problem = f"has no bytes of its photo, and names the file {path!r}, which is not here" if path else "has no photo"
-    raise DataError(f"{where} {problem}; write the table with its photos (`dataset.save_to_disk`), or take the row out")
-
-
 def _read_names(dataset: Dataset, column: str) -> list[str]:
-    """What a column names in each row; empty where it names nothing."""
+    """Return what a column says in each row; empty where it says nothing."""
     values, feature = dataset[column][:], dataset.features[column]
     if isinstance(feature, ClassLabel):  # -1 is the custom where a label is kept secret
         values = [None if value is None or value < 0 else feature.names[value] for value in values]
-    return ["" if value is None else str(value).strip() for value in values]
+    return [as_text(value) for value in values]
 
 
-def _read_optional(dataset: Dataset, accepted: tuple[str, ...]) -> list[str]:
-    column = optional_column(dataset.features, accepted)
-    return [""] * len(dataset) if column is None else _read_names(dataset, column)
+def _order_classes(declared: Iterable[str], occurring: Collection[str]) -> tuple[str, ...]:
+    """Return the classes that have photos, in the order of the tables' ClassLabels; others by number or alphabet."""
+    first = [name for name in dict.fromkeys(each.strip() for each in declared) if name in occurring]
+    others = set(occurring) - set(first)
+    return (*first, *sorted(others, key=lambda name: (not name.isdigit(), len(name) * name.isdigit(), name)))
 
 
-def _class_names(tables: list[Table], records: list[Record]) -> tuple[str, ...]:
-    """The classes that have photos, in the order of the tables' ClassLabels; others by number or alphabet."""
-    occurring = {record.label for record in records}
-    declared: dict[str, None] = {}
-    for table in tables:
-        feature = table.dataset.features[label_column(table.dataset.features, name=table.split)]
-        declared |= dict.fromkeys(name.strip() for name in getattr(feature, "names", ()))
-    others = sorted(occurring - set(declared), key=lambda name: (not name.isdigit(), len(name) * name.isdigit(), name))
-    return (*(name for name in declared if name in occurring), *others)
+def _holds_bytes(feature: Any) -> bool:  # noqa: ANN401  (a feature)
+    if isinstance(feature, dict):
+        return _holds_bytes(feature.get("bytes"))
+    return getattr(feature, "dtype", "") in ("binary", "large_binary", "binary_view")
+
+
+def _is_text_or_number(feature: Any) -> bool:  # noqa: ANN401  (a feature)
+    dtype = str(getattr(feature, "dtype", ""))
+    return dtype.removeprefix("large_") in ("string", "string_view", "bool") or dtype.lstrip("u")[:3] in ("int", "flo")
+
+
+def _describe(feature: Any) -> str:  # noqa: ANN401  (a feature)
+    if isinstance(feature, dict):
+        return f"struct of {', '.join(feature)}"
+    kind = type(feature).__name__
+    return str(feature.dtype) if kind == "Value" else kind

@@ -8,7 +8,7 @@ import pytest
 
 from mge.config import DataConfig
 from mge.data.sources import read_photos
-from mge.data.sources.inaturalist import read_inaturalist
+from mge.data.sources.coco import read_coco
 from mge.errors import DataError
 from tests.archives import write_inaturalist
 
@@ -21,7 +21,7 @@ def change(file: Path, edit: Callable[[Any], object]) -> None:
 
 def test_the_taxonomy_lies_above_the_species_and_no_name_comes_twice(tmp_path: Path) -> None:
     write_inaturalist(tmp_path)
-    parents = read_inaturalist(tmp_path).parents
+    parents = read_coco(tmp_path).parents
     chains = (
         ("Prunella collaris", "Prunella (Prunellidae)", "Prunellidae", "Passeriformes", "Aves", "Chordata", "Animalia"),
         ("Prunella vulgaris", "Prunella", "Lamiaceae", "Lamiales", "Magnoliopsida", "Tracheophyta", "Plantae"),
@@ -32,14 +32,15 @@ def test_the_taxonomy_lies_above_the_species_and_no_name_comes_twice(tmp_path: P
 def test_where_there_is_no_taxonomy_the_supercategory_lies_above(tmp_path: Path) -> None:
     write_inaturalist(tmp_path)
     categories = [{"id": key, "name": f"species {key}", "supercategory": "Aves"} for key in (0, 1)]
-    change(tmp_path / "train.json", lambda content: content.update(categories=categories))
-    assert read_inaturalist(tmp_path).parents == {"species 0": "Aves", "species 1": "Aves"}
+    for name in ("train.json", "val.json"):
+        change(tmp_path / name, lambda content: content.update(categories=categories))
+    assert read_coco(tmp_path).parents == {"species 0": "Aves", "species 1": "Aves"}
 
 
 def test_a_file_of_categories_beside_them_names_the_classes(tmp_path: Path) -> None:
     write_inaturalist(tmp_path)
     (tmp_path / "categories.json").write_text(json.dumps([{"id": 1, "name": "one"}, {"id": 0, "name": "nil"}]))
-    assert read_inaturalist(tmp_path).class_names == ("one", "nil")
+    assert read_coco(tmp_path).class_names == ("one", "nil")
 
 
 def test_photos_without_an_annotation_are_left_out_and_the_largest_box_counts(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_photos_without_an_annotation_are_left_out_and_the_largest_box_counts(tm
         content["annotations"].append({"id": 9, "image_id": 0, "category_id": 0, "bbox": [0, 0, 9, 9]})
 
     change(tmp_path / "train.json", edit)
-    photos = read_inaturalist(tmp_path)
+    photos = read_coco(tmp_path)
     assert len(photos.split("train")) == 3
     assert photos.records[0].box_xyxy == (0, 0, 9, 9)
 
