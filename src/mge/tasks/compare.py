@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mge.config import check_choice, check_whole
 from mge.data.records import SPLITS, Split
+from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
     from mge.report.comparison import Difference
@@ -52,6 +53,10 @@ def compare(
     check_choice("split", split, SPLITS)
     check_whole("resamples", resamples, at_least=100)
     check_whole("batch_size", batch_size, at_least=1)
+    folder = check_folder(
+        output, flag="output", inputs=[] if data is None else [data],
+        writes=("comparison.json", "differences.csv", "differences.png"), apart=True,
+    )  # fmt: skip
     from mge.report.comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.training.comparison import hold_contest, judge  # noqa: PLC0415
@@ -63,7 +68,6 @@ def compare(
     figures = {"data": contest.data, "split": split, **judge(contest, num_resamples=resamples, seed=seed)}
     differences, names = _differences(contest), [each.name for each in contest.contestants]
     figures["num_different"] = len(differences)
-    folder = Path(output)
     files = [folder / "differences.csv"]
     write_text_atomically(folder / "comparison.json", json.dumps(figures, indent=1) + "\n")
     write_text_atomically(files[0], differences_csv(differences, names))
