@@ -88,9 +88,7 @@ def check_folder(
         home, base = os.path.split(os.fspath(name))
         homes.setdefault(home, os.path.realpath(home))
         if homes[home] == str(whole) and any(fnmatch(base, pattern) for pattern in writes):
-            raise ConfigError(
-                f"{flag} is {str(path)!r}, where {base!r} is read and may be replaced; give another folder"
-            )
+            raise ConfigError(f"{flag} is {str(path)!r}, where {base!r} is read and would be lost; give another folder")
         if apart and os.path.isdir(name) and whole.is_relative_to(os.path.realpath(name)):  # noqa: PTH112
             raise ConfigError(
                 f"{flag} is {str(path)!r}, inside {str(name)!r}, which is read: what is written would be among the "
@@ -106,11 +104,14 @@ def check_is_not_read(place: Path, inputs: Iterable[Input], *, flag: str) -> Non
     except OSError:  # there is none yet
         return
     for name in inputs:
-        with contextlib.suppress(OSError, ValueError):  # what cannot be read is told of by who reads it
-            if os.path.samestat(mine, os.stat(name)):  # noqa: PTH116  (a million photos)
-                raise ConfigError(
-                    f"{flag} is {str(place)!r}, which is read as well and would be replaced; give another file"
-                )
+        try:
+            is_same = os.path.samestat(mine, os.stat(name))  # noqa: PTH116  (a million photos)
+        except (OSError, ValueError):  # what cannot be read is told of by who reads it
+            continue
+        if is_same:
+            raise ConfigError(
+                f"{flag} is {str(place)!r}, which is read as well and would be replaced; give another file"
+            )
 
 
 def is_stream(path: Path) -> bool:

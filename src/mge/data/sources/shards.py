@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mge.data.records import PhotoSet
 from mge.data.sources.extras import need_datasets
 from mge.data.sources.folder import SPLIT_FOLDERS
+from mge.data.sources.parquet import check_bounds
 from mge.data.sources.walking import is_junk
 from mge.errors import DataError
 
@@ -73,6 +74,7 @@ def _load_saved(folder: Path) -> "list[Table]":
 def _load_shards(data: Path) -> "list[Table]":
     """A table a file: each file is read by its own list of class names, which need not be that of its neighbours."""
     from datasets import Dataset  # noqa: PLC0415  (an optional extra, heavy)
+    from pyarrow.parquet import read_metadata  # noqa: PLC0415
 
     from mge.data.sources.tables import Table  # noqa: PLC0415  (needs the extra)
 
@@ -81,6 +83,7 @@ def _load_shards(data: Path) -> "list[Table]":
         if file.suffix.lower() == ".arrow":
             dataset = Dataset.from_file(str(file))
         else:  # not load_dataset("parquet"), which tells the network that it was called
+            check_bounds(read_metadata(file), file)
             dataset = Dataset.from_parquet(glob.escape(str(file)))
         tables.append(Table(split, dataset, [f"{file}#{row}" for row in range(len(dataset))]))
     return tables
