@@ -159,3 +159,28 @@ def test_rows_of_an_archive_that_was_written_anew_are_made_anew(
     stop(tiny_model, container, after=4, monkeypatch=monkeypatch)
     os.utime(container)
     assert len(resume(tiny_model, container)) == 6
+
+
+def test_pictures_figures_and_boxes_replace_no_photo_and_no_list(
+    tiny_model: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "boxes.csv").write_text((home / "list.csv").read_text())
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    model = str(tiny_model)
+    for command, refusal in (
+        (["explain", model, "photos", "--output", "photos/apple"], "where '0.png' is read and would be lost"),
+        (["localise", model, "boxes.csv", "--output", "."], "where 'boxes.csv' is read and would be lost"),
+        (["evaluate", model, "list.csv", "--out", "list.csv"], "which is read as well and would be replaced"),
+        (["evaluate", model, "photos", "--out", "photos.json"], "its report would go among the photos in"),
+        (["evaluate", model, "photos", "--out", "/dev/null"], "which has no room for a report beside it"),
+        (["check", "photos", "--out", "photos/checked"], "inside 'photos', which is read"),
+        (["compare", model, model, "--data", "photos", "--output", "photos"], "inside 'photos', which is read"),
+        (["bench", "--out", "photos"], "which is a folder"),
+        (["export", model, "--out", "photos"], "has 'apple' in it, which is no export"),
+        (["convert", "weights.pth", "list.csv"], "which exists and is no folder"),
+    ):
+        assert main(command) in (2, 74)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("mge: error: ")
+        assert refusal in line
+    assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before

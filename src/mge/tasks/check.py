@@ -61,7 +61,7 @@ def check(
     folder = Path(out) if out is not None else Path("checks") / photos.name
     folder = check_folder(
         folder, flag="out", inputs=[data, *(record.path for record in photos.records)], writes=("check.*", "*.png"),
-        apart=out is not None,
+        apart=True,
     )  # fmt: skip
     looks = inspect(photos.records, with_hashes=True)
     findings = judge(photos, looks, tiny_px=tiny_px, distance=near)

@@ -49,7 +49,7 @@ def explain(
 
     files = find_photos(photos)
     given = [photos] if isinstance(photos, str | Path) else photos
-    folder = check_folder(output, flag="output", inputs=[*given, *files], writes=("*.png", "index*.html"), apart=True)
+    folder = check_folder(output, flag="output", inputs=[*given, *files], writes=("*.png", "index*.html"))
     classifier = load_folder(run, device=device, fast=False)
     other_label = None if against is None else find_class(against, classifier.class_names)
     album = Album(folder, title=f"What the experts saw: {Path(run).name}", num_photos=len(files))
