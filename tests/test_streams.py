@@ -68,6 +68,8 @@ def test_an_error_stays_the_only_line_where_the_output_is_full_too() -> None:
 def test_letters_that_the_output_does_not_know_become_escapes(encoding: str) -> None:
     done = run("fake", PYTHONIOENCODING=encoding)
     assert (done.returncode, done.stdout, done.stderr) == (0, "\\u0436\\u0443\\u043a\n", "")
+    done = run("fake", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\u0436\\u0443\\u043a\n", "")
 
 
 @pytest.mark.parametrize("shell", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])

@@ -162,3 +162,18 @@ def test_a_photo_that_a_table_repeats_without_end_is_read_one_at_a_time(tmp_path
     found = find_all_photos([str(file)])
     assert len(found) == 50_000
     assert contents([found[3], found[4], found[4], found[2]]) == [photo] * 4
+
+
+def test_a_table_that_is_damaged_inside_is_told_for_each_row_and_read_up_to_there(tmp_path: Path) -> None:
+    file, photos = tmp_path / "t.parquet", [np.random.default_rng(n).bytes(900) for n in range(90)]
+    parquet.write_table(pyarrow.table({"image": photos}), file, row_group_size=30, use_dictionary=False)
+    place = parquet.read_metadata(file).row_group(1).column(0).data_page_offset
+    content = file.read_bytes()
+    file.write_bytes(content[:place] + b"\xff" * 40 + content[place + 40 :])
+    found = [photo for photo in find_all_photos([str(file)]) if isinstance(photo, NamedPhoto)]
+    for number, photo in enumerate(found):
+        if 30 <= number < 60:
+            with pytest.raises(mge.DataError, match=r"t\.parquet is damaged: .*; write it again"):
+                photo.read()
+        else:
+            assert photo.read() == photos[number]

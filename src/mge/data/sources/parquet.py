@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 IMAGE_COLUMNS = ("image", "img", "photo", "picture", "jpg", "png", "bytes")
 ROWS_OF_ANY_FILE = 100_000  # that a file of any size may have; a larger one has to be as large as photos make it
-BYTES_A_ROW = 16  # no photo is as small, even packed
+BYTES_A_ROW = 2  # nothing that names or holds a photo is as small, even packed
 BYTES_OF_ANY_GROUP = 2**28  # that a group of rows may unpack into; more than that photos have no air for
 LARGEST_RATIO = 20  # of unpacked to packed bytes, where they are more
 
@@ -29,9 +30,9 @@ class PhotoColumn:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._parquet, self._column = _open_parquet(file)
-        self._rows: Iterator[bytes | None] = iter(())
+        self._rows: Iterator[bytes | DataError] = iter(())
         self._group, self._next, self._lock = -1, 0, threading.Lock()
-        self._content: bytes | None = None  # of the row before the next one
+        self._content: bytes | DataError = b""  # of the row before the next one
 
     def photos(self) -> list[NamedPhoto]:
         """All its photos, which share this column."""
@@ -46,23 +47,26 @@ class PhotoColumn:
             if group != self._group or row < self._next - 1:
                 self._group, self._next, self._rows = group, 0, self._stream(group)
             while self._next <= row:
-                self._content, self._next = next(self._rows, None), self._next + 1
+                self._content, self._next = next(self._rows), self._next + 1
             content = self._content
-        if content is None:
-            raise DataError(f"{self.file} has no photo in row {row} of its group {group}")
+        if isinstance(content, DataError):
+            raise DataError(str(content))
         return content
 
-    def _stream(self, group: int) -> Iterator[bytes | None]:
-        """The photos of a group of rows, in order."""
+    def _stream(self, group: int) -> Iterator[bytes | DataError]:
+        """The photos of a group of rows, in order, or why they cannot be read; without end where that is the file."""
         from pyarrow import ArrowException  # noqa: PLC0415  (an extra, heavy)
 
         try:
             for batch in self._parquet.iter_batches(1, row_groups=[group], columns=[self._column]):
                 for value in batch.column(0).to_pylist():
-                    yield value["bytes"] if isinstance(value, dict) else value
+                    content = value["bytes"] if isinstance(value, dict) else value
+                    where = f"row {self._next} of its group {group}"
+                    yield DataError(f"{self.file} has no photo in {where}") if content is None else content
+            reason = "it has fewer rows than it says"
         except (ArrowException, OSError) as error:
-            self._group = -1  # whoever asks again begins again
-            raise DataError(f"{self.file} is damaged: {first_line(error)}; write it again") from error
+            reason = first_line(error)
+        yield from repeat(DataError(f"{self.file} is damaged: {reason}; write it again"))
 
 
 def check_bounds(metadata: "FileMetaData", file: Path) -> None:
