@@ -21,8 +21,8 @@ def fake(data: str | None = None) -> None:
 def table() -> None:
     "Writes a table."
     from mge.report.tables import say
-    for _ in range(30_000):
-        say("line")
+    for length in (1, *200 * [1000]):
+        say("x" * length)
     sys.stderr.write("done\\n")
 module.fake = fake
 tables = types.ModuleType("mge.tasks.table")
@@ -82,4 +82,4 @@ def test_a_reader_that_has_seen_enough_ends_what_only_writes_and_no_other_work()
     done = run("fake", "long", shell="| head -1")
     assert (done.returncode, done.stdout.count("\n"), done.stderr) == (141, 1, "")
     done = run("table", shell="| head -1")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "line\n", "done\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", "done\n")

@@ -1,4 +1,4 @@
-"""Where people read: a console that stops nothing when its reader goes."""
+"""A terminal, or a file or program in its place: nothing stops when the reader goes."""
 
 import sys
 

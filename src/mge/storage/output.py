@@ -115,7 +115,7 @@ def check_is_not_read(place: Path, inputs: Iterable[Input], *, flag: str) -> Non
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a name stands for a pipe, a device that takes text, or an open file of a process."""
+    """Tell whether a name stands for a pipe, a device that takes text, or an open file of a process."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -170,7 +170,7 @@ def _descriptor(path: Path) -> int:
 
 
 def _is_descriptor(path: Path) -> bool:
-    """Whether this is /dev/stdout or another name of an open file, which is not to be replaced under its owner."""
+    """Tell whether this is /dev/stdout or another name of an open file, which is not to be replaced under its owner."""
     for _ in range(40):  # links at most, as the system has it
         if DESCRIPTORS.fullmatch(os.path.realpath(path.parent)):
             return True

@@ -147,10 +147,11 @@ def test_a_table_of_more_rows_than_its_bytes_can_hold_photos_is_refused(tmp_path
     assert len(few) == 1000
 
 
-def test_a_table_that_unpacks_into_far_more_bytes_is_refused(tmp_path: Path) -> None:
+def test_a_table_that_unpacks_into_far_more_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mge.data.sources.parquet.BYTES_OF_ANY_GROUP", 10_000_000)
     file = tmp_path / "zeros.parquet"
-    parquet.write_table(pyarrow.table({"image": [bytes(300_000_000)]}), file, compression="zstd", use_dictionary=False)
-    with pytest.raises(mge.DataError, match=r"unpacks its group 0 of rows from [\d,]+ into 300,\d+,\d+ bytes"):
+    parquet.write_table(pyarrow.table({"image": [bytes(12_000_000)]}), file, compression="zstd", use_dictionary=False)
+    with pytest.raises(mge.DataError, match=r"unpacks its group 0 of rows from [\d,]+ into 12,\d+,\d+ bytes"):
         find_all_photos([str(file)])
 
 

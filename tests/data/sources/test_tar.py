@@ -129,10 +129,10 @@ def test_a_damaged_header_between_members_hides_none(tmp_path: Path) -> None:
         read(archive)
 
 
-def test_a_photo_of_a_quarter_of_a_gigabyte_is_refused_and_its_neighbour_is_read(tmp_path: Path) -> None:
+def test_a_photo_of_nothing_but_holes_is_refused_and_its_neighbour_is_read(tmp_path: Path) -> None:
     big = old_gnu_sparse("big.png", [(0, b"x")], size=2**40)
     (tmp_path / "a.tar").write_bytes(whole(big + header("a.png", octal(1)) + b"a".ljust(BLOCK, b"\0")))
     found = [photo for photo in find_all_photos([str(tmp_path / "a.tar")]) if isinstance(photo, NamedPhoto)]
     assert found[1].read() == b"a"
-    with pytest.raises(mge.DataError, match=r"big\.png cannot be read: it has 1,099,511,627,776 bytes; accepted"):
+    with pytest.raises(mge.DataError, match=r"big\.png cannot be read: it has holes of 1,099,511,627,775 bytes"):
         found[0].read()

@@ -15,7 +15,7 @@ from mge.data.signatures import SUFFIXES
 from mge.data.sources.walking import is_junk
 from mge.errors import DataError
 
-LARGEST_PHOTO = 2**28  # bytes of a member that is read whole
+LARGEST_HOLES = 2**28  # bytes of a member that no byte of the archive stands for
 LARGEST_HEADER = 2**16  # bytes of a long name, or of the notes about a member
 MAX_NOTES = 1000  # about all members that follow
 MAX_LINKS = 8  # from one name to the next
@@ -104,7 +104,7 @@ def read_tar(file: Path) -> list[NamedPhoto]:
 
 
 def _members(file: Path) -> Iterator[_Member]:
-    """The members of an archive; its end must be marked as one, or members may lack."""
+    """Yield the members of an archive; its end must be marked as one, or members may lack."""
     with _Headers(file) as headers, tarfile.open(fileobj=headers, mode="r:") as archive:
         while (found := archive.next()) is not None:
             archive.members = []  # it would keep them all
@@ -121,7 +121,7 @@ def _members(file: Path) -> Iterator[_Member]:
 
 
 def _as_member(found: tarfile.TarInfo, *, archive_size: int) -> _Member:
-    """What is kept of a member, once its places and sizes make sense."""
+    """Return what is kept of a member, once its places and sizes make sense."""
     if found.islnk():
         return _Member(found.name, 0, -1, (), _normal(found.linkname), is_hard=True)
     if found.issym():  # seen from its own folder; one with / in front leads out of the archive
@@ -145,12 +145,13 @@ def _photo(file: Path, member: _Member, latest: dict[str, _Member]) -> NamedPhot
     name, found = f"{file}#{member.name}", member
     for _ in range(MAX_LINKS):
         found = latest.get(found.link, found)
+    holes = found.size - sum(length for _, length in found.pieces)
     if found.link:
         reason = f"it is a link to {found.link!r}, which is no photo in the archive"
     elif found.start < 0:
         reason = "it is no file"
-    elif found.size > LARGEST_PHOTO:
-        reason = f"it has {found.size:,} bytes; accepted: up to {LARGEST_PHOTO:,}"
+    elif holes > LARGEST_HOLES:
+        reason = f"it has holes of {holes:,} bytes; accepted: up to {LARGEST_HOLES:,}"
     else:
         return NamedPhoto(name, partial(_read_member, file, found), str(file))
     return NamedPhoto(name, partial(_refuse, f"{name} cannot be read: {reason}"), str(file))
@@ -185,7 +186,7 @@ def _normal(name: str) -> str:
 
 
 def _is_sane(notes: bytes) -> bool:
-    """Whether notes are records as long as each says; over others tarfile may take hours, and any memory."""
+    """Tell whether notes are records as long as each says; over others tarfile may take hours, and any memory."""
     place = 0
     while record := NOTE.match(notes, place):
         place += int(record[1])
