@@ -62,9 +62,9 @@ def write_zeros(file: Path) -> None:
 
 
 def write_copies(file: Path) -> None:
-    """Fifty photos of 100 MB, in one."""
+    """Twelve photos of 100 MB, in one."""
     big = np.random.default_rng(0).bytes(1_000_000) + bytes(99_000_000)
-    column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 50, pyarrow.int32()), [big])
+    column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 12, pyarrow.int32()), [big])
     parquet.write_table(pyarrow.table({"image": column}), file, store_schema=False)
 
 
@@ -76,7 +76,7 @@ CONTAINERS: dict[str, Make] = {
     "a table of five million rows of nothing": table(write_nulls),
     "a table of five million rows of nothing, to train on": table(write_nulls, verb="train"),
     "a table that unpacks into 300 MB": table(write_zeros),
-    "a table of fifty photos of 100 MB in one": table(write_copies),
+    "a table of twelve photos of 100 MB in one": table(write_copies),
 }
 
 

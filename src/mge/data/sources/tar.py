@@ -90,8 +90,9 @@ def read_tar(file: Path) -> list[NamedPhoto]:
             repeated += latest.pop(name, None) is not None and _is_photo(name)
             latest[name] = known._replace(name=member.name)
     except DAMAGE as error:
+        reason = error if isinstance(error, tarfile.TarError | OSError) else "a header makes no sense"
         raise DataError(
-            f"{file} is no tar archive, a compressed one, or damaged: {error}; give a plain .tar, whole"
+            f"{file} is no tar archive, a compressed one, or damaged: {reason}; give a plain .tar, whole"
         ) from error
     if repeated:
         sys.stderr.write(f"{file} has {repeated:,} photos under names that come again; the last counts, as for tar\n")
@@ -132,7 +133,7 @@ def _as_member(found: tarfile.TarInfo, *, archive_size: int) -> _Member:
     end = 0
     for start, length in pieces:
         if start < end or length < 0:
-            raise tarfile.ReadError(f"the pieces of {found.name!r} lie over each other")
+            raise tarfile.ReadError(f"the size of {found.name!r}, or of a piece of it, makes no sense")
         end = start + length
     num_stored = sum(length for _, length in pieces)
     if (found.isreg() and not 0 <= end <= found.size) or found.offset_data + num_stored > archive_size:
