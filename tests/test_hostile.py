@@ -1,5 +1,6 @@
 """Hostile input is read as what it is or refused in one line: no traceback, no hang, not a gigabyte, no code run."""
 
+import io
 import json
 import os
 import re
@@ -50,7 +51,8 @@ def meet(home: Path, arguments: list[str]) -> int:
     for number, name in ((1, "stdout"), (2, "stderr")):  # a case may have made links of these names
         os.dup2(os.open(home / name, os.O_WRONLY | os.O_CREAT), number)
     if (home / "encoding").exists():
-        sys.stdout.reconfigure(encoding=(home / "encoding").read_text(), errors="strict")  # type: ignore[union-attr]
+        assert isinstance(sys.stdout, io.TextIOWrapper)
+        sys.stdout.reconfigure(encoding=(home / "encoding").read_text(), errors="strict")
     code = 1
     try:
         code = main(arguments)

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mge.data.photo import NamedPhoto
 from mge.data.signatures import SUFFIXES
@@ -128,8 +128,9 @@ def _as_member(found: tarfile.TarInfo, *, archive_size: int) -> _Member:
     if found.issym():  # seen from its own folder; one with / in front leads out of the archive
         target = posixpath.normpath(posixpath.join(posixpath.dirname(found.name.lstrip("/")), found.linkname))
         return _Member(found.name, 0, -1, (), target)
-    sparse = [(0, found.size)] if found.sparse is None else found.sparse
-    pieces = tuple((start, length) for start, length in sparse if length)
+    sparse: Any = found.sparse  # pairs; the types of tarfile say otherwise
+    places = [(0, found.size)] if sparse is None else sparse
+    pieces = tuple((start, length) for start, length in places if length)
     end = 0
     for start, length in pieces:
         if start < end or length < 0:
