@@ -184,3 +184,11 @@ def test_pictures_figures_and_boxes_replace_no_photo_and_no_list(
         assert line.startswith("mge: error: ")
         assert refusal in line
     assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
+
+
+def test_figures_go_where_they_are_asked_for_and_a_report_beside_them(tiny_model: Path, home: Path) -> None:
+    figures = mge.evaluate(tiny_model, "photos", out="figures.json")
+    assert json.loads(Path("figures.json").read_text()) == figures
+    assert Path("figures/report.html").exists()
+    assert mge.evaluate(tiny_model, "photos", out="/dev/null", report=False) == figures
+    assert Path("/dev/null").is_char_device()
