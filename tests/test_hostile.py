@@ -1,5 +1,6 @@
 """Hostile input is read as what it is or refused in one line: no traceback, no hang, not a gigabyte, no code run."""
 
+import io
 import json
 import os
 import re
@@ -14,10 +15,12 @@ from typing import Any
 import pytest
 
 from mge.cli import main
-from tests.hostile import CASES
+from tests import hostile
+from tests.hostile_outputs import CONTAINERS, OUTPUTS
 
+CASES = {**hostile.CASES, **CONTAINERS, **OUTPUTS}
 SECONDS, BYTES = 30, 2**30  # what a case may take; most take less than a second and 100 MB
-CODES = (0, 2, 71)  # 71: too little memory
+CODES = (0, 2, 71, 74)  # 71: too little memory; 74: no place to write to
 
 
 def serve(folder: Path) -> Iterator[dict[str, Any]]:
@@ -45,8 +48,11 @@ def meet(home: Path, arguments: list[str]) -> int:
     signal.alarm(SECONDS)
     Path("/proc/self/clear_refs").write_text("5")
     before = peak()
-    for number, name in ((1, "stdout"), (2, "stderr")):
+    for number, name in ((1, "stdout"), (2, "stderr")):  # a case may have made links of these names
         os.dup2(os.open(home / name, os.O_WRONLY | os.O_CREAT), number)
+    if (home / "encoding").exists():
+        assert isinstance(sys.stdout, io.TextIOWrapper)
+        sys.stdout.reconfigure(encoding=(home / "encoding").read_text(), errors="strict")
     code = 1
     try:
         code = main(arguments)
@@ -94,7 +100,7 @@ def test_each_was_met(outcomes: dict[str, dict[str, Any]]) -> None:
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(CASES) >= 60
+    assert len(CASES) >= 100
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ without torch.
 
 import ast
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +15,10 @@ import yaml
 
 import mge
 from mge.allocator import keep_freed_memory
-from mge.errors import ConfigError, MgeError
+from mge.errors import ConfigError, MgeError, StorageError
 from mge.flags import build_parser, check_known, parse
 from mge.options import REQUIRED, defaults_of, options_of
+from mge.streams import BROKEN_PIPE, end, full_stream, prepare_streams, silence, tell
 
 
 def main(args: list[str] | None = None) -> int:
@@ -30,18 +30,27 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, an MgeError's own, 130 after Ctrl-C. An exception that is a bug is not caught.
     """
+    prepare_streams()
     try:
         _run(sys.argv[1:] if args is None else args)
         sys.stdout.flush()
     except MgeError as error:
-        sys.stderr.write(f"mge: error: {' '.join(str(error).split())}\n")
+        tell(f"mge: error: {' '.join(str(error).split())}\n")
+        end(sys.stdout)
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("mge: interrupted\n")
+        tell("mge: interrupted\n")
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        silence(sys.stdout)
+        end(sys.stderr)
+        return BROKEN_PIPE
+    except OSError as error:
+        reason = full_stream(error)
+        if reason is None:
+            raise
+        tell(f"mge: error: {reason}\n")
+        return StorageError.exit_code
     return 0
 
 

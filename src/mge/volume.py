@@ -2,16 +2,17 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from mge.data.photo import as_text
+from mge.data.photo import NamedPhoto, as_text
 from mge.errors import DataError
 from mge.prediction import Photo, Prediction, name_of
-from mge.report.predictions import ALL, Form, Row, write_rows
+from mge.report.predictions import ALL, Form, Row, print_rows, write_rows
 from mge.report.progress import track_photos
 from mge.storage.files import write_atomically
 from mge.storage.parts import Parts
@@ -94,6 +95,37 @@ def make_rows(
             yield as_row(result, top=top, with_all=with_all)
 
 
+def classify_to_stream(
+    ask: Ask, photos: Sequence[Photo], out: TextIO, *, form: Form, num_experts: int, top: int, tally: Tally,
+    with_all: bool = False,
+) -> list[Prediction]:  # fmt: skip
+    """Classifies photos into a pipe or a device, row by row; nothing is kept of it beside.
+
+    Args:
+        ask: Classifies some photos, in order.
+        photos: All photos.
+        out: What takes the rows.
+        form: Of the rows.
+        num_experts: For how many CSV has columns.
+        top: How many of the likeliest classes a row holds.
+        tally: Counts what became of the photos.
+        with_all: Whether rows hold the probability of every class.
+
+    Returns:
+        The predictions, where there are at most 10,000 photos.
+    """
+    kept: list[Prediction] = []
+
+    def rows() -> Iterator[Row]:
+        for row in make_rows(ask, photos, top=top, kept=kept, is_quiet=out.isatty(), with_all=with_all):
+            if len(photos) > KEPT:
+                kept.clear()
+            yield row
+
+    print_rows(tally.sift(rows()), out, form=form, num_experts=num_experts)
+    return kept
+
+
 def classify_to_file(
     ask: Ask, photos: Sequence[Photo], output: Path, *, plan: dict[str, Any], form: Form, num_experts: int, top: int,
     tally: Tally, with_all: bool = False,
@@ -107,7 +139,8 @@ def classify_to_file(
         ask: Classifies some photos, in order.
         photos: All photos.
         output: The file.
-        plan: What decides the predictions, beside the photos: rows of another plan are thrown away.
+        plan: What decides the predictions, beside the photos: rows of another plan are thrown away. Rows of photos that
+            have changed since, or are called by another name, are made anew.
         form: Of the file.
         num_experts: For how many a CSV file has columns.
         top: How many of the likeliest classes a row holds.
@@ -118,13 +151,13 @@ def classify_to_file(
         The predictions of this call and process, where there are at most 10,000 photos.
     """
     rank, num_processes = processes()
-    plan = {**plan, "top": top, "photos": _digest(photos)}
+    plan, keys = {**plan, "top": top}, identify(photos)
     kept: list[Prediction] = []
-    with Parts(output, plan=plan, num_items=len(photos), rank=rank, num_processes=num_processes) as parts:
+    with Parts(output, plan=plan, keys=keys, rank=rank, num_processes=num_processes) as parts:
         if parts.done and rank == 0:
             sys.stderr.write(f"going on: {len(parts.done):,} of {len(photos):,} photos were classified before\n")
         if parts.was_begun_otherwise:
-            sys.stderr.write(f"{output} was begun with another model, options or photos: all is done anew\n")
+            sys.stderr.write(f"{output} was begun with another model or other options: all is done anew\n")
         mine = [photos[number] for number in parts.mine]
         made = make_rows(ask, mine, top=top, kept=kept, is_quiet=rank > 0, with_all=with_all)
         for number, row in zip(parts.mine, made, strict=True):
@@ -165,9 +198,28 @@ def as_row(prediction: Prediction, *, top: int, with_all: bool = False) -> Row:
     return row
 
 
-def _digest(photos: Sequence[Photo]) -> str:
-    """What tells one list of photos from another: their names, in order."""
-    digest = hashlib.sha256()
+def identify(photos: Sequence[Photo]) -> list[str]:
+    """Return what tells each photo from any other, and from itself before it was changed.
+
+    That is what it is called, where it lies, and how large and how old its file is, or the larger file that it lies in.
+    """
+    stamps: dict[str, list[str | int]] = {}  # of larger files, each looked up once
+    keys = []
     for photo in photos:
-        digest.update(name_of(photo).encode("utf-8", "surrogateescape") + b"\n")
-    return digest.hexdigest()
+        name = name_of(photo)
+        if isinstance(photo, NamedPhoto):
+            stamp = stamps.get(photo.file) or stamps.setdefault(photo.file, _stamp(photo.file))
+        else:
+            stamp = _stamp(name)
+        keys.append(hashlib.blake2b(json.dumps([name, *stamp]).encode(), digest_size=16).hexdigest())
+    return keys
+
+
+def _stamp(file: str) -> list[str | int]:
+    """Absolute path, size, and times of change in nanoseconds: of the content, and of what is noted about the file."""
+    path = os.path.abspath(file)  # noqa: PTH100  (links stay: what they lead to has its own size and times)
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):  # who opens it tells why
+        return [path]
+    return [path, status.st_size, status.st_mtime_ns, status.st_ctime_ns]

@@ -15,7 +15,8 @@ from mge.storage.parts import Parts
 
 def open_parts(target: Path, *, num_items: int = 5, **options: Any) -> Parts:  # noqa: ANN401
     plan = options.pop("plan", {"model": "a"})
-    return Parts(target, plan=plan, num_items=num_items, **options)
+    keys = options.pop("keys", [f"item {number}" for number in range(num_items)])
+    return Parts(target, plan=plan, keys=keys, **options)
 
 
 def fill(parts: Parts, numbers: list[int] | None = None) -> None:
@@ -70,9 +71,9 @@ def test_a_torn_line_longer_than_a_block_is_cut_off(tmp_path: Path) -> None:
     fill(open_parts(tmp_path / "out.csv", num_items=2), [0])
     file = rows_file(tmp_path)
     whole = file.read_bytes()
-    file.write_bytes(whole + b'{"number": 1, "value": "' + b"x" * 200_000)
+    file.write_bytes(whole + b'{"key": "item 1", "value": "' + b"x" * 200_000)
     fill(open_parts(tmp_path / "out.csv", num_items=2), [1])
-    assert file.read_bytes() == whole + b'{"number": 1, "value": 1}\n'
+    assert file.read_bytes() == whole + b'{"key": "item 1", "value": 1}\n'
 
 
 def test_zeros_that_a_power_cut_left_are_no_row(tmp_path: Path) -> None:
@@ -82,10 +83,20 @@ def test_zeros_that_a_power_cut_left_are_no_row(tmp_path: Path) -> None:
     assert mine(tmp_path / "out.csv", num_items=2) == [1]
 
 
-@pytest.mark.parametrize("change", [{"plan": {"model": "b"}}, {"num_items": 6}])
-def test_rows_of_another_plan_are_thrown_away(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_rows_of_items_that_are_the_same_are_kept_where_others_change_come_and_go(tmp_path: Path) -> None:
+    fill(open_parts(tmp_path / "out.csv", keys=["a", "b", "c", "d"]), [0, 1, 2])
+    with open_parts(tmp_path / "out.csv", keys=["new", "c", "a", "b, mended", "d"]) as again:
+        assert again.mine == [0, 3, 4]
+        assert not again.was_begun_otherwise
+        for number in again.mine:
+            again.append(number, {"value": -number})
+        again.wait_for_all()
+        assert [row["value"] for row in again.rows()] == [0, 4, 0, -3, -4]
+
+
+def test_rows_of_another_plan_are_thrown_away(tmp_path: Path) -> None:
     fill(open_parts(tmp_path / "out.csv"), [0, 1])
-    with open_parts(tmp_path / "out.csv", **change) as other:
+    with open_parts(tmp_path / "out.csv", plan={"model": "b"}) as other:
         assert other.was_begun_otherwise
         assert other.done == set()
 

@@ -47,6 +47,7 @@ class NamedPhoto(NamedTuple):
 
     name: str  # what people find it by
     read: Callable[[], bytes]  # gives the content of its file; raises DataError where it cannot
+    file: str = ""  # the larger file that it lies in
 
 
 def as_text(path: str) -> str:

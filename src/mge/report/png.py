@@ -5,6 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from mge.errors import StorageError
+from mge.storage.files import final_place
 
 
 def save_picture(picture: Image.Image, file: Path) -> None:
@@ -14,6 +15,8 @@ def save_picture(picture: Image.Image, file: Path) -> None:
         StorageError: it cannot be written.
     """
     try:
-        picture.save(file, compress_level=1)
+        picture.save(final_place(file, kind="file"), compress_level=1)
+    except StorageError:  # an OSError as well, and said already
+        raise
     except OSError as error:
         raise StorageError(f"{file} was not written: {error.strerror or error}; check the folder") from error

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from mge.report.terminal import Terminal
 
 SECONDS_BETWEEN_LINES = 30.0
 Item = TypeVar("Item")
@@ -62,7 +63,7 @@ def show_progress(verb: str, *, total: int, is_quiet: bool = False) -> Iterator[
     Yields:
         What is to be told when so many more are done.
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     if is_quiet:
         yield lambda _: None
     elif not console.is_terminal:

@@ -5,12 +5,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from mge.data.broken import Broken
 from mge.data.photo import as_text
+from mge.report.terminal import Terminal
 from mge.storage.run_folder import Run
 
 PICTURE = "what_each_expert_saw.png"
@@ -24,7 +24,7 @@ PLAIN_NAMES = {
 
 def say(*tables_or_lines: Table | str) -> None:
     """Writes tables and lines to standard output; names are what they are: `[bold]` no markup, `:apple:` no emoji."""
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console = Terminal(highlight=False, soft_wrap=True, markup=False, emoji=False)
     for each in tables_or_lines:
         console.print(as_text(each) if isinstance(each, str) else each)
 

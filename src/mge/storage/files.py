@@ -11,11 +11,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from mge.errors import StorageError
 
 Result = TypeVar("Result")
+Kind = Literal["file", "folder"]
 UNFINISHED = ".unfinished"  # ends the name of what is being written
 REPLACED_WITHIN = 1.0  # seconds in which one folder takes the place of another where that needs two steps
 FORGOTTEN_AFTER = 3600  # seconds; what is unfinished and older belongs to a process that was killed
@@ -27,12 +28,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a file of another name in the same folder, and gives it the name when it is safely on disk.
 
     Args:
-        path: The name that it shall have.
+        path: The name that it shall have. Of a link it is the target that is written; the link stays.
         write: Writes to the path that it is given.
 
     Raises:
-        StorageError: the disk is full, or the folder cannot be written to; what was there before is still there.
+        StorageError: the disk is full, the folder cannot be written to, or there is something of this name that is no
+            file; what was there before is still there.
     """
+    path = final_place(path, kind="file")
     with _under_another_name(path) as unfinished:
         write(unfinished)
         _sync(unfinished)
@@ -52,7 +55,7 @@ def write_folder_atomically(folder: Path, fill: Callable[[Path], Result]) -> Res
     """Lets `fill` put files into a folder of another name, and gives it the name when they are safely on disk.
 
     Args:
-        folder: The name that it shall have. A folder of this name is replaced as a whole.
+        folder: The name that it shall have. A folder of this name, or a link's target, is replaced as a whole.
         fill: Writes into the folder that it is given.
 
     Returns:
@@ -61,6 +64,7 @@ def write_folder_atomically(folder: Path, fill: Callable[[Path], Result]) -> Res
     Raises:
         StorageError: the disk is full, or there can be no such folder; what was there before is still there.
     """
+    folder = final_place(folder, kind="folder")
     with _under_another_name(folder) as unfinished:
         unfinished.mkdir()
         result = fill(unfinished)
@@ -68,6 +72,23 @@ def write_folder_atomically(folder: Path, fill: Callable[[Path], Result]) -> Res
             _sync(path)
         _put_into_place(unfinished, folder)
     return result
+
+
+def final_place(path: Path, *, kind: Kind) -> Path:
+    """Return where something of this name is written: a link's target, which need not exist; otherwise right there.
+
+    Raises:
+        StorageError: the link leads in a circle, or something of another kind is there already.
+    """
+    try:
+        place = Path(os.path.realpath(path)) if path.is_symlink() else path
+        if place.is_symlink():
+            raise StorageError(f"{path} was not written: it is a link that leads in a circle; give another name")
+        if place.exists() and not (place.is_file() if kind == "file" else place.is_dir()):
+            raise StorageError(f"{path} was not written: it is no {kind}, but something else; give another name")
+    except OSError as error:
+        raise _as_storage_error(error, path) from error
+    return place
 
 
 def sha256(path: Path) -> str:
@@ -79,7 +100,7 @@ def sha256(path: Path) -> str:
 @contextlib.contextmanager
 def _under_another_name(path: Path) -> Iterator[Path]:
     """A name in the same folder under which something is written; whatever has it in the end is removed."""
-    unfinished = _unfinished_name(path)
+    unfinished = unfinished_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_forgotten(path)
@@ -92,7 +113,7 @@ def _under_another_name(path: Path) -> Iterator[Path]:
             remove(unfinished)
 
 
-def _unfinished_name(path: Path) -> Path:
+def unfinished_name(path: Path) -> Path:
     """A name that nothing else has, in the same folder and so on the same disk."""
     return path.with_name(f".{path.name}-{secrets.token_hex(4)}{UNFINISHED}")
 
@@ -120,7 +141,7 @@ def remove(path: Path) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Removes a folder; nobody ever sees a part of it under its name."""
-    away = _unfinished_name(folder)
+    away = unfinished_name(folder)
     try:
         folder.rename(away)
     except OSError:  # a mount point, or gone
@@ -154,7 +175,7 @@ def _put_into_place(new: Path, folder: Path) -> None:
     while not is_done:
         if _is_renamed(new, folder) or _exchange(new, folder):
             return
-        former = _unfinished_name(folder)
+        former = unfinished_name(folder)
         with contextlib.suppress(FileNotFoundError):  # another process has just taken it away to do the same
             folder.rename(former)
         is_done = _is_renamed(new, folder)

@@ -3,15 +3,19 @@
 Each process appends the rows that it has made to a file of its own, a JSON object a line. Item number i is the business
 of process i modulo their number, whoever has worked at it before: so no item is lost, and none is done twice, without a
 word between the processes. When all rows are there, the first process puts them together in order.
+
+A row belongs to its item by a key, which says all that the item is: where an item has changed, its row is made anew;
+rows of items that are the same are kept, also where others have come or gone.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -22,7 +26,8 @@ from mge.storage.files import write_text_atomically
 
 PLAN = "plan.json"
 COMPLETED = "completed"  # when the rows were put together, in a plan that processes may still come late to
-NUMBER = "number"  # of a row's item
+ITEMS = "items"  # in a plan: what tells one list of items from another
+KEY = "key"  # of a row's item
 POLL_SECONDS = 0.2
 Place = tuple[Path, int]  # a file, and where a line begins in it
 
@@ -32,8 +37,8 @@ class Parts:
 
     Args:
         target: The file that the rows will become. They are kept in a folder beside it.
-        plan: What decides the rows, as plain values: rows of another plan are thrown away.
-        num_items: How many there are to do.
+        plan: What decides the rows beside their items, as plain values: rows of another plan are thrown away.
+        keys: What there is to do, by keys that differ. Rows are kept whose keys are among them.
         rank: Number of this process.
         num_processes: How many share the work.
 
@@ -42,11 +47,12 @@ class Parts:
     """
 
     def __init__(
-        self, target: Path, *, plan: dict[str, Any], num_items: int, rank: int = 0, num_processes: int = 1
+        self, target: Path, *, plan: dict[str, Any], keys: Sequence[str], rank: int = 0, num_processes: int = 1
     ) -> None:
         self.folder = target.with_name(f".{target.name}.parts")
-        self.plan = {**plan, "num_items": num_items}
-        self.num_items, self.rank, self.num_processes = num_items, rank, num_processes
+        self.keys, self.rank, self.num_processes = keys, rank, num_processes
+        self._numbers = {key: number for number, key in enumerate(keys)}
+        self.plan = {**plan, ITEMS: hashlib.sha256("\n".join(keys).encode()).hexdigest()}
         self.was_begun_otherwise = False
         self.done: set[int] = set()
         self.mine: list[int] = []
@@ -58,7 +64,7 @@ class Parts:
             self.was_begun_otherwise = self._prepare(self.plan)
             self.done = {number for number, _ in self._lines()}
             if COMPLETED not in _read_plan(self.folder / PLAN):
-                every = range(self.rank, self.num_items, self.num_processes)
+                every = range(self.rank, len(self.keys), self.num_processes)
                 self.mine = [number for number in every if number not in self.done]
             file = self.folder / f"{self.rank}-of-{self.num_processes}.jsonl"
             _cut_torn_line(file)
@@ -76,7 +82,7 @@ class Parts:
             StorageError: the disk is full.
         """
         try:
-            self._out.write(json.dumps({NUMBER: number, **row}).encode() + b"\n")
+            self._out.write(json.dumps({KEY: self.keys[number], **row}).encode() + b"\n")
             self._out.flush()
         except OSError as error:
             raise StorageError(
@@ -87,7 +93,7 @@ class Parts:
         """Waits until every item has its row, also those of the other processes."""
         while True:
             started = time.monotonic()
-            if len({number for number, _ in self._lines()}) == self.num_items:
+            if len({number for number, _ in self._lines()}) == len(self.keys):
                 return
             time.sleep(max(POLL_SECONDS, 10 * (time.monotonic() - started)))  # looking takes long where rows are many
 
@@ -96,11 +102,11 @@ class Parts:
         places = dict(self._lines())
         opened = {file: file.open("rb") for file in self._files()}
         try:
-            for number in range(self.num_items):
+            for number in range(len(self.keys)):
                 file, start = places[number]
                 opened[file].seek(start)
                 row: dict[str, Any] = json.loads(opened[file].readline())
-                del row[NUMBER]
+                del row[KEY]
                 yield row
         finally:
             for each in opened.values():
@@ -149,33 +155,34 @@ class Parts:
         found = _read_plan(file)
         if found == plan:
             return False
-        for part in self._files():
+        is_other = {**found, ITEMS: ""} != {**plan, ITEMS: ""}
+        for part in self._files() if is_other else ():
             part.unlink()
         write_text_atomically(file, json.dumps(plan))
-        return bool(found) and COMPLETED not in found
+        return bool(found) and is_other and COMPLETED not in found
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("*.jsonl"))
 
     def _lines(self) -> Iterator[tuple[int, Place]]:
-        """The number of each complete row, and where it is."""
+        """The number of each complete row that still has an item, and where it is."""
         for file in self._files():
             with file.open("rb") as opened:
                 start = 0
                 for line in opened:
-                    number = _number_of(line)
+                    number = self._numbers.get(_key_of(line))
                     if number is not None:
                         yield number, (file, start)
                     start += len(line)
 
 
-def _number_of(line: bytes) -> int | None:
-    """The number of a row's item; None for a line that was not written to its end."""
+def _key_of(line: bytes) -> str:
+    """The key of a row's item; empty for a line that was not written to its end."""
     try:
-        number: int = json.loads(line)[NUMBER]
+        key = json.loads(line)[KEY]
     except (ValueError, LookupError, TypeError):
-        return None
-    return number if line.endswith(b"\n") else None
+        return ""
+    return key if isinstance(key, str) and line.endswith(b"\n") else ""
 
 
 def _read_plan(file: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mge.config import Gate, ModelConfig, Precision, check_whole
+from mge.storage.output import check_file, write_output
 
 
 def bench(
@@ -56,8 +57,8 @@ def bench(
     num_classes = check_whole("num_classes", num_classes, at_least=1)
     batch_size = check_whole("batch_size", batch_size, at_least=1)
     rounds = check_whole("rounds", rounds, at_least=1)
+    place = None if out is None else check_file(out, flag="out", streams=True)
     from mge.report.tables import print_bench  # noqa: PLC0415
-    from mge.storage.files import write_text_atomically  # noqa: PLC0415
     from mge.storage.model_folder import load_model  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
     from mge.training.devices import choose_precision  # noqa: PLC0415
@@ -80,7 +81,7 @@ def bench(
         "channels_last": channels_last, "rounds": rounds, "inference": timed.inference(),
         "training": timed.training(), "sizes": timed.sizes(),
     }  # fmt: skip
-    if out is not None:
-        write_text_atomically(Path(out), json.dumps(figures, indent=1) + "\n")
+    if place is not None:
+        write_output(place, json.dumps(figures, indent=1) + "\n")
     print_bench(figures)
     return figures

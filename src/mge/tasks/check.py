@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mge.config import DataConfig, check_whole
 from mge.errors import DataError
+from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
     from mge.data.findings import Findings
@@ -50,6 +51,8 @@ def check(
     """
     tiny_px = check_whole("tiny_px", tiny_px, at_least=1, at_most=128)
     near = check_whole("near", near, at_least=0, at_most=16)
+    if out is not None:
+        check_folder(out, flag="out", inputs=[data], apart=True)
     from mge.data.findings import judge  # noqa: PLC0415
     from mge.data.photo import as_text  # noqa: PLC0415
     from mge.data.sources import explain_reading, read_photos  # noqa: PLC0415
@@ -64,9 +67,13 @@ def check(
     photos = read_photos(data, config=config, seed=seed, format=format, is_for_training=False)
     if not photos.records:
         raise DataError(f"{photos.name} holds no photos; give a folder of class folders, or a manifest")
+    folder = Path(out) if out is not None else Path("checks") / photos.name
+    folder = check_folder(
+        folder, flag="out", inputs=[data, *(record.path for record in photos.records)], writes=("check.*", "*.png"),
+        apart=True,
+    )  # fmt: skip
     looks = inspect(photos.records, with_hashes=True)
     findings = judge(photos, looks, tiny_px=tiny_px, distance=near)
-    folder = Path(out) if out is not None else Path("checks") / photos.name
     text = describe(findings)
     write_text_atomically(folder / "check.txt", text)
     write_text_atomically(folder / "check.json", findings.to_json())

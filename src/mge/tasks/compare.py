@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mge.config import check_choice, check_whole
 from mge.data.records import SPLITS, Split
+from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
     from mge.report.comparison import Difference
@@ -57,6 +58,10 @@ def compare(
     seed = check_whole("seed", seed, at_least=0)
     resamples = check_whole("resamples", resamples, at_least=100)
     batch_size = check_whole("batch_size", batch_size, at_least=1)
+    folder = check_folder(
+        output, flag="output", inputs=[] if data is None else [data],
+        writes=("comparison.json", "differences.csv", "differences.png"), apart=True,
+    )  # fmt: skip
     from mge.data.sources.columns import Asked  # noqa: PLC0415
     from mge.report.comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
@@ -69,7 +74,6 @@ def compare(
     figures = {"data": contest.data, "split": split, **judge(contest, num_resamples=resamples, seed=seed)}
     differences, names = _differences(contest), [each.name for each in contest.contestants]
     figures["num_different"] = len(differences)
-    folder = Path(output)
     files = [folder / "differences.csv"]
     write_text_atomically(folder / "comparison.json", json.dumps(figures, indent=1) + "\n")
     write_text_atomically(files[0], differences_csv(differences, names))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mge.config import split_options
 from mge.errors import ConfigError, DataError, ModelFolderError
+from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
     from mge.models.mixture import MixtureOfExperts
@@ -38,7 +39,7 @@ def convert(checkpoint: str | Path, out: str | Path, *, class_names: str | Path 
         DataError: there are not as many class names as classes.
         ConfigError: `out` exists already.
     """
-    source, folder = Path(checkpoint), Path(out)
+    source, folder = Path(checkpoint), check_folder(out, flag="out")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"out is {str(out)!r}, which exists and is not empty; give a new folder")
     from mge.models.authors import from_authors  # noqa: PLC0415

@@ -9,6 +9,7 @@ from mge.config import as_plain, check_choice, check_range, check_whole
 from mge.data.records import Selection
 from mge.errors import ConfigError
 from mge.storage.hub import check_place, is_hub
+from mge.storage.output import check_file, check_folder, is_stream
 
 if TYPE_CHECKING:
     from mge.training.choices import Choices
@@ -76,6 +77,7 @@ def evaluate(
     _check_cascade(cascade, max_accuracy_loss)
     _check_reject(reject, target_error)
     check_place(run, out, flag="--out")
+    place = None if out is None else _check_out(out, inputs=[each for each in (data, unknown) if each], report=report)
     if is_hub(run) and (calibrate or cascade or reject is not None):
         raise ConfigError(
             f"run is {str(run)!r}, and what is chosen is stored with the model: download it, and give its folder"
@@ -86,7 +88,7 @@ def evaluate(
     from mge.training.reporting import write_report  # noqa: PLC0415
 
     evaluation = evaluate_model(
-        Path(run), data=data, split=split, source_format=format, out=None if out is None else Path(out),
+        Path(run), data=data, split=split, source_format=format, out=place,
         batch_size=batch_size, accelerator=accelerator, unknown=unknown,
         choices=_choices(calibrate, reject, target_error, max_accuracy_loss, cascade=cascade),
         columns=Asked(image_column, label_column),
@@ -109,6 +111,20 @@ def _choices(
     allowed = MAX_ACCURACY_LOSS if max_accuracy_loss is None else max_accuracy_loss
     target = TARGET_ERROR if target_error is None else target_error
     return Choices(allowed if cascade else None, calibrate=calibrate, reject=reject, target_error=target)
+
+
+def _check_out(out: str | Path, *, inputs: list[str | Path], report: bool) -> Path:
+    """Return where the figures are written; the report's folder lies beside them."""
+    place = check_file(out, flag="out", inputs=inputs, streams=True)
+    if report and is_stream(place):
+        raise ConfigError(f"out is {str(out)!r}, which has no room for a report beside it; give a file, or --no-report")
+    if report:
+        from mge.training.reporting import FILES, PAGE, folder_of_report  # noqa: PLC0415
+
+        folder = check_folder(folder_of_report(place), flag="out", inputs=inputs, writes=(*FILES, PAGE))
+        if any(Path(each).is_dir() and folder.resolve() == Path(each).resolve() for each in inputs):
+            raise ConfigError(f"out is {str(out)!r}, and its report would go among the photos in {folder}; rename it")
+    return place
 
 
 def _check_cascade(cascade: bool, max_accuracy_loss: float | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mge.config import check_whole
 from mge.errors import DataError
+from mge.storage.output import check_folder
 
 
 def explain(
@@ -38,6 +39,7 @@ def explain(
         DataError: there is no such photo. A photo that cannot be read is reported, and the others are explained.
     """
     batch_size = check_whole("batch_size", batch_size, at_least=1)
+    check_folder(output, flag="output")
     from mge.classifier import load_folder  # noqa: PLC0415
     from mge.data.sources import find_photos  # noqa: PLC0415
     from mge.report.album import Album  # noqa: PLC0415
@@ -46,9 +48,11 @@ def explain(
     from mge.volume import name_some  # noqa: PLC0415
 
     files = find_photos(photos)
+    given = [photos] if isinstance(photos, str | Path) else photos
+    folder = check_folder(output, flag="output", inputs=[*given, *files], writes=("*.png", "index*.html"))
     classifier = load_folder(run, device=device, fast=False)
     other_label = None if against is None else find_class(against, classifier.class_names)
-    album = Album(Path(output), title=f"What the experts saw: {Path(run).name}", num_photos=len(files))
+    album = Album(folder, title=f"What the experts saw: {Path(run).name}", num_photos=len(files))
     broken = []
     explained = explain_stream(classifier, files, other_label=other_label, batch_size=batch_size)
     for result in track_photos(explained, verb="explaining", total=len(files)):

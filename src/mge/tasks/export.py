@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, get_args
@@ -11,6 +12,7 @@ from mge.config import check_choice
 from mge.errors import ConfigError, DataError, StorageError
 from mge.storage.exported import DESCRIPTION, Format
 from mge.storage.hub import check_place
+from mge.storage.output import EXPORTED, check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +60,7 @@ def export(
     check_place(run, out, flag="--out")
     kind = "onnx-cascade" if cascade else format
     folder = Path(run) / "export" / kind if out is None else Path(out)
-    _check_out(folder)
+    folder = _check_out(folder)
     from mge.classifier import Classifier  # noqa: PLC0415
     from mge.exporting import FILES, describe, export_cascade, export_mixture  # noqa: PLC0415
     from mge.storage.model_folder import load_model  # noqa: PLC0415
@@ -91,14 +93,18 @@ def _next(file: Path) -> str:
     return f"{file.parent / DESCRIPTION} says what the graph takes and gives"
 
 
-def _check_out(folder: Path) -> None:
-    """Raises where the folder holds something that an export must not replace."""
+def _check_out(folder: Path) -> Path:
+    """Return where the export is written; raises where that holds something that an export must not replace."""
     if folder.suffix in (".onnx", ".pt2", ".xml"):
         raise ConfigError(
             f"out is {str(folder)!r}, which reads as a file; give a folder: the graph is not written alone"
         )
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / DESCRIPTION).exists())):
-        raise StorageError(f"{folder} has something in it that is no export; give another folder, or empty it")
+    place = check_folder(folder, flag="out")
+    there = [path.name for path in place.iterdir()] if place.exists() else []
+    others = [name for name in there if DESCRIPTION not in there or not any(fnmatch(name, part) for part in EXPORTED)]
+    if others:
+        raise StorageError(f"{folder} has {others[0]!r} in it, which is no export; give another folder, or empty it")
+    return place
 
 
 def _choose_photos(run: str | Path, photos: str | Path | None, classifier: Classifier) -> tuple[Pixels, str]:

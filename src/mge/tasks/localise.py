@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 from mge.config import check_choice, check_whole
 from mge.data.records import SPLITS, Split
 from mge.storage.hub import check_place
+from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
     from mge.report.boxes import Box, BoxRow
     from mge.training.localisation import Located
+
+FILES = ("boxes.csv", "boxes.json", "localisation.json")
 
 
 def localise(
@@ -54,6 +57,8 @@ def localise(
     check_choice("split", split, SPLITS)
     batch_size = check_whole("batch_size", batch_size, at_least=1)
     check_place(run, output, flag="--output")
+    folder = Path(run) / f"localisation-{split}" if output is None else Path(output)
+    folder = check_folder(folder, flag="output", inputs=[] if data is None else [data], writes=FILES)
     from mge.classifier import load_folder  # noqa: PLC0415
     from mge.data.sources.columns import Asked  # noqa: PLC0415
     from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415
@@ -79,13 +84,12 @@ def localise(
         "data": photos.name, "split": split, "num_photos": len(located), "num_broken": len(broken),
         "broken": [dataclasses.asdict(photo) for photo in broken], **measure_localisation(located),
     }  # fmt: skip
-    folder = Path(output) if output is not None else path / f"localisation-{split}"
     rows = [_as_row(each) for each in located]
     about = f"Where the experts of {path.name} looked in the {split} photos of {photos.name}; written by mge localise"
     coco = as_coco(rows, class_names=classifier.class_names, about=about)
-    write_text_atomically(folder / "boxes.csv", as_csv(rows))
-    write_text_atomically(folder / "boxes.json", json.dumps(coco) + "\n")
-    write_text_atomically(folder / "localisation.json", json.dumps(figures, indent=1) + "\n")
+    texts = (as_csv(rows), json.dumps(coco) + "\n", json.dumps(figures, indent=1) + "\n")
+    for name, text in zip(FILES, texts, strict=True):
+        write_text_atomically(folder / name, text)
     print_notes(photos.notes)
     print_broken(broken, num_photos=len(records) + len(broken), file=folder / "localisation.json")
     print_localisation(figures, folder=str(folder))

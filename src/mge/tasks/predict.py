@@ -8,9 +8,11 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, get_args
 
+from mge import __version__
 from mge.config import check_choice, check_range, check_whole
 from mge.errors import ConfigError
 from mge.report.predictions import Form, check_form, print_rows
+from mge.storage.output import check_file, check_is_not_read, is_stream, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -77,15 +79,13 @@ def predict(
     top = check_whole("top", top, at_least=0)
     batch_size = check_whole("batch_size", batch_size, at_least=1)
     form = _choose_form(format, output)
-    from mge.data.sources.containers import find_all_photos  # noqa: PLC0415
     from mge.loading import load_known  # noqa: PLC0415
     from mge.storage.run_folder import is_run  # noqa: PLC0415
-    from mge.volume import Tally, classify_to_file, make_rows, processes  # noqa: PLC0415
+    from mge.volume import Tally, classify_to_file, classify_to_stream, make_rows, processes  # noqa: PLC0415
 
     rank, num_processes = processes()
-    _check_output(form, output, num_processes=num_processes)
-    check_form(form)
-    files: list[Photo] = list(find_all_photos(photos))
+    place = _choose_place(form, output, num_processes=num_processes)
+    files = _find_photos(photos, run=run, place=place)
     classifier, model = load_known(run, device=_own_device(device), fast=False if cascade else fast)
     if not reject or threshold is not None:
         classifier.least_probability = threshold
@@ -95,17 +95,22 @@ def predict(
 
     tally, num_experts = Tally(), classifier.num_experts
     predictions: list[Prediction] = []
-    if output is None:
+    if place is None:
         rows = list(make_rows(ask, files, top=top, kept=predictions, is_quiet=False, with_all=probabilities))
         print_rows(tally.sift(rows), sys.stdout, form=form, num_experts=num_experts)
         sys.stderr.write(f"Next: mge predict {quote(str(run))} FOLDER --output predictions.csv\n")
+    elif is_stream(place):
+        with open_stream(place) as out:
+            predictions = classify_to_stream(
+                ask, files, out, form=form, num_experts=num_experts, top=top, tally=tally, with_all=probabilities
+            )
     else:
-        plan = {"model": model, "cascade": cascade, "reject": reject}
+        plan = {"version": __version__, "model": model, "cascade": cascade, "reject": reject}
         plan |= {"threshold": threshold, "probabilities": probabilities}
         predictions = classify_to_file(
             ask,
             files,
-            Path(output),
+            place,
             plan=plan,
             form=form,
             num_experts=num_experts,
@@ -133,12 +138,42 @@ def _choose_form(form: Form | None, output: str | Path | None) -> Form:
     return suffixes.get(suffix, "text")
 
 
-def _check_output(form: Form, output: str | Path | None, *, num_processes: int) -> None:
-    """Raises ConfigError where predictions have to go to a file, and none is given."""
+def _choose_place(form: Form, output: str | Path | None, *, num_processes: int) -> Path | None:
+    """Return where predictions are written; None: to standard output.
+
+    Raises:
+        ConfigError: they have to go to a file, and none is given.
+        StorageError: they cannot be written there.
+        MissingExtraError: what writes the form is not installed.
+    """
     if output is None and form == "parquet":
         raise ConfigError("format is 'parquet', which is no text to print; give an --output")
     if output is None and num_processes > 1:
         raise ConfigError(f"{num_processes} processes share the photos, and each would print its own; give an --output")
+    check_form(form)
+    place = None if output is None else check_file(output, flag="output", streams=True)
+    if place is not None and is_stream(place) and (form == "parquet" or num_processes > 1):
+        reason = "format is 'parquet'" if form == "parquet" else f"{num_processes} processes share the photos"
+        raise ConfigError(f"output is {str(output)!r}, a pipe or a device, and {reason}; give a file")
+    return place
+
+
+def _find_photos(photos: list[str], *, run: str | Path, place: Path | None) -> list[Photo]:
+    """Return the photos that names stand for.
+
+    Raises:
+        ConfigError: the predictions would replace one of them, or a file that lists or holds them.
+        DataError: a name stands for nothing.
+    """
+    from mge.data.photo import NamedPhoto  # noqa: PLC0415
+    from mge.data.sources.containers import find_files, photos_of  # noqa: PLC0415
+
+    names = find_files(photos)
+    found = photos_of(names)
+    if place is not None and not is_stream(place):
+        files = dict.fromkeys(photo.file if isinstance(photo, NamedPhoto) else photo for photo in found)
+        check_is_not_read(place, [run, *names, *files], flag="output")
+    return list(found)
 
 
 def _own_device(device: str) -> str:

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mge.data.records import PhotoSet, Split
 from mge.report.progress import Lines
+from mge.report.terminal import Terminal
 
 SECONDS_BETWEEN_LINES = 300.0  # in a log, where an epoch takes longer
 SPLIT_NAMES: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
@@ -25,7 +26,7 @@ class Display:
     """
 
     def __init__(self, title: str, *, console: Console | None = None, is_quiet: bool = False) -> None:
-        self.console = console or Console(quiet=is_quiet, highlight=False, soft_wrap=True)
+        self.console = console or Terminal(quiet=is_quiet, highlight=False, soft_wrap=True)
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[figures]}", style="dim"),
@@ -75,7 +76,7 @@ class Display:
 
 def announce(photos: PhotoSet, *, console: Console | None = None) -> None:
     """Writes which layout the photos were read from, and how many there are of what."""
-    console = console or Console(highlight=False, markup=False, soft_wrap=True)
+    console = console or Terminal(highlight=False, markup=False, soft_wrap=True)
     parts = []
     for split, name in SPLIT_NAMES.items():
         count = len(photos.split(split))

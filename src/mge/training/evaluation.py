@@ -16,8 +16,8 @@ from mge.data.dataset import PhotoDataset
 from mge.data.records import Record, Selection
 from mge.data.sources.columns import BY_NAME, Asked
 from mge.storage.chosen import read_least_probability, read_temperature
-from mge.storage.files import write_text_atomically
 from mge.storage.model_folder import StoredModel, load_model
+from mge.storage.output import check_file, write_output
 from mge.storage.run_folder import find_model_folder, hold_model
 from mge.training.cascade import check_experts, trace_curve
 from mge.training.choices import Choices, choose, measure_chosen, store_choices
@@ -111,6 +111,9 @@ def evaluate_model(
     selected = select(
         path, data=data, split=split, source_format=source_format, classifier=examiner.classifier, columns=columns
     )
+    name = selected.split if selected.is_own else f"{selected.photos.name}-{selected.split}"
+    read = [record.path for record in selected.photos.records]
+    file = check_file(out or path / f"evaluation-{name}.json", flag="out", inputs=read, streams=True)
     unknown_records = None if unknown is None else select_unknown(unknown, label=examiner.classifier.class_names[0])
     metadata, val_answers = _choose(path, examiner, selected, choices)
     dataset, answers = examiner.ask(selected.readable)
@@ -121,9 +124,7 @@ def evaluate_model(
         figures["cascade_curve"] = trace_curve(val_answers, answers, config=stored.config)
     if unknown_answers is not None:
         figures["unknown"] = {"data": str(unknown), **_measure_unknown(answers, unknown_answers, stored.metadata)}
-    name = selected.split if selected.is_own else f"{selected.photos.name}-{selected.split}"
-    file = out or path / f"evaluation-{name}.json"
-    write_text_atomically(file, json.dumps(figures, indent=1) + "\n")
+    write_output(file, json.dumps(figures, indent=1) + "\n")
     classifier = Classifier.from_stored(stored)
     return Evaluation(classifier, selected, dataset, answers, figures, file)
 

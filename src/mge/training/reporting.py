@@ -37,6 +37,11 @@ LOCALISATION = {
 }  # fmt: skip
 
 
+def folder_of_report(file: Path) -> Path:
+    """Return where the report lies of an evaluation with these figures."""
+    return file.with_suffix("") if file.suffix else file.with_name(f"{file.name}-report")
+
+
 def write_report(evaluation: Evaluation, path: Path) -> Path:
     """Writes the report into a folder beside the evaluation's figures, which has their name.
 
@@ -51,7 +56,7 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
         StorageError: it cannot be written.
     """
     file = evaluation.file
-    folder = file.with_suffix("") if file.suffix else file.with_name(f"{file.name}-report")
+    folder = folder_of_report(file)
     names = evaluation.classifier.class_names
     verdicts = Verdicts(
         evaluation.answers, evaluation.photos, names, temperature=evaluation.figures["calibration"]["temperature"]

@@ -4,6 +4,7 @@ import io
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
@@ -130,3 +131,50 @@ def test_a_folder_of_shards_stands_for_what_is_in_them_and_names_can_be_mixed(
 def test_a_name_that_stands_for_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(mge.DataError, match=r"nowhere\.tar' stands for no photo"):
         find_all_photos([str(tmp_path / "nowhere.tar")])
+
+
+def write_nulls(file: Path, *, rows: int) -> Path:
+    """A table of 12 kB with as many rows as one likes, and no photo."""
+    parquet.write_table(pyarrow.table({"image": pyarrow.nulls(rows, pyarrow.binary())}), file)
+    return file
+
+
+def test_a_table_of_more_rows_than_its_bytes_can_hold_photos_is_refused(tmp_path: Path) -> None:
+    file = write_nulls(tmp_path / "nulls.parquet", rows=5_000_000)
+    with pytest.raises(mge.DataError, match=r"nulls\.parquet has 5,000,000 rows in [\d,]+ bytes, too many to have"):
+        find_all_photos([str(file)])
+    few = find_all_photos([str(write_nulls(tmp_path / "few.parquet", rows=1000))])
+    assert len(few) == 1000
+
+
+def test_a_table_that_unpacks_into_far_more_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mge.data.sources.parquet.BYTES_OF_ANY_GROUP", 10_000_000)
+    file = tmp_path / "zeros.parquet"
+    parquet.write_table(pyarrow.table({"image": [bytes(12_000_000)]}), file, compression="zstd", use_dictionary=False)
+    with pytest.raises(mge.DataError, match=r"unpacks its group 0 of rows from [\d,]+ into 12,\d+,\d+ bytes"):
+        find_all_photos([str(file)])
+
+
+def test_a_photo_that_a_table_repeats_without_end_is_read_one_at_a_time(tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).bytes(1_000_000)
+    file = tmp_path / "same.parquet"
+    column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 50_000, pyarrow.int32()), [photo])
+    parquet.write_table(pyarrow.table({"image": column}), file, store_schema=False)  # 50 GB
+    found = find_all_photos([str(file)])
+    assert len(found) == 50_000
+    assert contents([found[3], found[4], found[4], found[2]]) == [photo] * 4
+
+
+def test_a_table_that_is_damaged_inside_is_told_for_each_row_and_read_up_to_there(tmp_path: Path) -> None:
+    file, photos = tmp_path / "t.parquet", [np.random.default_rng(n).bytes(900) for n in range(90)]
+    parquet.write_table(pyarrow.table({"image": photos}), file, row_group_size=30, use_dictionary=False)
+    place = parquet.read_metadata(file).row_group(1).column(0).data_page_offset
+    content = file.read_bytes()
+    file.write_bytes(content[:place] + b"\xff" * 40 + content[place + 40 :])
+    found = [photo for photo in find_all_photos([str(file)]) if isinstance(photo, NamedPhoto)]
+    for number, photo in enumerate(found):
+        if 30 <= number < 60:
+            with pytest.raises(mge.DataError, match=r"t\.parquet is damaged: .*; write it again"):
+                photo.read()
+        else:
+            assert photo.read() == photos[number]

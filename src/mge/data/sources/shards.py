@@ -9,6 +9,7 @@ from mge.data.records import PhotoSet
 from mge.data.sources.columns import BY_NAME, Asked
 from mge.data.sources.extras import need_datasets
 from mge.data.sources.folder import has_class_folders
+from mge.data.sources.parquet import check_bounds
 from mge.data.sources.rows import SPLIT_NAMES
 from mge.data.sources.walking import is_junk
 from mge.errors import DataError
@@ -81,6 +82,7 @@ def _load_saved(folder: Path) -> "list[Table]":
 def _load_shards(data: Path) -> "list[Table]":
     """A table a file: each file is read by its own list of class names, which need not be that of its neighbours."""
     from datasets import Dataset  # noqa: PLC0415  (an optional extra, heavy)
+    from pyarrow.parquet import read_metadata  # noqa: PLC0415
 
     from mge.data.sources.tables import Table  # noqa: PLC0415  (needs the extra)
 
@@ -89,6 +91,7 @@ def _load_shards(data: Path) -> "list[Table]":
         if file.suffix.lower() == ".arrow":
             dataset = Dataset.from_file(str(file))
         else:  # not load_dataset("parquet"), which tells the network that it was called
+            check_bounds(read_metadata(file), file)
             dataset = Dataset.from_parquet(glob.escape(str(file)))
         names = [f"{file}#{row}" for row in range(len(dataset))]
         tables.append(Table(split, dataset, names, file.parent if file.stem == METADATA else home))

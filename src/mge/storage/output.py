@@ -1,0 +1,209 @@
+"""The places that people name for results: checked before any work begins, so that nothing is lost by accident.
+
+A result may replace an older one, and nothing else: no photo or list that is read, no part of a model or a run, no
+device, pipe, link or folder. Through a link its target is written. A pipe and a device such as /dev/null or /dev/stdout
+are written into where a command writes one text.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TextIO
+
+from mge.errors import ConfigError, StorageError
+from mge.storage.exported import DESCRIPTION
+from mge.storage.files import Kind, final_place, unfinished_name, write_text_atomically
+from mge.storage.hub import FILES as MODEL_FILES
+
+EXPORTED = (DESCRIPTION, "*.onnx", "*.pt2", "*.xml", "*.bin", "*.py")  # what an export writes
+# What lies in a folder that has the first of these files, and is no result.
+PARTS: tuple[tuple[str, ...], ...] = (
+    ("config.yaml", "environment.json", "origin.json", "metrics.csv", "summary.json", "skipped.json", "photos.jsonl"),
+    MODEL_FILES,
+    ("last.ckpt", "*.sha256"),
+    EXPORTED,
+)
+DESCRIPTORS = re.compile(r"/proc/\d+(/task/\d+)?/fd|/dev/fd")
+NO_READER = errno.ENXIO
+Input = str | os.PathLike[str]
+
+
+def check_file(path: Input, *, flag: str, inputs: Iterable[Input] = (), streams: bool = False) -> Path:
+    """Return where a file is written that a person has named, before the work for it begins.
+
+    Args:
+        path: The file. There may be one, which will be replaced.
+        flag: Name of the option.
+        inputs: What is read; the file may be none of it, by whatever name.
+        streams: Whether it may also be a pipe or a device, which is written into.
+
+    Raises:
+        ConfigError: it would replace what is no result.
+        StorageError: it cannot be written there.
+    """
+    given = _as_path(path, flag=flag)
+    if is_stream(given):
+        if not streams:
+            raise ConfigError(f"{flag} is {str(path)!r}, which is a pipe or a device; give a file")
+        return given
+    if given.is_dir():
+        raise ConfigError(f"{flag} is {str(path)!r}, which is a folder; give a file, in it or elsewhere")
+    place = _check_place(given, flag=flag, kind="file")
+    for first, *others in PARTS:
+        if (place.parent / first).is_file() and any(fnmatch(place.name, name) for name in (first, *others)):
+            raise ConfigError(f"{flag} is {str(path)!r}, which is part of a model or a run; give another file")
+    check_is_not_read(place, inputs, flag=flag)
+    return place
+
+
+def check_folder(
+    path: Input, *, flag: str, inputs: Iterable[Input] = (), writes: Sequence[str] = (), apart: bool = False
+) -> Path:
+    """Return where a folder is written that a person has named, before the work for it begins.
+
+    Args:
+        path: The folder; it need not exist.
+        flag: Name of the option.
+        inputs: What is read. None of it may be replaced by what is written.
+        writes: Patterns of the names of files that are written into it.
+        apart: Whether it may not lie in a folder that is read, whose photos the pictures in it would be next time.
+
+    Raises:
+        ConfigError: something would be replaced that is no result.
+        StorageError: there can be no such folder.
+    """
+    place = _check_place(_as_path(path, flag=flag), flag=flag, kind="folder")
+    for pattern in writes:
+        for there in place.glob(pattern):
+            final_place(there, kind="file")
+    whole = Path(os.path.realpath(place))
+    homes: dict[str, str] = {}  # real paths of folders, each looked up once
+    for name in inputs:
+        home, base = os.path.split(os.fspath(name))
+        homes.setdefault(home, os.path.realpath(home))
+        if homes[home] == str(whole) and any(fnmatch(base, pattern) for pattern in writes):
+            raise ConfigError(f"{flag} is {str(path)!r}, where {base!r} is read and would be lost; give another folder")
+        if apart and os.path.isdir(name) and whole.is_relative_to(os.path.realpath(name)):  # noqa: PTH112
+            raise ConfigError(
+                f"{flag} is {str(path)!r}, inside {str(name)!r}, which is read: what is written would be among the "
+                "photos next time; give a folder outside of it"
+            )
+    return place
+
+
+def check_is_not_read(place: Path, inputs: Iterable[Input], *, flag: str) -> None:
+    """Raises ConfigError where a file that will be replaced is also read, by whatever name."""
+    try:
+        mine = place.stat()
+    except OSError:  # there is none yet
+        return
+    for name in inputs:
+        try:
+            is_same = os.path.samestat(mine, os.stat(name))  # noqa: PTH116  (a million photos)
+        except (OSError, ValueError):  # what cannot be read is told of by who reads it
+            continue
+        if is_same:
+            raise ConfigError(
+                f"{flag} is {str(place)!r}, which is read as well and would be replaced; give another file"
+            )
+
+
+def is_stream(path: Path) -> bool:
+    """Tell whether a name stands for a pipe, a device that takes text, or an open file of a process."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or _is_descriptor(path)
+
+
+@contextlib.contextmanager
+def open_stream(path: Path) -> Iterator[TextIO]:
+    """Open a pipe or a device to write text into; what is there stays.
+
+    Raises:
+        StorageError: it cannot be opened, or is full.
+    """
+    try:
+        with open(_descriptor(path), "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            yield stream
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        raise StorageError(f"{path} was not written to its end: {error.strerror}; give another place") from error
+
+
+def write_output(path: Path, text: str) -> None:
+    """Write a text to where `check_file` says: into a stream, or a file, whole or not at all.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if is_stream(path):
+        with open_stream(path) as stream:
+            stream.write(text)
+    else:
+        write_text_atomically(path, text)
+
+
+def _descriptor(path: Path) -> int:
+    """Return what a stream is written by; a pipe is waited for until somebody reads it."""
+    flags = os.O_WRONLY | os.O_APPEND
+    try:
+        try:
+            handle = os.open(path, flags | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != NO_READER or not path.is_fifo():
+                raise
+            sys.stderr.write(f"{path} is a pipe: waiting until something reads it\n")
+            handle = os.open(path, flags)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written to: {error.strerror}; give another place") from error
+    os.set_blocking(handle, True)
+    return handle
+
+
+def _is_descriptor(path: Path) -> bool:
+    """Tell whether this is /dev/stdout or another name of an open file, which is not to be replaced under its owner."""
+    for _ in range(40):  # links at most, as the system has it
+        if DESCRIPTORS.fullmatch(os.path.realpath(path.parent)):
+            return True
+        if not path.is_symlink():
+            return False
+        path = path.parent / path.readlink()
+    return False
+
+
+def _as_path(path: Input, *, flag: str) -> Path:
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise ConfigError(f"{flag} is {text!r}, which is no path; give the name of a file or folder")
+    return Path(path)
+
+
+def _check_place(given: Path, *, flag: str, kind: Kind) -> Path:
+    """Return where it will be, after a trial: an empty file is made there, or as near as folders exist, and removed."""
+    try:
+        if given.exists() and not (given.is_file() if kind == "file" else given.is_dir()):
+            raise ConfigError(f"{flag} is {str(given)!r}, which exists and is no {kind}; give another name")
+        place = final_place(given, kind=kind)
+        near = place if kind == "folder" else place.parent
+        while not near.exists() and not near.is_symlink():
+            near = near.parent
+        trial = unfinished_name(near / place.name)
+        trial.touch()
+        trial.unlink(missing_ok=True)
+    except StorageError:  # an OSError as well, and said already
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise StorageError(
+            f"{flag} is {str(given)!r}, which cannot be written: {reason}; give another place"
+        ) from error
+    return place
