@@ -272,7 +272,9 @@ def mpo_without_end() -> bytes:
     """Two photos in one, the first of which says that the file has four billion."""
     image = Image.new("RGB", (64, 64))
     content = encode(image, "MPO", save_all=True, append_images=[image])
-    return content.replace(struct.pack("<HHI", 0xB001, 4, 1) + b"\2\0\0\0", struct.pack("<HHI", 0xB001, 4, 1) + b"\xff" * 4)
+    return content.replace(
+        struct.pack("<HHI", 0xB001, 4, 1) + b"\2\0\0\0", struct.pack("<HHI", 0xB001, 4, 1) + b"\xff" * 4
+    )
 
 
 COSTLY: dict[str, tuple[str, Callable[[], bytes]]] = {

@@ -187,7 +187,7 @@ def _seconds(command: list[str]) -> float:
     ("error", "limit", "line"),
     [
         (MemoryError(), None, "mge: error: there is not enough memory (MemoryError); use fewer at a time"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried\nto"), None, "can't allocate memory: you tr"),
+        (RuntimeError("Allocator: can't allocate memory: you tried\nto"), None, "can't allocate memory: you tried)"),
         (RuntimeError("could not create a primitive"), 2 * 10**9, "is limited to 2.0 GB: raise ulimit -v"),
         (RuntimeError("can't start new thread"), 2 * 10**9, "is limited to 2.0 GB: raise ulimit -v"),
     ],

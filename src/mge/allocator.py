@@ -13,7 +13,7 @@ _IS_LIMITED = ("could not create a primitive", "could not create a memory", "cou
 
 
 def is_about_memory(error: BaseException) -> bool:
-    """Whether an error says, in its own way, that memory ran out."""
+    """Return whether an error says, in its own way, that memory ran out."""
     said = str(error)
     if isinstance(error, MemoryError) or any(words in said for words in _IS_FULL):
         return True

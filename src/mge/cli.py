@@ -28,7 +28,7 @@ def main(args: list[str] | None = None) -> int:
         args: What stands after `mge`. By default what the shell gave.
 
     Returns:
-        The exit code: 0, an MgeError's own, 71 without memory, 130 after Ctrl-C. An exception that is a bug is not caught.
+        The exit code: 0, an MgeError's own, 71 without memory, 130 after Ctrl-C. A bug is not caught.
     """
     try:
         _run(sys.argv[1:] if args is None else args)

@@ -1,4 +1,4 @@
-"""Photos that cost more than they weigh are read, or refused in one line, for a second of a core and a few megabytes."""
+"""Photos that cost more than they weigh are read, or refused in one line, for a second and a few megabytes."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mge.data.photo import MAX_FILE_BYTES, open_photo
+from mge.data.formats.limits import MAX_FILE_BYTES
+from mge.data.photo import open_photo
 from mge.errors import DataError
 from tests.hostile_photos import COSTLY, note_in_png, small
 from tests.image_files import chunk

@@ -124,8 +124,8 @@ def _way(
         say_once(f"Note: there is no shared memory ({free} bytes), so that photos are read by this process alone")
         return 0, _collate
     say_once(
-        f"Note: there are {free / 1e6:.1f} MB of shared memory, too little for batches of {workers} processes; they come "
-        "through pipes, which is slower. In a container, give it more: --shm-size 1g"
+        f"Note: there are {free / 1e6:.1f} MB of shared memory, too little for batches of {workers} processes; they "
+        "come through pipes, which is slower. In a container, give it more: --shm-size 1g"
     )
     return workers, _collate_for_pipe
 

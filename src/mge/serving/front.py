@@ -19,7 +19,7 @@ class Hosts:
     """The names by which a server may be addressed.
 
     A web page of evil.example can have its name resolved to 127.0.0.1 and then read the answers of a server there (DNS
-    rebinding); the browser still sends the page's name as Host. Addresses are no names, so that a page cannot have them.
+    rebinding); the browser still sends the page's name as Host. A page cannot be at an address that it does not own.
 
     Args:
         names: Names and addresses, without ports; `*` is every name.
@@ -49,7 +49,7 @@ class Hosts:
         return cls([host, address, *HERE, *further], every_address=not is_here)
 
     def accept(self, header: str) -> bool:
-        """Whether a request with this Host is meant for the server."""
+        """Return whether a request with this Host is meant for the server."""
         found = HOST.fullmatch(header.strip())
         if found is None:
             return False

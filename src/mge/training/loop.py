@@ -150,7 +150,7 @@ class Training:
         return self.position.batch % self.config.accumulate == 0 or self.position.batch == num_batches
 
     def _may_stop(self, num_batches: int) -> bool:
-        """Whether the run can stop while it waits for photos: no other process is in a step, no gradient is left."""
+        """Return whether the run can stop while it waits for photos: no other process steps, no gradient is left."""
         return self.fabric.world_size == 1 and self._is_step_whole(num_batches)
 
     def _save_or_stop(self, stop: StopRequest) -> None:
@@ -167,8 +167,9 @@ class Training:
         if number:
             batch, epoch = self.position.batch, self.position.epoch
             done = f"after batch {batch} of epoch {epoch + 1}" if batch else f"after epoch {epoch}"
+            done = done if batch or epoch else "before the first batch"
             raise Interrupted(
-                f"stopped {done if batch or epoch else 'before the first batch'}; a checkpoint is written, go on with: {self.run.whole.resume_command}",
+                f"stopped {done}; a checkpoint is written, go on with: {self.run.whole.resume_command}",
                 signal_number=number,
             )
 

@@ -77,7 +77,7 @@ def plain(content: bytes, *, name: str) -> bytes:
 
 
 def _is_note(marker: int, data: bytes, kept: list[bytes]) -> bool:
-    """Whether it is a note that counts, and the first of its kind."""
+    """Return whether it is a note that counts, and the first of its kind."""
     start = NOTES.get(marker)
     return start is not None and data.startswith(start) and all(former[1] != marker for former in kept)
 

@@ -1,8 +1,10 @@
 """PBM, PGM and PPM in binary: Pillow reads those of odd depths, and all in text, a value at a time."""
 
 import re
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from mge.data.formats.limits import check_size, damaged
@@ -10,6 +12,7 @@ from mge.errors import DataError
 
 MAX_HEADER = 10_000  # bytes, with its comments
 CHANNELS = {b"P4": 1, b"P5": 1, b"P6": 3}
+Values = npt.NDArray[Any]
 ROWS = 256  # scaled at a time
 COMMENT = re.compile(rb"#[^\n\r]*")
 
@@ -39,8 +42,8 @@ def read(content: bytes, *, name: str) -> Image.Image:
     stored = np.frombuffer(content, np.uint8 if depth == 1 else ">u2", count=row * height // depth, offset=start)
     if kind == b"P4":
         return Image.frombytes("1", (width, height), stored.tobytes(), "raw", "1;I")
-    values = stored.reshape(height, width, channels).squeeze(axis=2) if channels == 1 else stored.reshape(height, width, 3)
-    return Image.fromarray(_eight_bits(values, highest))
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    return Image.fromarray(_eight_bits(stored.reshape(shape), highest))
 
 
 def _called(kind: bytes) -> str:
@@ -60,9 +63,7 @@ def _header(content: bytes, count: int, name: str) -> tuple[tuple[int, int, int]
     return (width, height, highest), found.end()
 
 
-def _eight_bits(values: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], highest: int) -> np.ndarray[
-    tuple[int, ...], np.dtype[np.uint8]
-]:
+def _eight_bits(values: Values, highest: int) -> Values:
     if highest == 255:
         return values
     table = np.rint(np.arange(highest + 1) * (255 / highest)).astype(np.uint8)

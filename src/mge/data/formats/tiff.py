@@ -30,7 +30,7 @@ class Kind(NamedTuple):
 
     order: str  # of bytes, as struct has it
     entry: str  # tag, type, count, and the value or where it lies
-    count: str  # of entries
+    number: str  # how many entries there are
     offset: str
     header: bytes  # before the offset of the first page
 
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 
     tag: int
     type: int
-    count: int
+    length: int  # in values
     value: bytes
 
 
@@ -57,10 +57,10 @@ def plain(content: bytes, *, name: str) -> bytes:
     kind = _kind(content[:8], name)
     try:
         (start,) = struct.unpack_from(kind.order + kind.offset, content, len(kind.header))
-        (count,) = struct.unpack_from(kind.order + kind.count, content, start)
+        (count,) = struct.unpack_from(kind.order + kind.number, content, start)
         if count > MAX_TAGS:
             raise too_many(name, "tags", MAX_TAGS)
-        size, first = struct.calcsize(kind.order + kind.entry), start + struct.calcsize(kind.order + kind.count)
+        size, first = struct.calcsize(kind.order + kind.entry), start + struct.calcsize(kind.order + kind.number)
         places = range(first, first + count * size, size)
         entries = [Entry(*struct.unpack_from(kind.order + kind.entry, content, place)) for place in places]
     except (struct.error, OverflowError) as error:
@@ -70,7 +70,7 @@ def plain(content: bytes, *, name: str) -> bytes:
         if entry.tag in NEEDED and entry.type in SIZES:
             kept.setdefault(entry.tag, entry)
     _check(kept, content, kind, name)
-    page = struct.pack(kind.order + kind.count, len(kept))
+    page = struct.pack(kind.order + kind.number, len(kept))
     page += b"".join(struct.pack(kind.order + kind.entry, *kept[tag]) for tag in sorted(kept))
     page += struct.pack(kind.order + kind.offset, 0)
     head = kind.header + struct.pack(kind.order + kind.offset, len(content) + len(content) % 2)
@@ -94,9 +94,8 @@ def _check(page: dict[int, Entry], content: bytes, kind: Kind, name: str) -> Non
     """
     for entry in page.values():
         allowed = MAX_STRIPS if entry.tag in STRIPS else MAX_VALUES
-        if entry.count > allowed:
+        if entry.length > allowed:
             raise too_many(name, "strips or tiles" if entry.tag in STRIPS else f"values of tag {entry.tag}", allowed)
-
 
     def first(tag: int, default: int) -> int:
         return next(iter(_numbers(page.get(tag), content, kind)), default)
@@ -147,9 +146,9 @@ def _numbers(entry: Entry | None, content: bytes, kind: Kind) -> tuple[int, ...]
     """The values of a tag; none where it is missing or has others than whole numbers."""
     if entry is None or entry.type not in WHOLE:
         return ()
-    data, size = entry.value, entry.count * SIZES[entry.type]
+    data, size = entry.value, entry.length * SIZES[entry.type]
     if size > len(data):
         (place,) = struct.unpack(kind.order + kind.offset, data)
         data = content[place : place + size]
-    count = min(entry.count, len(data) // SIZES[entry.type])
+    count = min(entry.length, len(data) // SIZES[entry.type])
     return struct.unpack_from(f"{kind.order}{count}{WHOLE[entry.type]}", data)
