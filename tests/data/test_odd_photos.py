@@ -121,7 +121,8 @@ MUTABLE = ["a PNG with alpha", "EXIF orientation 6", "an animated WebP", "a pale
            "a GIF with a transparent colour", "an animated GIF", "16-bit grey in a TIFF", "a CMYK TIFF", "an AVIF",
            "a TIFF of 1 bit in which white is zero", "a progressive JPEG", "two photos in an MPO",
            "a TIFF of several pages", "a HEIC", "a BMP", "a PPM", "a PGM of 16 bits", "an animated PNG",
-           "floating point from 0 to 255", "16-bit colours with alpha in a PNG", "a lossy WebP", "a CMYK JPEG"]  # fmt: skip
+           "floating point from 0 to 255", "16-bit colours with alpha in a PNG", "a lossy WebP",
+           "a CMYK JPEG"]  # fmt: skip
 SECONDS, BYTES = 5, 300_000_000  # of a processor; of memory, beside what there was before
 
 
