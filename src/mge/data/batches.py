@@ -121,7 +121,7 @@ def _way(
     if not workers or free >= 2 * _largest(dataset, batches) * workers + LOCKS:
         return workers, _collate
     if free < LOCKS:
-        say_once(f"Note: there is no shared memory ({free} bytes), so that photos are read by this process alone")
+        say_once(f"Note: there are {free} bytes of shared memory, too few for more processes: this one reads alone")
         return 0, _collate
     say_once(
         f"Note: there are {free / 1e6:.1f} MB of shared memory, too little for batches of {workers} processes; they "
