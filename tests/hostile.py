@@ -25,6 +25,7 @@ from mge.config import ModelConfig
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import save_checkpoint
 from mge.storage.model_folder import StoredModel, save_model
+from tests.hostile_photos import COSTLY
 from tests.image_files import chunk, encode, png
 from tests.odd_photos import ODD_PHOTOS
 from tests.photos import write_class_folders, write_photo
@@ -183,6 +184,7 @@ PHOTOS: dict[str, Make] = {
     "a photo without end": make_endless_photo,
     "a circle of links": make_circle_of_links,
     "names of photos with orders to the terminal": make_names_with_orders,
+    **{name: photo(make, file) for name, (file, make) in COSTLY.items()},
 }
 
 

@@ -352,7 +352,6 @@ READABLE: dict[str, Callable[[], OddPhoto]] = {
     "a HEIC": lambda: OddPhoto("p.HEIC", heic(picture()), picture(), 8),
     "a HEIC named .jpg": lambda: OddPhoto("p.jpg", heic(picture()), picture(), 8),
     "a lossy WebP": lambda: OddPhoto("p.webp", encode(picture(), "WEBP", quality=98), picture(), 12),
-    "a JPEG 2000": lambda: OddPhoto("p.jp2", encode(picture(), "JPEG2000"), picture(), 1),
     "a BMP": lambda: OddPhoto("p.bmp", encode(picture(), "BMP"), picture()),
     "a PPM": lambda: OddPhoto("p.ppm", netpbm("P6", 255, picture()), picture()),
     "a PGM of 16 bits": lambda: OddPhoto("p.pgm", netpbm("P5", 65535, deep_grey(65535)), as_rgb(grey())),
@@ -366,6 +365,19 @@ READABLE: dict[str, Callable[[], OddPhoto]] = {
     "a PNG named .jpg": lambda: OddPhoto("p.jpg", encode(picture(), "PNG"), picture()),
     "a PNG whose pixels are whole and their check sum is wrong": lambda: OddPhoto(
         "p.png", png(picture(), colour=2, bits=8, damage=1), picture()
+    ),
+    "a PNG with a wrong check sum of a note": lambda: OddPhoto(
+        "crc.png", png(picture(), colour=2, bits=8, before=text_note()), picture()
+    ),
+    "a PNG with a colour profile that unpacks to megabytes": lambda: OddPhoto(
+        "icc.png", encode(picture(), "PNG", icc_profile=bytes(5_000_000)), picture()
+    ),
+    "a PPM of 12 bits": lambda: OddPhoto("p.ppm", netpbm("P6", 4095, deep_colours() // 16), picture(), 1),
+    "a PPM of odd depth, with comments": lambda: OddPhoto(
+        "p.ppm", netpbm("P6 # by\n#a scanner\n", 100, picture() // 2.55), picture(), 3
+    ),
+    "a PBM": lambda: OddPhoto(
+        "p.pbm", b"P4\n64 48\n" + np.packbits(grey() < 100, axis=1).tobytes(), as_rgb(255 * (grey() >= 100))
     ),
     "1 x 1 pixel": lambda: tiny(1, 1),
     "1 x 40 pixels": lambda: tiny(40, 1),
@@ -399,13 +411,7 @@ REFUSED: dict[str, Callable[[], OddPhoto]] = {
     "a PNG with a wrong check sum of its header": lambda: OddPhoto(
         "crc.png", flip(encode(picture(), "PNG"), 29), refusal=DAMAGED
     ),
-    "a PNG with a wrong check sum of a note": lambda: OddPhoto(
-        "crc.png", png(picture(), colour=2, bits=8, before=text_note()), refusal=DAMAGED
-    ),
     "a PNG with a flipped bit": lambda: OddPhoto("flip.png", flip(encode(picture(), "PNG"), 90, 3), refusal=DAMAGED),
-    "a PNG with a colour profile that unpacks to megabytes": lambda: OddPhoto(
-        "icc.png", encode(picture(), "PNG", icc_profile=bytes(5_000_000)), refusal="too large"
-    ),
     "a PNG of 900 million pixels": lambda: OddPhoto(
         "bomb.png", png(grey(), colour=0, bits=8, size=(30_000, 30_000)), refusal="pixels"
     ),
@@ -414,6 +420,15 @@ REFUSED: dict[str, Callable[[], OddPhoto]] = {
     ),
     "a GIF of 100 million pixels": lambda: OddPhoto(
         "bomb.gif", b"GIF89a" + struct.pack("<HH", 10_000, 10_000) + encode(picture(), "GIF")[10:], refusal="million"
+    ),
+    "a JPEG 2000": lambda: OddPhoto("p.jp2", encode(picture(), "JPEG2000"), refusal="it is JPEG 2000.*save it as"),
+    "a PPM in text": lambda: OddPhoto("p.ppm", b"P3 1 1 255\n1 2 3\n", refusal="is a text PBM, PGM or PPM; accepted"),
+    "half a PPM": lambda: OddPhoto("p.ppm", half(netpbm("P6", 255, picture())), refusal=DAMAGED),
+    "a compressed BMP": lambda: OddPhoto(
+        "p.bmp", flip(encode(grey(), "BMP"), 30), refusal="is a compressed BMP; accepted: uncompressed"
+    ),
+    "a TIFF of LZMA": lambda: OddPhoto(
+        "p.tif", encode(picture(), "TIFF", compression="lzma"), refusal="a TIFF of compression 34925; accepted: none, L"
     ),
     "20000 x 1 pixels": lambda: OddPhoto(
         "thin.jpg", encode(np.zeros((1, 20_000), np.uint8), "JPEG"), refusal="20000 x 1 pixels; .* 50 to 1"

@@ -181,3 +181,31 @@ def _seconds(command: list[str]) -> float:
     after = os.times()
     used = after.children_user + after.children_system - before.children_user - before.children_system
     return min(used, time.perf_counter() - started)
+
+
+@pytest.mark.parametrize(
+    ("error", "limit", "line"),
+    [
+        (MemoryError(), None, "mge: error: there is not enough memory (MemoryError); use fewer at a time"),
+        (RuntimeError("Allocator: can't allocate memory: you tried\nto"), None, "can't allocate memory: you tried)"),
+        (RuntimeError("could not create a primitive"), 2 * 10**9, "is limited to 2.0 GB: raise ulimit -v"),
+        (RuntimeError("can't start new thread"), 2 * 10**9, "is limited to 2.0 GB: raise ulimit -v"),
+    ],
+)
+def test_where_memory_runs_out_that_is_one_line(
+    verb: Recorder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception,
+    limit: int | None, line: str,
+) -> None:  # fmt: skip
+    for module in ("mge.allocator", "mge.cli"):
+        monkeypatch.setattr(f"{module}.memory_limit", lambda: limit)
+    verb.error = error
+    assert main(["fake"]) == 71
+    (said,) = capsys.readouterr().err.splitlines()
+    assert line in said
+
+
+def test_without_a_limit_the_same_words_are_a_bug(verb: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mge.allocator.memory_limit", lambda: None)
+    verb.error = RuntimeError("could not create a primitive")
+    with pytest.raises(RuntimeError, match="primitive"):
+        main(["fake"])

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 import mge
-from mge.allocator import keep_freed_memory
-from mge.errors import ConfigError, MgeError, StorageError
+from mge.allocator import is_about_memory, keep_freed_memory, memory_limit
+from mge.errors import ConfigError, MgeError, OutOfMemoryError, StorageError, first_line
 from mge.flags import build_parser, check_known, parse
 from mge.options import REQUIRED, defaults_of, options_of
 from mge.streams import BROKEN_PIPE, end, full_stream, prepare_streams, silence, tell
@@ -28,7 +28,7 @@ def main(args: list[str] | None = None) -> int:
         args: What stands after `mge`. By default what the shell gave.
 
     Returns:
-        The exit code: 0, an MgeError's own, 130 after Ctrl-C. An exception that is a bug is not caught.
+        The exit code: 0, an MgeError's own, 71 without memory, 130 after Ctrl-C. A bug is not caught.
     """
     prepare_streams()
     try:
@@ -38,6 +38,13 @@ def main(args: list[str] | None = None) -> int:
         tell(f"mge: error: {' '.join(str(error).split())}\n")
         end(sys.stdout)
         return error.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if not is_about_memory(error):
+            raise
+        limit = memory_limit()
+        remedy = f"this process is limited to {limit / 1e9:.1f} GB: raise ulimit -v" if limit else "use fewer at a time"
+        tell(f"mge: error: there is not enough memory ({first_line(error)}); {remedy}\n")
+        return OutOfMemoryError.exit_code
     except KeyboardInterrupt:
         tell("mge: interrupted\n")
         return 130

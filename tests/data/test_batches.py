@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from mge.data import batches as batches_module
 from mge.data.batches import epoch_batches, load_batches, num_workers
 from mge.data.dataset import PhotoDataset
 from mge.data.sources import read_photos
+from mge.errors import OutOfMemoryError
 from tests.photos import write_class_folders
 
 
@@ -91,6 +93,42 @@ def test_workers_suit_the_machine_and_what_there_is_to_do(
     assert chosen(DataConfig(cache="yes", randaugment=9), train=False) == 0
     monkeypatch.setattr(batches_module, "num_cores", lambda: 64)
     assert chosen(DataConfig(cache="no")) == 8
+
+
+@pytest.mark.parametrize(
+    ("free", "said"), [(0, "there are 0 bytes of shared memory"), (1_000_500, "too little for batches of 2")]
+)
+def test_where_shared_memory_is_small_the_same_batches_come_another_way_and_that_is_said_once(
+    dataset: PhotoDataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free: int, said: str
+) -> None:
+    batches_module.say_once.cache_clear()
+    batches = epoch_batches(len(dataset), batch_size=2, seed=0, epoch=1, shuffle=True, drop_last=True)
+    alone = list(load_batches(dataset, batches, epoch=1, workers=0))
+    monkeypatch.setattr(batches_module, "free_shared_memory", lambda: free)
+    for _ in range(2):
+        helped = list(load_batches(dataset, batches, epoch=1, workers=2))
+        for one, other in zip(alone, helped, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+            assert all(a.dtype == b.dtype for a, b in zip(one, other, strict=True))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Note: ")
+    assert said in line
+
+
+class Unsendable:
+    """A batch for which there is no room where processes meet."""
+
+    def __reduce__(self) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_batch_that_cannot_be_handed_over_ends_the_run_in_one_line(
+    dataset: PhotoDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches_module, "_collate", lambda _: Unsendable())
+    with pytest.raises(OutOfMemoryError, match=r"could not hand them over: shared memory .*--workers 0") as ended:
+        list(load_batches(dataset, [[0, 1], [2]], epoch=0, workers=1))
+    assert "\n" not in str(ended.value)
 
 
 @pytest.mark.parametrize(("batches_that_fit", "ahead"), [(1000, 4), (12, 3), (4, 1), (0, 1)])

@@ -75,6 +75,10 @@ def test_what_a_container_uses_already_is_not_free_but_for_files_that_it_keeps_i
     assert free_memory(tmp_path) == 0
 
 
-def test_shared_memory_is_that_of_its_folder_or_all_there_is(tmp_path: Path) -> None:
+def test_shared_memory_is_that_of_its_folder_and_none_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert free_shared_memory(tmp_path) > 0
+    assert free_shared_memory(tmp_path / "none") == 0
+    monkeypatch.setattr("sys.platform", "darwin")  # where it is no folder
     assert 0 < free_shared_memory(tmp_path / "none") <= psutil.virtual_memory().total

@@ -119,9 +119,10 @@ def test_reading_in_threads_leaves_the_warnings_of_the_process_as_they_were() ->
 
 MUTABLE = ["a PNG with alpha", "EXIF orientation 6", "an animated WebP", "a palette with a transparent colour",
            "a GIF with a transparent colour", "an animated GIF", "16-bit grey in a TIFF", "a CMYK TIFF", "an AVIF",
-           "a TIFF of 1 bit in which white is zero", "a progressive JPEG", "two photos in an MPO", "a JPEG 2000",
-           "a HEIC", "a BMP", "a PPM", "a PGM of 16 bits", "an animated PNG", "floating point from 0 to 255",
-           "16-bit colours with alpha in a PNG", "a lossy WebP", "a CMYK JPEG"]  # fmt: skip
+           "a TIFF of 1 bit in which white is zero", "a progressive JPEG", "two photos in an MPO",
+           "a TIFF of several pages", "a HEIC", "a BMP", "a PPM", "a PGM of 16 bits", "an animated PNG",
+           "floating point from 0 to 255", "16-bit colours with alpha in a PNG", "a lossy WebP",
+           "a CMYK JPEG"]  # fmt: skip
 SECONDS, BYTES = 5, 300_000_000  # of a processor; of memory, beside what there was before
 
 
@@ -164,7 +165,8 @@ def test_a_damaged_photo_is_an_rgb_picture_or_a_data_error_within_seconds_and_me
     monkeypatch: pytest.MonkeyPatch, name: str, wounds: list[tuple[str, float, bytes]], cut: float,
     at_least_px: int | None,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("mge.data.photo.MAX_PIXELS", 1_000_000)  # a large size by accident is slow and shows nothing
+    # A large size by accident is slow and shows nothing.
+    monkeypatch.setattr("mge.data.formats.limits.MAX_PIXELS", 1_000_000)
     damaged = damage(content_of(name), wounds)
     damaged = damaged[: round(cut * len(damaged))]
     Path("/proc/self/clear_refs").write_text("5")

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from mge.prediction import Answer, Photo, Prediction
 from mge.serving.app import create_app
 from mge.serving.limits import Limits
-from tests.image_files import jpeg
+from tests.image_files import chunk, jpeg
 from tests.odd_photos import READABLE, REFUSED, orientation_note
 from tests.serving.backends import CLASSES, Colours, Prepared, expected
 from tests.serving.running import picture
@@ -225,6 +225,30 @@ def test_a_bug_is_answered_without_its_inside_counted_and_sent_with_every_header
         assert '\nmge_requests_total{path="/predict",status="500"} 1.0\n' in client.get("/metrics").text
 
 
+def test_a_mistake_with_one_photo_does_not_harm_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    class Buggy(Colours):
+        def prepare(self, photo: Photo) -> Prepared:
+            if isinstance(photo, Image.Image) and photo.size == (7, 7):
+                raise LookupError("a secret")
+            return super().prepare(photo)
+
+    files = [("photos", ("a.png", RED)), ("photos", ("b.png", picture(9, 9, 9, size=(7, 7))))]
+    with TestClient(create_app(Buggy())) as client:
+        response = client.post("/predict", files=files)
+    good, bad = response.json()["predictions"]
+    assert (response.status_code, good["label"]) == (200, "red")
+    assert bad == {"name": "b.png", "error": "the server made a mistake; its log says which"}
+    assert "a secret" in caplog.text
+
+
+@pytest.mark.parametrize("name", [b"transparency", b"interlace", b"exif", b"dpi", b"icc_profile"])
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_notes_of_an_upload_are_no_options_of_the_server(client: TestClient, path: str, name: bytes) -> None:
+    noted = RED[:33] + chunk(b"tEXt", name + b"\0(1, 2") + RED[33:-12] + chunk(b"tEXt", name + b"\0x") + RED[-12:]
+    plain, said = (client.post(path, content=photo, headers=PNG) for photo in (RED, noted))
+    assert (said.status_code, said.json()) == (200, plain.json())
+
+
 def test_figures_count_what_happened() -> None:
     with TestClient(create_app(Colours())) as client:
         client.post("/predict", content=RED, headers=PNG)
@@ -276,7 +300,7 @@ def test_the_document_describes_every_route_and_every_refusal(client: TestClient
     assert set(document["paths"]) == {"/predict", "/explain", "/health", "/ready", "/metrics", "/model"}
     predict = document["paths"]["/predict"]["post"]
     assert set(predict["responses"]) == {
-        "200", "401", "408", "413", "415", "422", "429", "500", "503", "504"
+        "200", "400", "401", "408", "413", "415", "421", "422", "429", "500", "503", "504"
     }  # fmt: skip
     assert set(predict["requestBody"]["content"]) == {"multipart/form-data", "image/*", "application/octet-stream"}
     assert all(operation["description"] for path in document["paths"].values() for operation in path.values())

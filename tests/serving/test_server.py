@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from mge.errors import ConfigError
+from mge.serving.front import Hosts
 from mge.serving.limits import Limits
 from mge.serving.server import listen
 from tests.serving.backends import Colours, expected
@@ -142,6 +143,39 @@ def test_what_is_no_http_is_refused() -> None:
         assert read_all(connection).startswith(b"HTTP/1.1 400")
 
 
+@pytest.mark.parametrize("length", [0, 5, 1000])
+def test_a_body_that_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_answered(length: int) -> None:
+    with served(Colours()) as port, socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(head(length, "Transfer-Encoding: chunked") + b"0\r\n\r\n" + head(0))
+        answer = read_all(connection)
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert b"has Transfer-Encoding and Content-Length; send one of them" in answer
+        assert answer.count(b"HTTP/1.1") == 1
+        assert post(port, RED)[0] == 200
+
+
+def test_a_page_of_another_name_cannot_read_a_server_of_this_machine() -> None:
+    with served(Colours(), hosts=Hosts.of_server("127.0.0.1", address="127.0.0.1")) as port:
+        status, answer, headers = post(port, RED, Host=f"evil.example:{port}")
+        assert status == 421
+        assert answer["error"].startswith("the server is not called 'evil.example:")
+        assert "--allow-host" in answer["error"]
+        assert headers["connection"] == "close"
+        assert post(port, RED, Host=f"localhost:{port}")[0] == 200
+        assert get(port, "/model")[0] == 200
+        for path in ("/model", "/", "/health", "/openapi.json", "/nothing"):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: evil.example\r\n\r\n".encode())
+                assert read_all(connection).startswith(b"HTTP/1.1 421"), path
+
+
+def test_a_program_that_is_no_browser_may_leave_its_host_out() -> None:
+    hosts = Hosts.of_server("127.0.0.1", address="127.0.0.1")
+    with served(Colours(), hosts=hosts) as port, socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
+
+
 def test_an_answer_that_takes_too_long_is_given_up() -> None:
     backend = Colours()
     with served(backend, Limits(deadline=1)) as port:
@@ -186,6 +220,7 @@ def test_a_connection_may_be_used_again_also_after_an_error() -> None:
 SERVER = """
 import sys
 from mge.serving.app import create_app
+from mge.serving.front import Hosts
 from mge.serving.limits import Limits
 from mge.serving.server import build_server, listen
 from tests.serving.backends import Colours

@@ -1,6 +1,7 @@
 """What goes wrong around a run ends it in one line that says what to change, and the former checkpoint stays good."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -20,6 +21,7 @@ import torch
 
 import mge
 from mge.cli import main
+from mge.data.batches import Batch, load_batches
 from mge.errors import DivergedError, StorageError
 from mge.storage.checkpoint import load_checkpoint
 from mge.storage.run_folder import Run
@@ -244,6 +246,26 @@ def test_a_reading_process_that_the_system_kills_is_said_to_be_that(
     monkeypatch.setattr("mge.data.dataset.PhotoDataset.__getitem__", die)
     with pytest.raises(mge.OutOfMemoryError, match=r"a process that reads photos was killed.*--workers 1"):
         mge.train(photos, out=tmp_path / "run", **{**OPTIONS, "workers": 2})
+
+
+@pytest.mark.parametrize("num_steps", [0, 2])
+def test_a_signal_stops_a_run_whose_photos_never_come_and_it_goes_on_later(
+    photos: Path, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_steps: int
+) -> None:
+    """As where a process that reads photos hangs."""
+
+    def hang(*args: Any, **options: Any) -> Iterator[Batch]:  # noqa: ANN401
+        yield from itertools.islice(load_batches(*args, **options), num_steps)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr(loop, "load_batches", hang)
+    done = f"after batch {num_steps} of epoch 1" if num_steps else "before the first batch"
+    with pytest.raises(mge.Interrupted, match=f"stopped {done}; a checkpoint is written, go on with") as stopped:
+        mge.train(photos, out=tmp_path / "run", **OPTIONS)
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    monkeypatch.undo()
+    assert digest(mge.train(resume=tmp_path / "run").last) == digest(whole.last)
 
 
 def test_a_reading_process_that_has_just_begun_does_not_outlive_a_killed_run(tmp_path: Path) -> None:

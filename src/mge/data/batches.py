@@ -1,9 +1,10 @@
 """The order of photos, as a pure function of the seed and the epoch, and their way into batches."""
 
 import functools
-import multiprocessing
+import multiprocessing.queues
 import os
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,17 @@ from mge.data.balance import balanced_order
 from mge.data.dataset import PhotoDataset, Sample
 from mge.data.machine import free_shared_memory, num_cores
 from mge.errors import DataError, OutOfMemoryError
+
+LOCKS = 1_000_000  # bytes of shared memory for the locks of the processes that decode
+CANNOT_SEND = 76  # the exit code of one that cannot hand over a batch
+UNSENT = (
+    "a process that reads photos could not hand them over: shared memory (/dev/shm) or another limit of the system was "
+    "reached; use fewer of them (--workers 1) or none (--workers 0), or give a container more (--shm-size 1g)"
+)
+KILLED = (
+    "a process that reads photos was killed, as systems do where memory runs out; use fewer of them (--workers 1), or "
+    "keep no photos in memory (--cache no)"
+)
 
 
 class Batch(NamedTuple):
@@ -69,30 +81,64 @@ def load_batches(
         dataset: The photos.
         batches: Photos of each batch, from `epoch_batches`.
         epoch: Decides augmentation.
-        workers: Number of processes that decode; the result does not depend on it.
+        workers: Number of processes that decode; the result does not depend on it. Where there is too little shared
+            memory for them, they send photos through pipes, or this process decodes alone.
 
     Raises:
         DataError: a photo cannot be read.
-        OutOfMemoryError: the system killed a process that decodes.
+        OutOfMemoryError: the system killed a process that decodes, or it could not hand over its photos.
     """
     keys = [[(epoch, index) for index in batch] for batch in batches]
+    workers, collate = _way(dataset, batches, workers=workers)
     loader = DataLoader(
-        dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate, pin_memory=torch.cuda.is_available(),
-        worker_init_fn=functools.partial(_end_without_parent, parent=os.getpid()) if workers else None,
+        dataset, batch_sampler=keys, num_workers=workers, collate_fn=collate, pin_memory=torch.cuda.is_available(),
+        worker_init_fn=functools.partial(_begin_worker, parent=os.getpid()) if workers else None,
         prefetch_factor=_batches_ahead(dataset, batches, workers=workers) if workers else None,
     )  # fmt: skip
+    photos = iter(loader)
     try:
-        yield from loader
+        for batch in photos:
+            yield batch if isinstance(batch, Batch) else Batch(*map(torch.from_numpy, batch))
     except DataError as error:
         last_line = str(error).strip().splitlines()[-1]  # of a worker's traceback, which is wrapped around it
         raise DataError(last_line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
-        raise OutOfMemoryError(
-            "a process that reads photos was killed, as systems do where memory runs out; use fewer of them "
-            "(--workers 1), or keep no photos in memory (--cache no)"
-        ) from error
+        ends = [worker.exitcode for worker in getattr(photos, "_workers", ())]
+        is_unsent = CANNOT_SEND in ends or f"exit code {CANNOT_SEND}" in str(error)
+        raise OutOfMemoryError(UNSENT if is_unsent else KILLED) from error
+
+
+def _way(
+    dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, workers: int
+) -> tuple[int, Callable[[Sequence[Sample]], object]]:
+    """How many processes decode, and how their photos come here.
+
+    Tensors go through shared memory, and where that is full they never come. Containers have 64 MB of it by default.
+    """
+    free = free_shared_memory()
+    if not workers or free >= 2 * _largest(dataset, batches) * workers + LOCKS:
+        return workers, _collate
+    if free < LOCKS:
+        say_once(f"Note: there are {free} bytes of shared memory, too few for more processes: this one reads alone")
+        return 0, _collate
+    say_once(
+        f"Note: there are {free / 1e6:.1f} MB of shared memory, too little for batches of {workers} processes; they "
+        "come through pipes, which is slower. In a container, give it more: --shm-size 1g"
+    )
+    return workers, _collate_for_pipe
+
+
+def _largest(dataset: PhotoDataset, batches: Sequence[Sequence[int]]) -> int:
+    """Bytes of the largest batch."""
+    return 3 * dataset.side**2 * max([1, *map(len, batches)])
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """Writes a line for the user, once in the life of this process."""
+    sys.stderr.write(f"{line}\n")
 
 
 def num_workers(config: DataConfig, dataset: PhotoDataset) -> int:
@@ -105,18 +151,22 @@ def num_workers(config: DataConfig, dataset: PhotoDataset) -> int:
 
 def _batches_ahead(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, workers: int) -> int:
     """How many batches each worker prepares in advance; they lie in shared memory, of which containers have little."""
-    largest = 3 * dataset.side**2 * max([1, *map(len, batches)])
-    return max(1, min(4, free_shared_memory() // (2 * largest * workers)))
+    return max(1, min(4, free_shared_memory() // (2 * _largest(dataset, batches) * workers)))
 
 
-def _end_without_parent(_: int, *, parent: int) -> None:
-    """Ends a process whose parent was killed while it began.
+def _begin_worker(_: int, *, parent: int) -> None:
+    """Ends a process whose parent was killed while it began, and makes it end where it cannot send a batch.
 
     From here on PyTorch watches the parent, but takes for it whoever is so now: after a kill the system's first
-    process, which never goes.
+    process, which never goes. A batch that cannot be sent would be left out by Python's queue, and waited for for ever.
     """
     if multiprocessing.get_start_method() == "fork" and os.getppid() != parent:
         os._exit(1)
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_unsent)  # type: ignore[attr-defined]
+
+
+def _end_unsent(_: BaseException, __: object) -> None:
+    os._exit(CANNOT_SEND)
 
 
 def _collate(samples: Sequence[Sample]) -> Batch:
@@ -125,3 +175,8 @@ def _collate(samples: Sequence[Sample]) -> Batch:
         torch.tensor([sample.label for sample in samples]),
         torch.tensor([sample.number for sample in samples]),
     )
+
+
+def _collate_for_pipe(samples: Sequence[Sample]) -> tuple[object, ...]:
+    """The same without tensors, which would go through shared memory."""
+    return tuple(tensor.numpy() for tensor in _collate(samples))

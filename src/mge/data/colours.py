@@ -26,14 +26,23 @@ def to_rgb(photo: Image.Image) -> Image.Image:
     """
     if photo.mode.startswith("I") or photo.mode == "F":
         return _from_deep_grey(photo)
-    if photo.mode == "La":  # premultiplied: Pillow knows this one step only
-        photo = photo.convert("LA")
+    if not isinstance(photo.info.get("transparency", 0), int | bytes | tuple):  # a note of that name in a PNG
+        photo = photo.copy()
+        del photo.info["transparency"]
     if photo.has_transparency_data:
-        layer = photo if photo.mode == "RGBA" else photo.convert("RGBA")
-        shown = Image.new("RGB", layer.size, "white")
-        shown.paste(layer, mask=layer)
-        return shown
+        return _on_white(photo)
     return photo if photo.mode == "RGB" else photo.convert("RGB")
+
+
+def _on_white(photo: Image.Image) -> Image.Image:
+    shown = Image.new("RGB", photo.size, "white")
+    for rows in _rows(photo):
+        layer = photo.crop((0, rows.start, photo.width, rows.stop))
+        if layer.mode == "La":  # premultiplied: Pillow knows this one step only
+            layer = layer.convert("LA")
+        layer = layer.convert("RGBA")
+        shown.paste(layer, (0, rows.start), mask=layer)
+    return shown
 
 
 def _from_deep_grey(photo: Image.Image) -> Image.Image:
@@ -56,11 +65,14 @@ def _from_deep_grey(photo: Image.Image) -> Image.Image:
 
 
 def _strips(photo: Image.Image, is_unsigned: bool) -> Iterator[tuple[slice, Values]]:
-    """The values of a few rows at a time: those of a whole photo, several times over, would fill the memory."""
-    for top in range(0, photo.height, STRIP):
-        bottom = min(top + STRIP, photo.height)
-        values = np.asarray(photo.crop((0, top, photo.width, bottom)))
-        yield slice(top, bottom), values.view(np.uint32) if is_unsigned else values  # Pillow has signed 32 bits only
+    for rows in _rows(photo):
+        values = np.asarray(photo.crop((0, rows.start, photo.width, rows.stop)))
+        yield rows, values.view(np.uint32) if is_unsigned else values  # Pillow has signed 32 bits only
+
+
+def _rows(photo: Image.Image) -> Iterator[slice]:
+    """A few rows at a time: the values of a whole photo, several times over, would fill the memory."""
+    return (slice(top, min(top + STRIP, photo.height)) for top in range(0, photo.height, STRIP))
 
 
 def _usual_white(photo: Image.Image, is_unsigned: bool) -> float:

@@ -8,19 +8,29 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
 from mge.data.colours import to_rgb
-from mge.data.signatures import HEAD, describe, kind_of
+from mge.data.formats import bmp, gif, jpeg, netpbm, png, tiff, webp
+from mge.data.formats.limits import MAX_FILE_BYTES, check_size
+from mge.data.signatures import HEAD, describe, form_of
 from mge.errors import DataError, first_line
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000")
-MAX_PIXELS = 70_000_000
-MAX_ASPECT = 50  # no photo is thinner, and what is thinner still is a trap for whoever resizes it
-MAX_SCANNED_PIXELS = 1_000_000_000  # a progressive JPEG of 100 kB may ask to paint all its pixels a thousand times over
+# What each format's file is cut down to before Pillow sees it.
+PLAIN: dict[str, Callable[..., bytes]] = {
+    "JPEG": jpeg.plain,
+    "PNG": png.plain,
+    "WEBP": webp.plain,
+    "GIF": gif.plain,
+    "BMP": bmp.plain,
+    "TIFF": tiff.plain,
+    "AVIF": lambda content, *, name: content,
+}
+FORMATS = (*PLAIN, "PPM", "HEIC")
 
 ORIENTATION = 0x0112
 # What turns a photo upright that was stored with an EXIF orientation.
@@ -75,52 +85,62 @@ def open_photo(
     if isinstance(photo, Image.Image):
         return _as_shown(photo, name=name, at_least_px=at_least_px)
     if isinstance(photo, bytes):
-        return _read(io.BytesIO(photo), name=name, at_least_px=at_least_px)
+        return _read(photo, name=name, at_least_px=at_least_px)
     if not isinstance(photo, str | os.PathLike):
         raise DataError(
             f"a photo is given as {type(photo).__name__}; accepted: a path, the bytes of a file, a Pillow image "
             "(Image.fromarray makes one of an array), or a list of these"
         )
+    return _read(_content(photo, name=name), name=name, at_least_px=at_least_px)
+
+
+def _content(photo: str | Path, *, name: str) -> bytes:
     try:
         path = Path(photo)
-        is_special = not path.is_file() and path.exists()  # a pipe, say, would be waited for without end
-        file = None if is_special else path.open("rb")
-    except (OSError, ValueError) as error:  # the latter of a path with a zero byte
+        if not path.is_file() and path.exists():  # a pipe, say, would be waited for without end
+            raise DataError(f"{name} cannot be read: it is no file")
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise DataError(f"{name} has {size / 1e9:.1f} GB; accepted: up to {MAX_FILE_BYTES / 1e9:g} GB")
+        return path.read_bytes()
+    except (OSError, ValueError, MemoryError) as error:  # the second of a path with a zero byte
         raise DataError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if file is None:
-        raise DataError(f"{name} cannot be read: it is no file")
-    with file:
-        return _read(file, name=name, at_least_px=at_least_px)
 
 
-def _read(file: BinaryIO, *, name: str, at_least_px: int | None) -> Image.Image:
-    head = file.read(HEAD)
-    file.seek(0)
-    read = _heif_reader(name) if kind_of(head) == "HEIF" else _pillow
+def _read(content: bytes, *, name: str, at_least_px: int | None) -> Image.Image:
+    form = form_of(content[:HEAD])
+    if form == "PPM":
+        return _as_shown(netpbm.read(content, name=name), name=name, at_least_px=at_least_px)
+    if form == "HEIF":
+        read = _heif_reader(name)
+    elif form in PLAIN:
+        content, read = PLAIN[form](content, name=name), partial(Image.open, formats=(form,))
+    else:
+        raise _not_a_photo(content, name=name)
+    file = io.BytesIO(content)
+    del content  # a large one is not held twice
     try:
         with _quiet():
             opened = read(file)
     except UnidentifiedImageError as error:
-        what = describe(head)
-        raise DataError(
-            f"{name} is not a photo that can be read{what and f': it is {what}'}; accepted: {', '.join(FORMATS)}, HEIC"
-        ) from error
+        raise _not_a_photo(file.getvalue(), name=name) from error
     except DAMAGE as error:
         raise _unreadable(error, name=name) from error
     with opened:
-        if opened.info.get("progressive"):
-            _check_scans(file, opened.size, name=name)
-        return _as_shown(opened, name=name, at_least_px=at_least_px)
+        shown = _as_shown(opened, name=name, at_least_px=at_least_px)
+    shown.info = {}  # of an upload nothing is kept but what it shows: encoders, too, take options from here
+    return shown
+
+
+def _not_a_photo(content: bytes, *, name: str) -> DataError:
+    what = describe(content[:HEAD])
+    return DataError(
+        f"{name} is not a photo that can be read{what and f': it is {what}'}; accepted: {', '.join(FORMATS)}"
+    )
 
 
 def _as_shown(opened: Image.Image, *, name: str, at_least_px: int | None) -> Image.Image:
-    width, height = opened.size
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{name} has {width} x {height} pixels; accepted: up to {MAX_PIXELS // 1_000_000} million")
-    if not min(opened.size):
-        raise DataError(f"{name} is {width} x {height} pixels, and shows nothing; accepted: at least 1 x 1")
-    if max(opened.size) > MAX_ASPECT * min(opened.size):
-        raise DataError(f"{name} is {width} x {height} pixels; accepted: sides of at most {MAX_ASPECT} to 1")
+    check_size(opened.size, name=name, form=opened.format or "")
     try:
         with _quiet():
             if at_least_px is not None:
@@ -148,11 +168,7 @@ def _orientation(opened: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _pillow(file: BinaryIO) -> Image.Image:
-    return Image.open(file, formats=FORMATS)
-
-
-def _heif_reader(name: str) -> Callable[[BinaryIO], Image.Image]:
+def _heif_reader(name: str) -> Callable[[Any], Image.Image]:
     try:
         from pillow_heif.as_plugin import HeifImageFile  # noqa: PLC0415  (an extra)
     except ImportError as error:
@@ -160,15 +176,6 @@ def _heif_reader(name: str) -> Callable[[BinaryIO], Image.Image]:
             f"{name} is a HEIC photo, which pillow-heif is needed for; install it: pip install 'mge[heif]'"
         ) from error
     return HeifImageFile
-
-
-def _check_scans(file: BinaryIO, size: tuple[int, int], *, name: str) -> None:
-    position = file.tell()
-    file.seek(0)
-    scans = sum(block.count(b"\xff\xda") for block in iter(lambda: file.read(1 << 20), b""))
-    file.seek(position)
-    if scans * size[0] * size[1] > MAX_SCANNED_PIXELS:
-        raise DataError(f"{name} is a JPEG of {scans} scans, which would take minutes to read; save it anew")
 
 
 def _unreadable(error: BaseException, *, name: str) -> DataError:

@@ -1,5 +1,7 @@
 """What a file is, told by its first bytes: names and suffixes lie, and people lose them."""
 
+import re
+
 HEAD = 64  # bytes that `kind_of` wants to see
 
 # The suffixes of photos; a file with one of them is taken for a photo without being opened.
@@ -31,6 +33,8 @@ _PHOTOS = {
     b"GIF89a": "GIF",
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
     b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG2000",
     b"\xff\x4f\xff\x51": "JPEG2000",
 }
@@ -66,6 +70,15 @@ def kind_of(head: bytes) -> str:
     return ""
 
 
+def form_of(head: bytes) -> str:
+    """The format of what is taken for a photo: `kind_of`, and those that begin with two letters of text."""
+    if kind := kind_of(head):
+        return kind
+    if head.startswith(b"BM"):
+        return "BMP"
+    return "PPM" if re.match(rb"P[0-7Ff]\s", head) else ""
+
+
 def describe(head: bytes) -> str:
     """What a file that is no photo seems to be, by its first bytes; empty where they say nothing."""
     if not head:
@@ -76,6 +89,8 @@ def describe(head: bytes) -> str:
     for signature, what in _OTHERS.items():
         if start.startswith(signature.lower()):
             return what
+    if kind_of(head) == "JPEG2000":
+        return "JPEG 2000, whose decoders may take a gigabyte for 200 bytes; save it as a PNG"
     if kind := kind_of(head):
         return f"{kind} of a kind that is not supported, or damaged"
     return "text" if all(9 <= byte < 127 for byte in head) else ""

@@ -16,6 +16,7 @@ import mge
 from mge.serving.admission import Admission
 from mge.serving.backend import Backend, P
 from mge.serving.documentation import ABOUT
+from mge.serving.front import EVERY, Front, Hosts
 from mge.serving.intake import Intake
 from mge.serving.limits import Limits, Refusal
 from mge.serving.metrics import Measured, Metrics
@@ -39,12 +40,14 @@ class App(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Called once, before the first request."""
         paths = frozenset([*self.openapi()["paths"], *PAGE])
-        return Measured(super().build_middleware_stack(), metrics=self.state.server.metrics, paths=paths)
+        front = Front(super().build_middleware_stack(), hosts=self.state.hosts)
+        return Measured(front, metrics=self.state.server.metrics, paths=paths)
 
 
 def create_app(
-    backend: Backend[P], *, limits: Limits | None = None, api_key: str = "", name: str = "mixture"
-) -> FastAPI:
+    backend: Backend[P], *, limits: Limits | None = None, api_key: str = "", name: str = "mixture",
+    hosts: Hosts | None = None,
+) -> FastAPI:  # fmt: skip
     """A server for a mixture, to be run by uvicorn or mounted in another application.
 
     Args:
@@ -52,6 +55,7 @@ def create_app(
         limits: How much is taken on at a time.
         api_key: What requests for answers and figures have to show; empty: nothing.
         name: What the page calls the model.
+        hosts: The names by which the server may be addressed. None: every name.
     """
     limits = limits or Limits()
     metrics, admission = Metrics(), Admission(limits)
@@ -68,6 +72,7 @@ def create_app(
     app.state.server = Server(
         service, Intake(limits, admission=admission, api_key=api_key), metrics, _describe(backend, limits, name)
     )
+    app.state.hosts = hosts or Hosts([EVERY])
     documented_key = [Depends(APIKeyHeader(name="X-API-Key", auto_error=False))]
     app.include_router(guarded, dependencies=documented_key if api_key else [])
     app.include_router(open_to_all)

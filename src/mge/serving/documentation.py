@@ -38,12 +38,17 @@ def _problem(description: str, more: dict[str, Any] | None = None) -> dict[str, 
 
 
 KEY: dict[int | str, dict[str, Any]] = {401: _problem("The key is missing or wrong.")}
+FRONT: dict[int | str, dict[str, Any]] = {
+    400: _problem("The request has both Transfer-Encoding and Content-Length."),
+    421: _problem("The request is meant for a server of another name."),
+}
 BUSY: dict[int | str, dict[str, Any]] = {503: _problem("Not now.", _RETRY)}
 TEXT: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text format."}
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
     **KEY,
+    **FRONT,
     408: _problem("The body did not arrive in time."),
     413: _problem("The body has too many bytes, or too many photos."),
     415: _problem("The body is no photo and no form of photos."),

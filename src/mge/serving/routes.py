@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, cast
 
@@ -11,7 +12,7 @@ from prometheus_client import generate_latest
 
 from mge.errors import DataError
 from mge.serving.batcher import ModelFailedError
-from mge.serving.documentation import BUSY, KEY, PHOTO_BODY, PHOTOS_BODY, REFUSALS, TEXT
+from mge.serving.documentation import BUSY, FRONT, KEY, PHOTO_BODY, PHOTOS_BODY, REFUSALS, TEXT
 from mge.serving.intake import Intake, Visit
 from mge.serving.limits import Refusal
 from mge.serving.metrics import Metrics
@@ -46,6 +47,7 @@ def check_key(request: Request) -> None:
     server_of(request).intake.check_key(request)
 
 
+LOG = logging.getLogger("mge.serving")
 Admitted = Annotated[Visit, Depends(admitted, scope="function")]
 Asked = Annotated[Parameters, Query()]
 
@@ -68,7 +70,7 @@ async def explain(visit: Admitted, asked: Asked) -> Response:
     return await visit.finish(_explain(visit, top=asked.top))
 
 
-@guarded.get("/metrics", response_class=Response, responses={**TEXT, **KEY}, dependencies=[Depends(check_key)])
+@guarded.get("/metrics", response_class=Response, responses={**TEXT, **KEY, **FRONT}, dependencies=[Depends(check_key)])
 async def metrics(request: Request) -> Response:
     """Counters and times, as Prometheus reads them."""
     text = generate_latest(server_of(request).metrics.registry)
@@ -76,14 +78,14 @@ async def metrics(request: Request) -> Response:
 
 
 @open_to_all.head("/health", include_in_schema=False)
-@open_to_all.get("/health", response_model=Health)
+@open_to_all.get("/health", response_model=Health, responses=FRONT)
 async def health() -> Response:
     """The process is alive: for who restarts it otherwise. Answers also when every place is taken."""
     return JSONResponse({"status": "alive"})
 
 
 @open_to_all.head("/ready", include_in_schema=False)
-@open_to_all.get("/ready", response_model=Health, responses=BUSY)
+@open_to_all.get("/ready", response_model=Health, responses={**BUSY, **FRONT})
 async def ready(request: Request) -> Response:
     """The mixture works: for who sends requests somewhere else otherwise."""
     service = server_of(request).service
@@ -95,7 +97,7 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
-@open_to_all.get("/model", response_model=Model)
+@open_to_all.get("/model", response_model=Model, responses=FRONT)
 async def model(request: Request) -> Response:
     """What is being served, and what it takes."""
     return JSONResponse(server_of(request).about.model_dump())
@@ -104,7 +106,8 @@ async def model(request: Request) -> Response:
 async def _predict(visit: Visit, *, top: int) -> Response:
     server = server_of(visit.request)
     uploads = await _uploads(visit, max_photos=server.about.max_photos)
-    results = await asyncio.gather(*(_classify(server, upload, top=top) for upload in uploads))
+    answers = (_classify(server, upload, top=top) for upload in uploads)
+    results = [_settled(result) for result in await asyncio.gather(*answers, return_exceptions=True)]
     failures = [result for result in results if isinstance(result, Refusal)]
     if len(failures) == len(results):
         raise max(failures, key=lambda failure: failure.status)
@@ -124,6 +127,14 @@ async def _classify(server: Server, upload: Upload, *, top: int) -> dict[str, An
         return await server.service.classify(upload, top=top)
     except (DataError, ModelFailedError) as error:
         return _refusal(error, server)
+
+
+def _settled(result: dict[str, Any] | Refusal | BaseException) -> dict[str, Any] | Refusal:
+    """The answer about a photo; of a mistake of ours its log, so that the other photos are answered all the same."""
+    if isinstance(result, dict | Refusal):
+        return result
+    LOG.error("the server made a mistake with a photo", exc_info=result)
+    return Refusal(500, "the server made a mistake; its log says which")
 
 
 async def _explain(visit: Visit, *, top: int) -> Response:

@@ -23,7 +23,6 @@ PACKAGE = Path(__file__).parents[1]
 SOURCES = ("core", "models", "exporting.py")  # what an exported graph is made of
 MAX_THREADS = 1024  # so many more than there are cores that the system might not give them
 KEPT = 8  # exports in the cache; the oldest goes first
-HERE = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(
@@ -32,6 +31,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     backend: Engine = "onnx",
+    allow_host: str = "",
     api_key: str | None = None,
     threads: int | None = None,
     batch_size: int = 8,
@@ -51,6 +51,9 @@ def serve(
         port: Port to listen at; 0 takes a free one.
         backend: `onnx` answers with ONNX Runtime and needs no PyTorch; a folder is exported once, into the cache.
             `torch` answers with PyTorch.
+        allow_host: Further names by which the server may be addressed, with commas between them: a request whose Host
+            is none of them is refused (421). At 127.0.0.1, its own names are localhost and 127.0.0.1; at addresses
+            that other machines reach, every name will do unless some are given here. * is every name.
         api_key: What requests for answers have to show as X-API-Key. By default $MGE_API_KEY, which no list of
             processes shows; without either, nothing is asked for.
         threads: How many compute at a time. By default one for each core.
@@ -76,6 +79,7 @@ def serve(
         raise ConfigError("the key has letters that no header can carry; accepted: printable ASCII")
     _need_server()
     from mge.serving.app import create_app  # noqa: PLC0415
+    from mge.serving.front import HERE, Hosts  # noqa: PLC0415
     from mge.serving.limits import Limits  # noqa: PLC0415
     from mge.serving.server import build_server, listen  # noqa: PLC0415
 
@@ -86,7 +90,8 @@ def serve(
     opened = listen(host, port)
     try:
         mixture = _open(Path(model), backend, threads=threads)
-        app = create_app(mixture, limits=limits, api_key=key, name=_name(Path(model)))
+        hosts = Hosts.of_server(host, address=opened.getsockname()[0], allowed=allow_host.split(","))
+        app = create_app(mixture, limits=limits, api_key=key, name=_name(Path(model)), hosts=hosts)
         where = f"http://{f'[{host}]' if ':' in host else host}:{opened.getsockname()[1]}/"
         line = f"Serving {model} ({len(mixture.class_names)} classes, {backend}) at {where}; Ctrl-C stops it"
         if host not in HERE and not key:

@@ -137,7 +137,7 @@ class Training:
             self.photos, batches[position.batch :], epoch=self._data_epoch, workers=num_workers(self.data, self.photos)
         )
         asked = time.monotonic()
-        for batch in left:
+        while (batch := stop.next_of(left, may_stop=self._may_stop(len(batches)))) is not None:
             came = time.monotonic()
             self.others.meet(f"batch {position.batch + 1} of epoch {position.epoch + 1}")
             self._train_batch(batch, num_batches=len(batches))
@@ -147,10 +147,16 @@ class Training:
             if self._is_step_whole(len(batches)):
                 self._save_or_stop(stop)
             asked = time.monotonic()
+        if position.batch < len(batches):
+            self._save_or_stop(stop)
 
     def _is_step_whole(self, num_batches: int) -> bool:
         """Whether no gradient waits for further batches: a checkpoint holds weights, and no gradients."""
         return self.position.batch % self.config.accumulate == 0 or self.position.batch == num_batches
+
+    def _may_stop(self, num_batches: int) -> bool:
+        """Return whether the run can stop while it waits for photos: no other process steps, no gradient is left."""
+        return self.fabric.world_size == 1 and self._is_step_whole(num_batches)
 
     def _save_or_stop(self, stop: StopRequest) -> None:
         """Writes a checkpoint where one is due, or where a signal asks the run to stop."""
@@ -165,9 +171,10 @@ class Training:
         """Raises Interrupted where a signal came and the checkpoint is written."""
         if number:
             batch, epoch = self.position.batch, self.position.epoch
-            done = f"batch {batch} of epoch {epoch + 1}" if batch else f"epoch {epoch}"
+            done = f"after batch {batch} of epoch {epoch + 1}" if batch else f"after epoch {epoch}"
+            done = done if batch or epoch else "before the first batch"
             raise Interrupted(
-                f"stopped after {done}; a checkpoint is written, go on with: {self.run.whole.resume_command}",
+                f"stopped {done}; a checkpoint is written, go on with: {self.run.whole.resume_command}",
                 signal_number=number,
             )
 

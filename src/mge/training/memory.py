@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
+from mge.allocator import is_about_memory
 from mge.config import ModelConfig, TrainConfig
 from mge.data.batches import Batch
 from mge.data.machine import free_memory
@@ -20,7 +21,6 @@ from mge.training.step import Network, train_step
 LARGEST = 256  # photos a process: with still more, learning rates that were chosen for 16 mean little
 USABLE = 0.9  # of an accelerator's memory: what is in many pieces cannot be used whole
 USABLE_OF_MACHINE = 0.5  # the rest is for photos on their way, and for others
-IS_FULL = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # in RuntimeErrors of CPU, GPU and its libraries
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -32,7 +32,7 @@ def explain_memory(config: TrainConfig) -> Iterator[None]:
     except OutOfMemoryError:
         raise
     except (MemoryError, RuntimeError) as error:
-        if not _is_about_memory(error):
+        if not is_about_memory(error):
             raise
         size = config.photos_a_step
         less = "use a smaller --size or --backbone, or fewer --experts"
@@ -104,7 +104,7 @@ def _try_sizes(trial: _Trial) -> int:
         try:
             trial.run(size)
         except RuntimeError as error:
-            if not _is_about_memory(error):
+            if not is_about_memory(error):
                 raise
             break
         if torch.cuda.max_memory_reserved(trial.fabric.device) > USABLE * total:
@@ -138,8 +138,3 @@ def _peak_of(trial: _Trial, size: int) -> int:
 def _power_of_two(number: int) -> int:
     """The largest power of two that is not larger."""
     return 1 << (number.bit_length() - 1)
-
-
-def _is_about_memory(error: BaseException) -> bool:
-    is_torch = isinstance(error, torch.OutOfMemoryError)
-    return isinstance(error, MemoryError) or is_torch or any(words in str(error) for words in IS_FULL)

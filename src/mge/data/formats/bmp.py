@@ -1,0 +1,23 @@
+"""BMP: pixels as they are; compressed ones would be read a byte at a time."""
+
+import struct
+
+from mge.errors import DataError
+
+UNCOMPRESSED = (0, 3)  # as they are, or with masks
+
+
+def plain(content: bytes, *, name: str) -> bytes:
+    """Returns a BMP as it is.
+
+    Args:
+        content: The file.
+        name: What an error calls it.
+
+    Raises:
+        DataError: its pixels are compressed.
+    """
+    header_bytes, compression = struct.unpack_from("<I12xI", content.ljust(34, b"\0"), 14)
+    if header_bytes >= 40 and compression not in UNCOMPRESSED:
+        raise DataError(f"{name} is a compressed BMP; accepted: uncompressed ones; save it anew, or as a PNG")
+    return content

@@ -1,0 +1,43 @@
+"""GIF: the first picture, without comments."""
+
+import re
+
+from mge.data.formats.limits import damaged, too_many
+
+MAX_BLOCKS = 1_000_000  # before the first picture
+CONTROL = 0xF9  # the extension that says which colour is transparent
+BLOCK = re.compile(rb"[!,;]")
+
+
+def plain(content: bytes, *, name: str) -> bytes:
+    """Returns a GIF from its first picture on, with nothing before it but what that picture needs.
+
+    Args:
+        content: The file.
+        name: What an error calls it.
+
+    Raises:
+        DataError: it is damaged, or in too many pieces.
+    """
+    if len(content) < 13:
+        raise damaged(name, "a GIF")
+    start = position = 13 + _palette_bytes(content[10])
+    control, blocks = b"", 0
+    while blocks < MAX_BLOCKS:
+        found = BLOCK.search(content, position)
+        if found is None or found[0] == b";":
+            raise damaged(name, "a GIF")
+        if found[0] == b",":
+            return b"".join([content[:start], control, memoryview(content)[found.start() :]])
+        position = found.end() + 1
+        while position < len(content) and content[position] and blocks < MAX_BLOCKS:
+            position += 1 + content[position]
+            blocks += 1
+        position, blocks = position + 1, blocks + 1
+        if content[found.end() : found.end() + 1] == bytes([CONTROL]):
+            control = content[found.start() : position]
+    raise too_many(name, "blocks", MAX_BLOCKS)
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 * 2 ** (1 + (flags & 7)) if flags & 0x80 else 0

@@ -1,0 +1,35 @@
+"""WebP: the size, which its decoder takes memory for as soon as it is opened."""
+
+from mge.data.formats.limits import check_size
+
+
+def plain(content: bytes, *, name: str) -> bytes:
+    """Returns a WebP as it is.
+
+    Args:
+        content: The file.
+        name: What an error calls it.
+
+    Raises:
+        DataError: it has too many pixels.
+    """
+    size = _size(content[:30])
+    if size is not None:
+        check_size(size, name=name, form="WEBP")
+    return content
+
+
+def _size(head: bytes) -> tuple[int, int] | None:
+    """Width and height; None where the decoder will find the file damaged."""
+    kind = head[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    if kind == b"VP8L" and head[20:21] == b"\x2f":
+        bits = int.from_bytes(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
+        return (
+            max(1, int.from_bytes(head[26:28], "little") & 0x3FFF),
+            max(1, int.from_bytes(head[28:30], "little") & 0x3FFF),
+        )
+    return None
