@@ -71,11 +71,12 @@ def test_a_crop_without_pixels_is_one_failed_photo_and_the_stream_goes_on(
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("verb", ["evaluate", "distill", "localise", "compare", "check", "train"])
 def test_data_that_are_no_path_are_one_line(run: Path, tmp_path: Path, verb: str, kind: str) -> None:
-    data, calls = ODD[kind](), {
+    data = ODD[kind]()
+    calls: dict[str, Callable[[Any], Any]] = {
         "evaluate": lambda data: mge.evaluate(run, data),
         "distill": lambda data: mge.distill(finished(run, tmp_path), data, out=tmp_path / "student"),
         "localise": lambda data: mge.localise(run, data),
-        "compare": lambda data: mge.compare([run, run / "best"], data=data, output=tmp_path),
+        "compare": lambda data: mge.compare([str(run), str(run / "best")], data=data, output=tmp_path),
         "check": lambda data: mge.check(data),
         "train": lambda data: mge.train(data, out=tmp_path / "run"),
     }  # fmt: skip
@@ -194,7 +195,8 @@ def test_numbers_of_verbs_may_be_numpys_too() -> None:
     assert type(check_range("reject", np.float32(0.5), at_least=0, at_most=1)) is float
     with pytest.raises(ConfigError, match="top is True"):
         check_whole("top", np.bool_(True), at_least=0)
-    assert DataConfig(jitter=np.float32(0.5)).jitter == 0.5
+    half: Any = np.float32(0.5)
+    assert DataConfig(jitter=half).jitter == 0.5
 
 
 def test_a_threshold_of_numpy_is_no_less_than_a_plain_one(run: Path, tmp_path: Path) -> None:

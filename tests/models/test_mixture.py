@@ -3,7 +3,7 @@
 import copy
 import itertools
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -456,7 +456,8 @@ def test_every_option_of_a_configuration_reaches_the_network() -> None:
 def test_pictures_are_normalised_as_the_pretrained_weights_want_it(backbone: str, expected: str) -> None:
     net = MixtureOfExperts(backbone, num_classes=3, num_experts=1, pretrained=False, size=160)
     assert net.config.normalisation == expected
-    assert (tuple(net.mean.flatten().tolist())) == pytest.approx(timm.create_model(backbone).pretrained_cfg["mean"])
+    pretrained_cfg = cast(Any, timm.create_model(backbone)).pretrained_cfg
+    assert (tuple(net.mean.flatten().tolist())) == pytest.approx(pretrained_cfg["mean"])
 
 
 @pytest.mark.parametrize("text", ["0.5,0.5/1,1,1", "1,2,3", "0,0,0/1,1,0", "0,0,0/1,1,nan", "a,b,c/1,1,1", ""])

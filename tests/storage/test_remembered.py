@@ -44,12 +44,12 @@ def test_a_file_that_changed_is_forgotten(tmp_path: Path) -> None:
     assert Remembered(files).get(third) is None
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 0, "rows": {}}', '{"version": 1, "rows": {"a": 1}}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 0, "rows": {}}', '{"version": 2, "rows": {"a": 1}}'])
 def test_a_damaged_memory_is_an_empty_one(tmp_path: Path, cache: Path, content: str) -> None:
     files = write(tmp_path / "photos", "a.jpg", "b.jpg")
     Remembered(files).keep({files[0]: ["x"]})
     (saved,) = (cache / "looks").iterdir()
-    assert json.loads(saved.read_text())["version"] == 1
+    assert json.loads(saved.read_text())["version"] == 2
     saved.write_text(content)
     remembered = Remembered(files)
     assert remembered.get(files[0]) is None

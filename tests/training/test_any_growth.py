@@ -53,8 +53,8 @@ def test_no_photo_that_was_trained_on_counts_as_held_out(
         at_first = {path: numbered for numbered, path in first_paths.items()}
         for record in now.records:
             mended = at_first.get(record.path)  # what had this name, and may have been mended
-            is_mended = mended is not None and mended not in content.values()
-            expected = former.get(content[record.path], former[mended] if is_mended else None)
+            was = None if mended is None or mended in content.values() else former[mended]
+            expected = former.get(content[record.path], was)
             assert record.split == expected
 
 

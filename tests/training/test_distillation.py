@@ -28,6 +28,7 @@ from tests.tiny import TINY, digest
 
 OPTIONS = {
     **TINY, "schedule": "joint", "epochs": 3, "backbone_lr": 3e-3, "head_lr": 3e-3, "jitter": 0.2, "workers": 0,
+    "normalisation": "imagenet",
 }  # fmt: skip
 
 

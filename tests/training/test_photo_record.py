@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 import mge
 from mge.classifier import Classifier, load_folder
 from mge.config import DataConfig
+from mge.data.looks import digest_contents
 from mge.data.records import Record, Selection
 from mge.data.sources import read_photos
 from mge.errors import ConfigError, DataError, ModelFolderError
@@ -136,10 +137,14 @@ def test_a_mended_photo_keeps_its_split(run: Path, classifier: Classifier) -> No
 def test_what_lies_as_it_lay_is_not_read_again(
     run: Path, photos: Path, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[Path] = []
-    real = inspection.digest_contents
+    read: list[Record] = []
+
+    def digest(records: Sequence[Record]) -> Iterator[str]:
+        read.extend(records)
+        return digest_contents(records)
+
     monkeypatch.setenv("MGE_CACHE", str(run / "cache"))  # an empty one
-    monkeypatch.setattr(inspection, "digest_contents", lambda records: read.extend(map(str, records)) or real(records))
+    monkeypatch.setattr(inspection, "digest_contents", digest)
     measured(run, classifier)
     assert read == []
     for file in photos.rglob("*.png"):  # as a copy on another disk
@@ -182,7 +187,9 @@ def test_a_run_without_a_record_says_so_where_its_photos_have_changed(
         (lambda text: text[:-40], "is no photo"),
     ],
 )
-def test_a_damaged_record_is_one_line(run: Path, classifier: Classifier, mend, match: str) -> None:  # noqa: ANN001
+def test_a_damaged_record_is_one_line(
+    run: Path, classifier: Classifier, mend: Callable[[str], str], match: str
+) -> None:
     (run / PHOTOS).write_text(mend((run / PHOTOS).read_text()))
     with pytest.raises(ModelFolderError, match=match):
         measured(run, classifier)
@@ -329,7 +336,7 @@ def test_a_training_keeps_the_record(photos: Path, tmp_path: Path) -> None:
     assert {photo.name for photo in known} == {f"{label}/{number}.png" for label in ("apple", "lime", "plum")
                                                for number in range(8)}  # fmt: skip
     write_photo(photos / "apple" / "new.png", NEW)
-    figures = mge.evaluate(run, report=False)
+    figures = mge.evaluate(run.folder, report=False)
     assert figures["num_photos"] == run.summary()["num_photos"]
     assert figures["mixture_top1"] == run.summary()["mixture_top1"]
     assert any("1 photo was added" in note for note in figures["notes"])

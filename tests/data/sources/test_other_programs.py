@@ -243,7 +243,7 @@ def test_rows_that_repeat_count_once_and_contradictions_are_noted(tmp_path: Path
     (tmp_path / "list.csv").write_text(lines(rows, head="path,label,split,x1,y1,x2,y2"))
     photos = read(tmp_path / "list.csv")
     assert len(photos.records) == 8
-    assert photos.records[0].box_xyxy == (1, 1, 9, 9)
+    assert photos.records[0].box_xyxy == (1.0, 1.0, 9.0, 9.0)
     repeated, torn, leaked = photos.notes
     assert repeated.startswith("2 rows of")
     assert "1 photos of" in torn and "with 'bird' and 'wren'" in torn  # noqa: PT018
@@ -353,7 +353,8 @@ def with_stray(name: str, content: str, *homes: str) -> Callable[[Path], None]:
     return make
 
 
-ALL, THREE = {"train": 6}, {"train": 6, "val": 6, "test": 6}
+ALL: dict[str | None, int] = {"train": 6}
+THREE: dict[str | None, int] = {"train": 6, "val": 6, "test": 6}
 LAYOUTS: dict[str, tuple[Callable[[Path], None], dict[str | None, int]]] = {
     "imagefolder with metadata.csv": (lambda folder: metadata(folder), ALL),
     "imagefolder with train only": (lambda folder: metadata(folder, "train"), ALL),
