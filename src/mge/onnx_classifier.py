@@ -94,7 +94,7 @@ def open_session(raw: bytes, *, name: str, threads: int | None = None) -> "Infer
             "an .onnx file is run by onnxruntime, which is not installed; get it with: pip install 'mge[export]'"
         ) from error
 
-    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  (it has no types)
+    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
         """A graph that can be copied, and sent to another process: by the content of its file."""
 
         def __reduce__(self) -> "tuple[partial[InferenceSession], tuple[bytes]]":

@@ -262,7 +262,7 @@ def _as_map(final: Tensor, last: Tensor, *, layout: str) -> Tensor:
         return final.permute(0, 3, 1, 2)
     if layout == "tokens":
         height, width = last.shape[2:]
-        cells: Tensor = final[:, -height * width :].mT.unflatten(2, (height, width))  # type: ignore[no-untyped-call]
+        cells: Tensor = final[:, -height * width :].mT.unflatten(2, (height, width))
         return cells
     return final
 

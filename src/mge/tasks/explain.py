@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from mge.config import check_whole
@@ -48,8 +49,7 @@ def explain(
     from mge.volume import name_some  # noqa: PLC0415
 
     files = find_photos(photos)
-    given = [photos] if isinstance(photos, str | Path) else photos
-    folder = check_folder(output, flag="output", inputs=[*given, *files], writes=("*.png", "index*.html"))
+    folder = check_folder(output, flag="output", inputs=[*_each(photos), *files], writes=("*.png", "index*.html"))
     classifier = load_folder(run, device=device, fast=False)
     other_label = None if against is None else find_class(against, classifier.class_names)
     album = Album(folder, title=f"What the experts saw: {Path(run).name}", num_photos=len(files))
@@ -70,3 +70,8 @@ def explain(
             f"{len(broken)} of {len(files)} photos could not be read, the others were explained: {name_some(broken)}"
         )
     return album.pictures
+
+
+def _each(photos: str | Path | Iterable[str | Path]) -> list[str | Path]:
+    """What a person names, of which there may be one that is in no list."""
+    return [photos] if isinstance(photos, str | Path) else list(photos)

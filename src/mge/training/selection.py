@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from mge.classifier import Classifier
 from mge.config import TrainConfig
@@ -129,7 +130,8 @@ def _read_own(path: Path, *, classifier: Classifier, columns: Asked) -> PhotoSet
     settings = run.config("format", "seed", "val_fraction", "test_fraction")
     check_not_asked(columns, run=run)
     options = ("val_fraction", "test_fraction", *OPTIONS.values())  # runs of former versions named no columns
-    config = dataclasses.replace(classifier.data, **{name: settings.get(name) for name in options})
+    chosen: dict[str, Any] = {name: settings.get(name) for name in options}
+    config = dataclasses.replace(classifier.data, **chosen)
     seed = TrainConfig(seed=settings["seed"]).seed  # checked
     record = find_record(path)
     photos = read_photos(

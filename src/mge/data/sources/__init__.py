@@ -134,10 +134,8 @@ def _names(wanted: object) -> list[str]:
     """Return the names that a person gives: a path, or several."""
     if isinstance(wanted, str | os.PathLike):
         return [str(wanted)]
-    is_several = (
-        isinstance(wanted, Iterable) and not hasattr(wanted, "columns") and not isinstance(wanted, bytes | dict)
-    )
-    items = list(wanted) if is_several else [wanted]  # of a data frame one would go through the names of its columns
+    is_one = hasattr(wanted, "columns") or isinstance(wanted, bytes | dict)  # a data frame's items are column names
+    items: list[object] = list(wanted) if isinstance(wanted, Iterable) and not is_one else [wanted]
     other = next((item for item in items if not isinstance(item, str | os.PathLike)), None)
     if other is not None:
         raise ConfigError(

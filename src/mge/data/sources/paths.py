@@ -82,7 +82,7 @@ class ListedPhotos:
     @cached_property
     def _beside(self) -> dict[str, list[Path]]:
         """The photos in the folders right beside the list, by their names with and without suffix."""
-        beside = defaultdict(list)
+        beside: defaultdict[str, list[Path]] = defaultdict(list)
         for home in sorted(self.folder.iterdir()) if self.folder is not None else ():
             if home.is_dir() and not is_junk(home.name):
                 for name, paths in _list_photos(home).items():

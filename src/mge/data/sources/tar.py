@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from mge.data.photo import NamedPhoto
 from mge.data.signatures import SUFFIXES
@@ -108,7 +108,7 @@ def _members(file: Path) -> Iterator[_Member]:
     """Yield the members of an archive; its end must be marked as one, or members may lack."""
     with _Headers(file) as headers, tarfile.open(fileobj=headers, mode="r:") as archive:
         while (found := archive.next()) is not None:
-            archive.members = []  # it would keep them all
+            cast(Any, archive).members = []  # it would keep them all
             if len(archive.pax_headers) > MAX_NOTES:
                 raise tarfile.ReadError("the notes about all members make no sense")
             if not found.isdir():
