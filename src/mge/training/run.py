@@ -82,9 +82,12 @@ def follow_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: timm has no such backbone.
     """
+    open_to_weights = [name for name in ("normalisation", "interpolation") if settings.get(name) == "auto"]
+    if not open_to_weights:
+        return dict(settings)
     wanted = pretrained_input(settings["backbone"])
     found = {"normalisation": write_normalisation(wanted.mean, wanted.std), "interpolation": wanted.interpolation}
-    return {**settings, **{name: value for name, value in found.items() if settings[name] == "auto"}}
+    return {**settings, **{name: found[name] for name in open_to_weights}}
 
 
 @contextlib.contextmanager
