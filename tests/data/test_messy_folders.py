@@ -26,6 +26,19 @@ def labels_of(folder: Path) -> set[tuple[str, str]]:
     return {(record.path.name, record.label) for record in read_photos(folder, config=CONFIG).records}
 
 
+def test_pictures_of_runs_that_lie_among_the_photos_are_no_photos(tmp_path: Path) -> None:
+    for name in ("apple", "pear"):
+        for number in range(3):
+            write_photo(tmp_path / name / f"{number}.png", RED)
+    run = tmp_path / "runs" / "photos"
+    write_photo(run / "report" / "what_each_expert_saw.png", RED)
+    for name in ("config.yaml", "environment.json"):
+        (run / name).write_text("{}")
+    photos = read_photos(tmp_path, config=DataConfig())
+    assert photos.class_names == ("apple", "pear")
+    assert len(photos.records) == 6
+
+
 @pytest.mark.parametrize(
     "junk",
     ["__MACOSX", ".ipynb_checkpoints", "@eaDir", ".git", "#recycle", "$RECYCLE.BIN", "System Volume Information"],

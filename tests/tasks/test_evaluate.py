@@ -192,7 +192,7 @@ def test_a_threshold_is_chosen_on_validation_and_stored(copy: Path, tmp_path: Pa
         ({"reject": 1.5}, "reject is 1.5; accepted: at least 0 and at most 1"),
         ({"reject": "auto", "target_error": 0.01}, "target_error is 0.01, and 12 validation photos show no threshold"),
         ({"batch_size": 0}, "batch_size is 0; accepted: at least 1"),
-        ({"split": "rest"}, "split is 'rest'; accepted: train, val, test, all"),
+        ({"split": "rest"}, "split is 'rest'; accepted: train, val, test, new, all"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(run: Path, options: dict[str, Any], match: str) -> None:

@@ -249,8 +249,10 @@ def pretrained_input(name: str) -> PretrainedInput:
     return PretrainedInput(mean, std, interpolation, _fixed_size(name, size=None))
 
 
-def plain_name(name: str) -> str:
+def plain_name(name: object) -> str:
     """Return timm's own name of a model of its hub: `timm/resnet50.a1_in1k` is `resnet50.a1_in1k`."""
+    if not isinstance(name, str):
+        raise ConfigError(f"backbone is a {type(name).__name__}; accepted: text")
     for prefix in ("hf-hub:", "hf_hub:"):
         name = name.removeprefix(prefix)
     return name.removeprefix("timm/")

@@ -85,6 +85,8 @@ def check_folder(
     whole = Path(os.path.realpath(place))
     homes: dict[str, str] = {}  # real paths of folders, each looked up once
     for name in inputs:
+        if not isinstance(name, str | os.PathLike):  # who reads it says what it is instead
+            continue
         home, base = os.path.split(os.fspath(name))
         homes.setdefault(home, os.path.realpath(home))
         if homes[home] == str(whole) and any(fnmatch(base, pattern) for pattern in writes):

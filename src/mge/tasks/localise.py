@@ -70,9 +70,8 @@ def localise(
     from mge.training.seen import leave_out_seen  # noqa: PLC0415
     from mge.training.selection import read_held_out, without_broken  # noqa: PLC0415
 
-    path = Path(run)
+    path, columns = Path(run), Asked(image_column, label_column)
     classifier = load_folder(path, fast=False)
-    columns = Asked(image_column, label_column)
     photos = read_held_out(path, data=data, source_format=format, classifier=classifier, columns=columns)
     if data is not None:
         photos = leave_out_seen(path, photos, split=split, even_so=split == "train")
@@ -86,8 +85,8 @@ def localise(
     }  # fmt: skip
     rows = [_as_row(each) for each in located]
     about = f"Where the experts of {path.name} looked in the {split} photos of {photos.name}; written by mge localise"
-    coco = as_coco(rows, class_names=classifier.class_names, about=about)
-    texts = (as_csv(rows), json.dumps(coco) + "\n", json.dumps(figures, indent=1) + "\n")
+    coco = json.dumps(as_coco(rows, class_names=classifier.class_names, about=about)) + "\n"
+    texts = (as_csv(rows), coco, json.dumps(figures, indent=1) + "\n")
     for name, text in zip(FILES, texts, strict=True):
         write_text_atomically(folder / name, text)
     print_notes(photos.notes)

@@ -72,15 +72,10 @@ def predict(
     """
     if cascade and fast:
         raise ConfigError("cascade and fast are both set; a compiled graph runs all experts: leave out one of them")
-    if threshold is not None:
-        threshold = check_range("threshold", threshold, at_least=0, at_most=1)
-        if not reject:
-            raise ConfigError(f"threshold is {threshold:g} and reject is false; leave out one of them")
-    top = check_whole("top", top, at_least=0)
-    batch_size = check_whole("batch_size", batch_size, at_least=1)
+    threshold = _check_threshold(threshold, reject=reject)
+    top, batch_size = check_whole("top", top, at_least=0), check_whole("batch_size", batch_size, at_least=1)
     form = _choose_form(format, output)
     from mge.loading import load_known  # noqa: PLC0415
-    from mge.storage.run_folder import is_run  # noqa: PLC0415
     from mge.volume import Tally, classify_to_file, classify_to_stream, make_rows, processes  # noqa: PLC0415
 
     rank, num_processes = processes()
@@ -93,8 +88,7 @@ def predict(
     def ask(some: Iterable[Photo]) -> Iterator[Prediction | DataError]:
         return classifier.stream(some, batch_size=batch_size, cascade=cascade)
 
-    tally, num_experts = Tally(), classifier.num_experts
-    predictions: list[Prediction] = []
+    tally, num_experts, predictions = Tally(), classifier.num_experts, list[Prediction]()
     if place is None:
         rows = list(make_rows(ask, files, top=top, kept=predictions, is_quiet=False, with_all=probabilities))
         print_rows(tally.sift(rows), sys.stdout, form=form, num_experts=num_experts)
@@ -105,25 +99,31 @@ def predict(
                 ask, files, out, form=form, num_experts=num_experts, top=top, tally=tally, with_all=probabilities
             )
     else:
-        plan = {"version": __version__, "model": model, "cascade": cascade, "reject": reject}
-        plan |= {"threshold": threshold, "probabilities": probabilities}
+        choices = {"cascade": cascade, "reject": reject, "threshold": threshold, "probabilities": probabilities}
         predictions = classify_to_file(
-            ask,
-            files,
-            place,
-            plan=plan,
-            form=form,
-            num_experts=num_experts,
-            top=top,
-            tally=tally,
-            with_all=probabilities,
-        )
+            ask, files, place, plan={"version": __version__, "model": model, **choices}, form=form,
+            num_experts=num_experts, top=top, tally=tally, with_all=probabilities,
+        )  # fmt: skip
         if rank == 0:
-            following = f"Next: mge evaluate {quote(str(run))}\n" if is_run(run) else ""  # a run has test photos
-            sys.stderr.write(f"{tally.num_classified} predictions written to {output}\n{following}")
+            _tell_written(tally.num_classified, output=place, run=run)
     tally.report(num_experts=num_experts if cascade else None)
     tally.check()
     return predictions
+
+
+def _tell_written(num_classified: int, *, output: Path, run: str | Path) -> None:
+    from mge.storage.run_folder import is_run  # noqa: PLC0415
+
+    following = f"Next: mge evaluate {quote(str(run))}\n" if is_run(run) else ""  # a run has test photos
+    sys.stderr.write(f"{num_classified} predictions written to {output}\n{following}")
+
+
+def _check_threshold(threshold: float | None, *, reject: bool) -> float | None:
+    if threshold is None:
+        return None
+    if not reject:
+        raise ConfigError(f"threshold is {threshold:g} and reject is false; leave out one of them")
+    return check_range("threshold", threshold, at_least=0, at_most=1)
 
 
 def _choose_form(form: Form | None, output: str | Path | None) -> Form:

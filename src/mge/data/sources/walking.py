@@ -10,6 +10,7 @@ from mge.data.signatures import HEAD, OTHER_SUFFIXES, SUFFIXES, kind_of
 from mge.errors import DataError
 
 # What systems leave in folders, in lower case; hidden files and folders beside these.
+RUN_FILES = ("config.yaml", "environment.json")  # what every run folder has
 JUNK = frozenset(
     {
         "__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information",
@@ -78,7 +79,8 @@ def list_entries(folder: Path) -> list[os.DirEntry[str]]:
     """
     try:
         with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if not is_junk(entry.name)), key=lambda entry: entry.name)
+            kept = (entry for entry in entries if not is_junk(entry.name) and not is_own_run(entry))
+            return sorted(kept, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(
             f"folder {folder} cannot be read: {error.strerror}; make it readable, or move it away"
@@ -88,6 +90,11 @@ def list_entries(folder: Path) -> list[os.DirEntry[str]]:
 def is_junk(name: str) -> bool:
     """Whether a file or folder is none of a person's data: hidden, or left by a system."""
     return name.startswith(".") or name.lower() in JUNK
+
+
+def is_own_run(entry: os.DirEntry[str]) -> bool:
+    """Return whether a folder is a run: `cd photos; mge train .` writes pictures among the photos."""
+    return entry.is_dir() and all(os.path.isfile(os.path.join(entry.path, name)) for name in RUN_FILES)  # noqa: PTH113, PTH118
 
 
 def is_photo(file: Path) -> bool:
