@@ -282,7 +282,7 @@ def test_classes_are_matched_by_name(run: Path, tmp_path: Path) -> None:
     for file in (few / "apple").iterdir():
         file.unlink()
     (few / "apple").rmdir()
-    assert mge.evaluate(run, few, split="train", out=tmp_path / "few.json")["mixture_top1"] > 60
+    assert mge.evaluate(run, few, split="train", out=tmp_path / "fewer.json")["mixture_top1"] > 60
     assert whole["num_photos"] == 3
 
 

@@ -115,7 +115,8 @@ def _under_another_name(path: Path) -> Iterator[Path]:
 
 def unfinished_name(path: Path) -> Path:
     """A name that nothing else has, in the same folder and so on the same disk."""
-    return path.with_name(f".{path.name}-{secrets.token_hex(4)}{UNFINISHED}")
+    named = path if path.name else path.absolute()  # `.` has no name of its own
+    return named.with_name(f".{named.name}-{secrets.token_hex(4)}{UNFINISHED}")
 
 
 def _unfinished_of(path: Path) -> Iterator[Path]:
