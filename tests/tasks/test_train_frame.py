@@ -79,7 +79,10 @@ def test_labels_may_be_numbers(frame: pd.DataFrame, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda frame: frame.drop(columns="label"), "no column 'label', among: path, group, price; accepted: path"),
+        (
+            lambda frame: frame.drop(columns="label"),
+            "no column for the labels, among: Path, group, price; say which: --label-column NAME",
+        ),
         (lambda frame: frame.assign(path="x"), "two columns 'path'"),
         (lambda frame: frame.assign(label=["x"] * 3 + [None] + ["y"] * 20), "row 3 of the data frame has no label"),
         (lambda frame: frame.assign(Path=["photos/0.png"] * 5 + ["gone.png"] * 19), "row 5 .* names 'gone.png'"),

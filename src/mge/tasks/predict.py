@@ -82,13 +82,13 @@ def predict(
     place = _choose_place(form, output, num_processes=num_processes)
     files = _find_photos(photos, run=run, place=place)
     classifier, model = load_known(run, device=_own_device(device), fast=False if cascade else fast)
-    if not reject or threshold is not None:
-        classifier.least_probability = threshold
+    classifier.least_probability = classifier.least_probability if reject and threshold is None else threshold
 
     def ask(some: Iterable[Photo]) -> Iterator[Prediction | DataError]:
         return classifier.stream(some, batch_size=batch_size, cascade=cascade)
 
-    tally, num_experts, predictions = Tally(), classifier.num_experts, list[Prediction]()
+    tally, num_experts = Tally(), classifier.num_experts
+    predictions: list[Prediction] = []
     if place is None:
         rows = list(make_rows(ask, files, top=top, kept=predictions, is_quiet=False, with_all=probabilities))
         print_rows(tally.sift(rows), sys.stdout, form=form, num_experts=num_experts)
