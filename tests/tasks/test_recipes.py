@@ -43,6 +43,6 @@ def test_a_recipe_trains_a_mixture_on_its_archive(
     command = ["train", str(tmp_path / "archive"), "--config", str(recipe), "--out", str(run)]
     assert main([*command, "--backbone", BACKBONES[kind], *SMALL]) == 0, capsys.readouterr().err
     figures = Run(run).summary()
-    assert len(figures["experts_top1"]) == 3
+    assert figures["fusion"].get("trained_experts", len(figures["experts_top1"])) == 3  # fewer may answer
     assert figures["split"] == "test"
     assert len(Run(run).metrics()) == (3 if kind == "paper" else 1)  # progressive: a stage for each expert
