@@ -240,7 +240,9 @@ class Race:
             self._blame(f"best/ of {after['epoch']} over that of {before['epoch']}")
         if after["weights"] == before["weights"]:
             for name in ("calibration", "rejection", "cascade"):
-                self._check_choice(name, before[name], after[name], operations)
+                is_new = before["calibration"] != after["calibration"]  # a new temperature takes rejection away
+                if not (name == "rejection" and is_new and after[name] is None):
+                    self._check_choice(name, before[name], after[name], operations)
         else:
             self.num_changes += 1
         if self.run.summary() and self.rounds_left == ROUNDS_DONE:

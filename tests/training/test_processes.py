@@ -8,7 +8,7 @@ import pytest
 from tests.photos import write_class_folders
 
 OPTIONS = [
-    "--schedule", "progressive",
+    "--preset", "scratch", "--schedule", "progressive",
     "--backbone", "test_resnet", "--no-pretrained", "--size", "64", "--experts", "2", "--part-filters", "2",
     "--epochs", "1", "--batch-size", "6", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp",
     "--baseline", "same_view",

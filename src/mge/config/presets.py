@@ -173,7 +173,7 @@ def check_schedule(model: ModelConfig, data: DataConfig, train: TrainConfig) -> 
     if model.share_experts and train.schedule == "progressive":
         raise ConfigError(
             "schedule is progressive and share_experts is true: one network cannot be added to itself; use "
-            "schedule=joint or crops"
+            "schedule=joint or crops, or share_experts=false"
         )
     if train.schedule == "crops" and not (model.experts == 1 or model.share_experts):
         raise ConfigError(
