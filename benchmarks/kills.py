@@ -33,6 +33,7 @@ from mge.storage.files import UNFINISHED
 from mge.storage.run_folder import Run
 
 TINY: dict[str, Any] = {
+    "preset": "scratch", "fusion": "all",
     "backbone": "test_resnet", "pretrained": False, "size": 64, "experts": 2, "part_filters": 2, "batch_size": 6,
     "epochs": 3, "accelerator": "cpu", "backbone_lr": 1e-3, "head_lr": 1e-3, "checkpoint_steps": 2, "workers": 2,
     "cache": "no", "jitter": 0.2, "resized_crop": 0.3, "precision": "float32",

@@ -1,10 +1,11 @@
 """Pretrained networks: the default recipe beside the plain network, `python benchmarks/pretrained.py [SET ...]`.
 
 Each set is trained with `tf_efficientnet_lite0` from ImageNet weights at views of 128 px: the mixture by the default
-preset, and beside it timm's whole network with the same recipe, at the same view for as many epochs, and at a view of
-equal computing for as many epochs, which is three times the training. Training with nothing but data, backbone and the size of a view is what a user
-does. Nothing is chosen on test photos. What is trained already is only read, and what was stopped is resumed, so the
-hours may be spread over days. Writes benchmarks/results/pretrained.json and the table in docs/results.md.
+preset, and beside it timm's whole network with the same recipe, at the same view and at a view of equal computing for
+as many epochs, which is three times the training. Training with nothing but data, backbone and the size of a view is
+what a user does. Nothing is chosen on test photos. What is trained already is only read, and what was stopped is
+resumed, so the hours may be spread over days. Writes benchmarks/results/pretrained.json and the table in
+docs/results.md.
 """
 
 import argparse
