@@ -39,7 +39,7 @@ from mge.training.step import train_step
 
 NUM_TEST = 103  # no even number: one process has one photo more
 OPTIONS: dict[str, Any] = {
-    "preset": "scratch", "fusion": "all",
+    "preset": "scratch", "fusion": "all", "part_norm": "none", "normalisation": "imagenet",
     "backbone": "test_resnet", "pretrained": False, "size": 64, "experts": 2, "part_filters": 2, "batch_size": 12,
     "epochs": 7, "accelerator": "cpu", "schedule": "joint", "batch_norm": "frozen", "workers": 0, "cache": "yes",
     "box": "extent",  # whole pixels: others hand rounding on to the next view, and losses differ by 5e-5 in the end
