@@ -84,9 +84,7 @@ def check_folder(
             final_place(there, kind="file")
     whole = Path(os.path.realpath(place))
     homes: dict[str, str] = {}  # real paths of folders, each looked up once
-    for name in inputs:
-        if not isinstance(name, str | os.PathLike):  # who reads it says what it is instead
-            continue
+    for name in filter(_is_path, inputs):  # who reads what is none says what it is instead
         home, base = os.path.split(os.fspath(name))
         homes.setdefault(home, os.path.realpath(home))
         if homes[home] == str(whole) and any(fnmatch(base, pattern) for pattern in writes):
@@ -97,6 +95,10 @@ def check_folder(
                 "photos next time; give a folder outside of it"
             )
     return place
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str | os.PathLike)
 
 
 def check_is_not_read(place: Path, inputs: Iterable[Input], *, flag: str) -> None:
