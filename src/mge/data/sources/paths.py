@@ -82,7 +82,7 @@ class ListedPhotos:
     @cached_property
     def _beside(self) -> dict[str, list[Path]]:
         """The photos in the folders right beside the list, by their names with and without suffix."""
-        beside = defaultdict(list)
+        beside: dict[str, list[Path]] = defaultdict(list)
         for home in sorted(self.folder.iterdir()) if self.folder is not None else ():
             if home.is_dir() and not is_junk(home.name):
                 for name, paths in _list_photos(home).items():
@@ -119,7 +119,7 @@ class ListedPhotos:
 
 def _list_photos(folder: Path) -> dict[str, list[Path]]:
     """Return the files of a folder by their names, and the photos also by their names without the suffix."""
-    files = defaultdict(list)
+    files: dict[str, list[Path]] = defaultdict(list)
     try:
         entries = sorted(folder.iterdir())
     except (OSError, ValueError):  # no such folder, or a name that no disk would take
