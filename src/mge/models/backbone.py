@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mge.config import HeadLayers
+from mge.config import NORMALISATIONS, HeadLayers
 from mge.errors import ConfigError, first_line
 from mge.models.neck import apply_layers, check_layers, is_passing, pull_back
 
@@ -243,7 +243,7 @@ def pretrained_input(name: str) -> PretrainedInput:
     _options(name, size=None, output_stride=0)  # checks the name
     settings = timm.get_pretrained_cfg(name)
     if settings is None:
-        return PretrainedInput((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear", None)
+        return PretrainedInput(*NORMALISATIONS["imagenet"], "bilinear", None)
     interpolation: Literal["bilinear", "bicubic"] = "bicubic" if settings.interpolation == "bicubic" else "bilinear"
     mean, std = (cast(tuple[float, float, float], tuple(map(float, each))) for each in (settings.mean, settings.std))
     return PretrainedInput(mean, std, interpolation, _fixed_size(name, size=None))
