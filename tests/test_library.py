@@ -16,9 +16,9 @@ from PIL import Image
 from torch import nn
 
 import mge
-from mge.classifier import Classifier
 from mge.config import DataConfig, TrainConfig, check_range, check_whole
 from mge.errors import ConfigError, DataError
+from mge.inference.classifier import Classifier
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import load_model
 from tests.photos import COLOURS, write_class_folders, write_photo

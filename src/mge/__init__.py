@@ -53,22 +53,21 @@ VERBS = (
 
 # Public name → the module that has it.
 _HOMES = {
-    "Classifier": "mge.classifier",
-    "Findings": "mge.data.findings",
+    "Classifier": "mge.inference.classifier",
+    "Findings": "mge.data.check.findings",
     "MixtureOfExperts": "mge.models.mixture",
     "MixtureOutput": "mge.core.outputs",
-    "Prediction": "mge.prediction",
+    "Prediction": "mge.inference.prediction",
     "Run": "mge.storage.run_folder",
-    "load": "mge.loading",
+    "load": "mge.inference.load",
     **{verb: f"mge.tasks.{verb}" for verb in VERBS},
     **{name: "mge.errors" for name in __all__ if name.endswith("Error") or name == "Interrupted"},
 }
 
 if TYPE_CHECKING:
     from mge import config, models
-    from mge.classifier import Classifier
     from mge.core.outputs import MixtureOutput
-    from mge.data.findings import Findings
+    from mge.data.check.findings import Findings
     from mge.errors import (
         ConfigError,
         DataError,
@@ -83,9 +82,10 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         StorageError,
     )
-    from mge.loading import load
+    from mge.inference.classifier import Classifier
+    from mge.inference.load import load
+    from mge.inference.prediction import Prediction
     from mge.models.mixture import MixtureOfExperts
-    from mge.prediction import Prediction
     from mge.storage.run_folder import Run
     from mge.tasks.bench import bench
     from mge.tasks.check import check

@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 
 import mge
-from mge.allocator import is_about_memory, keep_freed_memory, memory_limit
+from mge.console.allocator import is_about_memory, keep_freed_memory, memory_limit
+from mge.console.streams import BROKEN_PIPE, end, full_stream, prepare_streams, silence, tell
 from mge.errors import ConfigError, MgeError, OutOfMemoryError, StorageError, first_line
 from mge.flags import build_parser, check_known, parse
 from mge.options import REQUIRED, defaults_of, options_of
-from mge.streams import BROKEN_PIPE, end, full_stream, prepare_streams, silence, tell
 
 
 def main(args: list[str] | None = None) -> int:

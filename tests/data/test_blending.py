@@ -8,8 +8,8 @@ import torch
 
 from mge.config import DataConfig
 from mge.core.losses import Blend
-from mge.data.batches import Batch
 from mge.data.blending import blend_batch
+from mge.data.loader import Batch
 
 
 def make_batch(count: int = 4, side: int = 20) -> Batch:

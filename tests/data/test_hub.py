@@ -13,9 +13,9 @@ import mge
 from mge.cli import main
 from mge.config import DataConfig
 from mge.data.sources import read_photos
-from mge.data.sources.hub import HubName, is_hub, parse_hub_name
+from mge.data.sources.hub_datasets import HubName, is_hub, parse_hub_name
 from mge.errors import DataError
-from mge.training.entering import _short_name
+from mge.training.start import _short_name
 from tests.tables import as_dataset, rows
 
 CONFIG = DataConfig(cache="no")

@@ -166,7 +166,7 @@ def test_a_damaged_photo_is_an_rgb_picture_or_a_data_error_within_seconds_and_me
     at_least_px: int | None,
 ) -> None:  # fmt: skip
     # A large size by accident is slow and shows nothing.
-    monkeypatch.setattr("mge.data.formats.limits.MAX_PIXELS", 1_000_000)
+    monkeypatch.setattr("mge.data.formats.costs.MAX_PIXELS", 1_000_000)
     damaged = damage(content_of(name), wounds)
     damaged = damaged[: round(cut * len(damaged))]
     Path("/proc/self/clear_refs").write_text("5")

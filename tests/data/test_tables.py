@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from mge.config import DataConfig
-from mge.data.batches import epoch_batches, load_batches
 from mge.data.dataset import PhotoDataset
+from mge.data.loader import epoch_batches, load_batches
 from mge.data.photo import open_photo
 from mge.data.records import PhotoSet
 from mge.data.sources import read_photos

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from mge.prediction import Answer, Photo, Prediction
+from mge.inference.prediction import Answer, Photo, Prediction
 from mge.serving.app import create_app
 from mge.serving.limits import Limits
 from tests.image_files import chunk, jpeg

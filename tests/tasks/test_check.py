@@ -10,10 +10,10 @@ from PIL import Image
 
 import mge
 from mge.cli import main
-from mge.data import looks
+from mge.data.check import scan
 from mge.data.records import Record
 from mge.errors import ConfigError, DataError
-from tests.data.test_findings import make_folder
+from tests.data.check.test_findings import make_folder
 from tests.photos import write_scene
 
 
@@ -95,13 +95,13 @@ def test_a_second_check_reads_no_photo_again(tmp_path: Path, monkeypatch: pytest
     good = make_good(tmp_path / "good")
     first = mge.check(good, out=tmp_path / "first")
     read: list[str] = []
-    real = looks._look
+    real = scan._look
 
-    def spy(record: Record, *, with_hashes: bool) -> looks.Look:
+    def spy(record: Record, *, with_hashes: bool) -> scan.Look:
         read.append(record.path.name)
         return real(record, with_hashes=with_hashes)
 
-    monkeypatch.setattr(looks, "_look", spy)
+    monkeypatch.setattr(scan, "_look", spy)
     assert mge.check(good, out=tmp_path / "second") == first
     assert read == []
     write_scene(good / "a" / "0.jpg", seed=77, size=(200, 150))

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from mge.classifier import Classifier
 from mge.cli import run_verb
 from mge.errors import ConfigError, DataError, ModelFolderError
+from mge.inference.classifier import Classifier
 from mge.models.authors import from_authors
 from mge.storage.model_folder import load_model
 from mge.tasks.convert import convert

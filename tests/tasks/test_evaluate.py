@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, Page
 
 import mge
 from mge.cli import main
+from mge.report.evaluation_report import read_localisation
 from mge.storage.model_folder import load_model, save_model
-from mge.training.reporting import read_localisation
 from tests.photos import write_class_folders
 from tests.runs import write_run
 from tests.tiny import TINY
@@ -98,7 +98,7 @@ def test_of_other_data_with_splits_the_test_split_is_measured(run: Path, tmp_pat
 def test_a_log_says_how_far_measuring_is(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mge.report.progress.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("mge.console.progress.SECONDS_BETWEEN_LINES", 0.0)
     other = write_class_folders(tmp_path / "stall", per_class=4, seed=50)
     mge.evaluate(run, other, report=False, batch_size=5)
     said = [line.split(" photos")[0] for line in capsys.readouterr().err.splitlines()]

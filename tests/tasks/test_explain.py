@@ -103,7 +103,7 @@ def test_a_class_name_is_text_and_nothing_else(explained: Path) -> None:
 def test_many_photos_are_spread_over_pages(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mge.report.album.PER_PAGE", 3)
+    monkeypatch.setattr("mge.report.gallery_writer.PER_PAGE", 3)
     mge.explain(model, [str(photos)], output=tmp_path)
     first, second = ((tmp_path / name).read_text(encoding="utf-8") for name in ("index.html", "index-2.html"))
     assert (first.count("<article"), second.count("<article")) == (3, 1)

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 import mge
-from mge import exporting
 from mge.cli import main
-from mge.exporting import describe, open_mixture
-from mge.models.export import OUTPUTS, to_graph
-from mge.parity import Parity
-from mge.storage.exported import Format
+from mge.exporting import artifacts
+from mge.exporting.artifacts import describe, open_mixture
+from mge.exporting.graph import OUTPUTS, to_graph
+from mge.exporting.parity import Parity
+from mge.storage.export_description import Format
 from mge.storage.model_folder import load_model
 from tests.exports import build_tiny, save_mixture
 from tests.photos import write_class_folders, write_scene
@@ -113,9 +113,9 @@ def test_probabilities_are_calibrated_inside_the_graph(tmp_path: Path) -> None:
 def test_a_graph_that_answers_otherwise_is_not_written(
     tiny_model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "write_mixture", lambda *given, **_: given[2] / "model.onnx")
-    monkeypatch.setattr(exporting, "open_mixture", lambda file: None)
-    monkeypatch.setattr(exporting, "measure_parity", lambda *_, **__: Parity(5, 4, 0.2, 30.0))
+    monkeypatch.setattr(artifacts, "write_mixture", lambda *given, **_: given[2] / "model.onnx")
+    monkeypatch.setattr(artifacts, "open_mixture", lambda file: None)
+    monkeypatch.setattr(artifacts, "measure_parity", lambda *_, **__: Parity(5, 4, 0.2, 30.0))
     with pytest.raises(mge.ExportError, match="4 of 5 with the same answer"):
         mge.export(tiny_model, out=tmp_path / "out", photos=photos)
     assert list(tmp_path.iterdir()) == []
@@ -132,7 +132,7 @@ def test_a_model_without_photos_is_checked_on_drawn_ones(
         (tmp_path / "out").mkdir()
         return Parity(32, 32, 0.0, 0.0)
 
-    monkeypatch.setattr(exporting, "export_mixture", pretend)
+    monkeypatch.setattr(artifacts, "export_mixture", pretend)
     mge.export(tiny_model, out=tmp_path / "out")
     assert np.shape(seen[0]) == (32, 3, 128, 128)
     said = capsys.readouterr().err

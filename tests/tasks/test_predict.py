@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 import mge
-from mge.classifier import Classifier
+from mge.cascade.runner import run_cascade
 from mge.cli import main
 from mge.data.photo import open_photo
-from mge.models.cascade import run_cascade
-from mge.prediction import Photo
+from mge.inference.classifier import Classifier
+from mge.inference.prediction import Photo
 from mge.storage.model_folder import load_model, save_model
 from tests import reference
 from tests.odd_photos import READABLE, write_odd_photos
@@ -395,7 +395,7 @@ def test_a_csv_has_empty_cells_for_experts_that_did_not_look(
 ) -> None:
     real = run_cascade
     monkeypatch.setattr(
-        "mge.classifier.run_cascade",
+        "mge.inference.classifier.run_cascade",
         lambda model, images, thresholds: real(model, images, thresholds=(0.0 if len(images) == 3 else 2.0, 2.0)),
     )
     mge.predict(run, [str(photos / "plum")], cascade=True, output=tmp_path / "p.csv", batch_size=3)

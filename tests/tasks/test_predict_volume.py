@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 import mge
 from mge.cli import main
-from mge.prediction import Prediction
+from mge.inference.prediction import Prediction
 from tests.data.sources.test_containers import write_tar
 from tests.exports import build_tiny, save_mixture
 from tests.photos import write_class_folders, write_photo
@@ -80,7 +80,7 @@ class Stopped(Exception):
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    from mge.storage.parts import Parts
+    from mge.inference.resumable_rows import Parts
 
     append = Parts.append
 

@@ -13,15 +13,15 @@ from torch.nn import functional
 
 import mge
 from mge.config import DistillConfig, TrainConfig
-from mge.core.distillation import distillation_loss
-from mge.core.zoom import zoom
-from mge.data.batches import Batch
+from mge.core.crop import zoom
+from mge.data.loader import Batch
 from mge.data.records import PhotoSet
 from mge.errors import ConfigError, DataError, Interrupted, ModelFolderError
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.photo_record import PHOTOS, read_known_photos
 from mge.storage.run_folder import Run
 from mge.training.distillation import StudentStep, keep_statistics, match_classes, student_settings, teach
+from mge.training.distillation_loss import distillation_loss
 from mge.training.step import wrap
 from tests.photos import write_class_folders, write_photo
 from tests.tiny import TINY, digest

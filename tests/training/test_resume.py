@@ -13,10 +13,10 @@ import yaml
 
 import mge
 from mge.errors import ConfigError, DataError, Interrupted, ModelFolderError
+from mge.evaluation.run_model import measure
 from mge.storage.checkpoint import load_checkpoint
 from mge.storage.run_folder import NAMED, Run
 from mge.training import loop
-from mge.training.measure import measure
 from mge.training.step import train_step
 from tests.photos import write_photo
 from tests.tiny import SHORT, digest

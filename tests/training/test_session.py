@@ -13,11 +13,11 @@ from torch import Tensor
 import mge
 from mge.core.losses import Blend
 from mge.errors import ConfigError, DivergedError, Interrupted, ModelFolderError
+from mge.inference.devices import choose_precision
 from mge.models import mixture
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
 from mge.training import loop, network
-from mge.training.devices import choose_precision
 from mge.training.step import train_step
 from tests.tiny import SHORT, digest
 

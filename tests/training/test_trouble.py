@@ -21,7 +21,7 @@ import torch
 
 import mge
 from mge.cli import main
-from mge.data.batches import Batch, load_batches
+from mge.data.loader import Batch, load_batches
 from mge.errors import DivergedError, StorageError
 from mge.storage.checkpoint import load_checkpoint
 from mge.storage.run_folder import Run
@@ -274,7 +274,7 @@ def test_a_reading_process_that_has_just_begun_does_not_outlive_a_killed_run(tmp
 import os, time
 import torch
 from torch.utils.data import TensorDataset
-from mge.data.batches import load_batches
+from mge.data.loader import load_batches
 def begin(): print(os.getpid(), flush=True); time.sleep(2)
 os.register_at_fork(after_in_child=begin)
 photos = TensorDataset(torch.zeros(4))
@@ -323,7 +323,7 @@ def test_a_batch_size_that_fits_is_found_written_down_and_kept(
     run = mge.train(photos, out=tmp_path / "run", **options)
     assert run.config()["batch_size"] == 8  # of 15 training photos
     assert "batch size 8 (auto)" in capsys.readouterr().out
-    monkeypatch.setattr("mge.training.memory.free_memory", lambda: 0)
+    monkeypatch.setattr("mge.training.batch_size.free_memory", lambda: 0)
     with pytest.raises(mge.OutOfMemoryError, match="not enough memory to train on one photo at a time"):
         mge.train(photos, out=tmp_path / "none", **options)
     (run.folder / "summary.json").unlink()

@@ -18,14 +18,15 @@ import torch
 import mge
 from mge.cli import main
 from mge.errors import ConfigError, DataError, Interrupted, InUseError, ModelFolderError
+from mge.evaluation import evaluation
+from mge.inference.devices import one_device
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.lock import hold
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from mge.storage.run_folder import NAMED, Run
-from mge.training import evaluation, loop
+from mge.training import loop
 from mge.training import run as run_module
-from mge.training.devices import one_device
-from mge.training.entering import enter_part
+from mge.training.start import enter_part
 from mge.training.step import train_step
 from tests.tiny import SHORT, digest
 

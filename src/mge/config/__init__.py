@@ -16,7 +16,6 @@ from mge.config.checks import (
     suggest,
 )
 from mge.config.data import DataConfig, Interpolation, Resize
-from mge.config.distillation import DistillConfig, take_distillation
 from mge.config.model import (
     NORMALISATIONS,
     Attention,
@@ -36,6 +35,7 @@ from mge.config.model import (
     write_normalisation,
 )  # fmt: skip
 from mge.config.presets import PRESETS, Preset, split_options
+from mge.config.student import DistillConfig, take_distillation
 from mge.config.training import (
     Accelerator,
     Balance,

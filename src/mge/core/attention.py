@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from mge.core.zoom import Geometry, zoom
+from mge.core.crop import Geometry, zoom
 
 
 def channel_weights(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mge.config import DataConfig
 from mge.core.losses import Blend
-from mge.data.batches import Batch
+from mge.data.loader import Batch
 
 
 def blend_batch(batch: Batch, *, config: DataConfig, seed: int) -> tuple[Batch, Blend | None]:

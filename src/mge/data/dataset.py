@@ -11,9 +11,9 @@ from torch.utils.data import Dataset
 from mge.config import DataConfig
 from mge.data.machine import free_memory
 from mge.data.photo import open_photo
+from mge.data.preprocess import shorter_side
 from mge.data.records import Record
 from mge.data.transforms import eval_view, resize_quickly, train_view
-from mge.data.views import shorter_side
 from mge.errors import DataError
 
 DRAFT_RESERVE = 2  # how many times larger than needed a JPEG is decoded at least, where not every pixel is wanted

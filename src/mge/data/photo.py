@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from mge.data.colours import to_rgb
+from mge.data.color import to_rgb
+from mge.data.file_type import HEAD, describe, form_of
 from mge.data.formats import bmp, gif, jpeg, netpbm, png, tiff, webp
-from mge.data.formats.limits import MAX_FILE_BYTES, check_size
-from mge.data.signatures import HEAD, describe, form_of
+from mge.data.formats.costs import MAX_FILE_BYTES, check_size
 from mge.errors import DataError, first_line
 
 # What each format's file is cut down to before Pillow sees it.

@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import adjust_brightness, adjust_contr
 
 from mge.config import DataConfig
 from mge.data.augmentation import erase, randaugment, resized_crop
-from mge.data.views import MAX_SCALED_ASPECT, CropGeometry, middle_view, resize, scaled_size
+from mge.data.preprocess import MAX_SCALED_ASPECT, CropGeometry, middle_view, resize, scaled_size
 
 
 def resize_quickly(photo: Image.Image, *, side: int, config: DataConfig) -> Tensor:

@@ -35,9 +35,9 @@ from mge.core.attention import (
     scale_to_unit,
     spread_boxes,
 )
+from mge.core.crop import Sampling, compose_boxes, whole_boxes, zoom
 from mge.core.losses import mix_experts
 from mge.core.outputs import ExpertOutput, MixtureOutput
-from mge.core.zoom import Sampling, compose_boxes, whole_boxes, zoom
 from mge.errors import ConfigError
 from mge.models.backbone import Backbone, pretrained_input
 from mge.models.expert import Expert

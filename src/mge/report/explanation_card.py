@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from mge.report.figures import GAP, PHOTO_SIDE, VIEW_SIDE, Contrast, ExpertView, Explanation, Ranking, draw_photo, frame
-from mge.report.lettering import FAINT, INK, percent, write, write_lines
 from mge.report.overlays import SPEAKS_AGAINST, SPEAKS_FOR, expert_colour, lay_attention, lay_contrast
+from mge.report.text import FAINT, INK, percent, write, write_lines
 
 PAD, HEADER, LINE, BAR = 20, 78, 34, 6  # pixels: around everything, for the answer, for a class with its bar, of a bar
 TRACK = "#e7eaee"  # what a bar runs in

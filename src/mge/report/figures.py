@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mge.report.lettering import FAINT, font, percent, write
 from mge.report.overlays import Box, cut_out, draw_boxes, expert_colour, fit_photo, lay_attention
-from mge.report.png import save_picture
+from mge.report.picture_file import save_picture
+from mge.report.text import FAINT, font, percent, write
 
 PHOTO_SIDE, VIEW_SIDE = 464, 226  # pixels: of the photo, and of what is cut out of it; two views are as high as it is
 GAP, CAPTION, TITLE = 12, 40, 44

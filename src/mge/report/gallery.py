@@ -9,11 +9,11 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mge.data.photo import as_text
+from mge.report.cards import as_uri
 from mge.report.explanation_card import Drawn, score
 from mge.report.figures import Explanation
-from mge.report.lettering import percent
 from mge.report.overlays import expert_colour
-from mge.report.shown import as_uri
+from mge.report.text import percent
 from mge.storage.files import write_text_atomically
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
-from mge.report.lettering import font
+from mge.report.text import font
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 EXPERT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")

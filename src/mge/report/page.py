@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from mge.console.tables import what_answers
+from mge.report.cards import Shown
 from mge.report.matrices import Matrix
 from mge.report.overlays import EXPERT_COLOURS
-from mge.report.shown import Shown
-from mge.report.tables import what_answers
 
 
 class Part(NamedTuple):

@@ -48,7 +48,7 @@ class Curve(NamedTuple):
 
 
 class Bins(NamedTuple):
-    """What a reliability diagram shows: see `mge.core.calibration.Reliability`."""
+    """What a reliability diagram shows: see `mge.evaluation.calibration.Reliability`."""
 
     name: str
     counts: Sequence[int]

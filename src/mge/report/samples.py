@@ -7,12 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from mge.data.findings import Copies, Findings
-from mge.data.looks import Look
+from mge.data.check.findings import Copies, Findings
+from mge.data.check.scan import Look
 from mge.data.photo import open_photo
 from mge.data.records import PhotoSet, Record, spread_out
-from mge.report.contact_sheet import Strip, draw_contact_sheet
-from mge.report.findings import worst_first
+from mge.report.check_report import worst_first
+from mge.report.grid import Strip, draw_contact_sheet
 
 SAMPLES, COPIES = "samples.png", "copies.png"
 MAX_CLASSES, NUM_SAMPLES, SAMPLE_SIDE = 200, 4, 72

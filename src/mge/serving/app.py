@@ -19,7 +19,7 @@ from mge.serving.documentation import ABOUT
 from mge.serving.front import EVERY, Front, Hosts
 from mge.serving.intake import Intake
 from mge.serving.limits import Limits, Refusal
-from mge.serving.metrics import Measured, Metrics
+from mge.serving.prometheus import Measured, Metrics
 from mge.serving.routes import Server, guarded, open_to_all
 from mge.serving.schemas import Model
 from mge.serving.service import Service

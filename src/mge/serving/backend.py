@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from mge.prediction import Answer, Photo
+from mge.inference.prediction import Answer, Photo
 
 P = TypeVar("P")
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Generic
 
-from mge.prediction import Answer
+from mge.inference.prediction import Answer
 from mge.serving.backend import Backend, P
 
 LOG = logging.getLogger("mge.serving")

@@ -15,7 +15,7 @@ from mge.serving.batcher import ModelFailedError
 from mge.serving.documentation import BUSY, FRONT, KEY, PHOTO_BODY, PHOTOS_BODY, REFUSALS, TEXT
 from mge.serving.intake import Intake, Visit
 from mge.serving.limits import Refusal
-from mge.serving.metrics import Metrics
+from mge.serving.prometheus import Metrics
 from mge.serving.schemas import Explanation, Health, Model, Parameters, Predictions
 from mge.serving.service import Service
 from mge.serving.uploads import Upload, read_uploads

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from PIL import Image
 
 from mge.data.photo import open_photo
-from mge.prediction import Answer, Prediction
+from mge.inference.prediction import Answer, Prediction
 from mge.serving.backend import Backend, P
 from mge.serving.batcher import Batcher
 from mge.serving.limits import Limits

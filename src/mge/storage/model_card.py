@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mge.config import ModelConfig
-from mge.storage.chosen import read_least_probability, read_thresholds
+from mge.storage.fitted_parameters import read_least_probability, read_thresholds
 
 NUM_LISTED = 200  # classes that are named one by one
 

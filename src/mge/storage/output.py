@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mge.errors import ConfigError, StorageError
-from mge.storage.exported import DESCRIPTION
+from mge.storage.export_description import DESCRIPTION
 from mge.storage.files import Kind, final_place, unfinished_name, write_text_atomically
 from mge.storage.hub import FILES as MODEL_FILES
 

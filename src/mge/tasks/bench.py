@@ -58,10 +58,10 @@ def bench(
     batch_size = check_whole("batch_size", batch_size, at_least=1)
     rounds = check_whole("rounds", rounds, at_least=1)
     place = None if out is None else check_file(out, flag="out", streams=True)
-    from mge.report.tables import print_bench  # noqa: PLC0415
+    from mge.console.tables import print_bench  # noqa: PLC0415
+    from mge.inference.devices import choose_precision  # noqa: PLC0415
     from mge.storage.model_folder import load_model  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
-    from mge.training.devices import choose_precision  # noqa: PLC0415
     from mge.training.timing import Bench, Case  # noqa: PLC0415
 
     config = ModelConfig(backbone=backbone, experts=experts, size=size, gate=gate, part_filters=part_filters)

@@ -12,7 +12,7 @@ from mge.errors import DataError
 from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
-    from mge.data.findings import Findings
+    from mge.data.check.findings import Findings
 
 
 def check(
@@ -53,13 +53,13 @@ def check(
     near = check_whole("near", near, at_least=0, at_most=16)
     if out is not None:
         check_folder(out, flag="out", inputs=[data], apart=True)
-    from mge.data.findings import judge  # noqa: PLC0415
+    from mge.data.check.findings import judge  # noqa: PLC0415
     from mge.data.photo import as_text  # noqa: PLC0415
     from mge.data.sources import explain_reading, read_photos  # noqa: PLC0415
-    from mge.report.findings import describe  # noqa: PLC0415
+    from mge.evaluation.inspection import inspect  # noqa: PLC0415
+    from mge.report.check_report import describe  # noqa: PLC0415
     from mge.report.samples import draw_findings  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
-    from mge.training.inspection import inspect  # noqa: PLC0415
 
     config = DataConfig(image_column=image_column, label_column=label_column)
     if why:

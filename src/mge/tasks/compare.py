@@ -11,8 +11,8 @@ from mge.data.records import SPLITS, Split
 from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
-    from mge.report.comparison import Difference
-    from mge.training.comparison import Contest
+    from mge.evaluation.comparison import Contest
+    from mge.report.model_comparison import Difference
 
 
 def compare(
@@ -63,9 +63,9 @@ def compare(
         writes=("comparison.json", "differences.csv", "differences.png"), apart=True,
     )  # fmt: skip
     from mge.data.sources.columns import Asked  # noqa: PLC0415
-    from mge.report.comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
+    from mge.evaluation.comparison import hold_contest, judge  # noqa: PLC0415
+    from mge.report.model_comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
-    from mge.training.comparison import hold_contest, judge  # noqa: PLC0415
 
     contest = hold_contest(
         [Path(run) for run in runs], data=data, split=split, source_format=format, batch_size=batch_size,
@@ -86,8 +86,8 @@ def compare(
 
 def _differences(contest: Contest) -> list[Difference]:
     """The photos about which the runs do not agree, the most telling first."""
-    from mge.report.comparison import Difference  # noqa: PLC0415
-    from mge.training.comparison import telling_order  # noqa: PLC0415
+    from mge.evaluation.comparison import telling_order  # noqa: PLC0415
+    from mge.report.model_comparison import Difference  # noqa: PLC0415
 
     found = []
     for number in telling_order(contest):

@@ -94,7 +94,7 @@ def _read_names(file: Path | None, *, count: int) -> tuple[str, ...]:
         DataError: the file cannot be read, or has another number of names, or one twice.
     """
     from mge.data.labels import clean_label  # noqa: PLC0415
-    from mge.data.sources.text import read_lines  # noqa: PLC0415
+    from mge.data.sources.text_lines import read_lines  # noqa: PLC0415
 
     if file is None:
         return tuple(f"class_{number:03d}" for number in range(count))

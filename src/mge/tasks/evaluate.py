@@ -12,7 +12,7 @@ from mge.storage.hub import check_place, is_hub
 from mge.storage.output import check_file, check_folder, is_stream
 
 if TYPE_CHECKING:
-    from mge.training.choices import Choices
+    from mge.evaluation.fit_parameters import Choices
 
 Reject = Literal["auto", "off"]
 
@@ -82,10 +82,10 @@ def evaluate(
         raise ConfigError(
             f"run is {str(run)!r}, and what is chosen is stored with the model: download it, and give its folder"
         )
+    from mge.console.tables import print_evaluation, print_notes  # noqa: PLC0415
     from mge.data.sources.columns import Asked  # noqa: PLC0415
-    from mge.report.tables import print_evaluation, print_notes  # noqa: PLC0415
-    from mge.training.evaluation import evaluate_model  # noqa: PLC0415
-    from mge.training.reporting import write_report  # noqa: PLC0415
+    from mge.evaluation.evaluation import evaluate_model  # noqa: PLC0415
+    from mge.report.evaluation_report import write_report  # noqa: PLC0415
 
     evaluation = evaluate_model(
         Path(run), data=data, split=split, source_format=format, out=place,
@@ -104,9 +104,9 @@ def _choices(
     cascade: bool,
 ) -> Choices:  # fmt: skip
     """What is to be chosen, with what holds where nothing was said."""
-    from mge.training.cascade import MAX_ACCURACY_LOSS  # noqa: PLC0415
-    from mge.training.choices import Choices  # noqa: PLC0415
-    from mge.training.rejection import TARGET_ERROR  # noqa: PLC0415
+    from mge.evaluation.early_exit import MAX_ACCURACY_LOSS  # noqa: PLC0415
+    from mge.evaluation.fit_parameters import Choices  # noqa: PLC0415
+    from mge.evaluation.rejection import TARGET_ERROR  # noqa: PLC0415
 
     allowed = MAX_ACCURACY_LOSS if max_accuracy_loss is None else max_accuracy_loss
     target = TARGET_ERROR if target_error is None else target_error
@@ -119,7 +119,7 @@ def _check_out(out: str | Path, *, inputs: list[str | Path], report: bool) -> Pa
     if report and is_stream(place):
         raise ConfigError(f"out is {str(out)!r}, which has no room for a report beside it; give a file, or --no-report")
     if report:
-        from mge.training.reporting import FILES, PAGE, folder_of_report  # noqa: PLC0415
+        from mge.report.evaluation_report import FILES, PAGE, folder_of_report  # noqa: PLC0415
 
         folder = check_folder(folder_of_report(place), flag="out", inputs=inputs, writes=(*FILES, PAGE))
         if any(Path(each).is_dir() and folder.resolve() == Path(each).resolve() for each in inputs):

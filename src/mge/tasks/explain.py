@@ -41,12 +41,12 @@ def explain(
     """
     batch_size = check_whole("batch_size", batch_size, at_least=1)
     check_folder(output, flag="output")
-    from mge.classifier import load_folder  # noqa: PLC0415
+    from mge.console.progress import track_photos  # noqa: PLC0415
     from mge.data.sources import find_photos  # noqa: PLC0415
-    from mge.report.album import Album  # noqa: PLC0415
-    from mge.report.progress import track_photos  # noqa: PLC0415
-    from mge.training.explanation import explain_stream, find_class  # noqa: PLC0415
-    from mge.volume import name_some  # noqa: PLC0415
+    from mge.inference.batch_predict import name_some  # noqa: PLC0415
+    from mge.inference.classifier import load_folder  # noqa: PLC0415
+    from mge.report.explanation import explain_stream, find_class  # noqa: PLC0415
+    from mge.report.gallery_writer import Album  # noqa: PLC0415
 
     files = find_photos(photos)
     folder = check_folder(output, flag="output", inputs=[*_each(photos), *files], writes=("*.png", "index*.html"))

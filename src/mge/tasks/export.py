@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, get_args
 
 from mge.config import check_choice
 from mge.errors import ConfigError, DataError, StorageError
-from mge.storage.exported import DESCRIPTION, Format
+from mge.storage.export_description import DESCRIPTION, Format
 from mge.storage.hub import check_place
 from mge.storage.output import EXPORTED, check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mge.classifier import Classifier
-    from mge.data.views import Pixels
-    from mge.prediction import Photo
+    from mge.data.preprocess import Pixels
+    from mge.inference.classifier import Classifier
+    from mge.inference.prediction import Photo
 
 NUM_CHECKED = 32  # photos that graph and model are both asked about
 
@@ -61,8 +61,8 @@ def export(
     kind = "onnx-cascade" if cascade else format
     folder = Path(run) / "export" / kind if out is None else Path(out)
     folder = _check_out(folder)
-    from mge.classifier import Classifier  # noqa: PLC0415
-    from mge.exporting import FILES, describe, export_cascade, export_mixture  # noqa: PLC0415
+    from mge.exporting.artifacts import FILES, describe, export_cascade, export_mixture  # noqa: PLC0415
+    from mge.inference.classifier import Classifier  # noqa: PLC0415
     from mge.storage.model_folder import load_model  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
 
@@ -130,7 +130,7 @@ def _choose_photos(run: str | Path, photos: str | Path | None, classifier: Class
         _say("Note: a model without its run does not know its photos")
     except DataError as error:
         _say(f"Note: the run's photos are not to be had: {error}")
-    from mge.data.beetles import BEETLE_CLASSES, draw_beetle  # noqa: PLC0415
+    from mge.data.drawn_beetles import BEETLE_CLASSES, draw_beetle  # noqa: PLC0415
 
     drawn = [draw_beetle(number % len(BEETLE_CLASSES), seed=number).image for number in range(NUM_CHECKED)]
     images = _prepare(drawn, classifier)
@@ -146,7 +146,7 @@ def _own_photos(run: Path, classifier: Classifier) -> tuple[str, list[Photo]]:
         DataError: its data are not there any more.
     """
     from mge.data.records import spread_out  # noqa: PLC0415
-    from mge.training.selection import read_held_out  # noqa: PLC0415
+    from mge.evaluation.select import read_held_out  # noqa: PLC0415
 
     found = read_held_out(run, data=None, source_format="auto", classifier=classifier)
     records = found.split("test") or found.split("val") or found.records

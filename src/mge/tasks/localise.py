@@ -13,8 +13,8 @@ from mge.storage.hub import check_place
 from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
-    from mge.report.boxes import Box, BoxRow
-    from mge.training.localisation import Located
+    from mge.evaluation.localization import Located
+    from mge.report.box_files import Box, BoxRow
 
 FILES = ("boxes.csv", "boxes.json", "localisation.json")
 
@@ -59,16 +59,16 @@ def localise(
     check_place(run, output, flag="--output")
     folder = Path(run) / f"localisation-{split}" if output is None else Path(output)
     folder = check_folder(folder, flag="output", inputs=[] if data is None else [data], writes=FILES)
-    from mge.classifier import load_folder  # noqa: PLC0415
+    from mge.console.progress import track_photos  # noqa: PLC0415
+    from mge.console.tables import print_broken, print_notes  # noqa: PLC0415
     from mge.data.sources.columns import Asked  # noqa: PLC0415
-    from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415
-    from mge.report.progress import track_photos  # noqa: PLC0415
-    from mge.report.tables import print_broken, print_notes  # noqa: PLC0415
+    from mge.evaluation.localization import locate, measure_localisation  # noqa: PLC0415
+    from mge.evaluation.seen_photos import leave_out_seen  # noqa: PLC0415
+    from mge.evaluation.select import read_held_out, without_broken  # noqa: PLC0415
+    from mge.inference.classifier import load_folder  # noqa: PLC0415
+    from mge.inference.devices import one_device  # noqa: PLC0415
+    from mge.report.box_files import as_coco, as_csv, print_localisation  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
-    from mge.training.devices import one_device  # noqa: PLC0415
-    from mge.training.localisation import locate, measure_localisation  # noqa: PLC0415
-    from mge.training.seen import leave_out_seen  # noqa: PLC0415
-    from mge.training.selection import read_held_out, without_broken  # noqa: PLC0415
 
     path, columns = Path(run), Asked(image_column, label_column)
     classifier = load_folder(path, fast=False)
@@ -97,7 +97,7 @@ def localise(
 
 def _as_row(located: Located) -> BoxRow:
     from mge.data.photo import as_text  # noqa: PLC0415
-    from mge.report.boxes import BoxRow  # noqa: PLC0415
+    from mge.report.box_files import BoxRow  # noqa: PLC0415
 
     def boxes(tensor: Any) -> list[Box]:  # noqa: ANN401  (a torch.Tensor, which is not imported here)
         return [tuple(box) for box in tensor.tolist()]

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, get_args
 from mge import __version__
 from mge.config import check_choice, check_range, check_whole
 from mge.errors import ConfigError
-from mge.report.predictions import Form, check_form, print_rows
+from mge.inference.writers import Form, check_form, print_rows
 from mge.storage.output import check_file, check_is_not_read, is_stream, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mge.errors import DataError
-    from mge.prediction import Photo, Prediction
+    from mge.inference.prediction import Photo, Prediction
 
 
 def predict(
@@ -75,8 +75,8 @@ def predict(
     threshold = _check_threshold(threshold, reject=reject)
     top, batch_size = check_whole("top", top, at_least=0), check_whole("batch_size", batch_size, at_least=1)
     form = _choose_form(format, output)
-    from mge.loading import load_known  # noqa: PLC0415
-    from mge.volume import Tally, classify_to_file, classify_to_stream, make_rows, processes  # noqa: PLC0415
+    from mge.inference.batch_predict import Tally, classify_to_file, classify_to_stream, make_rows, processes  # noqa: PLC0415
+    from mge.inference.load import load_known  # noqa: PLC0415
 
     rank, num_processes = processes()
     place = _choose_place(form, output, num_processes=num_processes)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import mge
-from mge.cache import cache_folder
 from mge.config import check_choice, check_range, check_whole
+from mge.config.cache_folder import cache_folder
 from mge.errors import ConfigError, MissingExtraError, ModelFolderError
 
 if TYPE_CHECKING:
@@ -126,12 +126,12 @@ def _open(model: Path, engine: Engine, *, threads: int | None) -> Backend[Any]:
             raise ConfigError(f"{model} is run by ONNX Runtime; leave out --backend torch, or give the run")
         import torch  # noqa: PLC0415
 
-        from mge.loading import load  # noqa: PLC0415
+        from mge.inference.load import load  # noqa: PLC0415
 
         if threads is not None:
             torch.set_num_threads(threads)
         return load(model, fast=False)
-    from mge.onnx_classifier import OnnxClassifier  # noqa: PLC0415
+    from mge.inference.onnx_classifier import OnnxClassifier  # noqa: PLC0415
 
     file = model if model.suffix.lower() == ".onnx" else _exported(model)
     return OnnxClassifier.load(file, threads=threads)

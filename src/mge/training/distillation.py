@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mge.config import DistillConfig, TrainConfig, as_plain, split_options, take_distillation
-from mge.core.distillation import distillation_loss
 from mge.core.losses import Blend, classification_loss
-from mge.data.batches import Batch
+from mge.data.loader import Batch
 from mge.data.records import PhotoSet
 from mge.errors import ConfigError, DataError
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import StoredModel, load_description, load_model
 from mge.storage.run_folder import NAMED, Run, find_model_folder, open_run
 from mge.training.baselines import plan_baselines
+from mge.training.distillation_loss import distillation_loss
 from mge.training.step import Network, StepFigures
 
 

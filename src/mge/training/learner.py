@@ -12,9 +12,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mge.config import TrainConfig
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.run_folder import Run
-from mge.training.learning_rate import build_optimizer
-from mge.training.position import explain_misfit
+from mge.training.optimizer import build_optimizer
 from mge.training.step import Network
+from mge.training.train_state import explain_misfit
 
 
 class Learner:

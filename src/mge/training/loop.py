@@ -15,23 +15,23 @@ import torch
 from lightning_fabric import Fabric
 
 from mge.config import DataConfig, TrainConfig
+from mge.console.display import Display
 from mge.data.balance import balanced_class_weights
-from mge.data.batches import Batch, epoch_batches, load_batches, num_workers
 from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
+from mge.data.loader import Batch, epoch_batches, load_batches, num_workers
 from mge.errors import DataError, DivergedError, Interrupted
+from mge.evaluation.run_model import answer_photos, measure
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.run_folder import Run
-from mge.training.belonging import check_mark, mark
-from mge.training.display import Display
+from mge.training.checkpoint_mark import check_mark, mark
 from mge.training.learner import Learner, choose_experts, set_modes
-from mge.training.learning_rate import set_learning_rate
-from mge.training.measure import answer_photos, measure
-from mge.training.others import Others
-from mge.training.position import Position, Tally, explain_misfit
-from mge.training.signals import StopRequest
+from mge.training.optimizer import set_learning_rate
+from mge.training.process_group import Others
 from mge.training.step import Step, train_step, wrap
+from mge.training.stop_signal import StopRequest
+from mge.training.train_state import Position, Tally, explain_misfit
 
 SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]
 

@@ -5,24 +5,24 @@ from typing import Any, cast
 
 import torch
 
-from mge.classifier import Classifier
 from mge.config import DistillConfig, ModelConfig
+from mge.console.display import Display
 from mge.errors import DataError
+from mge.inference.classifier import Classifier
+from mge.inference.devices import synchronises_batch_norm
 from mge.models.backbone import synchronise_batch_norm
 from mge.models.mixture import DENSE_UP_TO, MOST_PART_FILTERS, MixtureOfExperts
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
 from mge.training.baselines import Plan
-from mge.training.devices import synchronises_batch_norm
-from mge.training.display import Display
+from mge.training.batch_size import explain_memory
 from mge.training.distillation import StudentStep, match_classes, open_teacher
-from mge.training.entering import enter_part
-from mge.training.final import measure_best
+from mge.training.finish import measure_best
 from mge.training.loop import Training
-from mge.training.memory import explain_memory
 from mge.training.session import Session
+from mge.training.start import enter_part
 from mge.training.step import Step
-from mge.training.taught_photos import check_held_out
+from mge.training.student_photos import check_held_out
 
 
 def train_network(

@@ -10,19 +10,19 @@ import torch
 from lightning_fabric import Fabric
 
 from mge.config import split_options, take_distillation, write_normalisation
+from mge.console.tables import print_summary
 from mge.data.sources import read_photos
 from mge.errors import StorageError
+from mge.evaluation.verdict import describe_verdict
+from mge.inference.devices import build_fabric, check_shares
 from mge.models.backbone import pretrained_input
-from mge.report.tables import print_summary
 from mge.storage.run_folder import NAMED, Run
 from mge.training.baselines import plan_baselines
-from mge.training.devices import build_fabric, check_shares
-from mge.training.entering import begin_run, has_begun, resume_run
-from mge.training.final import draw_best
+from mge.training.finish import draw_best
 from mge.training.network import train_network, train_plain, train_student
 from mge.training.session import open_session
-from mge.training.taught_photos import split_as_teacher
-from mge.training.verdict import describe_verdict
+from mge.training.start import begin_run, has_begun, resume_run
+from mge.training.student_photos import split_as_teacher
 
 _TRAINING = threading.RLock()
 

@@ -8,18 +8,18 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from mge.config import DataConfig, ModelConfig, TrainConfig
-from mge.data.broken import Broken
+from mge.console.display import announce
+from mge.console.tables import print_notes
+from mge.data.check.broken import Broken
 from mge.data.dataset import PhotoDataset
 from mge.data.records import PhotoSet, Split
+from mge.evaluation.inspection import skip_broken
 from mge.models.mixture import MixtureOfExperts
-from mge.report.tables import print_notes
 from mge.storage.model_folder import StoredModel, save_model
 from mge.storage.run_folder import Run
 from mge.training.baselines import plan_baselines
-from mge.training.display import announce
-from mge.training.inspection import skip_broken
-from mge.training.memory import find_batch_size
-from mge.training.origin import keep_or_check
+from mge.training.batch_size import find_batch_size
+from mge.training.resume_guard import keep_or_check
 
 PREPROCESSING = ("resize", "interpolation", "crop_fraction")  # the options of DataConfig that a stored model needs
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mge.config import TrainConfig
 from mge.core.losses import Blend, classification_loss, expert_loss, mix_experts
-from mge.data.batches import Batch
+from mge.data.loader import Batch
 from mge.models.mixture import MixtureOfExperts
 
 

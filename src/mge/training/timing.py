@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mge.config import ModelConfig, TrainConfig
-from mge.data.batches import Batch
+from mge.data.loader import Batch
+from mge.inference.devices import one_device
 from mge.models.mixture import MixtureOfExperts
-from mge.training.devices import one_device
-from mge.training.learning_rate import build_optimizer
+from mge.training.optimizer import build_optimizer
 from mge.training.step import train_step, wrap
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from mge.data.formats.limits import damaged, too_many
+from mge.data.formats.costs import damaged, too_many
 
 MAX_BLOCKS = 1_000_000  # before the first picture
 CONTROL = 0xF9  # the extension that says which colour is transparent

@@ -5,14 +5,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mge.data.formats.limits import (
-    MAX_DECODING_BYTES,
-    MAX_SCANNED_VALUES,
-    check_bytes,
-    check_size,
-    damaged,
-    too_many,
-)
+from mge.data.formats.costs import MAX_DECODING_BYTES, MAX_SCANNED_VALUES, check_bytes, check_size, damaged, too_many
 from mge.errors import DataError
 
 MAX_SEGMENTS = 2000  # before the first scan, and after it

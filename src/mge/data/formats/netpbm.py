@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mge.data.formats.limits import check_size, damaged
+from mge.data.formats.costs import check_size, damaged
 from mge.errors import DataError
 
 MAX_HEADER = 10_000  # bytes, with its comments

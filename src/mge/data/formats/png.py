@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-from mge.data.formats.limits import check_bytes, check_size, damaged, too_many
+from mge.data.formats.costs import check_bytes, check_size, damaged, too_many
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 100_000  # some programs write one for each row

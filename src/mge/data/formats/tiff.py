@@ -3,7 +3,7 @@
 import struct
 from typing import NamedTuple
 
-from mge.data.formats.limits import MAX_PIXELS, MAX_SCANNED_VALUES, check_bytes, check_size, damaged, too_many
+from mge.data.formats.costs import MAX_PIXELS, MAX_SCANNED_VALUES, check_bytes, check_size, damaged, too_many
 from mge.errors import DataError
 
 MAX_TAGS = 4096

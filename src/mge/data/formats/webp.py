@@ -1,6 +1,6 @@
 """WebP: the size, which its decoder takes memory for as soon as it is opened."""
 
-from mge.data.formats.limits import check_size
+from mge.data.formats.costs import check_size
 
 
 def plain(content: bytes, *, name: str) -> bytes:

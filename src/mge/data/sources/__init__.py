@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mge.config import DataConfig
+from mge.data.file_type import SUFFIXES
 from mge.data.labels import clean_labels
 from mge.data.photo import as_text
 from mge.data.records import PhotoSet, Split, assign_splits, check_photos, cut_groups, what_is_unmeasured
 from mge.data.repeats import settle_repeats
-from mge.data.signatures import SUFFIXES
 from mge.data.sources.columns import Asked
-from mge.data.sources.hub import PREFIX
+from mge.data.sources.hub_datasets import PREFIX
 from mge.data.sources.layouts import explain, read_as, read_recognised
 from mge.data.sources.walking import is_junk, search
 from mge.errors import ConfigError, DataError, StorageError

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from mge.data.records import PhotoSet, Record
-from mge.data.sources.text import read_lines
+from mge.data.sources.text_lines import read_lines
 from mge.errors import DataError
 
 Key = TypeVar("Key", bound=Hashable)

@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from mge.cache import cache_folder
-from mge.data.beetles import BEETLE_CLASSES, draw_beetle
+from mge.config.cache_folder import cache_folder
+from mge.data.drawn_beetles import BEETLE_CLASSES, draw_beetle
 from mge.data.records import PhotoSet
 from mge.data.sources.manifest import read_manifest
 from mge.errors import StorageError

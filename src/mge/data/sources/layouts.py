@@ -18,7 +18,7 @@ from mge.data.sources.dogs import DOGS, read_dogs
 from mge.data.sources.flowers import FLOWERS, read_flowers
 from mge.data.sources.folder import has_class_folders, read_folder
 from mge.data.sources.food import FOOD, read_food
-from mge.data.sources.hub import is_hub, read_hub
+from mge.data.sources.hub_datasets import is_hub, read_hub
 from mge.data.sources.lists import has_lists, read_lists
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manifest
 from mge.data.sources.metadata import has_metadata, read_metadata

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from mge.data.file_type import SUFFIXES
 from mge.data.hierarchy import collect_parents
 from mge.data.records import SPLITS, PhotoSet, Record
-from mge.data.signatures import SUFFIXES
 from mge.data.sources.archive import ListedFiles
 from mge.data.sources.folder import has_class_folders
-from mge.data.sources.text import read_lines, read_values
+from mge.data.sources.text_lines import read_lines, read_values
 from mge.errors import DataError
 
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mge.data.file_type import SUFFIXES
 from mge.data.records import PhotoSet, Split
-from mge.data.signatures import SUFFIXES
 from mge.data.sources.coco import begins_as_coco
 from mge.data.sources.columns import BY_NAME, COLUMNS, Asked, clean_column, find_columns
 from mge.data.sources.paths import ListedPhotos
 from mge.data.sources.rows import RowReader, as_text
-from mge.data.sources.text import read_lines, read_values
+from mge.data.sources.text_lines import read_lines, read_values
 from mge.errors import DataError
 
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".json")

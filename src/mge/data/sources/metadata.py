@@ -14,7 +14,7 @@ from mge.data.sources.columns import BY_NAME, Asked, find_columns
 from mge.data.sources.folder import find_split_folders
 from mge.data.sources.manifest import add_rows, has_labels
 from mge.data.sources.rows import RowReader
-from mge.data.sources.text import read_values
+from mge.data.sources.text_lines import read_values
 from mge.data.sources.walking import count, search
 from mge.errors import DataError
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 
-from mge.data.signatures import SUFFIXES
+from mge.data.file_type import SUFFIXES
 from mge.data.sources.walking import is_junk
 from mge.errors import DataError
 

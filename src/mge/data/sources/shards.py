@@ -15,7 +15,7 @@ from mge.data.sources.walking import is_junk
 from mge.errors import DataError
 
 if TYPE_CHECKING:
-    from mge.data.sources.tables import Table
+    from mge.data.sources.photo_tables import Table
 
 TABLE_SUFFIXES = (".parquet", ".arrow")
 SAVED = (("state.json", "dataset_info.json"), ("dataset_dict.json",))  # what `save_to_disk` leaves in a folder
@@ -53,7 +53,7 @@ def read_shards(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
     need_datasets()
     from datasets.exceptions import DatasetsError  # noqa: PLC0415  (an optional extra, heavy)
 
-    from mge.data.sources.tables import read_tables  # noqa: PLC0415  (needs the extra)
+    from mge.data.sources.photo_tables import read_tables  # noqa: PLC0415  (needs the extra)
 
     try:
         tables = _load_saved(data) if is_saved(data) else _load_shards(data)
@@ -69,7 +69,7 @@ def read_shards(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
 def _load_saved(folder: Path) -> "list[Table]":
     from datasets import DatasetDict, load_from_disk  # noqa: PLC0415  (an optional extra, heavy)
 
-    from mge.data.sources.tables import Table  # noqa: PLC0415  (needs the extra)
+    from mge.data.sources.photo_tables import Table  # noqa: PLC0415  (needs the extra)
 
     loaded = load_from_disk(folder)
     splits = dict(loaded) if isinstance(loaded, DatasetDict) else {str(loaded.split or "train"): loaded}
@@ -84,7 +84,7 @@ def _load_shards(data: Path) -> "list[Table]":
     from datasets import Dataset  # noqa: PLC0415  (an optional extra, heavy)
     from pyarrow.parquet import read_metadata  # noqa: PLC0415
 
-    from mge.data.sources.tables import Table  # noqa: PLC0415  (needs the extra)
+    from mge.data.sources.photo_tables import Table  # noqa: PLC0415  (needs the extra)
 
     tables, home = [], data if data.is_dir() else data.parent
     for file, split in _split_of_each(_find_shards(data) if data.is_dir() else [data], data=data).items():

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from mge.data.file_type import SUFFIXES
 from mge.data.photo import NamedPhoto
-from mge.data.signatures import SUFFIXES
 from mge.data.sources.walking import is_junk
 from mge.errors import DataError
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from mge.data.signatures import HEAD, OTHER_SUFFIXES, SUFFIXES, kind_of
+from mge.data.file_type import HEAD, OTHER_SUFFIXES, SUFFIXES, kind_of
 from mge.errors import DataError
 
 # What systems leave in folders, in lower case; hidden files and folders beside these.

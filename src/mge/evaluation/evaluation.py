@@ -1,0 +1,182 @@
+"""Measuring a stored mixture on photos."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+
+from mge.config import check_whole
+from mge.data.dataset import PhotoDataset
+from mge.data.records import Record, Selection
+from mge.data.sources.columns import BY_NAME, Asked
+from mge.evaluation.early_exit import check_experts, trace_curve
+from mge.evaluation.fit_parameters import Choices, choose, measure_chosen, store_choices
+from mge.evaluation.quality import measure_experts, measure_hierarchy, measure_intervals
+from mge.evaluation.rejection import measure_unknown
+from mge.evaluation.run_model import Answers, answer_photos, measure
+from mge.evaluation.select import Selected, select, select_unknown, select_validation
+from mge.inference.classifier import Classifier
+from mge.inference.devices import one_device
+from mge.inference.probabilities import calibrated
+from mge.storage.fitted_parameters import read_least_probability, read_temperature
+from mge.storage.model_folder import StoredModel, load_model
+from mge.storage.output import check_file, write_output
+from mge.storage.run_folder import find_model_folder, hold_model
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A mixture's answers about some photos, and the figures made of them."""
+
+    classifier: Classifier
+    selected: Selected
+    photos: PhotoDataset
+    answers: Answers
+    figures: dict[str, Any]
+    file: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Examiner:
+    """A stored mixture that is asked about photos.
+
+    Args:
+        fabric: Where it runs.
+        folder: Its model folder.
+        stored: What is in there.
+        classifier: The network.
+        batch_size: Photos at a time.
+    """
+
+    fabric: Fabric
+    folder: Path
+    stored: StoredModel
+    classifier: Classifier
+    batch_size: int
+
+    @classmethod
+    def open(cls, path: Path, *, batch_size: int, accelerator: str) -> "Examiner":
+        """The model of a run or model folder, where it shall run.
+
+        Raises:
+            ConfigError: no batch has so many photos.
+            ModelFolderError: there is no whole model.
+        """
+        batch_size = check_whole("batch_size", batch_size, at_least=1)
+        folder = find_model_folder(path)
+        stored = load_model(folder)
+        classifier = Classifier.from_stored(stored)
+        fabric = one_device(accelerator)
+        classifier.model.to(fabric.device)
+        return cls(fabric, folder, stored, classifier, batch_size)
+
+    def ask(self, records: Sequence[Record]) -> tuple[PhotoDataset, Answers]:
+        """What the mixture says about some photos."""
+        asked = self.classifier
+        dataset = PhotoDataset(records, asked.class_names, side=asked.side, config=asked.data, train=False)
+        answers = answer_photos(self.fabric, asked.model, dataset, batch_size=self.batch_size, verb="measuring")
+        return dataset, answers
+
+
+def evaluate_model(
+    path: Path, *, data: str | Path | None, split: Selection | None, source_format: str, out: Path | None,
+    batch_size: int, accelerator: str, choices: Choices, unknown: str | Path | None = None, columns: Asked = BY_NAME,
+) -> Evaluation:  # fmt: skip
+    """Measures the model of a run or model folder, and writes the figures as JSON.
+
+    Args:
+        path: A run folder or a model folder.
+        data: Photos; None: those that the run was trained with.
+        split: Which split of them; None: see `select`.
+        source_format: How to read `data`.
+        out: JSON file for the figures; None: beside the model.
+        batch_size: Photos at a time.
+        accelerator: Lightning Fabric's accelerator.
+        choices: What the run's validation photos, or those of `data` where there is no run, choose for the model anew.
+            It is stored with the model.
+        unknown: A folder of photos of other things than the classes.
+        columns: The columns of `data` that a person named.
+
+    Raises:
+        ModelFolderError: there is no whole model at `path`.
+        ConfigError: `data` is missing and the folder does not know its own; or something is to be chosen that cannot be
+            chosen for this model, or on these photos.
+        DataError: there are no such photos, or they have classes that the model does not know.
+    """
+    examiner = Examiner.open(path, batch_size=batch_size, accelerator=accelerator)
+    selected = select(
+        path, data=data, split=split, source_format=source_format, classifier=examiner.classifier, columns=columns
+    )
+    name = selected.split if selected.is_own else f"{selected.photos.name}-{selected.split}"
+    read = [record.path for record in selected.photos.records]
+    file = check_file(out or path / f"evaluation-{name}.json", flag="out", inputs=read, streams=True)
+    unknown_records = None if unknown is None else select_unknown(unknown, label=examiner.classifier.class_names[0])
+    metadata, val_answers = _choose(path, examiner, selected, choices)
+    dataset, answers = examiner.ask(selected.readable)
+    unknown_answers = None if unknown_records is None else examiner.ask(unknown_records)[1]
+    stored = _store(examiner, choices, metadata, val_answers)
+    figures = {**_describe(selected), **_measure(examiner, selected, answers, stored.metadata)}
+    if val_answers is not None and choices.max_accuracy_loss is not None:
+        figures["cascade_curve"] = trace_curve(val_answers, answers, config=stored.config)
+    if unknown_answers is not None:
+        figures["unknown"] = {"data": str(unknown), **_measure_unknown(answers, unknown_answers, stored.metadata)}
+    write_output(file, json.dumps(figures, indent=1) + "\n")
+    classifier = Classifier.from_stored(stored)
+    return Evaluation(classifier, selected, dataset, answers, figures, file)
+
+
+def _choose(
+    path: Path, examiner: Examiner, selected: Selected, choices: Choices
+) -> tuple[dict[str, Any], Answers | None]:
+    """What is known about the model with what was to be chosen, and the answers that chose it."""
+    config = examiner.stored.config
+    if choices.max_accuracy_loss is not None:
+        check_experts(config)
+    if choices.is_any:
+        with hold_model(examiner.folder):  # what cannot be changed is refused before it is measured
+            pass
+    val_answers: Answers | None = None
+    if choices.needs_photos:
+        _, val_answers = examiner.ask(select_validation(path, selected, classifier=examiner.classifier))
+    return choose(choices, examiner.stored.metadata, val_answers, config=config), val_answers
+
+
+def _store(examiner: Examiner, choices: Choices, metadata: dict[str, Any], val_answers: Answers | None) -> StoredModel:
+    """The model with what was chosen, which is stored, beside whatever others have chosen in the meantime."""
+    stored = examiner.stored
+    if not choices.is_any:
+        return dataclasses.replace(stored, metadata=metadata)
+    again = functools.partial(choose, choices, val_answers=val_answers, config=stored.config)
+    return store_choices(examiner.folder, stored, metadata, again=again)
+
+
+def _describe(selected: Selected) -> dict[str, Any]:
+    """Which photos were measured."""
+    return {
+        "data": selected.photos.name,
+        "split": selected.split,
+        "measured": selected.description,
+        "notes": list(selected.photos.notes),
+        "num_broken": len(selected.broken),
+        "broken": [dataclasses.asdict(photo) for photo in selected.broken],
+    }
+
+
+def _measure(examiner: Examiner, selected: Selected, answers: Answers, metadata: dict[str, Any]) -> dict[str, Any]:
+    """All figures about one mixture's answers."""
+    figures = {**measure(answers), **measure_intervals(answers), **measure_experts(answers)}
+    figures |= measure_chosen(metadata, answers, config=examiner.stored.config)
+    names, parents = examiner.classifier.class_names, selected.photos.parents
+    hierarchy = measure_hierarchy(answers, class_names=names, parents=parents)
+    return {**figures, "hierarchy": hierarchy} if hierarchy else figures
+
+
+def _measure_unknown(answers: Answers, unknown: Answers, metadata: dict[str, Any]) -> dict[str, Any]:
+    """How well the mixture's probabilities tell unknown things from the classes."""
+    temperature = read_temperature(metadata)
+    known, others = (calibrated(each.logits, temperature=temperature).amax(1) for each in (answers, unknown))
+    return measure_unknown(known, others, threshold=read_least_probability(metadata))
