@@ -172,7 +172,7 @@ def attention_boxes(
         authors' program.
     """
     corners = geometry == "authors"
-    # Scaled before the enlargement too, whose rounding would be contrast to a map that has none.
+    # Scaled before the enlargement too: otherwise its rounding errors would become contrast in a constant map.
     cells = scale_to_unit(maps).unsqueeze(1)
     enlarged = functional.interpolate(cells, size=size, mode="bilinear", align_corners=corners).squeeze(1)
     mask = scale_to_unit(enlarged) >= threshold

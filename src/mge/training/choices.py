@@ -62,7 +62,7 @@ def choose(
     """
     chosen = dict(metadata)
     if read_thresholds(metadata) is None:
-        chosen.pop("cascade", None)  # of a former MGE, whose thresholds were of something else
+        chosen.pop("cascade", None)  # from an older version, with thresholds of another quantity
     if val_answers is not None and choices.max_accuracy_loss is not None:
         chosen["cascade"] = choose_cascade(val_answers, config=config, max_accuracy_loss=choices.max_accuracy_loss)
     if val_answers is not None and (choices.calibrate or (choices.reject == "auto" and "calibration" not in metadata)):

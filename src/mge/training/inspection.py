@@ -16,7 +16,7 @@ from mge.storage.remembered import Remembered
 from mge.storage.run_folder import Run
 from mge.training.recording import describe_known, note_copies
 
-NOT_DECODED = "not decoded yet"  # remembered of a photo whose content was read, and nothing more
+NOT_DECODED = "not decoded yet"  # cached for a photo that was hashed, but not decoded
 
 
 def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[Look]:
@@ -39,7 +39,7 @@ def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[Look]:
     try:
         for number, look in zip(new, track_photos(seen, verb="reading", total=len(new)), strict=True):
             looks[number] = look
-    finally:  # what was seen before a Ctrl-C, too
+    finally:  # results before a Ctrl-C, too
         found = {number: looks[number] for number in new if number in looks and not looks[number].error}
         if found:
             remembered.keep({records[n].path: list(look) for n, look in found.items() if records[n].read is None})
@@ -90,7 +90,7 @@ def skip_broken(
         ModelFolderError: the run's list of them is damaged.
     """
     saved = run.skipped()
-    fabric.barrier()  # all have looked before the first process writes
+    fabric.barrier()  # all have read the file before the first process writes it
     if saved is not None:
         try:
             broken = tuple(Broken(**row) for row in saved)

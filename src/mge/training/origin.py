@@ -47,7 +47,7 @@ def keep_or_check(fabric: Fabric, photos: PhotoSet, *, run: Run, settings: Mappi
     """
     description = describe_photos(photos)
     origin = run.origin()
-    fabric.barrier()  # all have looked before the first process writes
+    fabric.barrier()  # all have read the file before the first process writes it
     if origin is not None and not origin.keys() >= description.keys():
         raise ModelFolderError(f"{run.folder / ORIGIN} is damaged: it lacks a part; copy it again or train anew")
     if origin is not None:

@@ -128,7 +128,7 @@ def _read_own(path: Path, *, classifier: Classifier, columns: Asked) -> PhotoSet
     run = open_run(path)
     settings = run.config("format", "seed", "val_fraction", "test_fraction")
     check_not_asked(columns, run=run)
-    options = ("val_fraction", "test_fraction", *OPTIONS.values())  # runs of former versions named no columns
+    options = ("val_fraction", "test_fraction", *OPTIONS.values())  # runs of older versions have no column names
     chosen: dict[str, Any] = {name: settings.get(name) for name in options}
     config = dataclasses.replace(classifier.data, **chosen)
     seed = TrainConfig(seed=settings["seed"]).seed  # checked
