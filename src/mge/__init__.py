@@ -1,6 +1,6 @@
 """Fine-grained image classification with a mixture of granularity-specific experts.
 
-The public names are resolved when they are first used, so that `import mge` is quick and imports no torch.
+The public names are resolved lazily, so that `import mge` is fast and imports no torch.
 """
 
 import importlib
@@ -51,7 +51,7 @@ VERBS = (
     "bench", "distill",
 )  # fmt: skip
 
-# Public name → the module that has it.
+# Public name → its module.
 _HOMES = {
     "Classifier": "mge.inference.classifier",
     "Findings": "mge.data.check.findings",
@@ -103,11 +103,11 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """Imports a public name when it is first asked for."""
+    """Import a public name on first use."""
     if name == "models":
         importlib.import_module("mge.models.authors")
         return importlib.import_module("mge.models")
-    if name == "config":  # where the help of `train` says that its options are
+    if name == "config":  # named in the help of `train`
         return importlib.import_module("mge.config")
     if name not in _HOMES:
         raise AttributeError(f"module 'mge' has no attribute {name!r}")

@@ -1,6 +1,6 @@
-"""The cascade: a photo leaves after the expert whose answer, mixed with those before it, is sure enough.
+"""Early exit: a photo leaves after the first expert at which the mixture so far has a sufficient top-2 margin.
 
-Not of the paper, where every expert looks at every photo.
+Not part of the paper, where every expert sees every photo.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,20 @@ from torch.nn import functional
 
 from mge.core.losses import mix_experts
 
-NEVER = 2.0  # a threshold that no lead reaches
+NEVER = 2.0  # a threshold that no margin reaches
 
 
 def gate_so_far(gate_probs: Float[Tensor, "B E"], *, num_experts: int) -> Float[Tensor, "B k"]:
-    """How much each of the first experts counts among themselves.
+    """Return the gate weights renormalised over the first k experts.
 
-    One expert alone counts fully, whatever the gate thinks of it. Experts whom it gives nothing at all count equally.
+        g'[b, t] = g[b, t] / sum_{s < k} g[b, s]    for t < k
+
+    A single expert has the weight 1. Experts whose gate weights are all 0 get equal weights.
 
     Args:
-        gate_probs: How much each expert counts in the whole mixture.
-        num_experts: How many have looked. All of them: the gate's own word, not rounded a second time.
+        gate_probs: Gate weights g of all experts.
+        num_experts: Number k of experts that have run. With all of them the gate weights are returned unchanged,
+            without a second rounding.
     """
     if num_experts == gate_probs.shape[1]:
         return gate_probs
@@ -34,7 +37,10 @@ def gate_so_far(gate_probs: Float[Tensor, "B E"], *, num_experts: int) -> Float[
 def mix_so_far(
     joint_logits: Float[Tensor, "B E C"], gate_probs: Float[Tensor, "B E"], *, mix: Literal["logits", "probs"]
 ) -> Float[Tensor, "B E C"]:
-    """The mixture of the first expert, of the first two, and so on; the last is the whole mixture."""
+    """Mix the first expert, the first two, and so on; the last entry is the whole mixture.
+
+    y[:, k - 1] = mix_experts(joint_logits[:, :k], gate_so_far(g, k))    for k = 1 … E
+    """
     mixtures = [
         mix_experts(joint_logits[:, :count], gate_so_far(gate_probs, num_experts=count), mix=mix)
         for count in range(1, joint_logits.shape[1] + 1)
@@ -43,24 +49,28 @@ def mix_so_far(
 
 
 def lead(logits: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
-    """How far an answer leads: the likeliest class's share of the probability of the two likeliest, 0.5 (not) to 1.
+    """Compute the top-2 margin: the probability of the top class among the two most probable classes, from 0.5 to 1.
 
-    It is the logistic function of the difference of their logits. What later experts say turns an answer over where the
-    two are close, however much probability all other classes have together.
+        m = p_1 / (p_1 + p_2) = sigmoid(logit_1 - logit_2)
+
+    Later experts change the prediction where the two classes are close, however much probability all the other classes
+    have together.
 
     Source: best against second best, Joshi, Porikli, Papanikolopoulos, "Multi-class active learning for image
-    classification", CVPR 2009.
+        classification", CVPR 2009.
     """
     best, second = logits.float().topk(2, dim=-1).values.unbind(-1)
     return (best - second).sigmoid()
 
 
 def stopping_experts(leads: Float[Tensor, "B K"], thresholds: Sequence[float]) -> Int[Tensor, " B"]:
-    """Number of the expert after which each photo leaves: the first that is sure enough, otherwise the last.
+    """Return the index of the expert after which each photo leaves.
+
+        exit[b] = min{t : m[b, t] >= threshold[t]}, or E - 1 if there is none
 
     Args:
-        leads: Of the mixture so far, after each of the K = E - 1 experts before the last.
-        thresholds: One for each of them; a photo leaves where its lead reaches it.
+        leads: Top-2 margins m of the mixture so far, after each of the K = E - 1 experts before the last.
+        thresholds: One threshold for each of them.
     """
     is_sure = leads >= leads.new_tensor(thresholds)
     return functional.pad(is_sure.int(), (0, 1), value=1).argmax(1)

@@ -1,4 +1,4 @@
-"""The mixture as a cascade: experts look only at the photos that those before them were not sure about."""
+"""Early exit: later experts run only on the photos whose prediction is not yet certain."""
 
 from collections.abc import Sequence
 
@@ -18,23 +18,22 @@ from mge.models.mixture import Look, MixtureOfExperts
 def run_cascade(
     model: MixtureOfExperts, images: Shaped[Tensor, "B 3 H W"], *, thresholds: Sequence[float]
 ) -> CascadeOutput:
-    """Classifies a batch; a photo leaves after the first expert with which the mixture so far is sure enough.
+    """Classify a batch with early exit: a photo leaves once the top-2 margin of the mixture so far is large enough.
 
-    Nothing is computed for a photo that has left. A gate with a backbone of its own runs for those that stay after the
-    first expert, whose answer alone needs no weighing. Where no photo leaves, the numbers are the mixture's to the bit;
-    where some do, the batch is smaller and those of the others may differ in their last digits.
+    Nothing is computed for a photo that has left. A gate with its own backbone runs for the photos that remain after
+    the first expert, whose logits alone need no weighting. If no photo leaves, the result equals the mixture's bit for
+    bit; otherwise the batch is smaller and the others' results may differ in the last digits.
 
     Args:
-        model: The mixture, in the mode of evaluation.
-        images: Pictures as `MixtureOfExperts.forward` takes them.
-        thresholds: For each expert but the last, the lead of the likeliest class from which a photo leaves; see
-            `cascade.margin.lead`.
+        model: The mixture, in evaluation mode.
+        images: Images as `MixtureOfExperts.forward` takes them.
+        thresholds: For each expert but the last, the top-2 margin from which a photo leaves; see `cascade.margin.lead`.
 
     Returns:
-        The answers in the order of the images, and how many experts looked at each.
+        The outputs in the order of the images, and the number of experts that ran for each.
 
     Raises:
-        ConfigError: there is not one threshold for each expert but the last.
+        ConfigError: the number of thresholds is not the number of experts minus one.
     """
     if len(thresholds) != model.active_experts - 1:
         given = f"there are {len(thresholds)} thresholds for {model.active_experts} experts"
@@ -42,7 +41,7 @@ def run_cascade(
     looks = model.look(model.normalise(images))
     look = next(looks)
     result = _blank_output(look, num_experts=model.active_experts)
-    rows = torch.arange(len(images), device=images.device)  # the photos that are still there
+    rows = torch.arange(len(images), device=images.device)  # photos that have not left yet
     gate_probs = torch.ones(len(images), 1, device=images.device)
     for number, threshold in enumerate((*thresholds, None)):
         _write_look(result, look, rows=rows, number=number)
@@ -56,13 +55,13 @@ def run_cascade(
             gate_probs = model.weigh(look.view[staying], look.output.large_features[staying])
         else:
             gate_probs = gate_probs[staying]
-        look = looks.send(staying if len(staying) < len(rows) else None)  # no copies where nobody leaves
+        look = looks.send(staying if len(staying) < len(rows) else None)  # no copies if no photo leaves
         rows = rows[staying]
     return result
 
 
 def _blank_output(look: Look, *, num_experts: int) -> CascadeOutput:
-    """An output like that of the mixture in which nothing has been said yet."""
+    """Allocate an output of the mixture's shapes, filled with NaN."""
 
     def blank(example: Tensor) -> Tensor:
         return example.new_full((len(example), num_experts, *example.shape[1:]), torch.nan)
@@ -81,7 +80,7 @@ def _blank_output(look: Look, *, num_experts: int) -> CascadeOutput:
 
 
 def _write_look(result: CascadeOutput, look: Look, *, rows: Tensor, number: int) -> None:
-    """Puts what one expert said about some photos into their rows."""
+    """Write one expert's pass for some photos into their rows of the result."""
     result.num_experts_run[rows] = number + 1
     result.mixture.large_logits[rows, number] = look.output.large_logits
     result.mixture.part_logits[rows, number] = look.output.part_logits
@@ -91,7 +90,7 @@ def _write_look(result: CascadeOutput, look: Look, *, rows: Tensor, number: int)
 
 
 def _answer_so_far(result: CascadeOutput, gate_probs: Tensor, *, rows: Tensor, number: int, mix: Mix) -> Tensor:
-    """Mixes what the experts up to one said about some photos, which is their answer unless others look at them."""
+    """Mix the experts up to one for some photos and store it; it is final unless later experts run."""
     weights = gate_so_far(gate_probs, num_experts=number + 1)
     so_far = mix_experts(result.mixture.joint_logits[rows, : number + 1], weights, mix=mix)
     result.mixture.logits[rows], result.mixture.gate_probs[rows, : number + 1] = so_far, weights

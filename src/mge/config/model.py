@@ -119,7 +119,7 @@ class ModelConfig(Options):
 
     @property
     def has_parts(self) -> bool:
-        """Whether the network has part filters, and so three heads."""
+        """True if the network has part filters, and so three heads."""
         return self.part_filters != 0
 
 

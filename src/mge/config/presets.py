@@ -148,7 +148,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
 def split_options(
     options: Mapping[str, Any], *, preset: Preset = "default"
 ) -> tuple[ModelConfig, DataConfig, TrainConfig]:
-    """Sorts flat options into the three classes, over the preset's values.
+    """Split flat options into the three classes, overriding the preset's values.
 
     Args:
         options: Flat names and values, as the command line has them.

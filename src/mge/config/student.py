@@ -32,7 +32,7 @@ class DistillConfig(Options):
 
 
 def take_distillation(options: dict[str, Any]) -> DistillConfig | None:
-    """Takes a student's options out of the settings of a run; None where they are a mixture's."""
+    """Remove and return a student's options from the settings of a run; None for a mixture's settings."""
     names = [field.name for field in dataclasses.fields(DistillConfig) if field.name in options]
     taken = {name: options.pop(name) for name in names}
     return DistillConfig.from_dict(taken) if taken else None

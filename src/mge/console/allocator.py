@@ -1,19 +1,19 @@
-"""How this process gets memory from Linux."""
+"""Memory allocation of this process on Linux."""
 
 import ctypes
 import sys
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # numbers of glibc's malloc.h
 _NEVER = -1
-# What CPUs, GPUs and their libraries say where memory runs out, in RuntimeErrors.
+# Messages of RuntimeErrors of torch and its libraries when memory runs out.
 _IS_FULL = ("can't allocate memory", "annot allocate memory", "out of memory", "ALLOC_FAILED", "bad alloc")
-# What they say of it under a limit of this process; elsewhere it would be a bug.
+# Messages under a memory limit of this process; without a limit they would be bugs.
 _IS_LIMITED = ("could not create a primitive", "could not create a memory", "could not execute a primitive",
                "can't start new thread")  # fmt: skip
 
 
 def is_about_memory(error: BaseException) -> bool:
-    """Return whether an error says, in its own way, that memory ran out."""
+    """Return whether an error is an out-of-memory error, in any of the libraries' wordings."""
     said = str(error)
     if isinstance(error, MemoryError) or any(words in said for words in _IS_FULL):
         return True
@@ -21,7 +21,7 @@ def is_about_memory(error: BaseException) -> bool:
 
 
 def memory_limit() -> int | None:
-    """The bytes of addresses that this process may have, as `ulimit -v` sets them; None without a limit."""
+    """Return the limit of this process's address space in bytes, set by `ulimit -v`; None without a limit."""
     if sys.platform == "win32":
         return None
     import resource  # noqa: PLC0415  (not everywhere)
@@ -31,14 +31,14 @@ def memory_limit() -> int | None:
 
 
 def keep_freed_memory() -> bool:
-    """Keeps what is freed for the next tensor instead of giving it back to the system.
+    """Keep freed memory for the next tensor instead of returning it to the system.
 
-    By default glibc asks Linux for every large piece of memory anew, and Linux fills it with zeros, page by page. A
-    forward of a ResNet-50 on 4 photos of 448 px met 180,000 such pages, a fifth of its time on a CPU
-    (docs/results.md). The process then stays as large as it once was, so what runs for weeks should not ask for this.
+    By default glibc asks Linux for every large block of memory anew, and Linux zeroes it, page by page. A forward of a
+    ResNet-50 on 4 photos of 448 px touched 180,000 such pages, a fifth of its time on a CPU (docs/results.md). The
+    process then stays as large as its peak, so long-running programs should not call this.
 
     Returns:
-        Whether it is so from now on. Other C libraries than glibc know no such thing.
+        Whether it is in effect. C libraries other than glibc do not support it.
     """
     if sys.platform != "linux":
         return False

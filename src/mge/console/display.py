@@ -1,4 +1,4 @@
-"""What a person sees while a mixture learns."""
+"""Progress display of a training."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -15,14 +15,14 @@ SPLIT_NAMES: dict[Split, str] = {"train": "training", "val": "validation", "test
 
 
 class Display:
-    """A progress bar with each expert's loss and accuracy, and one line for each epoch that is done.
+    """A progress bar with each expert's loss and accuracy, and one line per finished epoch.
 
-    Where the output is no terminal (a log file), only the lines are written, and in long epochs how far it is.
+    If the output is no terminal (a log file), only the lines are written, and the progress within long epochs.
 
     Args:
-        title: What is being trained.
-        console: Where to write.
-        is_quiet: Write nothing: processes other than the first.
+        title: Description of the training.
+        console: Console to write to.
+        is_quiet: Write nothing, for processes other than the first.
     """
 
     def __init__(self, title: str, *, console: Console | None = None, is_quiet: bool = False) -> None:
@@ -44,17 +44,17 @@ class Display:
 
     @property
     def wants_figures(self) -> bool:
-        """Whether a person is looking at the bar, so that figures are worth reading off the device."""
+        """True if the bar is visible, so that metrics are worth copying from the device."""
         return not self._progress.disable
 
     def start(self, *, done: int, total: int) -> None:
-        """Sets the number of steps done and to do."""
+        """Set the number of finished steps and of all steps."""
         self._progress.update(self._task, completed=done, total=total)
         if self._lines is None and not self.console.quiet and not self.console.is_terminal:
             self._lines = Lines("training", total=total, done=done, unit="batches", seconds=SECONDS_BETWEEN_LINES)
 
     def step(self, figures: Mapping[str, Any] | None = None) -> None:
-        """One step is done; `figures` (of a tally) are shown beside the bar where they are given."""
+        """Advance by one step; `figures` (of a tally), if given, are shown beside the bar."""
         self._progress.update(self._task, advance=1)
         if self._lines is not None:
             self._lines.advance(1)
@@ -62,11 +62,11 @@ class Display:
             self._progress.update(self._task, figures=_loss_and_accuracy(figures))
 
     def note(self, text: str) -> None:
-        """Writes one line about the whole training."""
+        """Print one line about the whole training."""
         self.console.print(text)
 
     def epoch(self, row: Mapping[str, Any], *, num_epochs: int, num_stages: int) -> None:
-        """Writes one line about an epoch."""
+        """Print one line about an epoch."""
         stage = f"stage {row['stage'] + 1}/{num_stages}  " if num_stages > 1 else ""
         line = f"{stage}epoch {row['epoch'] + 1:>{len(str(num_epochs))}}/{num_epochs}  {_loss_and_accuracy(row)}"
         if "val_top1_mixture" in row:
@@ -75,7 +75,7 @@ class Display:
 
 
 def announce(photos: PhotoSet, *, console: Console | None = None) -> None:
-    """Writes which layout the photos were read from, and how many there are of what."""
+    """Print the layout of the photos and their numbers per split."""
     console = console or Terminal(highlight=False, markup=False, soft_wrap=True)
     parts = []
     for split, name in SPLIT_NAMES.items():
@@ -85,7 +85,7 @@ def announce(photos: PhotoSet, *, console: Console | None = None) -> None:
 
 
 def _loss_and_accuracy(row: Mapping[str, Any]) -> str:
-    """Training loss and accuracy of each expert and of the mixture, in few words."""
+    """Format training loss and accuracy of each expert and of the mixture."""
     names = [name.removeprefix("train_loss_") for name in row if name.startswith("train_loss_")]
     return "  ".join(
         f"{name.replace('expert', 'expert ')} {row[f'train_loss_{name}']:.2f}/{row[f'train_top1_{name}']:.0f} %"

@@ -1,4 +1,4 @@
-"""How far a long job over photos is: a bar where a person watches, a line now and then where it is a log."""
+"""Progress of long jobs over photos: a bar in a terminal, a line now and then in a log."""
 
 import contextlib
 import sys
@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 
 class _Rate(ProgressColumn):
-    """Photos a second."""
+    """Photos per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -24,14 +24,14 @@ class _Rate(ProgressColumn):
 
 
 class Lines:
-    """A line on standard error now and then.
+    """Progress as occasional lines on standard error.
 
     Args:
-        verb: What is done.
-        total: How much there is to do.
-        done: How much of it was done before.
-        unit: What is counted.
-        seconds: Between two lines, at least.
+        verb: Description of the work.
+        total: Amount of work.
+        done: Amount done before.
+        unit: Unit of the amount.
+        seconds: Minimum time between two lines.
     """
 
     def __init__(self, verb: str, *, total: int, done: int = 0, unit: str = "photos", seconds: float) -> None:
@@ -40,7 +40,7 @@ class Lines:
         self.started = self.shown = 0.0
 
     def advance(self, count: int) -> None:
-        """So many more are done. What it took to begin (a graph to compile, say) says nothing about the time left."""
+        """Advance by so many. The time before the first call (to compile a graph, say) is left out of the estimate."""
         now = time.monotonic()
         self.done += count
         if self.done_first < 0:
@@ -53,15 +53,15 @@ class Lines:
 
 @contextlib.contextmanager
 def show_progress(verb: str, *, total: int, is_quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Shows how many photos are done, how many a second, and the time left.
+    """Show the number of finished photos, their rate, and the remaining time.
 
     Args:
-        verb: What is done with them.
-        total: How many there are.
-        is_quiet: Show nothing: processes other than the first.
+        verb: Description of the work.
+        total: Number of photos.
+        is_quiet: Show nothing, for processes other than the first.
 
     Yields:
-        What is to be told when so many more are done.
+        A function to be called with the number of further finished photos.
     """
     console = Terminal(stderr=True)
     if is_quiet:
@@ -77,12 +77,12 @@ def show_progress(verb: str, *, total: int, is_quiet: bool = False) -> Iterator[
 
 
 def track_photos(photos: Iterable[Item], *, verb: str, total: int, is_quiet: bool = False) -> Iterator[Item]:
-    """Gives the photos on, and shows how far that is; see `show_progress`.
+    """Yield the photos, showing the progress; see `show_progress`.
 
     Args:
-        photos: What comes when a photo is done.
-        verb: What is done with them.
-        total: How many will come.
+        photos: Items that arrive as photos are finished.
+        verb: Description of the work.
+        total: Number of photos.
         is_quiet: Show nothing.
     """
     with show_progress(verb, total=total, is_quiet=is_quiet) as advance:
@@ -92,7 +92,7 @@ def track_photos(photos: Iterable[Item], *, verb: str, total: int, is_quiet: boo
 
 
 def describe(done: int, *, total: int, rate: float, unit: str) -> str:
-    """How far a job is, in words."""
+    """Describe the progress of a job."""
     left = (total - done) / rate
     amount = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min" if left < 7200 else f"{left / 3600:.1f} h"
     speed = f"{rate:.1f} a second" if rate >= 0.1 else f"{60 * rate:.1f} a minute"

@@ -1,4 +1,4 @@
-"""Standard output and error of the command line: they may be closed, full, or know few letters."""
+"""Standard output and error of the command line, which may be closed, full, or limited in encoding."""
 
 import contextlib
 import errno
@@ -7,15 +7,15 @@ import os
 import sys
 from typing import TextIO
 
-BROKEN_PIPE = 141  # the exit code where the reader of standard output has seen enough, as shells have it
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a disk says that takes no more
+BROKEN_PIPE = 141  # the shells' exit code for a closed pipe
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # errors of a full disk
 
 
 def prepare_streams() -> None:
-    """Make standard output and error take any text.
+    """Make standard output and error accept any text.
 
-    A letter that the terminal's encoding does not have, as in the name of a class, becomes an escape with its number,
-    and is no error after all the work. Where a stream is closed, what would go there goes nowhere.
+    A character that the terminal's encoding lacks, as in the name of a class, is escaped instead of raising an error
+    after all the work. Output to a closed stream is discarded.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -28,7 +28,7 @@ def prepare_streams() -> None:
 
 
 def end(stream: TextIO) -> None:
-    """Write what a stream still holds, if it takes that: something else is said already."""
+    """Flush a stream, ignoring errors, since another error is reported already."""
     try:
         stream.flush()
     except OSError:
@@ -36,23 +36,23 @@ def end(stream: TextIO) -> None:
 
 
 def tell(line: str) -> None:
-    """Write a last line to standard error, if that takes one."""
-    with contextlib.suppress(OSError):  # the exit code says it, too
+    """Write a last line to standard error, ignoring errors."""
+    with contextlib.suppress(OSError):  # the exit code reports it, too
         sys.stderr.write(line)
     end(sys.stderr)
 
 
 def full_stream(error: OSError) -> str | None:
-    """Return one line about the stream that an error is from, which takes nothing more from now on; None: from neither.
+    """Return a message about the full stream that an error is from, which is silenced from now on; None: from neither.
 
     Args:
-        error: What was raised while something was done.
+        error: The error.
     """
     if error.errno not in FULL or error.filename is not None:
         return None
     for name, stream in (("standard output", sys.stdout), ("standard error", sys.stderr)):
         try:
-            stream.write("\n")  # it says the same again, if it is this one
+            stream.write("\n")  # raises the same error again, if it is this one
             stream.flush()
         except OSError as again:
             silence(stream)
@@ -61,8 +61,8 @@ def full_stream(error: OSError) -> str | None:
 
 
 def silence(stream: TextIO) -> None:
-    """Let a stream go nowhere, so that what it still holds is no error when the process ends."""
-    with contextlib.suppress(OSError, ValueError):  # it may have no descriptor
+    """Redirect a stream to the null device, so that its buffered output is no error when the process ends."""
+    with contextlib.suppress(OSError, ValueError):  # it may have no file descriptor
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

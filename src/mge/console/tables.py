@@ -1,4 +1,4 @@
-"""Figures as tables that a person reads in a terminal."""
+"""Metrics as tables in the terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from mge.data.photo import as_text
 from mge.storage.run_folder import Run
 
 PICTURE = "what_each_expert_saw.png"
-NUM_NAMED = 5  # broken photos that are named one by one
+NUM_NAMED = 5  # broken photos listed by name
 PLAIN_NAMES = {
     "teacher_top1": "teacher, the whole mixture",
     "plain_top1": "plain network, same view",
@@ -23,24 +23,24 @@ PLAIN_NAMES = {
 
 
 def say(*tables_or_lines: Table | str) -> None:
-    """Writes tables and lines to standard output; names are what they are: `[bold]` no markup, `:apple:` no emoji."""
+    """Print tables and lines to standard output, without markup or emoji in names."""
     console = Terminal(highlight=False, soft_wrap=True, markup=False, emoji=False)
     for each in tables_or_lines:
         console.print(as_text(each) if isinstance(each, str) else each)
 
 
 def bold(figure: str) -> Text:
-    """A cell for the figure that matters most."""
+    """Return a cell for the most important number."""
     return Text(figure, style="bold")
 
 
 def print_notes(notes: Sequence[str]) -> None:
-    """Writes what a person should know about the photos, a line each."""
+    """Print notes about the photos, one line each."""
     say(*(f"Note: {note}" for note in notes))
 
 
 def print_summary(run: Run) -> None:
-    """Writes the table of a finished run, and what to do next."""
+    """Print the table of a finished run, and the next command."""
     summary = run.summary()
     say(summary_table(summary))
     if "verdict" in summary:
@@ -53,18 +53,18 @@ def print_summary(run: Run) -> None:
 
 
 def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, page: Path | None = None) -> None:
-    """Writes the table of an evaluation, and what to do next.
+    """Print the table of an evaluation, and the next command.
 
     Args:
-        figures: The figures.
-        file: Where they are.
+        figures: The metrics.
+        file: Their JSON file.
         model: The run or model folder.
-        page: The report; None where there is none.
+        page: The report; None if there is none.
     """
     say(summary_table(figures))
     broken = [Broken(**photo) for photo in figures.get("broken", [])]
     print_broken(broken, num_photos=figures["num_photos"] + len(broken), file=file)
-    if "cascade_curve" in figures:  # it was chosen just now
+    if "cascade_curve" in figures:  # it was fitted just now
         say(_describe_choice(figures["cascade"]))
     say(*_describe_trust(figures))
     if page is not None:
@@ -74,17 +74,17 @@ def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, pag
 
 
 def is_mixture(figures: Mapping[str, Any]) -> bool:
-    """Whether there are several experts; one alone is a network, which has no gate, mean or oracle."""
+    """Return whether there are several experts; a single one is a network, which has no gate, mean or oracle."""
     return len(figures["experts_top1"]) > 1
 
 
 def what_answers(figures: Mapping[str, Any]) -> str:
-    """What people call it."""
+    """Return the name of the model for users."""
     return "mixture" if is_mixture(figures) else "network"
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
-    """A row for each network and part, with its accuracy in percent."""
+    """Return the table with one row per network and component, with its accuracy in percent."""
     unread = f"; {summary['num_broken']} more cannot be read" if summary.get("num_broken") else ""
     which = "photos, all that there are" if summary["split"] == "all" else f"photos of the {summary['split']} split"
     table = Table(title=f"Accuracy on {summary['num_photos']} {which}{unread}")
@@ -118,12 +118,12 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
 
 
 def print_broken(broken: Sequence[Broken], *, num_photos: int, file: Path) -> None:
-    """Writes which photos are left out, a few by name, where there are any.
+    """Print the photos that are left out, a few by name, if there are any.
 
     Args:
         broken: The photos that cannot be read.
-        num_photos: Number of all photos, these among them.
-        file: Where all of them are listed.
+        num_photos: Number of all photos, including these.
+        file: File that lists all of them.
     """
     if not broken:
         return
@@ -139,7 +139,7 @@ def _cascade_row(cascade: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _describe_choice(cascade: Mapping[str, Any]) -> str:
-    """What was chosen for the cascade, and what it loses or wins on photos that did not choose it."""
+    """Describe the fitted early exit, and its cross-validated gain or loss."""
     words = ["always" if least < 0.5 else f"{least:.3f}" if least <= 1 else "never" for least in cascade["leads"]]
     text = (
         f"Cascade, chosen on {cascade['validation']['num_photos']} validation photos and stored: an expert is sure "
@@ -152,7 +152,7 @@ def _describe_choice(cascade: Mapping[str, Any]) -> str:
 
 
 def _describe_trust(figures: Mapping[str, Any]) -> Iterable[str]:
-    """How far probabilities can be trusted, and what is called unknown: a line each, where it was measured."""
+    """Yield lines about confidence interval, calibration and rejection, if they were measured."""
     if "mixture_interval" in figures:
         low, high = figures["mixture_interval"]
         whose = f"The {what_answers(figures)}'s accuracy"
@@ -174,7 +174,7 @@ def _describe_trust(figures: Mapping[str, Any]) -> Iterable[str]:
 
 
 def print_bench(figures: Mapping[str, Any]) -> None:
-    """Writes what a mixture costs beside its floor."""
+    """Print the cost of a mixture relative to its baseline."""
     title = "{experts} x {backbone}, {size} px, gate {gate}, batch {batch_size}, {precision}".format(**figures)
     table = Table("", "mixture / floor", "lowest to highest", "by processor", "photos/s", title=title)
     for name in ("inference", "training"):

@@ -1,4 +1,4 @@
-"""A terminal, or a file or program in its place: nothing stops when the reader goes."""
+"""Terminal output that continues silently when its reader is gone."""
 
 import sys
 
@@ -8,7 +8,7 @@ from mge.console.streams import silence
 
 
 class Terminal(Console):
-    """A console of rich. Where its reader, such as `head`, has seen enough, work goes on without a word."""
+    """A console of rich that falls silent, instead of failing, when its reader (such as `head`) has closed the pipe."""
 
     def on_broken_pipe(self) -> None:
         """Stop writing."""

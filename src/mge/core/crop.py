@@ -1,4 +1,4 @@
-"""From a box to a zoomed picture, for the whole batch at once."""
+"""Batched cropping and resizing of boxes."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ Sampling = Literal["grid", "matrices"]
 
 
 def whole_boxes(images: Float[Tensor, "B D H W"]) -> Float[Tensor, "B 4"]:
-    """One box a picture that holds all of it."""
+    """Return one box per image that covers all of it."""
     height, width = images.shape[2:]
     return torch.tensor([[0.0, 0.0, width, height]], device=images.device).expand(images.shape[0], 4)
 
@@ -20,10 +20,12 @@ def whole_boxes(images: Float[Tensor, "B D H W"]) -> Float[Tensor, "B 4"]:
 def compose_boxes(
     outer: Float[Tensor, "B 4"], inner: Float[Tensor, "B 4"], *, size: tuple[int, int]
 ) -> Float[Tensor, "B 4"]:
-    """A box inside a zoomed view, in pixels of the picture that the view was cut out of.
+    """Convert boxes in a zoomed view to pixels of the image from which the view was cropped.
+
+        x = outer_x1 + inner_x * (outer_x2 - outer_x1) / view_width, and y alike
 
     Args:
-        outer: The boxes that the views show, in pixels of the picture.
+        outer: Boxes that the views show, in pixels of the image.
         inner: Boxes in pixels of the views.
         size: Height and width of the views in pixels.
     """
@@ -35,7 +37,10 @@ def compose_boxes(
 
 
 def box_iou(boxes_xyxy: Float[Tensor, "N 4"], true_boxes_xyxy: Float[Tensor, "N 4"]) -> Float[Tensor, " N"]:
-    """Intersection over union of each box with the true box of the same row; end-exclusive pixels."""
+    """Compute the intersection over union of the boxes row by row; pixels are end-exclusive.
+
+    IoU = |box & true| / |box | true|, and 0 where both are empty
+    """
     top_left = torch.maximum(boxes_xyxy[:, :2], true_boxes_xyxy[:, :2])
     bottom_right = torch.minimum(boxes_xyxy[:, 2:], true_boxes_xyxy[:, 2:])
     overlap = (bottom_right - top_left).clamp_min(0).prod(1)
@@ -52,23 +57,25 @@ def zoom(
     supersample: int = 1,
     sampling: Sampling = "grid",
 ) -> Float[Tensor, "B D h w"]:
-    """The part of each picture inside its box, resized to one size.
+    """Crop the box of each image and resize it bilinearly to one size.
+
+        view[v, u] = image[y1 + (v + 0.5) * (y2 - y1) / h, x1 + (u + 0.5) * (x2 - x1) / w]    (geometry `pixels`)
 
     Args:
-        images: Pictures, all of one size.
-        boxes_xyxy: One box a picture, in its pixels, end-exclusive.
-        size: Height and width of the result in pixels.
+        images: Images, all of one size.
+        boxes_xyxy: One box per image, in its pixels, end-exclusive.
+        size: Height h and width w of the result in pixels.
         geometry: `pixels`: a pixel is an area, so the box's edges become the view's edges. `authors`: the centres of
             the box's corner pixels become the centres of the view's corner pixels (`align_corners=True`).
-        supersample: Points taken along each axis for a pixel of the result, and averaged. At least the largest factor
-            by which a box is reduced, so that nothing between the points is lost; 1 where boxes are only enlarged.
-        sampling: `grid` looks each point up; `matrices` gives the same but for rounding by one product over rows and
-            one over columns, which runtimes other than torch do several times faster.
+        supersample: Points sampled along each axis per pixel of the result, and averaged. At least the largest factor
+            by which a box is reduced, to avoid aliasing; 1 where boxes are only enlarged.
+        sampling: `grid` samples each point with `grid_sample`; `matrices` gives the same up to rounding by one matrix
+            product over rows and one over columns, which runtimes other than torch do several times faster.
 
     Returns:
-        The views in float32, whatever autocast says: bfloat16 coordinates are not fine enough.
+        The views in float32 even under autocast: bfloat16 coordinates are not precise enough.
 
-    Source: section 3.1 of the paper.
+    Source: the paper's crop and enlarge, section 3.1.
     """
     height, width = size[0] * supersample, size[1] * supersample
     boxes = boxes_xyxy.float()
@@ -88,7 +95,7 @@ def zoom(
 
 
 def _positions(start: Tensor, end: Tensor, *, count: int, geometry: Geometry) -> Tensor:
-    """`count` points a picture between its box's edges; pixel i of the picture has its centre at i + 0.5."""
+    """Return `count` points per image between its box's edges; pixel i of the image has its centre at i + 0.5."""
     steps = torch.arange(count, dtype=start.dtype, device=start.device)
     if geometry == "authors":
         return start[:, None] + 0.5 + steps * ((end - 1 - start)[:, None] / max(count - 1, 1))
@@ -96,9 +103,11 @@ def _positions(start: Tensor, end: Tensor, *, count: int, geometry: Geometry) ->
 
 
 def _shares(positions: Float[Tensor, "B n"], *, length: int, supersample: int) -> Float[Tensor, "B m N"]:
-    """How much each of `length` pixels in a line counts for each point: the nearer of two the more, together 1.
+    """Return the bilinear interpolation weights of `length` pixels for each point; they sum to 1.
 
-    Each `supersample` points that follow one another are averaged.
+        weight[n, i] = max(0, 1 - |position_n - 0.5 - i|)
+
+    Each `supersample` consecutive points are averaged.
     """
     centres = (positions - 0.5).clamp(0, length - 1).unsqueeze(2)
     shares = (1 - (centres - torch.arange(length, dtype=centres.dtype, device=centres.device)).abs()).clamp_min(0)

@@ -1,4 +1,4 @@
-"""What the experts and the gate learn from: classification terms, diversity terms, their sum."""
+"""The training losses (classification, diversity, their sum) and the mixing of experts."""
 
 import functools
 from typing import Literal, NamedTuple
@@ -15,7 +15,7 @@ FusedHeads = Literal["joint", "all", "large"]
 
 
 class ExpertLoss(NamedTuple):
-    """The terms of one expert's loss, each a scalar, unweighted."""
+    """Unweighted loss terms of one expert, each a scalar."""
 
     large: Tensor
     part: Tensor
@@ -23,31 +23,37 @@ class ExpertLoss(NamedTuple):
     diversity: Tensor
 
     def total(self, *, diversity_weight: float) -> Tensor:
-        """Their sum, with the diversity term weighted."""
+        """Return the weighted sum of the terms.
+
+        L^t = L_large + L_part + L_joint + diversity_weight * L_KL
+        """
         return self.large + self.part + self.joint + diversity_weight * self.diversity
 
 
 class Blend(NamedTuple):
-    """A second photo in each picture of a batch, which mixup and cutmix put there."""
+    """The second photo that mixup or cutmix put into each image of a batch."""
 
     labels: Tensor  # (B,) its class
-    share: float  # how much of the picture is its: at most 0.5, so that the photo's own class stays the true one
+    share: float  # its share of the image: at most 0.5, so that the photo's own class stays the true one
 
 
 def classification_loss(
     logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *, label_smoothing: float = 0.0,
     blend: Blend | None = None, class_weights: Float[Tensor, " C"] | None = None,
 ) -> Float[Tensor, ""]:  # fmt: skip
-    """Cross-entropy, the mean over the photos.
+    """Compute the cross-entropy, averaged over the photos.
+
+        L_cls = -1/B * sum_b class_weight[y_b] * log softmax(logits_b)[y_b]
+        blended: (1 - share) * L_cls(labels) + share * L_cls(blend.labels)
 
     Args:
-        logits: What a head, or the mixture, said.
-        labels: True classes.
+        logits: Logits of a head or of the mixture.
+        labels: True classes y.
         label_smoothing: Probability mass given to the wrong classes.
-        blend: The second photo in each picture: its class takes its share of the loss. None: there is none.
-        class_weights: By how much a photo of each class counts. None: all count alike.
+        blend: The second photo in each image, whose class gets its share of the loss. None: there is none.
+        class_weights: Weight of each class. None: all classes have the weight 1.
 
-    Source: section 3.3 of the paper, for each head and for the mixture.
+    Source: L_cls^t and L_gate of the paper, section 3.3, for each head and for the mixture.
     """
     own = _cross_entropy(logits, labels, label_smoothing=label_smoothing, class_weights=class_weights)
     if blend is None:
@@ -60,22 +66,25 @@ def diversity_paper(
     logits: Float[Tensor, "B C"], former_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *,
     blend: Blend | None = None,
 ) -> Float[Tensor, ""]:  # fmt: skip
-    """How alike two consecutive experts see the wrong classes: 1 when the same, towards 0 the more they differ.
+    """Compute the diversity term: the similarity of two consecutive experts on the wrong classes, in (0, 1].
 
-    The true class (both classes of a blended picture) is taken out of both distributions, the rest is renormalised, and
-    KL(former || this) is the sum over the wrong classes. The divergence has no upper bound and an expert could drive it
-    up for ever by ruling out a class that the former holds for likely. So the term is `exp(-KL)`, photo by photo:
-    between 0 and 1, its gradient `-exp(-KL) * dKL` fades as the divergence grows, and a photo on which the experts
-    already differ is left alone.
+        P~ = P without the true class, renormalised to sum 1
+        KL = sum_{c wrong} P~_previous[c] * log(P~_previous[c] / P~[c])
+        L_KL = 1/B * sum_b exp(-KL_b)
+
+    It is 1 for equal distributions and falls towards 0 the more they differ. Both classes of a blended image are
+    removed. The divergence has no upper bound, and an expert could increase it without end by ruling out a class that
+    the previous expert holds for probable. Hence `exp(-KL)` for each photo: its gradient `-exp(-KL) * dKL` fades as the
+    divergence grows, so a photo on which the experts already differ has little effect.
 
     Args:
         logits: The expert's joint logits.
-        former_logits: Those of the expert before it, which receive no gradient.
+        former_logits: Joint logits of the previous expert, which receive no gradient.
         labels: True classes.
-        blend: The second photo in each picture, whose class is no wrong one either. Of two classes in all, the own one
-            alone is taken out.
+        blend: The second photo in each image, whose class is removed too. With two classes in total only the photo's
+            own class is removed.
 
-    Source: section 3.2 of the paper (the most likely, true class is removed and the rest renormalised).
+    Source: D_KL(P^t || P^{t+1}) of the paper, section 3.2 (the true class is removed and the rest renormalised).
     Differs: `exp(-KL)` bounds it, as the authors' program does entry by entry.
     """
     is_true = _is_true_class(logits, labels, blend)
@@ -90,17 +99,18 @@ def diversity_authors(
     logits: Float[Tensor, "B C"], former_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *,
     blend: Blend | None = None,
 ) -> Float[Tensor, ""]:  # fmt: skip
-    """The diversity term of the authors' program.
+    """Compute the diversity term of the authors' program.
 
-    Probabilities and log-probabilities of the true class are set to 0, the rest is not renormalised, and the mean of
-    `exp(-former * (log former - log this))` is taken over photos and classes.
+        L_KL = 1/(B * C) * sum_{b, c} exp(-P_previous[c] * (log P_previous[c] - log P[c]))
+
+    with probabilities and log-probabilities of the true class set to 0, and the rest not renormalised.
 
     Args:
         logits: The expert's joint logits.
-        former_logits: Those of the expert before it, which receive no gradient.
+        former_logits: Joint logits of the previous expert, which receive no gradient.
         labels: True classes.
-        blend: The second photo in each picture, whose class is no wrong one either. Of two classes in all, the own one
-            alone is taken out.
+        blend: The second photo in each image, whose class is removed too. With two classes in total only the photo's
+            own class is removed.
 
     Source: the authors' program, recorded in shared/official_parity.
     Differs: from the paper, by the missing renormalisation and by bounding each entry: with 200 classes nearly every
@@ -124,20 +134,23 @@ def expert_loss(
     blend: Blend | None = None,
     class_weights: Float[Tensor, " C"] | None = None,
 ) -> ExpertLoss:
-    """The terms of one expert's loss. An expert without part filters (a plain network) has one head, and one term.
+    """Compute the loss terms of one expert; a plain network without part filters has one head and one term.
+
+        L^t = L_large + L_part + L_joint + diversity_weight * L_KL^t    (the sum: `ExpertLoss.total`)
 
     Args:
-        output: What the expert said.
-        former_logits: Joint logits of the expert before it, or None for the first expert, which has no diversity term.
+        output: The expert's output.
+        former_logits: Joint logits of the previous expert, or None for the first expert, which has no diversity term.
         labels: True classes.
-        diversity: Which diversity term, or none.
+        diversity: Name of the diversity term, or none.
         label_smoothing: Probability mass given to the wrong classes by the classification terms.
         has_parts: Whether the expert has a part and a joint head.
-        blend: The second photo in each picture: the classification terms count its class, the diversity term takes it
-            out like the first. An expert that sees it is right, and must not be driven away from a former one that is.
-        class_weights: By how much a photo of each class counts in the classification terms.
+        blend: The second photo in each image: the classification terms include its class, the diversity term removes it
+            like the first. An expert that predicts it is right, and must not be pushed away from a previous one that
+            does.
+        class_weights: Weight of each class in the classification terms.
 
-    Source: section 3.3 of the paper.
+    Source: L_cls^t + L_KL^t of the paper, section 3.3.
     """
     classify = functools.partial(
         classification_loss, labels=labels, label_smoothing=label_smoothing, blend=blend, class_weights=class_weights
@@ -157,15 +170,17 @@ def fuse_heads(
     large_logits: Float[Tensor, "*B C"], part_logits: Float[Tensor, "*B C"], joint_logits: Float[Tensor, "*B C"], *,
     heads: FusedHeads,
 ) -> Float[Tensor, "*B C"]:  # fmt: skip
-    """Return an expert's answer out of those of its heads.
+    """Combine the logits of an expert's three heads into the expert's logits.
+
+        all: (large + part + joint) / 3
 
     Args:
-        large_logits: Of the large-part head.
-        part_logits: Of the small-part head.
-        joint_logits: Of the head that reads both.
+        large_logits: Logits of the large-part head.
+        part_logits: Logits of the small-part head.
+        joint_logits: Logits of the joint head, which reads both features.
         heads: `joint` as in the paper, `large`, or the mean of `all` three, which is a product of experts.
 
-    Differs: the paper answers with the joint head.
+    Differs: the paper predicts with the joint head.
     """
     if heads == "all":
         return (large_logits + part_logits + joint_logits) / 3
@@ -175,14 +190,17 @@ def fuse_heads(
 def mix_experts(
     joint_logits: Float[Tensor, "B E C"], gate_probs: Float[Tensor, "B E"], *, mix: Literal["logits", "probs"]
 ) -> Float[Tensor, "B C"]:
-    """The mixture of the experts' answers.
+    """Mix the experts' logits or probabilities with the gate weights.
+
+        logits: y = sum_t g_t * y^t
+        probs: log P = log sum_t g_t * softmax(y^t)
 
     Args:
-        joint_logits: The experts' logits.
-        gate_probs: How much each expert counts.
-        mix: Whether logits are mixed, or probabilities; then the result is their logarithm.
+        joint_logits: The experts' logits y^t.
+        gate_probs: Gate weights g_t.
+        mix: `logits`, or `probs`, whose result is log-probabilities.
 
-    Source: section 3.4 of the paper. Differs: the authors' program mixes logits.
+    Source: y = sum g_t y^t of the paper, section 3.4. Differs: the authors' program mixes logits.
     """
     weights, logits = gate_probs.float().unsqueeze(2), joint_logits.float()
     if mix == "logits":
@@ -192,13 +210,16 @@ def mix_experts(
 
 
 def temper_gate(gate_probs: Float[Tensor, "B E"], trust: float) -> Float[Tensor, "B E"]:
-    """What a gate says when its logits are multiplied: 0 counts all experts the same, 1 leaves it as it is."""
+    """Apply an inverse temperature to the gate's logits: 0 gives equal weights, 1 leaves the gate unchanged.
+
+    g' = softmax(trust * log g)
+    """
     log_probs = gate_probs.float().clamp_min(torch.finfo(torch.float32).tiny).log()
     return (trust * log_probs).softmax(1)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float, class_weights: Tensor | None) -> Tensor:
-    """The mean over the photos, not over their weights: so a photo counts the same in whatever batch it comes."""
+    """Average over the photos, not over their weights, so that a photo has the same loss in any batch."""
     if class_weights is None:
         return functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
     losses = functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing, reduction="none")
@@ -206,7 +227,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float, cl
 
 
 def _is_true_class(logits: Tensor, labels: Tensor, blend: Blend | None) -> Bool[Tensor, "B C"]:
-    """The classes that are in each picture; the own one alone where there would be no wrong one left."""
+    """Mark the classes present in each image; of two classes in total only the photo's own."""
     classes = torch.arange(logits.shape[1], device=logits.device)
     is_own = classes == labels.unsqueeze(1)
     if blend is None or len(classes) == 2:
@@ -215,5 +236,5 @@ def _is_true_class(logits: Tensor, labels: Tensor, blend: Blend | None) -> Bool[
 
 
 def _log_probs_of_wrong(logits: Tensor, is_true: Tensor) -> Tensor:
-    """Log-probabilities renormalised over the wrong classes; minus infinity for the true ones."""
+    """Return log-probabilities renormalised over the wrong classes; minus infinity for the true ones."""
     return functional.log_softmax(logits.float().masked_fill(is_true, -torch.inf), dim=1)

@@ -1,4 +1,4 @@
-"""Two photos in one picture: mixup lays one over the other, cutmix pastes a rectangle of it."""
+"""Mixup and cutmix: two photos in one image, overlaid or with a rectangle pasted."""
 
 import math
 import random
@@ -12,19 +12,23 @@ from mge.data.loader import Batch
 
 
 def blend_batch(batch: Batch, *, config: DataConfig, seed: int) -> tuple[Batch, Blend | None]:
-    """Puts the next photo of the batch into each picture: a pure function of its arguments.
+    """Blend the next photo of the batch into each image, as a pure function of the arguments.
 
-    The order in a batch is random already, so the next photo is as good as any. It gets at most half of the picture:
-    a photo's own class stays the one that counts as true wherever there can only be one. Nothing is lost by that: each
-    pair would be as likely with the roles changed.
+        mixup: x = (1 - share) * x_a + share * x_b
+        cutmix: x = x_a with a rectangle of the area share * H * W from x_b
+        share = min(s, 1 - s) with s ~ Beta(strength, strength)
+
+    The order in a batch is random already, so the next photo serves as a random partner. It gets at most half of the
+    image, so that a photo's own class remains the main label. Nothing is lost by that: each pair would be equally
+    probable with the roles exchanged.
 
     Args:
-        batch: Photos as they come from `load_batches`, on any device.
-        config: Which kind of blend, and how strong.
-        seed: Decides the rest; the global random state is neither read nor changed.
+        batch: Photos from `load_batches`, on any device.
+        config: Data options: kind and strength of the blend.
+        seed: Seed of the rest; the global random state is neither read nor changed.
 
     Returns:
-        The batch with new images, and what was put into them; None where the options ask for nothing.
+        The batch with new images, and the labels and shares of the second photos; None if blending is off.
 
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018; Yun et al., "CutMix", 2019.
     Differs: the share of the second photo is the smaller of the two that Beta(strength, strength) gives.
@@ -46,7 +50,7 @@ def _mixup(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]
 
 
 def _cutmix(images: Tensor, others: Tensor, share: float, dice: random.Random) -> tuple[Tensor, float]:
-    """The rectangle has the picture's shape and its centre anywhere; what sticks out is cut off, and the share less."""
+    """Paste a rectangle of the image's shape at a random centre; it is clipped to the image, and its share reduced."""
     height, width = images.shape[2:]
     side = math.sqrt(share)
     top, bottom = _stretch(dice.random() * height, side * height, height)

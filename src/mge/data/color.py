@@ -1,4 +1,4 @@
-"""Every way in which a photo stores colours, as RGB with eight bits."""
+"""Conversion of every color format of photos to 8-bit RGB."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,20 +9,20 @@ from PIL import Image, TiffImagePlugin
 
 Values = npt.NDArray[Any]  # whole numbers or fractions, as the photo has them
 
-# TIFF's numbers for how many bits a value has, what it means, and how it is written (1: without a sign).
+# TIFF's tags for the bits of a value, its meaning, and its format (1: unsigned).
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
-# Where white lies in greys whose file does not say it: fractions, 8, 16 and 32 bits.
+# White levels of grey images that do not declare one: fractions, 8, 16 and 32 bits.
 USUAL_WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
 STRIP = 256  # rows
 
 
 def to_rgb(photo: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB: transparency on white, deep grey scaled to eight bits.
+    """Convert an image of any mode to RGB: transparency on white, deep grey scaled to eight bits.
 
-    16 bits a colour are cut to the upper eight by Pillow as it reads them. Colour profiles are not applied.
+    Images with 16 bits per color are truncated to the upper eight by Pillow's reader. Color profiles are not applied.
 
     Args:
-        photo: As `PIL.Image.open` gives it.
+        photo: Result of `PIL.Image.open`.
     """
     if photo.mode.startswith("I") or photo.mode == "F":
         return _from_deep_grey(photo)
@@ -46,7 +46,7 @@ def _on_white(photo: Image.Image) -> Image.Image:
 
 
 def _from_deep_grey(photo: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and floating-point grey, which Pillow's own conversion would cut off."""
+    """Convert 16-bit, 32-bit and floating-point grey, which Pillow's own conversion would clip."""
     tags = photo.tag_v2 if isinstance(photo, TiffImagePlugin.TiffImageFile) else {}
     bits = tags.get(BITS, (16,))[0]
     is_unsigned = bits == 32 and tags.get(SAMPLE_FORMAT, (1,)) == (1,)
@@ -71,12 +71,12 @@ def _strips(photo: Image.Image, is_unsigned: bool) -> Iterator[tuple[slice, Valu
 
 
 def _rows(photo: Image.Image) -> Iterator[slice]:
-    """A few rows at a time: the values of a whole photo, several times over, would fill the memory."""
+    """Yield a few rows at a time: several copies of all values of a photo would fill the memory."""
     return (slice(top, min(top + STRIP, photo.height)) for top in range(0, photo.height, STRIP))
 
 
 def _usual_white(photo: Image.Image, is_unsigned: bool) -> float:
-    """Where white lies in a photo that does not declare it: the usual value next to its highest.
+    """Estimate the white level of a photo that does not declare it: the usual value next to its maximum.
 
     A usual value may be exceeded twofold: sharpening, for one, leaves fractions a little above 1.
     """

@@ -1,6 +1,6 @@
-"""Drawings of beetles, of the demo data set: classes that a coarse view cannot tell apart and a zoom can.
+"""Drawings of beetles for the demo data set: classes that a coarse view cannot distinguish and a zoom can.
 
-Somewhere in each picture, at any size and angle, on clutter, lies a beetle. Its class is the pattern of the marks on
+Somewhere in each image, at any size and angle, on clutter, lies a beetle. Its class is the pattern of the marks on
 its wings, their number and the colour of its antenna tips. Everything else varies independently of the class.
 """
 
@@ -24,7 +24,7 @@ Box = tuple[float, float, float, float]
 
 
 class Beetle(NamedTuple):
-    """A drawing, and where things are in it: x1, y1, x2, y2 in pixels, end-exclusive."""
+    """A drawing, and the boxes of its objects: x1, y1, x2, y2 in pixels, end-exclusive."""
 
     image: Image.Image
     box_xyxy: Box  # all of it, with legs and antennae
@@ -32,12 +32,12 @@ class Beetle(NamedTuple):
 
 
 def draw_beetle(label: int, *, seed: int, side: int = 256) -> Beetle:
-    """Draws one beetle.
+    """Draw one beetle.
 
     Args:
-        label: Number of its class in `BEETLE_CLASSES`.
-        seed: Decides everything else.
-        side: Side of the square picture in pixels.
+        label: Index of its class in `BEETLE_CLASSES`.
+        seed: Seed of everything else.
+        side: Side of the square image in pixels.
     """
     chance = random.Random(seed * 1000 + label)
     pattern, count, tip = BEETLE_CLASSES[label].split("-")
@@ -52,7 +52,7 @@ def draw_beetle(label: int, *, seed: int, side: int = 256) -> Beetle:
 
 
 class _Canvas:
-    """A picture drawn larger than it will be, with its own source of chance."""
+    """A supersampled image, with its own random generator."""
 
     def __init__(self, side: int, chance: random.Random) -> None:
         self.side, self.chance = side, chance
@@ -67,7 +67,7 @@ class _Canvas:
         self.pen.line(scaled, fill=colour, width=max(1, round(width * SUPERSAMPLE)), joint="curve")
 
     def finish(self) -> Image.Image:
-        """The picture at its size, with light, a little blur and noise."""
+        """Return the image at its final size, with light, a little blur and noise."""
         reduced = self.image.reduce(SUPERSAMPLE)
         blurred = reduced.filter(ImageFilter.GaussianBlur(self.chance.uniform(0, 0.6)))
         noise = np.random.default_rng(self.chance.getrandbits(32)).normal(0, 5, (self.side, self.side, 3))
@@ -96,7 +96,7 @@ class _Body:
         return points
 
     def draw(self, *, pattern: str, count: int, tip: Colour) -> tuple[Box, tuple[Box, Box]]:
-        """Draws legs, antennae, body and marks; returns the beetle's box and those of the tips."""
+        """Draw legs, antennae, body and marks; return the beetle's box and those of the tips."""
         chance = self.canvas.chance
         wings = _shade(chance.choice([(150, 110, 50), (70, 110, 60), (120, 70, 50), (90, 90, 110)]), chance)
         dark: Colour = (35, 28, 25)
@@ -146,7 +146,7 @@ class _Body:
 
 
 def _ground(side: int, chance: random.Random) -> Image.Image:
-    """Soil or moss: smooth noise of three sizes around one colour."""
+    """Draw soil or moss: smooth noise of three sizes around one colour."""
     dice = np.random.default_rng(chance.getrandbits(32))
     base = np.array(chance.choice([(150, 135, 105), (120, 140, 95), (165, 155, 140), (110, 105, 95)]), dtype=np.float64)
     total = np.zeros((side, side, 3)) + base
@@ -159,7 +159,7 @@ def _ground(side: int, chance: random.Random) -> Image.Image:
 
 
 def _draw_clutter(canvas: _Canvas, *, amount: int) -> None:
-    """Leaves, twigs, pebbles and berries, some in the colours of antenna tips and marks."""
+    """Draw leaves, twigs, pebbles and berries, some in the colours of antenna tips and marks."""
     chance = canvas.chance
     for _ in range(amount):
         x, y = chance.uniform(0, canvas.side), chance.uniform(0, canvas.side)
@@ -192,6 +192,6 @@ def _darker(colour: Colour) -> Colour:
 
 
 def _around(points: list[Point], *, side: int) -> Box:
-    """The box around some points, as far as it lies in the picture."""
+    """Return the box around some points, clipped to the image."""
     across, down = [min(max(x, 0.0), side) for x, _ in points], [min(max(y, 0.0), side) for _, y in points]
     return min(across), min(down), max(across), max(down)

@@ -1,8 +1,8 @@
-"""What a file is, told by its first bytes: names and suffixes lie, and people lose them."""
+"""File types, detected from the first bytes: names and suffixes may be wrong or missing."""
 
 import re
 
-HEAD = 64  # bytes that `kind_of` wants to see
+HEAD = 64  # bytes needed by `kind_of`
 
 # The suffixes of photos; a file with one of them is taken for a photo without being opened.
 SUFFIXES = frozenset(
@@ -12,8 +12,8 @@ SUFFIXES = frozenset(
     }
 )  # fmt: skip
 
-# Suffixes of what lies beside photos; such a file is not opened to see whether it is one. Raw photos begin like TIFF,
-# but what a TIFF reader finds in them is a thumbnail.
+# Suffixes of other files beside photos, which are not opened to check. Raw photos begin like TIFF, but a TIFF reader
+# finds only a thumbnail in them.
 OTHER_SUFFIXES = frozenset(
     {
         ".txt", ".md", ".html", ".htm", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".xls", ".xlsx", ".yaml", ".yml",
@@ -25,7 +25,7 @@ OTHER_SUFFIXES = frozenset(
 )  # fmt: skip
 
 # The first bytes of photos, by Pillow's name of the format. Formats that begin with two letters of plain text (BMP,
-# PPM) are told by their suffix only.
+# PPM) are recognised by their suffix only.
 _PHOTOS = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -55,7 +55,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 
 
 def kind_of(head: bytes) -> str:
-    """The format of a photo by the first bytes of its file, as Pillow calls it; empty for what is no photo."""
+    """Return the format of a photo by the first bytes of its file, by Pillow's name; empty if it is not a photo."""
     for signature, kind in _PHOTOS.items():
         if head.startswith(signature):
             return kind
@@ -71,7 +71,7 @@ def kind_of(head: bytes) -> str:
 
 
 def form_of(head: bytes) -> str:
-    """The format of what is taken for a photo: `kind_of`, and those that begin with two letters of text."""
+    """Return the format of a presumed photo: `kind_of`, and formats that begin with two letters of text."""
     if kind := kind_of(head):
         return kind
     if head.startswith(b"BM"):
@@ -80,7 +80,7 @@ def form_of(head: bytes) -> str:
 
 
 def describe(head: bytes) -> str:
-    """What a file that is no photo seems to be, by its first bytes; empty where they say nothing."""
+    """Describe a file that is not a photo by its first bytes; empty if they are inconclusive."""
     if not head:
         return "an empty file"
     if not head.strip(b"\0"):

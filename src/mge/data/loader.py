@@ -1,4 +1,4 @@
-"""The order of photos, as a pure function of the seed and the epoch, and their way into batches."""
+"""The order of photos, as a pure function of the seed and the epoch, and their loading in batches."""
 
 import functools
 import multiprocessing.queues
@@ -18,7 +18,7 @@ from mge.data.machine import free_shared_memory, num_cores
 from mge.errors import DataError, OutOfMemoryError
 
 LOCKS = 1_000_000  # bytes of shared memory for the locks of the processes that decode
-CANNOT_SEND = 76  # the exit code of one that cannot hand over a batch
+CANNOT_SEND = 76  # the exit code of one that cannot send a batch
 UNSENT = (
     "a process that reads photos could not hand them over: shared memory (/dev/shm) or another limit of the system was "
     "reached; use fewer of them (--workers 1) or none (--workers 0), or give a container more (--shm-size 1g)"
@@ -41,20 +41,20 @@ def epoch_batches(
     num_photos: int, *, batch_size: int, seed: int, epoch: int, shuffle: bool, drop_last: bool, rank: int = 0,
     world: int = 1, balance: Sequence[int] | None = None,
 ) -> list[list[int]]:  # fmt: skip
-    """The photos of each batch of an epoch.
+    """Return the photos of each batch of an epoch.
 
     Args:
         num_photos: Number of photos in the data set.
         batch_size: Photos in a batch, over all processes.
-        seed: Decides the order.
-        epoch: Gives each epoch an order of its own.
+        seed: Seed of the order.
+        epoch: Index of the epoch, each of which has another order.
         shuffle: Whether the order is random.
-        drop_last: Whether an incomplete last batch is left out (batch norm cannot learn from one photo). A data set
-            smaller than a batch is one batch all the same, with as many photos for each process.
-        rank: Number of this process.
-        world: Number of processes; each global batch is dealt out over them, no place of it twice.
+        drop_last: Whether to drop an incomplete last batch (batch norm cannot learn from one photo). A data set smaller
+            than a batch is kept as one batch, with as many photos for each process.
+        rank: Rank of this process.
+        world: Number of processes; each global batch is split over them without overlap.
         balance: The class of each photo, to show every class equally often, at random. The number of batches stays.
-            None: every photo comes once.
+            None: every photo is shown once.
     """
     if balance is not None:
         order = balanced_order(balance, seed=seed, epoch=epoch)
@@ -75,18 +75,18 @@ def epoch_batches(
 def load_batches(
     dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, epoch: int, workers: int
 ) -> Iterator[Batch]:
-    """Loads the given batches in order; the rest of an epoch is `batches[done:]`.
+    """Load the given batches in order; the rest of an epoch is `batches[done:]`.
 
     Args:
         dataset: The photos.
         batches: Photos of each batch, from `epoch_batches`.
-        epoch: Decides augmentation.
-        workers: Number of processes that decode; the result does not depend on it. Where there is too little shared
-            memory for them, they send photos through pipes, or this process decodes alone.
+        epoch: Index of the epoch, which seeds augmentation.
+        workers: Number of decoding processes; the result does not depend on it. With too little shared memory, they
+            send photos through pipes, or this process decodes alone.
 
     Raises:
         DataError: a photo cannot be read.
-        OutOfMemoryError: the system killed a process that decodes, or it could not hand over its photos.
+        OutOfMemoryError: the system killed a worker, or it could not send its photos.
     """
     keys = [[(epoch, index) for index in batch] for batch in batches]
     workers, collate = _way(dataset, batches, workers=workers)
@@ -100,7 +100,7 @@ def load_batches(
         for batch in photos:
             yield batch if isinstance(batch, Batch) else Batch(*map(torch.from_numpy, batch))
     except DataError as error:
-        last_line = str(error).strip().splitlines()[-1]  # of a worker's traceback, which is wrapped around it
+        last_line = str(error).strip().splitlines()[-1]  # of a worker's traceback, which wraps it
         raise DataError(last_line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
@@ -113,9 +113,10 @@ def load_batches(
 def _way(
     dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, workers: int
 ) -> tuple[int, Callable[[Sequence[Sample]], object]]:
-    """How many processes decode, and how their photos come here.
+    """Choose the number of workers, and the collate function for shared memory or pipes.
 
-    Tensors go through shared memory, and where that is full they never come. Containers have 64 MB of it by default.
+    Tensors are sent through shared memory, and if that is full they never arrive. Containers have 64 MB of it by
+    default.
     """
     free = free_shared_memory()
     if not workers or free >= 2 * _largest(dataset, batches) * workers + LOCKS:
@@ -131,18 +132,18 @@ def _way(
 
 
 def _largest(dataset: PhotoDataset, batches: Sequence[Sequence[int]]) -> int:
-    """Bytes of the largest batch."""
+    """Return the bytes of the largest batch."""
     return 3 * dataset.side**2 * max([1, *map(len, batches)])
 
 
 @functools.cache
 def say_once(line: str) -> None:
-    """Writes a line for the user, once in the life of this process."""
+    """Print a line for the user, once per process."""
     sys.stderr.write(f"{line}\n")
 
 
 def num_workers(config: DataConfig, dataset: PhotoDataset) -> int:
-    """The configured number of decoding processes, or one that suits the machine and what there is to do."""
+    """Return the configured number of workers, or one that suits the machine and the work."""
     if config.workers >= 0:
         return config.workers
     is_quick = dataset.is_cached and not (dataset.train and config.randaugment)
@@ -150,15 +151,15 @@ def num_workers(config: DataConfig, dataset: PhotoDataset) -> int:
 
 
 def _batches_ahead(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, workers: int) -> int:
-    """How many batches each worker prepares in advance; they lie in shared memory, of which containers have little."""
+    """Return the number of batches that each worker prefetches into shared memory, which is small in containers."""
     return max(1, min(4, free_shared_memory() // (2 * _largest(dataset, batches) * workers)))
 
 
 def _begin_worker(_: int, *, parent: int) -> None:
-    """Ends a process whose parent was killed while it began, and makes it end where it cannot send a batch.
+    """Exit if the parent was killed during the start, and set the worker to exit if it cannot send a batch.
 
-    From here on PyTorch watches the parent, but takes for it whoever is so now: after a kill the system's first
-    process, which never goes. A batch that cannot be sent would be left out by Python's queue, and waited for for ever.
+    From here on PyTorch watches the parent, but takes the current one for it: after a kill the init process, which
+    never exits. A batch that cannot be sent would be dropped by Python's queue, and waited for without end.
     """
     if multiprocessing.get_start_method() == "fork" and os.getppid() != parent:
         os._exit(1)
@@ -178,5 +179,5 @@ def _collate(samples: Sequence[Sample]) -> Batch:
 
 
 def _collate_for_pipe(samples: Sequence[Sample]) -> tuple[object, ...]:
-    """The same without tensors, which would go through shared memory."""
+    """Collate without tensors, which would go through shared memory."""
     return tuple(tensor.numpy() for tensor in _collate(samples))

@@ -1,4 +1,4 @@
-"""Photos to the square pictures that evaluation and answers use, and the way back. Imports no torch."""
+"""Preprocessing of photos to square images for evaluation and inference, and its inverse. Imports no torch."""
 
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -10,14 +10,14 @@ from mge.config import DataConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_SCALED_ASPECT = 4  # what is longer is cut at both ends
+MAX_SCALED_ASPECT = 4  # longer photos are cut at both ends
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 Boxes = TypeVar("Boxes", "np.ndarray[tuple[int, ...], np.dtype[np.float32]]", "Tensor")
 
 
 class CropGeometry(NamedTuple):
-    """How a crop lies in its photo: photo pixel = (crop pixel + offset) * scale."""
+    """Geometry of a crop in its photo: photo pixel = (crop pixel + offset) * scale."""
 
     scale_x: float
     scale_y: float
@@ -25,7 +25,7 @@ class CropGeometry(NamedTuple):
     top: int
 
     def to_photo(self, boxes_xyxy: Boxes) -> Boxes:
-        """Boxes (..., 4) in pixels of the crop, in pixels of the photo."""
+        """Convert boxes (..., 4) from pixels of the crop to pixels of the photo."""
         boxes = boxes_xyxy * 1  # a copy, of NumPy's arrays and of torch's alike
         boxes[..., 0::2] = (boxes_xyxy[..., 0::2] + self.left) * self.scale_x
         boxes[..., 1::2] = (boxes_xyxy[..., 1::2] + self.top) * self.scale_y
@@ -33,7 +33,7 @@ class CropGeometry(NamedTuple):
 
 
 def scaled_size(size: tuple[int, int], *, side: int, config: DataConfig) -> tuple[int, int]:
-    """Width and height of a whole photo, scaled so that a crop of `side` is the configured fraction of it.
+    """Return width and height of a whole photo, scaled so that a crop of `side` is the configured fraction of it.
 
     Source: section 4.1 of the paper: resized to 512, cropped to 448.
     """
@@ -46,13 +46,13 @@ def scaled_size(size: tuple[int, int], *, side: int, config: DataConfig) -> tupl
 
 
 def resize(photo: Image.Image, *, side: int, config: DataConfig) -> Image.Image:
-    """A photo scaled as `scaled_size` says; of one that is very thin, the middle only.
+    """Resize a photo as `scaled_size` specifies; of a very thin one, keep only the middle.
 
-    The middle is what evaluation looks at. Whole, a photo of 50 to 1 would take as much memory as 40 others.
+    The middle is the part that evaluation uses. Whole, a photo of 50 to 1 would take as much memory as 40 others.
     """
     whole = scaled_size(photo.size, side=side, config=config)
     longest = MAX_SCALED_ASPECT * min(whole)
-    # As many pixels are left out on either side, so that the middle stays the middle.
+    # The same number of pixels is cut on either side, so that the middle stays the middle.
     margins = [max(0, length - longest + 1) // 2 for length in whole]
     if not any(margins):
         return photo if whole == photo.size else photo.resize(whole, resampling(config))
@@ -62,32 +62,32 @@ def resize(photo: Image.Image, *, side: int, config: DataConfig) -> Image.Image:
 
 
 def resampling(config: DataConfig) -> Image.Resampling:
-    """Return Pillow's filter for photos; models stored before there was a choice have none, and mean bilinear."""
+    """Return Pillow's filter for photos; models of older versions without this option use bilinear."""
     return Image.Resampling.BICUBIC if config.interpolation == "bicubic" else Image.Resampling.BILINEAR
 
 
 def crop_geometry(size: tuple[int, int], *, side: int, config: DataConfig) -> CropGeometry:
-    """How the middle `side` x `side` pixels of a scaled photo lie in the photo.
+    """Return the geometry of the center crop of `side` x `side` pixels of a scaled photo.
 
     Args:
         size: Width and height of the photo.
         side: Side of the crop in pixels.
-        config: How photos are scaled.
+        config: Resizing options.
     """
     width, height = scaled_size(size, side=side, config=config)
     return CropGeometry(size[0] / width, size[1] / height, (width - side) // 2, (height - side) // 2)
 
 
 def shorter_side(side: int, *, config: DataConfig) -> int:
-    """The shorter side in pixels of a resized photo whose crop has `side`."""
+    """Return the shorter side in pixels of a resized photo whose crop has `side`."""
     return max(side, round(side / config.crop_fraction))
 
 
 def middle_view(photo: Image.Image, *, side: int, config: DataConfig) -> tuple[Pixels, CropGeometry]:
-    """The picture that evaluation uses: resized, and its middle cropped.
+    """Resize a photo and crop its center, for evaluation.
 
     Returns:
-        uint8 (3, side, side), and how it lies in the photo.
+        uint8 (3, side, side), and its geometry in the photo.
     """
     resized = resize(photo, side=side, config=config)
     left, top = (resized.width - side) // 2, (resized.height - side) // 2

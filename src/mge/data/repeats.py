@@ -1,4 +1,4 @@
-"""Photos that data list more than once: what is said again counts once, and what contradicts itself is noted."""
+"""Photos that data list more than once: repetitions are merged, and contradictions are noted."""
 
 import dataclasses
 import os
@@ -8,9 +8,9 @@ from mge.data.records import PhotoSet, Record
 
 
 def settle_repeats(photos: PhotoSet) -> PhotoSet:
-    """Return the photos without rows that come again, and with notes on what is said of one photo in two ways.
+    """Return the photos without repeated rows, with notes on contradictory rows of one photo.
 
-    Of rows that differ in the box only the one with the largest box stays: a record has room for one.
+    Of rows that differ only in the box, the one with the largest box stays: a record has room for one.
     """
     kept: dict[tuple[str, str, str | None, str], Record] = {}
     for record in photos.records:
@@ -42,7 +42,7 @@ def settle_repeats(photos: PhotoSet) -> PhotoSet:
 
 
 def _place(record: Record) -> str:
-    """Return what tells a photo from others, however its path is written; links are not looked into."""
+    """Return a photo's identity, however its path is written; links are not resolved."""
     return os.path.abspath(record.path) if record.read is None else str(record.path)  # noqa: PTH100  (no disk is asked)
 
 

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say, and the one number that mends them."""
+"""Calibration of probabilities: reliability bins, expected calibration error, temperature scaling."""
 
 import math
 from typing import NamedTuple
@@ -13,17 +13,20 @@ PRECISION = 1e-6  # to which it is found, relative
 
 
 class Reliability(NamedTuple):
-    """Photos in bins of the probability that they were given; NaN means where a bin is empty."""
+    """Photos binned by confidence; confidence and accuracy of an empty bin are NaN."""
 
     counts: Tensor  # (bins,) photos
-    confidence: Tensor  # (bins,) the mean probability that was said
-    accuracy: Tensor  # (bins,) the share that was right
+    confidence: Tensor  # (bins,) mean predicted probability
+    accuracy: Tensor  # (bins,) fraction of correct predictions
 
 
 def reliability(
     confidences: Float[Tensor, " N"], is_right: Bool[Tensor, " N"], *, num_bins: int = NUM_BINS
 ) -> Reliability:
-    """How often answers are right, in bins of how sure they were: [0, 1/15), [1/15, 2/15), … for 15 bins."""
+    """Compute mean confidence and accuracy in equal-width bins of confidence: [0, 1/15), [1/15, 2/15), … for 15 bins.
+
+    confidence_b = 1/|b| * sum_{n in b} confidence_n,    accuracy_b = 1/|b| * sum_{n in b} 1[n is right]
+    """
     edges = torch.linspace(0, 1, num_bins + 1, dtype=confidences.dtype)
     bins = (torch.bucketize(confidences, edges, right=True) - 1).clamp(0, num_bins - 1)
     counts = torch.bincount(bins, minlength=num_bins)
@@ -36,7 +39,9 @@ def reliability(
 
 
 def calibration_error(bins: Reliability) -> float:
-    """The expected calibration error: the mean gap between what was said and what was right, each photo alike.
+    """Compute the expected calibration error: the gap between confidence and accuracy, averaged over the photos.
+
+        ECE = sum_b |b| / N * |accuracy_b - confidence_b|
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3.
     """
@@ -45,21 +50,25 @@ def calibration_error(bins: Reliability) -> float:
 
 
 def fit_temperature(logits: Float[Tensor, "N C"], labels: Int[Tensor, " N"], *, smoothing: float = 0.0) -> float:
-    """The number that logits are divided by to make it likeliest which answers are right and which are wrong.
+    """Fit the softmax temperature by maximum likelihood of whether the predicted class is right.
 
-    What people see, what rejection goes by, and what the cascade's thresholds are chosen by, is how likely the answer
-    is right. The likelihood of the labels themselves asks as well how the rest is shared out among the other classes,
-    and where one number cannot mend both, answers say less or more than they are worth. The likeliest class stays the
-    same, so accuracy does too.
+        T = argmin_T mean_n BCE(max_c softmax(logits_n / T)_c, 1[argmax_c logits_n = label_n])
+
+    Users, rejection and the cascade's thresholds use the probability that the prediction is right (top-label
+    calibration). The likelihood of the labels themselves also depends on the distribution over the other classes, and
+    where one temperature cannot fit both, the confidence would be too high or too low. The predicted class does not
+    change, so accuracy does not either.
 
     Args:
-        logits: Of photos that were not trained on. Those that are no numbers do not count; where none is left, it is 1.
-        labels: Their classes.
-        smoothing: How much each answer counts as the contrary too. Without it, photos that are all right ask for a
-            temperature so low that answers are certain.
+        logits: Logits of photos that were not trained on. Rows with NaN or infinity are ignored; without any other row
+            the temperature is 1.
+        labels: True classes of these photos.
+        smoothing: Label smoothing of the binary target. Without it, photos that are all predicted correctly would drive
+            the temperature towards 0.
 
-    Source: the scaling of Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2, fitted to the
-    answer as Gupta and Ramdas, "Top-label calibration and multiclass-to-binary reductions", ICLR 2022, argue for.
+    Source: temperature scaling of Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2,
+        fitted to the top label as Gupta and Ramdas, "Top-label calibration and multiclass-to-binary reductions", ICLR
+        2022, propose.
     """
     from scipy.optimize import minimize_scalar  # noqa: PLC0415  (half a second, which loading a model need not wait)
 

@@ -1,4 +1,4 @@
-"""Several stored mixtures beside each other, on the same photos."""
+"""Comparison of several stored mixtures on the same photos."""
 
 import os
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ MAX_RUNS = 20
 
 
 class Contestant(NamedTuple):
-    """One classifier, and its answers."""
+    """A classifier and its outputs."""
 
     name: str
     probs: Tensor  # (N, C)
@@ -33,7 +33,7 @@ class Contestant(NamedTuple):
 
 
 class Contest(NamedTuple):
-    """Classifiers that were asked about the same N photos."""
+    """Outputs of several classifiers for the same N photos."""
 
     data: str
     class_names: tuple[str, ...]
@@ -43,7 +43,7 @@ class Contest(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """What one run answered about its test photos."""
+    """Outputs of one run for its test photos."""
 
     data: str
     class_names: tuple[str, ...]
@@ -56,17 +56,17 @@ def hold_contest(
     paths: Sequence[Path], *, data: str | Path | None, split: Split, source_format: str, batch_size: int,
     accelerator: str, with_ensemble: bool, columns: Asked = BY_NAME,
 ) -> Contest:  # fmt: skip
-    """Asks all runs about the same photos.
+    """Run all models on the same photos.
 
     Args:
         paths: Run folders or model folders.
         data: Photos; None: those that each run was trained with, which must be the same.
-        split: Which split of them.
-        source_format: How to read `data`.
+        split: Split of them to use.
+        source_format: Format of `data`.
         batch_size: Photos at a time.
         accelerator: Lightning Fabric's accelerator.
-        with_ensemble: Whether the mean of all runs' probabilities takes part, too.
-        columns: The columns of `data` that a person named.
+        with_ensemble: Whether to include the mean of all runs' probabilities.
+        columns: The columns of `data` given by the user.
 
     Raises:
         ConfigError: there are fewer than two different runs, or they have different classes.
@@ -90,7 +90,7 @@ def hold_contest(
 
 
 def judge(contest: Contest, *, num_resamples: int, seed: int) -> dict[str, Any]:
-    """The figures: accuracies in percent with their 95 % intervals, and each pair's difference with its own."""
+    """Compute accuracies in percent with their 95 % intervals, and each pair's difference with its own."""
     hits = torch.stack([each.probs.argmax(1) == contest.labels for each in contest.contestants]).double()
     pairs = list(combinations(range(len(hits)), 2))
     differences = torch.stack([hits[second] - hits[first] for first, second in pairs])
@@ -117,9 +117,9 @@ def judge(contest: Contest, *, num_resamples: int, seed: int) -> dict[str, Any]:
 
 
 def telling_order(contest: Contest) -> list[int]:
-    """Numbers of the photos about which the answers differ, those first where most is at stake.
+    """Return the indices of the photos with differing predictions, those with the largest disagreement first.
 
-    That is how far apart the contestants are in the probability of the true class.
+    The disagreement is the range of the classifiers' probabilities of the true class.
     """
     answers = torch.stack([each.probs.argmax(1) for each in contest.contestants])
     of_truth = torch.stack([each.probs.gather(1, contest.labels[:, None])[:, 0] for each in contest.contestants])
@@ -130,7 +130,7 @@ def telling_order(contest: Contest) -> list[int]:
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """What tells the runs apart: their paths below the last folder that holds them all."""
+    """Return short unique names of the runs: their paths below their common parent folder."""
     absolute = [path.resolve() for path in paths]
     above = os.path.commonpath([path.parent for path in absolute])
     return [path.relative_to(above).as_posix() for path in absolute]
@@ -157,7 +157,7 @@ def _ask(
     if data is None and not is_run(path):
         raise ConfigError(f"{str(path)!r} is a model without its run; say which photos to compare on with --data")
     photos = read_held_out(path, data=data, source_format=source_format, classifier=classifier, columns=columns)
-    for each in paths if data is not None else ():  # what one of them was trained on says nothing about the others
+    for each in paths if data is not None else ():  # each has been trained on other photos
         photos = leave_out_seen(each, photos, split=split, even_so=split == "train")
     if path == paths[0]:
         print_notes(photos.notes)
@@ -168,7 +168,7 @@ def _ask(
 
 
 def _aligned(one: _Asked, other: _Asked, *, path: Path, former: Path) -> _Asked:
-    """The answers of one run with photos and classes in the order of another.
+    """Reorder the outputs of one run to the photos and classes of another.
 
     Raises:
         ConfigError: their classes differ.
@@ -193,7 +193,7 @@ def _aligned(one: _Asked, other: _Asked, *, path: Path, former: Path) -> _Asked:
 
 
 def _test(first: Tensor, second: Tensor) -> dict[str, Any]:
-    """What the photos say that only one of two gets right."""
+    """Test the difference of two classifiers on the photos that only one of them gets right."""
     only_first, only_second = int((first > second).sum()), int((second > first).sum())
     p_value = mcnemar_exact(only_first, only_second)
     return {"num_only_first": only_first, "num_only_second": only_second, "p_value": float(f"{p_value:.3g}")}

@@ -1,4 +1,4 @@
-"""Boxes around the connected parts of score maps, at every threshold at once."""
+"""Boxes around the connected components of score maps, at every threshold at once."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ IN_PLANE[1] = True
 
 
 class ThresholdIous(NamedTuple):
-    """How well the boxes of one map fit the true box, for each threshold; 0 where nothing lies above it."""
+    """IoU of the boxes of one map with the true box, for each threshold; 0 where nothing lies above it."""
 
     largest: NDArray[np.float64]  # (T,) of the connected part with most pixels
     best: NDArray[np.float64]  # (T,) of the part that fits best
@@ -21,15 +21,15 @@ class ThresholdIous(NamedTuple):
 def threshold_ious(
     score_map: NDArray[np.float32], true_box_xyxy: NDArray[np.float64], thresholds: NDArray[np.float64] = THRESHOLDS
 ) -> ThresholdIous:
-    """Intersection over union of a map's boxes with the true one.
+    """Compute the intersection over union of a map's boxes with the true one.
 
     Args:
         score_map: (h, w) in [0, 1].
         true_box_xyxy: The true box in pixels of the map; it may reach beyond it.
-        thresholds: (T,) from where on a pixel counts.
+        thresholds: (T,) lowest value of a pixel inside a component.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020: MaxBoxAcc takes
-    the largest connected part, MaxBoxAccV2 (arXiv 2007.04178) the one that fits best.
+    the largest connected component, MaxBoxAccV2 (arXiv 2007.04178) the one that fits best.
     """
     parts, count = ndimage.label(score_map >= thresholds[:, None, None], structure=IN_PLANE)
     result = ThresholdIous(np.zeros(len(thresholds)), np.zeros(len(thresholds)))

@@ -1,4 +1,4 @@
-"""When to say "I don't know": accuracy against coverage, and a threshold that keeps the error within a target."""
+"""Rejection ("I don't know"): accuracy against coverage, and a threshold that keeps the error within a target."""
 
 import math
 from typing import NamedTuple
@@ -12,7 +12,7 @@ CONFIDENCE = 0.95  # that the true error of the accepted photos is within the ta
 
 
 class Coverage(NamedTuple):
-    """What is right among the surest photos, for each number of them that a threshold can part from the rest."""
+    """Number of accepted and of wrong photos at each threshold that separates photos by their confidence."""
 
     thresholds: Tensor  # (M,) falling; a photo is accepted where its probability reaches it
     num_accepted: Tensor  # (M,)
@@ -20,9 +20,12 @@ class Coverage(NamedTuple):
 
 
 def trace_coverage(confidences: Float[Tensor, " N"], is_right: Bool[Tensor, " N"]) -> Coverage:
-    """Accepts more and more photos, the surest first; photos that are equally sure come together.
+    """Trace the numbers of accepted and of wrong photos as the confidence threshold falls.
 
-    Thresholds lie halfway between neighbours, the last is 0, so that rounding does not decide.
+        num_accepted(t) = |{n : confidence_n >= t}|,    num_wrong(t) = |{n : confidence_n >= t and n is wrong}|
+
+    Photos of equal confidence are accepted together. Thresholds lie halfway between neighbours, the last is 0, so that
+    rounding does not decide.
     """
     order = confidences.argsort(descending=True)
     falling, wrong = confidences[order], (~is_right[order]).cumsum(0)
@@ -36,7 +39,7 @@ def trace_coverage(confidences: Float[Tensor, " N"], is_right: Bool[Tensor, " N"
 
 
 def thin_out(coverage: Coverage, *, at_most: int) -> Coverage:
-    """Some of the thresholds, evenly spread over the photos, the first and the last among them."""
+    """Keep at most so many thresholds, evenly spread over the photos, including the first and the last."""
     if len(coverage.thresholds) <= at_most:
         return coverage
     places = torch.linspace(0, len(coverage.thresholds) - 1, at_most).round().long()
@@ -46,19 +49,22 @@ def thin_out(coverage: Coverage, *, at_most: int) -> Coverage:
 def choose_threshold(
     coverage: Coverage, *, target_error: float, confidence: float = CONFIDENCE
 ) -> tuple[float, int] | None:
-    """The threshold that accepts most photos while the accepted ones' true error is within a target.
+    """Choose the threshold that accepts most photos while the error of the accepted ones is within a target.
 
-    What was counted on a few photos may be luck: 0 wrong of 20 does not prove an error of 5 %. So a threshold is taken
-    only where as few mistakes would be improbable if the true error were above the target: where the one-sided upper
-    bound of Clopper and Pearson is within it. For 5 % and a confidence of 95 % that takes 59 photos without a mistake.
+        max_t num_accepted(t)    subject to P(X <= num_wrong(t)) <= 1 - confidence
+        with X ~ Binomial(num_accepted(t), target_error)
+
+    Counts on few photos are noisy: 0 wrong of 20 does not prove an error of 5 %. So a threshold is accepted only if its
+    one-sided upper bound of Clopper and Pearson is within the target. For 5 % and a confidence of 95 % that needs 59
+    photos without a mistake.
 
     Args:
-        coverage: Of validation photos.
-        target_error: Share of the accepted photos that may be wrong, above 0 and below 1.
-        confidence: That it is kept.
+        coverage: Coverage on validation photos.
+        target_error: Highest error rate of the accepted photos, above 0 and below 1.
+        confidence: Confidence of the bound.
 
     Returns:
-        The threshold, and its place in `coverage`; None where no threshold keeps the target.
+        The threshold, and its index in `coverage`; None if no threshold meets the target.
     """
     chances = chance_of_so_few(coverage.num_wrong, coverage.num_accepted, share=target_error)
     places = (chances <= 1 - confidence).nonzero()
@@ -68,7 +74,7 @@ def choose_threshold(
 
 
 def lowest_target(coverage: Coverage, *, confidence: float = CONFIDENCE) -> float:
-    """The lowest target error that some threshold keeps, to one in a thousand."""
+    """Return the lowest target error that some threshold meets, to one in a thousand."""
     low, high = 0, 1000
     while high - low > 1:
         middle = (low + high) // 2
@@ -80,10 +86,12 @@ def lowest_target(coverage: Coverage, *, confidence: float = CONFIDENCE) -> floa
 def chance_of_so_few(
     num_wrong: Int[Tensor, " M"], num_photos: Int[Tensor, " M"], *, share: float
 ) -> Float[Tensor, " M"]:
-    """The chance of at most so many mistakes among so many photos if a photo is wrong with the probability `share`.
+    """Return the binomial probability of at most so many mistakes among so many photos at a given error rate.
+
+        P(X <= k) = sum_{i <= k} binom(n, i) * share^i * (1 - share)^(n - i)
 
     Source: the binomial distribution; where it is 1 - confidence, `share` is the bound of Clopper and Pearson, "The Use
-    of Confidence or Fiducial Limits", Biometrika 1934.
+        of Confidence or Fiducial Limits", Biometrika 1934.
     """
     most = int(num_photos.max())
     counts = torch.arange(most + 1, dtype=torch.double)

@@ -1,4 +1,4 @@
-"""The cascade of a trained mixture: thresholds out of its answers about validation photos, and what they save."""
+"""Early exit of a trained mixture: thresholds fitted on validation photos, and the savings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,20 +22,20 @@ NUM_PARTS = 5  # of the validation photos, each of which is once measured with t
 def choose_cascade(
     answers: Answers, *, config: ModelConfig, max_accuracy_loss: float = MAX_ACCURACY_LOSS
 ) -> dict[str, Any]:
-    """Chooses thresholds, as they are stored with the model.
+    """Choose early-exit thresholds, in the format stored with the model.
 
     Args:
-        answers: What the mixture said about validation photos.
+        answers: Outputs of the mixture for validation photos.
         config: Its architecture.
         max_accuracy_loss: Points of accuracy that may be lost against the whole mixture, on average over such photos.
-            What the cascade gets right by stopping early does not make up for them.
+            Photos that only the cascade gets right do not compensate.
 
     Returns:
-        The thresholds, what was allowed, and what they are worth on these photos; also cross-validated, on photos that
-        took no part in choosing.
+        The thresholds, the allowed loss, and the metrics on these photos; also cross-validated, on photos not used for
+        fitting.
 
     Raises:
-        ConfigError: the mixture has one expert only.
+        ConfigError: the mixture has only one expert.
     """
     check_experts(config)
     thresholds = _choose(answers, _risks(answers), config=config, max_accuracy_loss=max_accuracy_loss)
@@ -47,22 +47,22 @@ def choose_cascade(
 
 
 def measure_cascade(answers: Answers, thresholds: Sequence[float], *, config: ModelConfig) -> dict[str, Any]:
-    """What the cascade is worth on some photos, known from what the whole mixture said about them.
+    """Measure the cascade on some photos, from the outputs of the whole mixture for them.
 
     Returns:
-        Accuracy in percent, points lost against the whole mixture, the mean number of experts that look at a photo, and
-        of networks that run for it (a gate of its own is one), the percentage of the later experts' work that is saved,
-        and the percentage of photos that leave after each expert.
+        Accuracy in percent, points lost against the whole mixture, the mean number of experts that run for a photo, and
+        of networks that run for it (a gate's own backbone is one), the percentage of the later experts' work that is
+        saved, and the percentage of photos that leave after each expert.
     """
     return _measure(answers, stopping_experts(answers.so_far_leads[:, :-1], thresholds), config=config)
 
 
 def trace_curve(val_answers: Answers, answers: Answers, *, config: ModelConfig) -> list[dict[str, Any]]:
-    """Accuracy against the mean number of experts: thresholds for more and more loss, chosen on validation photos.
+    """Trace accuracy against the mean number of experts, with thresholds fitted on validation photos for rising losses.
 
     Args:
-        val_answers: Answers that choose the thresholds.
-        answers: Answers that they are measured on.
+        val_answers: Outputs on which the thresholds are fitted.
+        answers: Outputs on which they are measured.
         config: The mixture's architecture.
     """
     risks = _risks(val_answers)
@@ -75,19 +75,19 @@ def trace_curve(val_answers: Answers, answers: Answers, *, config: ModelConfig) 
 
 
 def check_experts(config: ModelConfig) -> None:
-    """Raises ConfigError where there is nobody to leave out."""
+    """Raise ConfigError if there is no expert to skip."""
     if config.experts < 2:
         raise ConfigError("the model has one expert, and a cascade needs two or more; leave out --cascade")
 
 
 def network_costs(config: ModelConfig) -> list[int]:
-    """How many networks run for a photo that leaves after each expert; a gate's own runs from the second on."""
+    """Return the number of networks run for a photo that leaves after each expert; a gate's own from the second on."""
     own_gate = int(config.gate == "own")
     return [1, *(number + own_gate for number in range(2, config.experts + 1))]
 
 
 def _risks(answers: Answers) -> Tensor:
-    """(B, E - 1) how likely photos like each one are lost where they leave, whatever may be lost of them all."""
+    """Return the risk of each photo at each exit, (B, E - 1), whatever total loss is allowed."""
     beliefs = calibrated(answers.logits, temperature=best_temperature(answers)).amax(1)
     return risks_of_leaving(answers.so_far_leads[:, :-1], chances_of_loss(answers.so_far_labels, beliefs))
 
@@ -99,7 +99,7 @@ def _choose(answers: Answers, risks: Tensor, *, config: ModelConfig, max_accurac
 
 
 def _cross_validate(answers: Answers, *, config: ModelConfig, max_accuracy_loss: float) -> dict[str, Any]:
-    """What the cascade is worth on photos that took no part in choosing the thresholds."""
+    """Measure the cascade on photos that were not used to choose the thresholds."""
     part_of = torch.arange(len(answers.labels)) % NUM_PARTS
     stops = torch.zeros_like(answers.labels)
     for number in range(NUM_PARTS):
@@ -111,7 +111,7 @@ def _cross_validate(answers: Answers, *, config: ModelConfig, max_accuracy_loss:
 
 
 def _measure(answers: Answers, stops: Tensor, *, config: ModelConfig) -> dict[str, Any]:
-    """What it is worth that each photo leaves after the given expert."""
+    """Measure the cascade when each photo leaves after the given expert."""
     num_experts = answers.so_far_labels.shape[1]
     is_right = answers.so_far_labels.gather(1, stops.unsqueeze(1)).squeeze(1) == answers.labels
     lost = (answers.so_far_labels[:, -1] == answers.labels).sum() - is_right.sum()

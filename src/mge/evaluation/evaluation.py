@@ -1,4 +1,4 @@
-"""Measuring a stored mixture on photos."""
+"""Evaluation of a stored mixture on photos."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ from mge.storage.run_folder import find_model_folder, hold_model
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """A mixture's answers about some photos, and the figures made of them."""
+    """Outputs of a mixture for some photos, with the resulting metrics."""
 
     classifier: Classifier
     selected: Selected
@@ -42,12 +42,12 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Examiner:
-    """A stored mixture that is asked about photos.
+    """A stored mixture on its device, ready for evaluation.
 
     Args:
-        fabric: Where it runs.
+        fabric: Lightning Fabric.
         folder: Its model folder.
-        stored: What is in there.
+        stored: The stored model.
         classifier: The network.
         batch_size: Photos at a time.
     """
@@ -60,11 +60,11 @@ class Examiner:
 
     @classmethod
     def open(cls, path: Path, *, batch_size: int, accelerator: str) -> "Examiner":
-        """The model of a run or model folder, where it shall run.
+        """Load the model of a run or model folder onto a device.
 
         Raises:
-            ConfigError: no batch has so many photos.
-            ModelFolderError: there is no whole model.
+            ConfigError: the batch size is invalid.
+            ModelFolderError: there is no complete model.
         """
         batch_size = check_whole("batch_size", batch_size, at_least=1)
         folder = find_model_folder(path)
@@ -75,7 +75,7 @@ class Examiner:
         return cls(fabric, folder, stored, classifier, batch_size)
 
     def ask(self, records: Sequence[Record]) -> tuple[PhotoDataset, Answers]:
-        """What the mixture says about some photos."""
+        """Run the mixture on some photos."""
         asked = self.classifier
         dataset = PhotoDataset(records, asked.class_names, side=asked.side, config=asked.data, train=False)
         answers = answer_photos(self.fabric, asked.model, dataset, batch_size=self.batch_size, verb="measuring")
@@ -86,25 +86,25 @@ def evaluate_model(
     path: Path, *, data: str | Path | None, split: Selection | None, source_format: str, out: Path | None,
     batch_size: int, accelerator: str, choices: Choices, unknown: str | Path | None = None, columns: Asked = BY_NAME,
 ) -> Evaluation:  # fmt: skip
-    """Measures the model of a run or model folder, and writes the figures as JSON.
+    """Evaluate the model of a run or model folder, and write the metrics as JSON.
 
     Args:
         path: A run folder or a model folder.
         data: Photos; None: those that the run was trained with.
-        split: Which split of them; None: see `select`.
-        source_format: How to read `data`.
-        out: JSON file for the figures; None: beside the model.
+        split: Split of them to use; None: see `select`.
+        source_format: Format of `data`.
+        out: JSON file for the metrics; None: beside the model.
         batch_size: Photos at a time.
         accelerator: Lightning Fabric's accelerator.
-        choices: What the run's validation photos, or those of `data` where there is no run, choose for the model anew.
-            It is stored with the model.
-        unknown: A folder of photos of other things than the classes.
-        columns: The columns of `data` that a person named.
+        choices: Inference parameters to fit again on the run's validation photos, or on those of `data` without a run.
+            They are stored with the model.
+        unknown: A folder of photos of objects outside the classes.
+        columns: The columns of `data` given by the user.
 
     Raises:
-        ModelFolderError: there is no whole model at `path`.
-        ConfigError: `data` is missing and the folder does not know its own; or something is to be chosen that cannot be
-            chosen for this model, or on these photos.
+        ModelFolderError: there is no complete model at `path`.
+        ConfigError: `data` is missing and the folder does not know its own; or a parameter cannot be fitted for this
+            model, or on these photos.
         DataError: there are no such photos, or they have classes that the model does not know.
     """
     examiner = Examiner.open(path, batch_size=batch_size, accelerator=accelerator)
@@ -132,7 +132,7 @@ def evaluate_model(
 def _choose(
     path: Path, examiner: Examiner, selected: Selected, choices: Choices
 ) -> tuple[dict[str, Any], Answers | None]:
-    """What is known about the model with what was to be chosen, and the answers that chose it."""
+    """Return the model's metadata with the fitted parameters, and the outputs used for fitting."""
     config = examiner.stored.config
     if choices.max_accuracy_loss is not None:
         check_experts(config)
@@ -146,7 +146,7 @@ def _choose(
 
 
 def _store(examiner: Examiner, choices: Choices, metadata: dict[str, Any], val_answers: Answers | None) -> StoredModel:
-    """The model with what was chosen, which is stored, beside whatever others have chosen in the meantime."""
+    """Store the fitted parameters, merged with those that other processes have stored in the meantime."""
     stored = examiner.stored
     if not choices.is_any:
         return dataclasses.replace(stored, metadata=metadata)
@@ -155,7 +155,7 @@ def _store(examiner: Examiner, choices: Choices, metadata: dict[str, Any], val_a
 
 
 def _describe(selected: Selected) -> dict[str, Any]:
-    """Which photos were measured."""
+    """Describe the photos of the evaluation."""
     return {
         "data": selected.photos.name,
         "split": selected.split,
@@ -167,7 +167,7 @@ def _describe(selected: Selected) -> dict[str, Any]:
 
 
 def _measure(examiner: Examiner, selected: Selected, answers: Answers, metadata: dict[str, Any]) -> dict[str, Any]:
-    """All figures about one mixture's answers."""
+    """Compute all metrics of one mixture's outputs."""
     figures = {**measure(answers), **measure_intervals(answers), **measure_experts(answers)}
     figures |= measure_chosen(metadata, answers, config=examiner.stored.config)
     names, parents = examiner.classifier.class_names, selected.photos.parents
@@ -176,7 +176,7 @@ def _measure(examiner: Examiner, selected: Selected, answers: Answers, metadata:
 
 
 def _measure_unknown(answers: Answers, unknown: Answers, metadata: dict[str, Any]) -> dict[str, Any]:
-    """How well the mixture's probabilities tell unknown things from the classes."""
+    """Measure how well confidence separates unknown objects from the classes."""
     temperature = read_temperature(metadata)
     known, others = (calibrated(each.logits, temperature=temperature).amax(1) for each in (answers, unknown))
     return measure_unknown(known, others, threshold=read_least_probability(metadata))

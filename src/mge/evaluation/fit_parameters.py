@@ -1,4 +1,4 @@
-"""What validation photos choose for a trained mixture, and what is stored with it."""
+"""Inference parameters of a trained mixture that are fitted on validation photos and stored with it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -20,14 +20,14 @@ ChooseAgain = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """What is to be chosen anew.
+    """The inference parameters to fit.
 
     Args:
-        max_accuracy_loss: Points that a cascade may lose. None: the cascade stays as it is.
+        max_accuracy_loss: Points of accuracy that early exit may lose. None: early exit stays as it is.
         calibrate: Whether to fit a temperature.
-        reject: `auto` chooses the probability below which photos are unknown, a number is that probability, `off` takes
-            it away, None leaves it.
-        target_error: Share of the accepted photos that may be wrong, where it is chosen.
+        reject: `auto` fits the probability below which photos are unknown, a number is that probability, `off` removes
+            it, None leaves it.
+        target_error: Highest error rate of the accepted photos, for `auto`.
     """
 
     max_accuracy_loss: float | None = None
@@ -37,32 +37,32 @@ class Choices:
 
     @property
     def is_any(self) -> bool:
-        """Whether anything is to be chosen."""
+        """True if any parameter is to be changed."""
         return self.needs_photos or self.reject is not None
 
     @property
     def needs_photos(self) -> bool:
-        """Whether validation photos have to be asked."""
+        """True if validation photos are needed."""
         return self.max_accuracy_loss is not None or self.calibrate or self.reject == "auto"
 
 
 def choose(
     choices: Choices, metadata: Mapping[str, Any], val_answers: Answers | None, *, config: ModelConfig
 ) -> dict[str, Any]:
-    """What is known about a model, with what was to be chosen.
+    """Fit the requested inference parameters, and return the model's metadata with them.
 
-    A new temperature takes the old threshold of rejection away: it was one of other probabilities. Thresholds of a
-    cascade that no longer say anything are left out.
+    A new temperature invalidates the old rejection threshold, which referred to other probabilities. Early-exit
+    thresholds of an outdated format are removed.
 
     Args:
-        choices: What is to be chosen.
-        metadata: What is stored with the model so far.
-        val_answers: What it says about validation photos; None where nothing needs them.
+        choices: The parameters to fit.
+        metadata: Metadata stored with the model so far.
+        val_answers: Its outputs for validation photos; None if none are needed.
         config: Its architecture.
     """
     chosen = dict(metadata)
     if read_thresholds(metadata) is None:
-        chosen.pop("cascade", None)  # of a former MGE, whose thresholds were of something else
+        chosen.pop("cascade", None)  # from an older version, with thresholds of another quantity
     if val_answers is not None and choices.max_accuracy_loss is not None:
         chosen["cascade"] = choose_cascade(val_answers, config=config, max_accuracy_loss=choices.max_accuracy_loss)
     if val_answers is not None and (choices.calibrate or (choices.reject == "auto" and "calibration" not in metadata)):
@@ -80,7 +80,7 @@ def choose(
 
 
 def measure_chosen(metadata: Mapping[str, Any], answers: Answers, *, config: ModelConfig) -> dict[str, Any]:
-    """What the stored cascade, temperature and rejection are worth on some photos."""
+    """Measure the stored early exit, temperature and rejection on some photos."""
     calibration = describe_calibration(metadata, answers)
     figures: dict[str, Any] = {"calibration": calibration}
     if "cascade" in metadata:
@@ -97,17 +97,16 @@ def measure_chosen(metadata: Mapping[str, Any], answers: Answers, *, config: Mod
 def store_choices(
     folder: Path, stored: StoredModel, metadata: Mapping[str, Any], *, again: ChooseAgain | None = None
 ) -> StoredModel:
-    """Writes the model folder anew with what was chosen, unless that is what it holds already.
+    """Rewrite the model folder with the fitted parameters, unless it has them already.
 
     Args:
-        folder: The model folder, where another process may have stored other choices in the meantime.
-        stored: What was read from there, and measured.
-        metadata: The same with what was chosen.
-        again: Makes the same choice for a model about which more is known by now. None: nobody else can have changed
-            it.
+        folder: The model folder, which another process may have changed in the meantime.
+        stored: The model as it was read from there and measured.
+        metadata: The same metadata with the fitted parameters.
+        again: Fits the same parameters for newer metadata of the model. None: no other process can have changed it.
 
     Raises:
-        ModelFolderError: its weights are no longer those that were measured, or nothing can be chosen again.
+        ModelFolderError: its weights are no longer those that were measured, or nothing can be fitted again.
         InUseError: another process is training it.
         StorageError: it cannot be written.
     """

@@ -1,4 +1,4 @@
-"""What an answer costs, whatever the machine."""
+"""Cost of a forward pass, independent of the machine."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from mge.models.mixture import MixtureOfExperts
 
 
 class Cost(NamedTuple):
-    """What a network takes."""
+    """Cost of a network."""
 
     multiply_adds: int  # for one photo: products of convolutions and of matrices
     parameters: int
@@ -17,7 +17,7 @@ class Cost(NamedTuple):
 
 @torch.inference_mode()
 def count_cost(model: MixtureOfExperts) -> Cost:
-    """Counts what a mixture computes for one photo, and its weights.
+    """Count the multiply-adds of a mixture for one photo, and its parameters.
 
     Only convolutions, matrix products and attention layers are counted, which are nearly all of it: no pooling, no
     zoom, no normalisation.

@@ -1,9 +1,8 @@
-"""Fusion chosen on validation photos: how many experts answer, with which heads, and how far the gate counts.
+"""Fusion fitted on validation photos: the number of experts, their heads, and the gate temperature.
 
-Experts, gate and heads learn on photos that they soon know by heart, so training cannot say which of them are worth
-their place on new photos. Validation photos can. Simpler models are preferred by the one-standard-error rule: with few
-photos, or where later experts add little, fewer experts answer, down to the first one's large head alone, which is the
-plain network.
+Experts, gate and heads soon memorise the training photos, so training cannot tell which of them help on new photos.
+Validation photos can. Simpler models are preferred by the one-standard-error rule: with few photos, or where later
+experts add little, fewer experts are used, down to the first one's large head alone, which is the plain network.
 
 Source: the one-standard-error rule is that of Breiman, Friedman, Olshen and Stone, "Classification and Regression
 Trees", 1984, section 3.4.3.
@@ -24,14 +23,14 @@ from mge.data.loader import Batch
 from mge.storage.model_folder import StoredModel
 
 GATE_TRUSTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # factors of the gate's logits: 0 is a uniform gate
-TEMPERATURES = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)  # each candidate is judged at its best one
+TEMPERATURES = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)  # each candidate is evaluated at its best one
 GATE_LAYER = ("gate.layers.1.weight", "gate.layers.1.bias")
 
 
 class Fusion(NamedTuple):
-    """A way to answer with a trained mixture."""
+    """A combination of experts, heads and gate temperature for inference."""
 
-    experts: int  # the first so many answer
+    experts: int  # number of experts, from the first
     heads: FusedHeads  # of each expert
     gate_trust: float  # factor of the gate's logits
 
@@ -44,11 +43,11 @@ class FusionLosses(NamedTuple):
 
 
 def list_fusions(config: ModelConfig, *, only_gate: bool = False) -> list[Fusion]:
-    """Return the fusions to choose among, those with fewer experts first.
+    """Return the candidate fusions, those with fewer experts first.
 
     Args:
         config: The mixture as it was trained.
-        only_gate: Whether all experts answer with their joint heads, and the gate alone is chosen.
+        only_gate: Whether to use all experts with their joint heads, and vary only the gate temperature.
     """
     if only_gate:
         return [Fusion(config.experts, "joint", trust) for trust in GATE_TRUSTS]
@@ -62,7 +61,7 @@ def list_fusions(config: ModelConfig, *, only_gate: bool = False) -> list[Fusion
 
 
 def fusion_losses(output: MixtureOutput, batch: Batch, *, fusions: list[Fusion], mix: Mix) -> FusionLosses:
-    """Return the losses of one batch under each fusion."""
+    """Compute the losses of one batch under each fusion."""
     fused = {
         heads: fuse_heads(output.large_logits, output.part_logits, output.joint_logits, heads=heads).float()
         for heads in {fusion.heads for fusion in fusions}
@@ -79,11 +78,11 @@ def fusion_losses(output: MixtureOutput, batch: Batch, *, fusions: list[Fusion],
 def choose_fusion(losses: Float[Tensor, "N K T"], fusions: list[Fusion]) -> Fusion:
     """Return the fusion with the fewest experts whose mean loss is within one standard error of the smallest.
 
-    Among those with as many experts, the smallest loss decides; of equal ones the gate that counts most.
+    Among those with as many experts, the smallest loss decides; of equal ones the gate with the largest weight.
 
     Args:
         losses: Cross-entropies of the validation photos.
-        fusions: What their columns stand for.
+        fusions: The fusions of their columns.
     """
     best_temperature = losses.double().mean(0).argmin(1)
     at_best = losses.double()[:, torch.arange(len(fusions)), best_temperature]
@@ -100,7 +99,7 @@ def choose_fusion(losses: Float[Tensor, "N K T"], fusions: list[Fusion]) -> Fusi
 
 
 def apply_fusion(stored: StoredModel, fusion: Fusion) -> StoredModel:
-    """Return the model that answers by a fusion: experts and heads that it leaves out are not in it any more."""
+    """Return the model of a fusion, without the experts and heads that it leaves out."""
     config = dataclasses.replace(stored.config, experts=fusion.experts, fused_heads=fusion.heads)
     dropped = [f"experts.{number}." for number in range(fusion.experts, stored.config.experts)]
     if fusion.experts == 1:
@@ -117,5 +116,5 @@ def apply_fusion(stored: StoredModel, fusion: Fusion) -> StoredModel:
 
 
 def describe(fusion: Fusion, *, of: ModelConfig) -> dict[str, Any]:
-    """Return what model.json and summary.json say about a fusion."""
+    """Return the entry of a fusion in model.json and summary.json."""
     return {**fusion._asdict(), "trained_experts": of.experts}

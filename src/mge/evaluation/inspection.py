@@ -1,4 +1,4 @@
-"""Looking at photos before they are used, remembering what was seen, and leaving broken ones out of a run."""
+"""Inspection of photos before use, with a cache of the results; broken photos are left out of a run."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ from mge.storage.photo_record import write_known_photos
 from mge.storage.run_folder import Run
 from mge.storage.scan_cache import Remembered
 
-NOT_DECODED = "not decoded yet"  # remembered of a photo whose content was read, and nothing more
+NOT_DECODED = "not decoded yet"  # cached for a photo that was hashed, but not decoded
 
 
 def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[Look]:
-    """The looks at photos: those that are remembered, and new ones for what is new or changed.
+    """Scan photos: cached results, and new scans of new or changed photos.
 
-    Broken photos are looked at each time: a newer decoder may read them, and they are few.
+    Broken photos are scanned each time: a newer decoder may read them, and they are few.
 
     Args:
         records: The photos.
-        with_hashes: Whether hashes of what they show and sizes are wanted, too.
+        with_hashes: Whether to include perceptual hashes and sizes.
     """
     remembered = Remembered(record.path for record in records if record.read is None)
     looks: dict[int, Look] = {}
@@ -39,7 +39,7 @@ def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[Look]:
     try:
         for number, look in zip(new, track_photos(seen, verb="reading", total=len(new)), strict=True):
             looks[number] = look
-    finally:  # what was seen before a Ctrl-C, too
+    finally:  # results before a Ctrl-C, too
         found = {number: looks[number] for number in new if number in looks and not looks[number].error}
         if found:
             remembered.keep({records[n].path: list(look) for n, look in found.items() if records[n].read is None})
@@ -47,7 +47,7 @@ def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[Look]:
 
 
 def digest_photos(records: Sequence[Record]) -> list[str]:
-    """Return the SHA-256 of each photo's content, empty where it cannot be read; what is remembered is not read again.
+    """Return the SHA-256 of each photo's content, empty if it cannot be read; cached results are not read again.
 
     Args:
         records: The photos.
@@ -66,7 +66,7 @@ def digest_photos(records: Sequence[Record]) -> list[str]:
 
 
 def _recall(remembered: Remembered, record: Record) -> Look | None:
-    """What is remembered of a photo that is a file of its own."""
+    """Return the cached scan of a photo that is a file of its own."""
     row = remembered.get(record.path) if record.read is None else None
     return None if row is None else Look._make(row)
 
@@ -74,23 +74,23 @@ def _recall(remembered: Remembered, record: Record) -> Look | None:
 def skip_broken(
     fabric: Fabric, photos: PhotoSet, *, run: Run, max_fraction: float
 ) -> tuple[PhotoSet, tuple[Broken, ...]]:
-    """The photos of a run that can be read, and those that are left out: decided once, when it begins.
+    """Separate the readable photos of a run from the broken ones: decided once, when the run starts.
 
-    A run that is gone on with leaves out what it left out when it began, and looks at nothing: a photo that broke since
-    is an error when its turn comes, for without it the order of the photos would be another.
+    A resumed run leaves out the same photos and scans nothing: a photo that broke since is an error when it is read,
+    for without it the order of the photos would change.
 
     Args:
-        fabric: Lightning Fabric; the first process looks, for all of them.
+        fabric: Lightning Fabric; the first process scans, for all of them.
         photos: All photos, with their splits: a broken photo does not move the others.
-        run: The run, whose folder says what is skipped, and gets the record of all photos.
-        max_fraction: Fraction of the photos that may be broken.
+        run: The run, whose folder lists the skipped photos, and gets the record of all photos.
+        max_fraction: Highest fraction of broken photos.
 
     Raises:
         DataError: more are broken, or all training photos of a class are.
         ModelFolderError: the run's list of them is damaged.
     """
     saved = run.skipped()
-    fabric.barrier()  # all have looked before the first process writes
+    fabric.barrier()  # all have read the file before the first process writes it
     if saved is not None:
         try:
             broken = tuple(Broken(**row) for row in saved)

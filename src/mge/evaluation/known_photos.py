@@ -1,4 +1,4 @@
-"""The photos that a run began with, found again in data that may have grown, shrunk or been renamed since."""
+"""The photos of a run, identified again in data that may have grown, shrunk or been renamed since."""
 
 import dataclasses
 from collections import Counter, defaultdict
@@ -20,10 +20,10 @@ PLAIN = ("plain", "plain_equal_compute")  # runs of plain networks in the run of
 
 
 class Found(NamedTuple):
-    """A photo in a run's record.
+    """A photo matched with a run's record.
 
     Args:
-        known: The photo that it is, or was; None where the run had none like it.
+        known: The recorded photo that it is, or was; None if the run had none like it.
         how: `same`; `moved`: its content had another name; `changed`: its name had another content; or `new`.
     """
 
@@ -32,9 +32,9 @@ class Found(NamedTuple):
 
 
 def find_record(path: Path) -> tuple[Run, tuple[KnownPhoto, ...]] | None:
-    """Find the run that a run folder or a model folder belongs to, and its record; None where it kept none.
+    """Find the run that a run folder or a model folder belongs to, and its record; None if it has none.
 
-    A plain network's run has its photos from the run that it is part of.
+    A plain network's run uses the record of the run that contains it.
 
     Raises:
         ModelFolderError: the record is damaged.
@@ -62,16 +62,16 @@ def _homes(path: Path) -> list[Path]:
 def restore_splits(
     photos: PhotoSet, known: Sequence[KnownPhoto], *, data: str, class_names: Sequence[str], are_pinned: bool = False
 ) -> PhotoSet:
-    """Split a run's own data as they were when it began; photos that it did not have are in no split.
+    """Split a run's own data as they were at its start; photos that it did not have are in no split.
 
-    Those of classes that it did not have either are left out.
+    New photos of unknown classes are left out.
 
     Args:
         photos: The data, as they are now.
         known: The run's record.
-        data: What the run calls them.
+        data: Name of the data in the run.
         class_names: The classes that its model knows.
-        are_pinned: Whether the data's name stands for the photos of the training for ever.
+        are_pinned: Whether the data's name identifies an immutable version.
     """
     names = name_photos(photos.records, data=data)
     found = find_again(photos.records, known, names=names, are_pinned=are_pinned)
@@ -97,16 +97,16 @@ def restore_splits(
 def find_again(
     records: Sequence[Record], known: Sequence[KnownPhoto], *, names: Sequence[str] | None, are_pinned: bool = False
 ) -> list[Found]:
-    """Find each photo in a run's record: by its name while its file is as it was, and else by its content.
+    """Find each photo in a run's record: by its name if its file is unchanged, otherwise by its content.
 
-    Of photos with the same content, or the same name, that were used in different ways, it is the one that the run has
-    seen most of.
+    Of photos with the same content, or the same name, that were used in different splits, training takes precedence
+    over validation, and validation over test.
 
     Args:
         records: The photos.
         known: The run's record.
-        names: What the run would call each photo; None: they are other data, and only their content says anything.
-        are_pinned: Whether the data's name stands for the photos of the training for ever.
+        names: Names of the photos in the run; None: they are other data, and only their content is compared.
+        are_pinned: Whether the data's name identifies an immutable version.
     """
     by_name = _most_seen(known, key=lambda photo: photo.name)
     by_digest = _most_seen((photo for photo in known if photo.digest), key=lambda photo: photo.digest)
@@ -128,15 +128,15 @@ def find_again(
 def are_untouched(
     records: Sequence[Record], expected: Sequence[KnownPhoto | None], *, known: Iterable[KnownPhoto], are_pinned: bool
 ) -> list[bool]:
-    """Tell which photos are the expected ones for certain, without reading any.
+    """Return which photos are certainly the expected ones, without reading any.
 
-    So it is where its file has the size and the time of change that it had, which no other photo of the record has.
+    A photo is if its file has the recorded size and modification time, which no other photo of the record has.
 
     Args:
         records: The photos.
-        expected: What the run had in each one's place.
+        expected: The recorded photo in each one's place.
         known: The run's record.
-        are_pinned: Whether the data's name stands for the photos of the training for ever.
+        are_pinned: Whether the data's name identifies an immutable version.
     """
     is_telling = _telling_stamps(known)
     return [
@@ -146,7 +146,7 @@ def are_untouched(
 
 
 def describe_changes(found: Sequence[Found], known: Sequence[KnownPhoto], *, name: str) -> list[str]:
-    """Say in sentences what has become of a run's photos since; none where they are as they were."""
+    """Describe the changes of a run's photos in sentences; none if there are no changes."""
     counts = Counter(each.how for each in found)
     names = {each.known.name for each in found if each.known is not None}
     digests = {each.known.digest for each in found if each.known is not None} - {""}
@@ -172,7 +172,7 @@ def _photos(count: int) -> str:
 
 
 def _by_content(named: KnownPhoto | None, digest: str, by_digest: dict[str, KnownPhoto]) -> Found:
-    """Find a photo that was read in a run's record."""
+    """Match a photo with a run's record by its content."""
     if named is not None and digest == named.digest:
         return Found(named, "same")
     if digest in by_digest:
@@ -181,7 +181,7 @@ def _by_content(named: KnownPhoto | None, digest: str, by_digest: dict[str, Know
 
 
 def _most_seen(known: Iterable[KnownPhoto], *, key: Callable[[KnownPhoto], str]) -> dict[str, KnownPhoto]:
-    """Return the photos by a key; of several with the same key the one that the run has seen most of."""
+    """Index the photos by a key; of several with the same key, training takes precedence over validation and test."""
     chosen: dict[str, KnownPhoto] = {}
     for photo in known:
         former = chosen.get(key(photo))
@@ -191,7 +191,7 @@ def _most_seen(known: Iterable[KnownPhoto], *, key: Callable[[KnownPhoto], str])
 
 
 def _telling_stamps(known: Iterable[KnownPhoto]) -> set[Stamp]:
-    """Return the sizes and times that belong to one file only."""
+    """Return the sizes and modification times that belong to one file only."""
     files: dict[Stamp, set[str]] = defaultdict(set)
     for photo in known:
         table = photo.name.rpartition("#")[0]

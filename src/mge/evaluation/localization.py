@@ -1,4 +1,4 @@
-"""Where a mixture that was trained without boxes finds things, and how well that fits boxes where there are some."""
+"""Weakly supervised localization: boxes found by a mixture, compared with true boxes if there are any."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,36 +20,36 @@ from mge.inference.classifier import Classifier, Prepared
 from mge.models.expert import Expert
 from mge.models.mixture import Look
 
-MAP_SIDE = 64  # pixels of the maps that boxes are made of; their cells are much larger
-FOUND_FROM = 0.5  # intersection over union from which a thing counts as found
-POINTING_MARGIN = 15.0  # pixels of the photo that the pointing game forgives where it is played as published
+MAP_SIDE = 64  # pixels of the maps that boxes are computed from; their cells are much larger
+FOUND_FROM = 0.5  # intersection over union from which an object is localized
+POINTING_MARGIN = 15.0  # tolerance of the pointing game in pixels of the photo, as published
 
 
 class Known(NamedTuple):
-    """How well one photo's boxes and maps fit its true box; one value an expert."""
+    """Agreement of one photo's boxes and maps with its true box; one value per expert."""
 
-    iou: Tensor  # (E,) of the box that the expert found by itself
-    class_iou: Tensor  # (E,) of the box that it finds when it is told the class
-    largest: Tensor  # (E, T) of its map's largest part, at each threshold, told the class
-    best: Tensor  # (E, T) of the part that fits best
-    largest_of_any: Tensor  # (E, T) of the largest part of the map of all classes
+    iou: Tensor  # (E,) of the box that the expert found without the class
+    class_iou: Tensor  # (E,) of the box that it finds given the class
+    largest: Tensor  # (E, T) of its map's largest component, at each threshold, given the class
+    best: Tensor  # (E, T) of the component that fits best
+    largest_of_any: Tensor  # (E, T) of the largest component of the class-agnostic map
     is_hit: Tensor  # (E,) whether the highest point of that map lies in the true box
     is_near: Tensor  # (E,) whether it lies there or at most `POINTING_MARGIN` beside it
-    whole_iou: float  # of everything that the mixture was given
+    whole_iou: float  # of the whole input of the mixture
     centre_is_hit: bool
     centre_is_near: bool
 
 
 class Located(NamedTuple):
-    """What was found in one photo; boxes in its own pixels."""
+    """Localization of the object in one photo; boxes in its own pixels."""
 
     record: Record
     size: tuple[int, int]  # width and height
     label: str
     probability: float
-    views_xyxy: Tensor  # (E, 4) what each expert saw
-    found_xyxy: Tensor  # (E, 4) the box around the attention of each: what the next one sees
-    known: Known | None  # where the photo has a true box
+    views_xyxy: Tensor  # (E, 4) region seen by each expert
+    found_xyxy: Tensor  # (E, 4) box around the attention of each: the region of the next one
+    known: Known | None  # if the photo has a true box
 
 
 class _Batch(NamedTuple):
@@ -60,7 +60,7 @@ class _Batch(NamedTuple):
 
 
 def locate(classifier: Classifier, records: Sequence[Record], *, batch_size: int) -> Iterator[Located]:
-    """Finds things in photos that can be read, one batch after the other."""
+    """Localize objects in readable photos, one batch after the other."""
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(records), batch_size):
             chosen = records[start : start + batch_size]
@@ -72,13 +72,14 @@ def locate(classifier: Classifier, records: Sequence[Record], *, batch_size: int
 
 
 def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
-    """The figures of the photos that have a true box, in percent; none where no photo has one.
+    """Compute the localization metrics of the photos with a true box, in percent; none if no photo has one.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020; the pointing game:
     Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
-    Differs: `gt_known` and `top1_localisation` take the model's own box and threshold; the pointing game is played as
+
+    Differs: `gt_known` and `top1_localisation` take the model's own box and threshold; the pointing game is computed as
     published (`pointing_game_15px`), and also without its margin of 15 pixels (`pointing_game`); `max_box_acc_of_any`
-    asks for no class (`uniform_weights`).
+    is class-agnostic (`uniform_weights`).
     """
     pairs = [(each, each.known) for each in located if each.known is not None]
     if not pairs:
@@ -145,7 +146,7 @@ def _locate_batch(classifier: Classifier, batch: _Batch) -> list[Located]:
 
 
 def _boxes(looks: Sequence[Look], batch: _Batch) -> tuple[Tensor, Tensor]:
-    """What each expert saw and what it found, (B, E, 4) each, in pixels of the photos and inside them."""
+    """Return the regions seen and found by each expert, (B, E, 4) each, in pixels of the photos and clipped to them."""
     views = torch.stack([look.boxes_xyxy for look in looks], dim=1).float().cpu()
     found = torch.stack(
         [
@@ -166,13 +167,13 @@ def _boxes(looks: Sequence[Look], batch: _Batch) -> tuple[Tensor, Tensor]:
 def _compare_with_truth(
     classifier: Classifier, batch: _Batch, found: Tensor, told: Sequence[Look]
 ) -> list[Known | None]:
-    """How well a batch fits its true boxes.
+    """Compare a batch with its true boxes.
 
     Args:
         classifier: The model.
         batch: The photos.
-        found: (B, E, 4) what the experts found by themselves.
-        told: The experts' turns when they are told the classes.
+        found: (B, E, 4) boxes of the experts without knowing the class.
+        told: Passes of the experts with the true classes given.
     """
     config = classifier.model.config
     class_views, class_found = _boxes(told, batch)
@@ -194,14 +195,14 @@ def _compare_with_truth(
 
 
 def _object_map(expert: Expert, features: Tensor) -> Tensor:
-    """Where anything of any class is, (B, h, w)."""
+    """Return the class-agnostic attention map, (B, h, w)."""
     num_cells = features.shape[2] * features.shape[3]
     weights = uniform_weights(expert.large_head.weight, batch_size=len(features), num_cells=num_cells)
     return attention_map(features, expert.pull_back(features, weights))
 
 
 def _enlarge_all(cells: Tensor, *, offset: float) -> Tensor:
-    """Maps (B, E, h, w) at the side that boxes are cut from, from 0 to 1."""
+    """Enlarge maps (B, E, h, w) to the side that boxes are computed at, from 0 to 1."""
     enlarged = enlarge(cells.flatten(0, 1), side=MAP_SIDE, offset=offset * MAP_SIDE)
     return scale_to_unit(enlarged).view(*cells.shape[:2], MAP_SIDE, MAP_SIDE)
 
@@ -231,6 +232,6 @@ def _compare_one(
 
 
 def _in_map(box_xyxy: Tensor, view_xyxy: Tensor) -> NDArray[np.float64]:
-    """A box of the photo in pixels of the map that lies over a view."""
+    """Convert a box of the photo to pixels of the map of a view."""
     corner, size = view_xyxy[:2].repeat(2), (view_xyxy[2:] - view_xyxy[:2]).repeat(2)
     return ((box_xyxy - corner) * MAP_SIDE / size).double().numpy()

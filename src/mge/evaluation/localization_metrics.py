@@ -1,4 +1,4 @@
-"""How well boxes and maps that were learned without boxes find the thing itself."""
+"""Metrics of weakly supervised localization: IoU, MaxBoxAcc, the pointing game."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -6,22 +6,27 @@ from torch import Tensor
 
 
 def max_box_accuracy(ious: Float[Tensor, "T N"], *, iou_threshold: float = 0.5) -> Float[Tensor, ""]:
-    """The largest fraction of photos found, over the thresholds that cut the maps into boxes.
+    """Return the largest fraction of localized photos over the thresholds that turn maps into boxes.
+
+        MaxBoxAcc = max_t 1/N * sum_n 1[IoU(t, n) >= iou_threshold]
 
     Args:
         ious: Intersection over union for each of T attention thresholds and N photos.
-        iou_threshold: From where on a box counts as found.
+        iou_threshold: IoU from which a photo is localized.
 
     Source: MaxBoxAcc (Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020), whose
-    boxes are those around the largest connected part above the threshold.
+        boxes are those around the largest connected component above the threshold.
     """
     return (ious >= iou_threshold).float().mean(1).amax()
 
 
 def max_box_accuracy_v2(ious: Float[Tensor, "T N"]) -> Float[Tensor, ""]:
-    """The mean of `max_box_accuracy` at 0.3, 0.5 and 0.7.
+    """Return the mean of `max_box_accuracy` at the IoU thresholds 0.3, 0.5 and 0.7.
 
-    Source: MaxBoxAccV2 (Choe et al., arXiv 2007.04178), whose boxes are the best of those around all connected parts.
+        MaxBoxAccV2 = 1/3 * sum_{d in {0.3, 0.5, 0.7}} MaxBoxAcc(d)
+
+    Source: MaxBoxAccV2 (Choe et al., arXiv 2007.04178), whose boxes are the best of those around all connected
+        components.
     """
     return torch.stack([max_box_accuracy(ious, iou_threshold=at) for at in (0.3, 0.5, 0.7)]).mean()
 
@@ -29,15 +34,19 @@ def max_box_accuracy_v2(ious: Float[Tensor, "T N"]) -> Float[Tensor, ""]:
 def map_peaks(
     maps: Float[Tensor, "N h w"], boxes_xyxy: Float[Tensor, "N 4"], *, offset: float = 0.0
 ) -> Float[Tensor, "N 2"]:
-    """Where each map is highest: the centre x, y of that cell in pixels of the picture.
+    """Return the position x, y of each map's maximum, as the centre of that cell in pixels of the image.
 
-    A map that is enlarged is highest at the centre of a cell too. But beyond the outermost centres it goes on as it is
-    there, so that its first highest pixel may lie at the border: hence the cells themselves are asked.
+        (x, y) = box_start + ((column, row) + 0.5) * box_size / (w, h) + offset * box_size
+        with (column, row) = argmax_ij M[i, j]
+
+    An enlarged map has its maximum at the centre of a cell too. But beyond the outermost centres it is constant, so its
+    first maximal pixel may lie at the border: hence the cells themselves are compared.
 
     Args:
-        maps: Attention maps over what the boxes show, one value a cell.
-        boxes_xyxy: The part of the picture that each map lies over, in pixels.
-        offset: How far right of and below its place in the map what a cell sees lies, as a fraction of the map's side.
+        maps: Attention maps M of the image regions inside the boxes, one value per cell.
+        boxes_xyxy: Region of the image that each map covers, in pixels.
+        offset: Shift of the centre of a cell's receptive field to the right of and below the cell's place in the map,
+            as a fraction of the map's side.
     """
     height, width = maps.shape[1:]
     peak = maps.flatten(1).argmax(1)
@@ -49,12 +58,14 @@ def map_peaks(
 def is_inside(
     points_xy: Float[Tensor, "N 2"], boxes_xyxy: Float[Tensor, "N 4"], *, margin: float = 0.0
 ) -> Bool[Tensor, " N"]:
-    """Whether each point lies in the box of its row, or close to it: a hit of the pointing game.
+    """Test if each point lies inside the box of its row or within a margin of it: a hit of the pointing game.
+
+        hit = distance(point, box) <= margin
 
     Args:
         points_xy: The points.
         boxes_xyxy: The boxes, end-exclusive.
-        margin: Distance in pixels from the box that is forgiven. The source forgives 15.
+        margin: Tolerated distance in pixels from the box. The source tolerates 15.
 
     Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
     """

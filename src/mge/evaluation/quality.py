@@ -1,4 +1,4 @@
-"""The figures of an evaluation beyond the accuracy of each part."""
+"""Metrics of an evaluation beyond the accuracy of each component."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from mge.evaluation.run_model import Answers
 
 
 def measure_intervals(answers: Answers) -> dict[str, list[float]]:
-    """Where the true accuracies lie with 95 % confidence, in percent."""
+    """Compute the 95 % confidence intervals of the accuracies, in percent."""
     predicted = answers.logits.argmax(1)
     confusion = confusion_matrix(answers.labels, predicted, num_classes=answers.logits.shape[1])
     return {
@@ -29,7 +29,7 @@ def measure_intervals(answers: Answers) -> dict[str, list[float]]:
 
 
 def measure_experts(answers: Answers) -> dict[str, Any]:
-    """How differently the experts answer and err, and how often the gate counts on each."""
+    """Compute disagreement and error correlation of the experts, and how often the gate prefers each."""
     is_wrong = answers.joint_labels != answers.labels.unsqueeze(1)
     picked = torch.bincount(answers.gate_probs.argmax(1), minlength=answers.gate_probs.shape[1])
     return {
@@ -42,7 +42,7 @@ def measure_experts(answers: Answers) -> dict[str, Any]:
 def measure_hierarchy(
     answers: Answers, *, class_names: Sequence[str], parents: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Accuracy at each level of coarser classes, the coarsest first; empty where there are none.
+    """Compute the accuracy at each level of the class hierarchy, the coarsest first; empty without a hierarchy.
 
     `right_above_percent` is the share of a level's mistakes that are right one level above: right family, wrong
     species.
@@ -70,5 +70,5 @@ def _percents(edges: Sequence[float]) -> list[float]:
 
 
 def _matrix(values: Tensor) -> list[list[float | None]]:
-    """A matrix for JSON, which knows no NaN."""
+    """Convert a matrix for JSON, which has no NaN."""
     return [[None if value != value else round(value, 4) for value in row] for row in values.tolist()]

@@ -1,4 +1,4 @@
-"""What a run notes of its photos when it begins: names, splits, and what they are known by."""
+"""Record of a run's photos at its start: names, splits, and the keys to identify them."""
 
 import hashlib
 import os
@@ -13,17 +13,17 @@ from mge.data.sources import is_name
 from mge.data.sources.shards import TABLE_SUFFIXES
 from mge.storage.photo_record import NUM_DIGITS, KnownPhoto
 
-Stamp = tuple[int, int]  # size and time of change of the file that a photo lies in
+Stamp = tuple[int, int]  # size and modification time of the file that contains a photo
 NO_FILE: Stamp = (-1, -1)
 
 
 def describe_known(photos: PhotoSet, *, data: str, digests: Sequence[str]) -> list[KnownPhoto]:
-    """Return the photos as a run's record has them.
+    """Return the photos in the format of a run's record.
 
     Args:
-        photos: With their splits.
-        data: What the run calls them.
-        digests: The SHA-256 of each one's content; empty where it could not be read.
+        photos: The photos with their splits.
+        data: Name of the data in the run.
+        digests: SHA-256 of each one's content; empty if it could not be read.
     """
     names, stamps = name_photos(photos.records, data=data), stamp_photos(photos.records)
     return [
@@ -33,7 +33,7 @@ def describe_known(photos: PhotoSet, *, data: str, digests: Sequence[str]) -> li
 
 
 def name_photos(records: Sequence[Record], *, data: str) -> list[str]:
-    """Return the photos' paths below the folder of their data, which may move; other paths as they are."""
+    """Return the photos' paths relative to the folder of their data, which may move; other paths unchanged."""
     if is_name(data):
         files = [record.path.parent for record in records if record.path.is_absolute()]
         root = os.path.commonpath(files) if files else ""
@@ -43,7 +43,7 @@ def name_photos(records: Sequence[Record], *, data: str) -> list[str]:
 
 
 def stamp_photos(records: Iterable[Record]) -> list[Stamp]:
-    """Return size and time of change of the file that each photo lies in."""
+    """Return size and modification time of the file that contains each photo."""
     of_tables: dict[str, Stamp] = {}
     stamps = []
     for record in records:
@@ -58,7 +58,7 @@ def stamp_photos(records: Iterable[Record]) -> list[Stamp]:
 
 
 def note_copies(photos: PhotoSet, *, digests: Sequence[str]) -> list[str]:
-    """Say so where photos that are held out are the same files as training photos."""
+    """Return a note if held-out photos are copies of training photos."""
     uses: dict[str, set[str]] = defaultdict(set)
     for record, digest in zip(photos.records, digests, strict=True):
         uses[digest].add(str(record.split))
@@ -79,13 +79,13 @@ def note_copies(photos: PhotoSet, *, digests: Sequence[str]) -> list[str]:
 def _stamp(file: Path) -> Stamp:
     try:
         status = file.stat()
-    except (OSError, ValueError):  # whoever opens it says why
+    except (OSError, ValueError):  # opening it reports the reason
         return NO_FILE
     return status.st_size, status.st_mtime_ns
 
 
 def describe_photos(photos: PhotoSet) -> dict[str, Any]:
-    """What makes photos the same ones: classes, names, splits and their order. Their folder may move."""
+    """Describe the identity of the photos: classes, names, splits and their order. Their folder may move."""
     lines = [f"{record.label}\t{record.split}\t{record.path.name}\n" for record in photos.records]
     digest = hashlib.sha256("".join(lines).encode("utf-8", errors="surrogateescape")).hexdigest()
     return {

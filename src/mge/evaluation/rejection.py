@@ -1,4 +1,4 @@
-"""When a trained mixture says "unknown": a threshold out of validation photos, and what it is worth."""
+"""Rejection ("unknown") of a trained mixture: a threshold fitted on validation photos, and its metrics."""
 
 from typing import Any
 
@@ -15,18 +15,18 @@ MOST_THRESHOLDS = 1000  # that are tried, evenly spread where there are more pho
 
 
 def choose_rejection(answers: Answers, *, temperature: float, target_error: float = TARGET_ERROR) -> dict[str, Any]:
-    """Chooses the probability below which a photo is called unknown, as it is stored with the model.
+    """Fit the probability below which a photo is unknown, in the format stored with the model.
 
     Args:
-        answers: What the mixture said about validation photos.
-        temperature: Of the mixture.
-        target_error: Share of the accepted photos that may be wrong.
+        answers: Outputs of the mixture for validation photos.
+        temperature: Softmax temperature of the mixture.
+        target_error: Highest error rate of the accepted photos.
 
     Returns:
-        The threshold, what was asked for, and what it is worth on these photos.
+        The threshold, the target, and the metrics on these photos.
 
     Raises:
-        ConfigError: no threshold keeps the target, as far as so many photos can tell.
+        ConfigError: no threshold provably meets the target with this number of photos.
     """
     coverage = thin_out(trace_answers(answers, temperature=temperature), at_most=MOST_THRESHOLDS)
     found = choose_threshold(coverage, target_error=target_error)
@@ -45,7 +45,7 @@ def choose_rejection(answers: Answers, *, temperature: float, target_error: floa
 
 
 def measure_rejection(answers: Answers, *, threshold: float, temperature: float) -> dict[str, Any]:
-    """How many photos are accepted, and how many of these are wrong, in percent with the interval of 95 %."""
+    """Compute coverage and the error rate of the accepted photos, in percent with the 95 % interval."""
     confidences, predicted = calibrated(answers.logits, temperature=temperature).max(1)
     is_accepted = confidences >= threshold
     accepted, wrong = int(is_accepted.sum()), int((is_accepted & (predicted != answers.labels)).sum())
@@ -60,7 +60,7 @@ def measure_rejection(answers: Answers, *, threshold: float, temperature: float)
 def measure_unknown(
     known_confidences: Tensor, unknown_confidences: Tensor, *, threshold: float | None
 ) -> dict[str, Any]:
-    """How well probabilities part photos of the classes from photos of other things."""
+    """Measure how well confidence separates photos of the classes from photos of other objects."""
     figures: dict[str, Any] = {
         "num_photos": len(unknown_confidences),
         "auroc": round(auroc(known_confidences, unknown_confidences), 4),
@@ -71,6 +71,6 @@ def measure_unknown(
 
 
 def trace_answers(answers: Answers, *, temperature: float) -> Coverage:
-    """Accuracy against coverage of the mixture's answers."""
+    """Trace accuracy against coverage of the mixture's predictions."""
     confidences, predicted = calibrated(answers.logits, temperature=temperature).max(1)
     return trace_coverage(confidences, predicted == answers.labels)

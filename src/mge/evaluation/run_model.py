@@ -1,4 +1,4 @@
-"""What a trained mixture answers about a set of photos, and how good its parts are."""
+"""Outputs of a trained mixture on a set of photos, and the accuracy of its parts."""
 
 import contextlib
 import functools
@@ -19,28 +19,28 @@ from mge.data.loader import Batch, epoch_batches, load_batches, num_workers
 from mge.evaluation.metrics import balanced_accuracy
 from mge.models.mixture import MixtureOfExperts
 
-# What is kept of a batch: tensors with a row for each photo, the first of them the photos' numbers in their data set.
+# Reduced output of a batch: tensors with one row per photo, the first of them the photos' indices in their data set.
 Keep = Callable[[MixtureOutput, Batch], tuple[Tensor, ...]]
 
 
 class Answers(NamedTuple):
-    """What every part answered about N photos."""
+    """Outputs of every component for N photos."""
 
     indices: Tensor  # (N,) the photos' numbers in their data set
     labels: Tensor  # (N,) the true classes
     logits: Tensor  # (N, C) the mixture
-    mean_labels: Tensor  # (N,) the class that the plain mean of the experts' probabilities holds for likeliest
+    mean_labels: Tensor  # (N,) the class predicted by the plain mean of the experts' probabilities
     gate_probs: Tensor  # (N, E)
-    large_labels: Tensor  # (N, E) the class that each expert's large-part head answers
+    large_labels: Tensor  # (N, E) the class predicted by each expert's large-part head
     part_labels: Tensor  # (N, E)
     joint_labels: Tensor  # (N, E)
-    boxes_xyxy: Tensor  # (N, E, 4) what each expert saw, in pixels of the crop
-    so_far_labels: Tensor  # (N, E) the class that the mixture of the experts up to each one answers
-    so_far_leads: Tensor  # (N, E) how far it leads: what that class has of the probability of the two likeliest
+    boxes_xyxy: Tensor  # (N, E, 4) region seen by each expert, in pixels of the crop
+    so_far_labels: Tensor  # (N, E) the class predicted by the mixture of the experts up to each one
+    so_far_leads: Tensor  # (N, E) its top-2 margin: the top class's share of the probability of the two most probable
 
 
 def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
-    """One batch's output, reduced to what is worth keeping."""
+    """Reduce one batch's output to the parts needed for evaluation."""
     so_far = mix_so_far(output.joint_logits, output.gate_probs, mix=mix)
     mean = functional.softmax(output.joint_logits.float(), dim=2).mean(1)
     return Answers(
@@ -61,7 +61,7 @@ def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
 def answer_photos(
     fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, batch_size: int, verb: str = ""
 ) -> Answers:
-    """What a mixture answers about a data set; see `run_over`."""
+    """Run a mixture on a data set; see `run_over`."""
     keep = functools.partial(summarise, mix=model.config.mix)
     return Answers(*run_over(fabric, model, photos, keep=keep, batch_size=batch_size, verb=verb))
 
@@ -71,18 +71,18 @@ def run_over(
     fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, keep: Keep, batch_size: int,
     in_float32: bool = False, verb: str = "",
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """Runs a mixture over a data set, in the mode of evaluation, and keeps something of each batch.
+    """Run a mixture over a data set in evaluation mode, and keep a reduced output of each batch.
 
-    Each process runs over its share, and all of them get what was kept of all photos: each exactly once, in order.
+    Each process runs over its share, and all of them get the results of all photos: each exactly once, in order.
 
     Args:
-        fabric: Where and in which precision it runs.
-        model: The mixture; its mode is put back as it was.
+        fabric: Devices and precision.
+        model: The mixture; its mode is restored afterwards.
         photos: The data set.
-        keep: What is kept of a batch and the mixture's output.
+        keep: Reduces the mixture's output for a batch to the tensors to keep.
         batch_size: Photos at a time, over all processes.
-        in_float32: Whether it answers in float32 as `mge predict` does, whatever precision it is trained in.
-        verb: What the first process says is done, while it shows how far it is. Empty: it shows nothing.
+        in_float32: Whether to run in float32 as `mge predict` does, whatever the training precision.
+        verb: Description shown by the first process beside its progress. Empty: no progress is shown.
     """
     was_training = model.training
     model.eval()
@@ -103,7 +103,7 @@ def run_over(
 
 
 def measure(answers: Answers) -> dict[str, Any]:
-    """Accuracy in percent of every part, named as in summary.json."""
+    """Compute the accuracy of every component in percent, named as in summary.json."""
     labels = answers.labels
 
     def per_expert(predicted: Tensor) -> list[float]:
@@ -125,7 +125,7 @@ def measure(answers: Answers) -> dict[str, Any]:
 
 
 def _over_processes(fabric: Fabric, parts: list[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
-    """The parts of all processes; shares may be uneven, or empty."""
+    """Gather the parts of all processes; shares may be uneven, or empty."""
     if fabric.world_size == 1:
         return parts
     gathered: list[list[tuple[Tensor, ...]]] = [[] for _ in range(fabric.world_size)]
@@ -134,12 +134,12 @@ def _over_processes(fabric: Fabric, parts: list[tuple[Tensor, ...]]) -> list[tup
 
 
 def _in_order(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """All photos, by their numbers."""
+    """Concatenate the parts, sorted by the photos' indices."""
     joined = [torch.cat(column) for column in zip(*parts, strict=True)]
     order = joined[0].argsort()
     return tuple(column[order] for column in joined)
 
 
 def percent(hits: Tensor) -> float:
-    """How many of some photos are hits."""
+    """Return the percentage of hits."""
     return round(100 * hits.float().mean().item(), 2)

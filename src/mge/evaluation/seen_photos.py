@@ -1,4 +1,4 @@
-"""Photos of other data than a run's own that the run has seen nevertheless."""
+"""Photos of other data than a run's own that the run has used nevertheless."""
 
 import dataclasses
 from collections.abc import Collection
@@ -12,14 +12,14 @@ from mge.evaluation.known_photos import find_again, find_record
 def leave_out_seen(
     path: Path, photos: PhotoSet, *, split: Selection, even_so: bool = False, uses: Collection[str] = ("train", "val")
 ) -> PhotoSet:
-    """Leaves out photos of other data that the run was trained on, or that chose its model.
+    """Leave out photos of other data that the run was trained on, or that selected its model.
 
     Args:
-        path: The run, or its model; of a model without its run nobody knows what it has seen.
+        path: The run, or its model; a model without its run has no record.
         photos: The data.
-        split: What shall be measured.
-        even_so: Whether seen photos shall be measured too; then they are only counted.
-        uses: What the run must not have used a photo for.
+        split: Split to measure.
+        even_so: Whether to measure used photos too; then they are only counted.
+        uses: Uses by the run that exclude a photo.
 
     Raises:
         DataError: no photo is left.

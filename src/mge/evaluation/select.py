@@ -1,4 +1,4 @@
-"""Which photos a stored mixture is measured on, and which choose for it."""
+"""Selection of the photos for evaluating a stored mixture and for fitting its inference parameters."""
 
 import dataclasses
 import os
@@ -23,15 +23,15 @@ from mge.storage.run_folder import Run, is_run, open_run
 
 @dataclasses.dataclass(frozen=True)
 class Selected:
-    """Photos to measure on.
+    """Photos to evaluate on.
 
     Args:
-        photos: The data that they are of.
-        split: The split that they are, or `all`.
-        is_own: Whether they are of the data that the run was trained with.
+        photos: The data that contain them.
+        split: Their split, or `all`.
+        is_own: Whether they belong to the data that the run was trained with.
         readable: The photos themselves.
-        broken: Those that cannot be read, and are left out.
-        num_seen: How many others were left out, because the run was trained on them, or chose its model on them.
+        broken: Unreadable photos, which are left out.
+        num_seen: Number of others left out, because the run was trained on them, or selected its model on them.
     """
 
     photos: PhotoSet
@@ -43,7 +43,7 @@ class Selected:
 
     @property
     def description(self) -> str:
-        """Which photos these are, for people."""
+        """Description of the photos for users."""
         name = self.photos.name
         if self.split == "new":
             return f"photos of {name} that were added since the training"
@@ -61,15 +61,15 @@ def select(
     path: Path, *, data: str | Path | None, split: Selection | None, source_format: str, classifier: Classifier,
     columns: Asked = BY_NAME,
 ) -> Selected:  # fmt: skip
-    """Reads the photos to measure on, and leaves out those that cannot be read.
+    """Read the photos to evaluate on, and leave out unreadable ones.
 
     Args:
         path: A run folder or a model folder.
         data: Photos; None: those that the run was trained with.
-        split: Which split of them; None: the test split, or all photos where other data have no splits of their own.
-        source_format: How to read `data`.
-        classifier: What is measured: it must know the classes by name.
-        columns: The columns of `data` that a person named.
+        split: Split to use; None: the test split, or all photos of other data without splits of their own.
+        source_format: Format of `data`.
+        classifier: The model, which must know the classes by name.
+        columns: The columns of `data` given by the user.
 
     Raises:
         ConfigError: `data` is missing and the folder does not know its own.
@@ -89,15 +89,14 @@ def select(
 def read_held_out(
     path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier, columns: Asked = BY_NAME
 ) -> PhotoSet:
-    """The photos to measure on, whose classes the model must know by name.
+    """Read the photos to evaluate on, whose classes the model must know by name.
 
     Args:
         path: A run folder or a model folder.
-        data: Photos; None: those that the run was trained with, split as they were then. Those that it did not have are
-            in no split.
-        source_format: How to read `data`.
+        data: Photos; None: those that the run was trained with, with their splits. Photos added since are in no split.
+        source_format: Format of `data`.
         classifier: The model.
-        columns: The columns of `data` that a person named.
+        columns: The columns of `data` given by the user.
 
     Raises:
         ConfigError: `data` is missing and the folder does not know its own, or knows its columns.
@@ -120,7 +119,7 @@ def read_held_out(
 
 
 def _read_own(path: Path, *, classifier: Classifier, columns: Asked) -> PhotoSet:
-    """Reads the photos that the run was trained with, split as they were then."""
+    """Read the photos that the run was trained with, with their splits."""
     if not is_run(path):
         raise ConfigError(
             f"{str(path)!r} is a model without its run; say which data to evaluate on: "
@@ -129,7 +128,7 @@ def _read_own(path: Path, *, classifier: Classifier, columns: Asked) -> PhotoSet
     run = open_run(path)
     settings = run.config("format", "seed", "val_fraction", "test_fraction")
     check_not_asked(columns, run=run)
-    options = ("val_fraction", "test_fraction", *OPTIONS.values())  # runs of former versions named no columns
+    options = ("val_fraction", "test_fraction", *OPTIONS.values())  # runs of older versions have no column names
     chosen: dict[str, Any] = {name: settings.get(name) for name in options}
     config = dataclasses.replace(classifier.data, **chosen)
     seed = TrainConfig(seed=settings["seed"]).seed  # checked
@@ -144,7 +143,7 @@ def _read_own(path: Path, *, classifier: Classifier, columns: Asked) -> PhotoSet
 
 
 def _note_without_record(photos: PhotoSet, *, run: Run) -> PhotoSet:
-    """Adds a note where photos have changed since a training of a former version, which kept no record of them."""
+    """Add a note if photos have changed since a training of an older version, which kept no record of them."""
     origin, now = run.whole.origin(), describe_photos(photos)
     if origin is not None and origin.get("sha256_of_names") == now["sha256_of_names"]:
         return photos
@@ -156,7 +155,7 @@ def _note_without_record(photos: PhotoSet, *, run: Run) -> PhotoSet:
 
 
 def without_broken(photos: PhotoSet, *, split: Selection) -> tuple[tuple[Record, ...], tuple[Broken, ...]]:
-    """The photos of a split, or all photos, that can be read, and the others.
+    """Separate the photos of a split, or all photos, into readable and broken ones.
 
     Raises:
         DataError: the split is empty, or none of its photos can be read.
@@ -179,7 +178,7 @@ def without_broken(photos: PhotoSet, *, split: Selection) -> tuple[tuple[Record,
 
 
 def select_validation(path: Path, selected: Selected, *, classifier: Classifier) -> tuple[Record, ...]:
-    """The photos that choose: the run's own, or those of the given data where there is no run.
+    """Return the validation photos for fitting: the run's own, or those of the given data without a run.
 
     Raises:
         ConfigError: there are no validation photos.
@@ -199,14 +198,14 @@ def select_validation(path: Path, selected: Selected, *, classifier: Classifier)
 
 
 def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
-    """The photos below a folder that show other things than the classes; those that cannot be read are left out.
+    """Return the readable photos below a folder, which show objects outside the classes.
 
     Args:
         folder: The folder.
-        label: What they are labelled, since a record needs a class; nothing looks at it.
+        label: Placeholder label, since a record needs a class; it is not used.
 
     Raises:
-        DataError: there is none that can be read.
+        DataError: none can be read.
     """
     records: Sequence[Record] = [Record(Path(file), label) for file in find_photos([str(folder)])]
     looks = inspect(records, with_hashes=False)
@@ -217,7 +216,7 @@ def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
 
 
 def check_not_asked(columns: Asked, *, run: Run) -> None:
-    """Raise ConfigError where columns are named of data whose columns the run knows."""
+    """Raise ConfigError if columns are given for data whose columns the run knows."""
     if columns != BY_NAME:
         raise ConfigError(
             f"columns are named, and the photos are those of {run}, which knows its columns; leave out --image-column "
@@ -226,7 +225,7 @@ def check_not_asked(columns: Asked, *, run: Run) -> None:
 
 
 def _is_own_data(path: Path, data: str | Path) -> bool:
-    """Whether these are the data that the run was trained with."""
+    """Return whether these are the data that the run was trained with."""
     check_is_path(data)
     if not is_run(path):
         return False

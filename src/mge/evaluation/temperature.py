@@ -1,4 +1,4 @@
-"""The temperature of a trained mixture: out of its answers about validation photos, and what it mends."""
+"""Calibration of a trained mixture: its temperature, fitted on validation photos, and the effect of it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +11,13 @@ from mge.inference.probabilities import calibrated
 
 
 def choose_temperature(answers: Answers) -> dict[str, Any]:
-    """Fits a temperature, as it is stored with the model.
+    """Fit a temperature, in the format stored with the model.
 
     Args:
-        answers: What the mixture said about validation photos.
+        answers: Outputs of the mixture for validation photos.
 
     Returns:
-        The temperature, and what it is worth on these photos, which have chosen it.
+        The temperature, and the calibration on these photos, to which it was fitted.
     """
     temperature = round(best_temperature(answers), 4)
     measured = {"num_photos": len(answers.labels), **measure_calibration(answers, temperature=temperature)}
@@ -25,16 +25,16 @@ def choose_temperature(answers: Answers) -> dict[str, Any]:
 
 
 def best_temperature(answers: Answers) -> float:
-    """The temperature that fits these answers best.
+    """Return the temperature that fits these outputs best.
 
-    No number of photos proves certainty, so what is right or wrong is smoothed by 1 / (photos + 2), next to nothing
-    where there are many: Platt's remedy ("Probabilistic Outputs for Support Vector Machines", 1999).
+    No number of photos proves certainty, so the binary targets are smoothed by 1 / (photos + 2), negligible for many
+    photos, as Platt proposes ("Probabilistic Outputs for Support Vector Machines", 1999).
     """
     return fit_temperature(answers.logits, answers.labels, smoothing=1 / (len(answers.labels) + 2))
 
 
 def measure_calibration(answers: Answers, *, temperature: float) -> dict[str, float]:
-    """How far probabilities are from what they say (ECE, in percent) and the loss, before and after scaling."""
+    """Compute the expected calibration error (ECE, in percent) and the loss, before and after temperature scaling."""
     figures = {}
     for name, divisor in (("before", 1.0), ("after", temperature)):
         figures[f"ece_{name}"] = round(100 * calibration_error(bins_of(answers, temperature=divisor)), 2)
@@ -44,12 +44,12 @@ def measure_calibration(answers: Answers, *, temperature: float) -> dict[str, fl
 
 
 def describe_calibration(metadata: Mapping[str, Any], answers: Answers) -> dict[str, Any]:
-    """What is stored with the model about its temperature, and what it is worth on some photos."""
+    """Return the temperature stored with the model, and the calibration on some photos."""
     stored = metadata.get("calibration", {"temperature": 1.0})
     return {**stored, **measure_calibration(answers, temperature=stored["temperature"])}
 
 
 def bins_of(answers: Answers, *, temperature: float) -> Reliability:
-    """How often the mixture is right, by how sure it says that it is."""
+    """Compute accuracy by bins of the mixture's confidence."""
     confidences, predicted = calibrated(answers.logits, temperature=temperature).max(1)
     return reliability(confidences, predicted == answers.labels)

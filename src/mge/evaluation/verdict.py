@@ -1,4 +1,4 @@
-"""The verdict of a run in one line: whether the mixture is better than a plain network, and by how much."""
+"""The verdict of a run in one line: the accuracy of the mixture compared with a plain network."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ PLAIN = ("plain", "plain_equal_compute")  # networks that may have been trained 
 
 
 def describe_verdict(run: Run, figures: Mapping[str, Any]) -> dict[str, str]:
-    """Return the verdict as summary.json holds it; empty for a single network without a network beside it.
+    """Return the verdict for summary.json; empty for a single network without a baseline.
 
     Args:
         run: The run, whose photo-by-photo results are on disk.
@@ -40,7 +40,7 @@ def describe_verdict(run: Run, figures: Mapping[str, Any]) -> dict[str, str]:
 
 
 def p_value(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
-    """Return the probability that two equally good networks differ so much on the same photos.
+    """Return the p-value of the difference of two networks on the same photos.
 
     Source: McNemar's exact test, Psychometrika 1947.
     """
@@ -55,7 +55,7 @@ def _describe_p(ours: Sequence[bool], theirs: Sequence[bool]) -> str:
 
 
 def _advise(fusion: Mapping[str, Any], *, gain: float) -> str:
-    """What to do where the mixture does not pay."""
+    """Return advice for a mixture without benefit."""
     trained = fusion.get("trained_experts", 1)
     if fusion.get("experts", trained) == 1 and trained > 1:
         return (

@@ -1,4 +1,4 @@
-"""What `mge export` writes: the whole mixture as one graph, with what another program has to know beside it."""
+"""Export of the whole mixture as one graph, with the description that other programs need beside it."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ CASCADE_EXAMPLE = Path(examples.__file__).parent / "classify_by_cascade.py"
 
 
 def describe(stored: StoredModel, *, graph: str = "mixture", outputs: dict[str, str] | None = None) -> Description:
-    """What a graph of a stored model says about itself."""
+    """Describe a graph of a stored model."""
     config = stored.config
     return Description(graph, config, stored.class_names, config.photo_side, outputs or OUTPUTS, stored.metadata)
 
@@ -42,22 +42,22 @@ def export_mixture(
     images: Pixels,
     format: Format = "onnx",  # noqa: A002
 ) -> Parity:
-    """Writes the folder of an export, if the graph answers as the model does: whole, or not at all.
+    """Write the folder of an export atomically, if the graph's outputs equal the model's.
 
     Args:
-        model: In evaluation mode, on the CPU.
-        description: From `describe`.
-        folder: An export that is there already is replaced.
-        images: Photos that both are asked about, as `measure_parity` takes them.
-        format: Which runtime reads it.
+        model: The mixture in evaluation mode, on the CPU.
+        description: Description from `describe`.
+        folder: Folder of the export; an existing export is replaced.
+        images: Photos for the comparison, as `measure_parity` takes them.
+        format: Format of the graph.
 
     Returns:
-        How well the graph agrees with the model.
+        Agreement of the graph with the model.
 
     Raises:
-        ExportError: it does not; nothing is written.
+        ExportError: they differ; nothing is written.
         ConfigError: the network cannot be exported.
-        MissingExtraError: what the format is written with is not installed.
+        MissingExtraError: the package that writes the format is not installed.
         StorageError: the disk is full, or the folder cannot be written to.
     """
     return _write_proven(
@@ -67,16 +67,16 @@ def export_mixture(
 
 
 def export_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path, *, images: Pixels) -> Parity:
-    """Writes one graph an expert and one for the gate, if together they answer as the model does, or nothing.
+    """Write one graph per expert and one for the gate, if together they equal the model, or nothing.
 
     Args:
-        model: In evaluation mode, on the CPU.
+        model: The mixture in evaluation mode, on the CPU.
         stored: The same model as it is stored.
-        folder: An export that is there already is replaced.
-        images: Photos that both are asked about.
+        folder: Folder of the export; an existing export is replaced.
+        images: Photos for the comparison.
 
     Returns:
-        How well the graphs agree with the model where every expert looks.
+        Agreement of the graphs with the model when every expert runs.
 
     Raises:
         ExportError, ConfigError, MissingExtraError, StorageError: as `export_mixture`.
@@ -91,7 +91,7 @@ def _write_proven(
     folder: Path, write: Callable[[Path], Graph], model: MixtureOfExperts, *, images: Pixels, temperature: float,
     name: str,
 ) -> Parity:  # fmt: skip
-    """Lets `write` fill a folder, which comes to be if what it wrote answers as the model does."""
+    """Fill a folder with `write`, and keep it only if the graph's outputs equal the model's."""
 
     def fill(unfinished: Path) -> Parity:
         parity = measure_parity(write(unfinished), model, images, temperature=temperature)
@@ -108,20 +108,20 @@ def write_mixture(
     *,
     format: Format = "onnx",  # noqa: A002
 ) -> Path:
-    """Writes the whole mixture as one graph, and beside it `preprocessing.json` and, for ONNX, an example program.
+    """Write the whole mixture as one graph, with `preprocessing.json` and, for ONNX, an example program beside it.
 
     Args:
-        model: In evaluation mode, on the CPU.
-        description: From `describe`.
-        folder: Where the files go; it exists.
-        format: Which runtime reads it.
+        model: The mixture in evaluation mode, on the CPU.
+        description: Description from `describe`.
+        folder: Existing folder for the files.
+        format: Format of the graph.
 
     Returns:
         The graph's file.
 
     Raises:
         ConfigError: the network cannot be exported.
-        MissingExtraError: what the format is written with is not installed.
+        MissingExtraError: the package that writes the format is not installed.
     """
     assert model.config.photo_side == description.side
     graph = to_graph(model, temperature=description.temperature)
@@ -142,19 +142,19 @@ def write_mixture(
 
 
 def write_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path) -> OnnxCascade:
-    """Writes one graph an expert and one for the gate, and beside them `preprocessing.json` and an example program.
+    """Write one graph per expert and one for the gate, with `preprocessing.json` and an example program beside them.
 
     Args:
-        model: In evaluation mode, on the CPU.
+        model: The mixture in evaluation mode, on the CPU.
         stored: The same model as it is stored.
-        folder: Where the files go; it exists.
+        folder: Existing folder for the files.
 
     Returns:
-        What was written, to be asked.
+        The written cascade, ready to run.
 
     Raises:
         ConfigError: the network cannot be exported.
-        MissingExtraError: what the format is written with is not installed.
+        MissingExtraError: the package that writes the format is not installed.
     """
     for name, part in cascade_parts(model).items():
         description = describe(stored, graph=name, outputs=part.outputs)
@@ -168,15 +168,15 @@ def write_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path) ->
 
 
 def write_description(description: Description, folder: Path) -> None:
-    """Writes `preprocessing.json`."""
+    """Write `preprocessing.json`."""
     text = json.dumps(description.to_dict(), indent=1, ensure_ascii=False) + "\n"
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
 def open_mixture(file: Path, *, threads: int | None = None) -> Graph:
-    """What runs a graph that `write_mixture` wrote: uint8 pictures (B, 3, side, side) to its outputs by name.
+    """Open a graph written by `write_mixture`, as a function from uint8 images (B, 3, side, side) to outputs by name.
 
-    Load only what was exported here: a .pt2 file is read by torch, which trusts it.
+    Load only graphs exported on this machine: a .pt2 file is read by torch, which trusts it.
     """
     if file.suffix == ".onnx":
         session = open_session(file.read_bytes(), name=str(file), threads=threads)

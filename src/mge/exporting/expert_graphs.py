@@ -1,7 +1,7 @@
-"""The mixture as a cascade of graphs: one an expert, and one for the gate, so that later experts can be left out.
+"""Early exit as exported graphs: one per expert, and one for the gate, so that later experts can be skipped.
 
-What one graph gives the next takes as `former_…`: `boxes_xyxy` is what an expert saw, in pixels of the pictures,
-`found_xyxy` what it found, in pixels of its view, and `view` its view, where views are cut out of views.
+A graph takes the outputs of the previous one as `former_…`: `boxes_xyxy` is the region seen by an expert, in pixels of
+the images, `found_xyxy` the box it found, in pixels of its view, and `view` its view, if views are cropped from views.
 """
 
 import copy
@@ -17,7 +17,7 @@ from mge.models.expert import Expert
 from mge.models.mixture import MixtureOfExperts
 
 SAID = ("large_logits", "part_logits", "joint_logits", "attention", "boxes_xyxy")  # of MixtureOutput, one expert's
-FORMER = "former_"  # begins the name of what a graph takes from the one before it; ONNX wants no name twice
+FORMER = "former_"  # prefix of inputs from the previous graph; ONNX requires unique names
 STATE = {
     "found_xyxy": "(B, 4) what it found, in pixels of its view",
     "large_features": "(B, D) what a shared gate reads",
@@ -26,21 +26,21 @@ STATE = {
 
 
 class Part(NamedTuple):
-    """One graph of a cascade, before it is exported."""
+    """One graph of a cascade, before its export."""
 
     network: nn.Module
-    examples: dict[str, Tensor]  # of what it takes, by name, in the order of its arguments
-    outputs: dict[str, str]  # what it gives, by name, in words
+    examples: dict[str, Tensor]  # inputs by name, in the order of its arguments
+    outputs: dict[str, str]  # descriptions of its outputs by name
 
 
 def cascade_parts(model: MixtureOfExperts) -> dict[str, Part]:
-    """The graphs of a cascade, by the names of their files.
+    """Return the graphs of a cascade by the names of their files.
 
     Args:
-        model: In evaluation mode, on the CPU. It is left as it is.
+        model: The mixture in evaluation mode, on the CPU. It is not modified.
 
     Raises:
-        ConfigError: there is one expert only.
+        ConfigError: there is only one expert.
     """
     if model.active_experts < 2:
         raise ConfigError("the model has one expert, and a cascade needs at least two; leave out --cascade")
@@ -66,7 +66,7 @@ def cascade_parts(model: MixtureOfExperts) -> dict[str, Part]:
 
 
 class FirstExpert(nn.Module):
-    """Expert 0, which sees the whole picture.
+    """Expert 0, which sees the whole image.
 
     Args:
         model: The mixture.
@@ -77,7 +77,7 @@ class FirstExpert(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What it said and found, by the names of its part."""
+        """Return the outputs of the expert, in the order named by its part."""
         look = next(self.model.look(self.model.normalise(images)))
         output = look.output
         said = (output.large_logits, output.part_logits, output.logits, look.attention, look.boxes_xyxy)
@@ -86,11 +86,11 @@ class FirstExpert(nn.Module):
 
 
 class LaterExpert(nn.Module):
-    """An expert that sees what the one before it found.
+    """An expert that sees the box found by the previous one.
 
     Args:
         model: The mixture.
-        number: Of the expert.
+        number: Index of the expert.
     """
 
     def __init__(self, model: MixtureOfExperts, number: int) -> None:
@@ -98,9 +98,9 @@ class LaterExpert(nn.Module):
         self.model, self.number = model, number
 
     def forward(self, images: Tensor, boxes: Tensor, found: Tensor, view: Tensor | None = None) -> tuple[Tensor, ...]:
-        """What it said and found, out of what the expert before it saw and found."""
+        """Return the outputs of the expert, given the region and the box of the previous one."""
         pictures = self.model.normalise(images)
-        # Of a view that is not cut out of, only the size counts.
+        # If views are cropped from the image, only the previous view's size matters.
         former = self.model.first_view(pictures, whole_boxes(pictures)) if view is None else view
         seen, boxes = self.model.next_view(pictures, former, boxes, found)
         expert = self.model.experts_in_turn[self.number]
@@ -112,7 +112,7 @@ class LaterExpert(nn.Module):
 
 
 class GateAlone(nn.Module):
-    """The gate: of its own backbone's features of the whole picture, or of the first expert's.
+    """The gate, on its own backbone's features of the whole image or on the first expert's.
 
     Args:
         model: The mixture.
@@ -123,9 +123,9 @@ class GateAlone(nn.Module):
         self.model = model
 
     def forward(self, images_or_features: Tensor) -> Tensor:
-        """How much each expert counts."""
+        """Return the gate weights of the experts."""
         if images_or_features.dim() == 2:
-            return self.model.weigh(images_or_features, images_or_features)  # a shared gate looks at no picture
+            return self.model.weigh(images_or_features, images_or_features)  # a shared gate reads no image
         pictures = self.model.normalise(images_or_features)
         view = self.model.first_view(pictures, whole_boxes(pictures))
         return self.model.weigh(view, view.flatten(1))

@@ -1,6 +1,6 @@
-"""The whole mixture as one graph that runs without us: normalisation, experts, boxes, zooms and gate inside.
+"""Export of the whole mixture as one standalone graph: normalisation, experts, boxes, zooms and gate.
 
-It takes uint8 pictures, as many at a time as one likes. `OUTPUTS` names what it gives.
+It takes uint8 images in batches of any size. `OUTPUTS` names its outputs.
 """
 
 import copy
@@ -14,11 +14,11 @@ from mge.errors import ConfigError, MissingExtraError, first_line
 from mge.inference.compiled import AsTuple, quiet
 from mge.models.mixture import MixtureOfExperts
 
-OPSET = 18  # of ONNX; the oldest that has all we need, so that older runtimes take it too
-LARGEST_ONNX = 2_000_000_000  # bytes of weights; protobuf ends at 2 GiB
-EXAMPLES = 2  # pictures that the exporter sees; with one it would hold the batch size for a constant
+OPSET = 18  # of ONNX; the oldest with all operations needed, for older runtimes
+LARGEST_ONNX = 2_000_000_000  # bytes of weights; protobuf is limited to 2 GiB
+EXAMPLES = 2  # example images; with one the exporter would treat the batch size as constant
 
-# What the graph gives, by name: B photos, E experts, C classes, h x w cells.
+# Outputs of the graph by name: B photos, E experts, C classes, h x w cells.
 OUTPUTS = {
     "logits": "(B, C) the mixture",
     "gate_probs": "(B, E) how much each expert counts",
@@ -33,11 +33,11 @@ assert tuple(OUTPUTS)[:-1] == MixtureOutput._fields
 
 
 class Answering(nn.Module):
-    """A mixture that also says probabilities, in a plain tuple.
+    """A mixture that also returns probabilities, in a plain tuple.
 
     Args:
         model: The mixture.
-        temperature: What its logits are divided by before they become probabilities.
+        temperature: Softmax temperature of its probabilities.
     """
 
     def __init__(self, model: MixtureOfExperts, *, temperature: float = 1.0) -> None:
@@ -46,34 +46,34 @@ class Answering(nn.Module):
         self.temperature = temperature
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The tensors that `OUTPUTS` names, in their order."""
+        """Return the tensors that `OUTPUTS` names, in their order."""
         said = self.answers(images)
         return (*said, (said[0].float() / self.temperature).softmax(1))
 
 
 def example_pictures(model: MixtureOfExperts) -> Tensor:
-    """Pictures of the kind that a mixture takes, all black."""
+    """Return black example images of the mixture's input size."""
     side = model.config.photo_side
     return torch.zeros(EXAMPLES, 3, side, side, dtype=torch.uint8)
 
 
 def to_graph(model: MixtureOfExperts, *, temperature: float = 1.0) -> torch.export.ExportedProgram:
-    """The mixture as torch.export holds it.
+    """Export the mixture with torch.export.
 
     Args:
-        model: In evaluation mode, on the CPU.
-        temperature: Of its probabilities.
+        model: The mixture in evaluation mode, on the CPU.
+        temperature: Softmax temperature of its probabilities.
 
     Raises:
         ConfigError: the network cannot be exported.
     """
     frozen = copy.deepcopy(model).requires_grad_(False)
-    frozen.sampling = "matrices"  # ONNX Runtime looks the points of a grid up one by one: 4 to 7 times the time
+    frozen.sampling = "matrices"  # ONNX Runtime samples a grid point by point: 4 to 7 times the time
     return trace(Answering(frozen, temperature=temperature), (example_pictures(model),))
 
 
 def trace(network: nn.Module, examples: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    """Any network of pictures, and whatever else there is of each photo, as a graph for any number of photos.
+    """Export any network with inputs per photo (images and others) as a graph with a dynamic batch size.
 
     Raises:
         ConfigError: it cannot be exported.
@@ -82,23 +82,23 @@ def trace(network: nn.Module, examples: tuple[Tensor, ...]) -> torch.export.Expo
     try:
         with torch.inference_mode(False), torch.no_grad(), quiet():
             return torch.export.export(network.eval(), examples, dynamic_shapes=batch)
-    except RuntimeError as error:  # torch's own errors of tracing are all children of it
+    except RuntimeError as error:  # base class of torch's tracing errors
         raise ConfigError(f"the network cannot be exported: {first_line(error)}; try another backbone") from error
 
 
 def to_onnx(
     graph: torch.export.ExportedProgram, *, inputs: list[str], outputs: list[str], metadata: dict[str, str]
 ) -> bytes:
-    """A graph as the content of an .onnx file, its weights inside.
+    """Convert a graph to the content of an .onnx file, including its weights.
 
     Args:
-        graph: From `to_graph` or `trace`.
-        inputs: Names of what it takes.
-        outputs: Names of what it gives.
-        metadata: Texts that the file shall hold.
+        graph: Graph from `to_graph` or `trace`.
+        inputs: Names of its inputs.
+        outputs: Names of its outputs.
+        metadata: Metadata of the file.
 
     Raises:
-        ConfigError: it has a part that ONNX has no word for, or is larger than a file of ONNX can be.
+        ConfigError: it has an operation that ONNX does not support, or exceeds the size limit of ONNX files.
         MissingExtraError: the packages that write ONNX are not installed.
     """
     try:
@@ -118,7 +118,7 @@ def to_onnx(
             )
             assert program is not None
             proto = program.model_proto
-    except RuntimeError as error:  # the exporter's own errors are all children of it
+    except RuntimeError as error:  # base class of the exporter's errors
         raise ConfigError(f"the network cannot be written as ONNX: {first_line(error)}; use torch-export") from error
     for key, text in metadata.items():
         proto.metadata_props.add(key=key, value=text)
@@ -127,13 +127,13 @@ def to_onnx(
 
 
 def write_torch_export(graph: torch.export.ExportedProgram, file: Path) -> None:
-    """Writes a graph as `torch.export.load` reads it; the name ends in .pt2."""
+    """Write a graph for `torch.export.load`; the name ends in .pt2."""
     with quiet():
         torch.export.save(graph, file)
 
 
 def write_openvino(onnx_content: bytes, file: Path) -> None:
-    """Writes a graph as OpenVINO reads it, an .xml and a .bin file beside it, in full precision.
+    """Write a graph in OpenVINO's format, an .xml with a .bin file beside it, in full precision.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.

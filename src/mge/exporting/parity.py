@@ -1,4 +1,4 @@
-"""The proof that an exported graph answers as the model does."""
+"""Parity of an exported graph with its model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -12,24 +12,24 @@ from mge.exporting.graph import OUTPUTS, Answering
 from mge.inference.prediction import Array
 from mge.models.mixture import MixtureOfExperts
 
-PROBABILITY_DIFFERENCE, BOX_DIFFERENCE_PX = 1e-4, 1.0  # up to where two answers count as the same
-BATCH_SIZES = (1, 7, 32)  # in which the graph is asked, in turns; the exporter saw another one
-EXACT_BATCH = 8  # photos that the model is asked about at a time
+PROBABILITY_DIFFERENCE, BOX_DIFFERENCE_PX = 1e-4, 1.0  # tolerances within which two outputs are equal
+BATCH_SIZES = (1, 7, 32)  # of the graph, in rotation; the exporter used another one
+EXACT_BATCH = 8  # batch size of the model
 
-Graph = Callable[[Pixels], dict[str, Array]]  # what runs one: pictures in, its outputs by name out
+Graph = Callable[[Pixels], dict[str, Array]]  # from images to outputs by name
 
 
 class Parity(NamedTuple):
-    """How far a graph's answers are from the model's own on the same photos."""
+    """Differences between a graph's outputs and the model's for the same photos."""
 
     num_photos: int
-    num_same_top1: int  # photos with the same likeliest class
+    num_same_top1: int  # photos with the same predicted class
     probability_difference: float  # the largest, over photos and classes
     box_difference_px: float  # the largest, over photos, experts and edges
 
     @property
     def is_same(self) -> bool:
-        """Whether the graph may stand for the model."""
+        """True if the differences are within the tolerances."""
         return (
             self.num_same_top1 == self.num_photos
             and self.probability_difference <= PROBABILITY_DIFFERENCE
@@ -47,14 +47,14 @@ def measure_parity(
     graph: Graph, model: MixtureOfExperts, images: Pixels, *, temperature: float = 1.0,
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> Parity:  # fmt: skip
-    """Asks graph and model about the same photos.
+    """Run graph and model on the same photos.
 
     Args:
         graph: The graph.
-        model: The mixture that it was made of, in evaluation mode, on the CPU.
-        images: Photos as they are given to both.
-        temperature: What the model's logits are divided by before they become probabilities.
-        batch_sizes: In which the graph is asked, in turns.
+        model: The mixture that was exported, in evaluation mode, on the CPU.
+        images: Input images of both.
+        temperature: Softmax temperature of the model's probabilities.
+        batch_sizes: Batch sizes of the graph, in rotation.
     """
     exact = join([_ask(model, part, temperature=temperature) for part in cut(images, [EXACT_BATCH])])
     found = join([graph(part) for part in cut(images, batch_sizes)])
@@ -65,7 +65,7 @@ def measure_parity(
 
 
 def check_parity(parity: Parity, *, name: str) -> None:
-    """Raises ExportError unless the answers are the same."""
+    """Raise ExportError unless the outputs are equal within the tolerances."""
     if not parity.is_same:
         raise ExportError(
             f"the exported {name} does not answer as the model does, and was not written: {parity}; accepted: the same "
@@ -75,7 +75,7 @@ def check_parity(parity: Parity, *, name: str) -> None:
 
 
 def cut(images: Pixels, sizes: Sequence[int]) -> Iterator[Pixels]:
-    """The photos in batches of these sizes, in turns."""
+    """Yield the photos in batches of these sizes, in rotation."""
     start = turn = 0
     while start < len(images):
         size = sizes[turn % len(sizes)]
@@ -84,7 +84,7 @@ def cut(images: Pixels, sizes: Sequence[int]) -> Iterator[Pixels]:
 
 
 def join(outputs: Sequence[dict[str, Array]]) -> dict[str, Array]:
-    """The outputs of several batches as those of one."""
+    """Concatenate the outputs of several batches."""
     return {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
 
 

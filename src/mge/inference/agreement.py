@@ -1,4 +1,4 @@
-"""How far a quicker answer agrees with the exact one, and asking again where that could decide the class."""
+"""Agreement of a faster path with the exact network, and the repetition of close calls."""
 
 import math
 from collections.abc import Callable
@@ -11,33 +11,33 @@ from torch import Tensor
 from mge.core.crop import box_iou
 from mge.core.outputs import MixtureOutput
 
-Mixture = Callable[[Tensor], MixtureOutput]  # what answers: the network, or a graph of it
+Mixture = Callable[[Tensor], MixtureOutput]  # the network, or a graph of it
 
-PROBABILITY_DIFFERENCE, MEAN_IOU = 0.05, 0.95  # up to and from where two outputs count as equal
+PROBABILITY_DIFFERENCE, MEAN_IOU = 0.05, 0.95  # tolerances within which two outputs are equal
 
 
 class Agreement(NamedTuple):
-    """How far two answers to the same photos agree."""
+    """Agreement of two outputs for the same photos."""
 
     num_photos: int
-    same_top1: float  # share of photos with the same likeliest class
+    same_top1: float  # fraction of photos with the same predicted class
     probability_difference: float  # the largest, over photos and classes
-    mean_iou: float  # of the boxes that the experts after the first one saw
+    mean_iou: float  # of the boxes seen by the experts after the first
     worst_iou: float
 
     @property
     def is_equal(self) -> bool:
-        """Whether the one can stand for the other, but for close calls (see `close_calls`)."""
+        """Equality within the tolerances, except for close calls (see `close_calls`)."""
         return self.probability_difference <= PROBABILITY_DIFFERENCE and self.mean_iou >= MEAN_IOU
 
     def with_more(self, other: "Agreement") -> "Agreement":
-        """Both as if all photos had been compared at once."""
+        """Merge with another agreement, as if all photos had been compared at once."""
         count = self.num_photos + other.num_photos
         shares = (self.num_photos / count, other.num_photos / count)
         return Agreement(
             num_photos=count,
             same_top1=shares[0] * self.same_top1 + shares[1] * other.same_top1,
-            # One that is NaN counts as the largest, wherever it stands.
+            # NaN is treated as the largest, in any position.
             probability_difference=max(
                 self.probability_difference, other.probability_difference, key=lambda each: (math.isnan(each), each)
             ),
@@ -54,7 +54,7 @@ class Agreement(NamedTuple):
 
 
 def compare(fast: MixtureOutput, exact: MixtureOutput) -> Agreement:
-    """How far the fast path agrees with eager float32 on the same photos."""
+    """Compare the output of the fast path with eager float32 on the same photos."""
     probs, exact_probs = (output.logits.float().softmax(1).cpu() for output in (fast, exact))
     boxes, exact_boxes = (output.boxes_xyxy[:, 1:].float().cpu().flatten(0, 1) for output in (fast, exact))
     ious = box_iou(boxes, exact_boxes) if len(boxes) else torch.ones(1)
@@ -68,11 +68,11 @@ def compare(fast: MixtureOutput, exact: MixtureOutput) -> Agreement:
 
 
 def close_calls(output: MixtureOutput, *, difference: float) -> Bool[Tensor, " B"]:
-    """The photos whose answer another class could have if each probability were off by so much, or that have none: NaN.
+    """Find the photos whose predicted class could change if each probability were off by `difference`, or is NaN.
 
     Args:
-        output: An answer in a quicker arithmetic.
-        difference: The largest that a probability is off by.
+        output: Output of a faster arithmetic.
+        difference: Largest error of a probability.
     """
     likeliest = output.logits.float().softmax(1).topk(2, dim=1).values
     return ~(likeliest[:, 0] - likeliest[:, 1] >= 2 * difference)
@@ -81,13 +81,13 @@ def close_calls(output: MixtureOutput, *, difference: float) -> Bool[Tensor, " B
 def ask_again(
     output: MixtureOutput, model: Mixture, images: Shaped[Tensor, "B 3 H W"], *, difference: float
 ) -> MixtureOutput:
-    """An answer whose close calls are decided by the exact network.
+    """Recompute the close calls of an output with the exact network.
 
     Args:
-        output: What a quicker arithmetic said about the images.
+        output: Output of a faster arithmetic for the images.
         model: The exact network.
-        images: uint8 pictures.
-        difference: The largest that a probability of `output` is off by.
+        images: uint8 images.
+        difference: Largest error of a probability of `output`.
     """
     rows = close_calls(output, difference=difference).nonzero().squeeze(1)
     if not len(rows):

@@ -1,4 +1,4 @@
-"""Any number of photos into rows of predictions, kept as they are made: a killed run goes on where it stopped."""
+"""Batch prediction of any number of photos, stored continuously: a killed run resumes where it stopped."""
 
 import dataclasses
 import hashlib
@@ -17,22 +17,22 @@ from mge.inference.resumable_rows import Parts
 from mge.inference.writers import ALL, Form, Row, print_rows, write_rows
 from mge.storage.files import write_atomically
 
-KEPT = 10_000  # predictions that are also given to the caller where they go to a file
-NAMED = 10  # photos that could not be read and are named one by one
-FAILED = "failed"  # in a row: why its photo could not be read
+KEPT = 10_000  # most predictions that are also returned when written to a file
+NAMED = 10  # unreadable photos that are listed by name
+FAILED = "failed"  # in a row: the error of reading its photo
 
 Ask = Callable[[Iterable[Photo]], Iterator[Prediction | DataError]]
 
 
 @dataclasses.dataclass
 class Tally:
-    """What became of the photos.
+    """Counts of the results.
 
     Args:
-        num_classified: How many have a prediction.
-        num_looks: How many experts looked at them, together.
-        num_unknown: How many of them are labelled `unknown`.
-        reasons: Why the others have none.
+        num_classified: Number of photos with a prediction.
+        num_looks: Number of experts that ran for them, in total.
+        num_unknown: Number of them with the label `unknown`.
+        reasons: Errors of the other photos.
     """
 
     num_classified: int = 0
@@ -41,7 +41,7 @@ class Tally:
     reasons: list[str] = dataclasses.field(default_factory=list)
 
     def sift(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Gives the rows of predictions on, and counts all of them."""
+        """Yield the rows with predictions, and count all rows."""
         for row in rows:
             if FAILED in row:
                 self.reasons.append(row[FAILED])
@@ -52,7 +52,7 @@ class Tally:
                 yield row
 
     def report(self, *, num_experts: int | None) -> None:
-        """Says how many photos are unknown and, of a cascade, how many of so many experts looked."""
+        """Print how many photos are unknown and, with early exit, the mean number of experts that ran."""
         if self.num_unknown:
             sys.stderr.write(
                 f"{self.num_unknown} of {self.num_classified} photos are unknown; --reject false names them anyway\n"
@@ -62,7 +62,7 @@ class Tally:
             sys.stderr.write(f"{mean:.2f} of {num_experts} experts looked at a photo on average\n")
 
     def check(self) -> None:
-        """Raises DataError where photos could not be read."""
+        """Raise DataError if photos could not be read."""
         if self.reasons:
             raise DataError(
                 f"{len(self.reasons)} of {len(self.reasons) + self.num_classified} photos could not be read, the "
@@ -73,18 +73,18 @@ class Tally:
 def make_rows(
     ask: Ask, photos: Sequence[Photo], *, top: int, kept: list[Prediction], is_quiet: bool, with_all: bool = False
 ) -> Iterator[Row]:
-    """Classifies photos, and shows how far it is.
+    """Classify photos, and show the progress.
 
     Args:
         ask: Classifies them, in order.
         photos: The photos.
-        top: How many of the likeliest classes a row holds.
-        kept: Gets the predictions.
+        top: Number of the most probable classes in a row.
+        kept: List that the predictions are appended to.
         is_quiet: Show nothing.
-        with_all: Whether a row holds the probability of every class, too.
+        with_all: Whether a row contains the probability of every class, too.
 
     Yields:
-        A row for each photo, in order; for one that cannot be read, its reason.
+        A row for each photo, in order; for one that cannot be read, its error.
     """
     results = track_photos(ask(photos), verb="classifying", total=len(photos), is_quiet=is_quiet)
     for photo, result in zip(photos, results, strict=True):
@@ -99,20 +99,20 @@ def classify_to_stream(
     ask: Ask, photos: Sequence[Photo], out: TextIO, *, form: Form, num_experts: int, top: int, tally: Tally,
     with_all: bool = False,
 ) -> list[Prediction]:  # fmt: skip
-    """Classifies photos into a pipe or a device, row by row; nothing is kept of it beside.
+    """Classify photos into a pipe or a device, row by row, without storing progress.
 
     Args:
         ask: Classifies some photos, in order.
         photos: All photos.
-        out: What takes the rows.
-        form: Of the rows.
-        num_experts: For how many CSV has columns.
-        top: How many of the likeliest classes a row holds.
-        tally: Counts what became of the photos.
-        with_all: Whether rows hold the probability of every class.
+        out: Stream for the rows.
+        form: Format of the rows.
+        num_experts: Number of experts with columns in CSV.
+        top: Number of the most probable classes in a row.
+        tally: Counts of the results.
+        with_all: Whether rows contain the probability of every class.
 
     Returns:
-        The predictions, where there are at most 10,000 photos.
+        The predictions, if there are at most 10,000 photos.
     """
     kept: list[Prediction] = []
 
@@ -130,25 +130,25 @@ def classify_to_file(
     ask: Ask, photos: Sequence[Photo], output: Path, *, plan: dict[str, Any], form: Form, num_experts: int, top: int,
     tally: Tally, with_all: bool = False,
 ) -> list[Prediction]:  # fmt: skip
-    """Classifies photos into a file, which appears when it is complete.
+    """Classify photos into a file, which appears when it is complete.
 
-    What is done is kept beside it as it is done. Where torchrun started several processes, each does its share, and
-    the first writes the file.
+    Progress is stored beside it continuously. If torchrun started several processes, each does its share, and the first
+    writes the file.
 
     Args:
         ask: Classifies some photos, in order.
         photos: All photos.
         output: The file.
-        plan: What decides the predictions, beside the photos: rows of another plan are thrown away. Rows of photos that
-            have changed since, or are called by another name, are made anew.
-        form: Of the file.
-        num_experts: For how many a CSV file has columns.
-        top: How many of the likeliest classes a row holds.
-        tally: Counts what became of the photos, in the first process.
-        with_all: Whether a row holds the probability of every class, too.
+        plan: Everything besides the photos that determines the predictions: rows of another plan are discarded. Photos
+            that have changed since, or have another name, are classified again.
+        form: Format of the file.
+        num_experts: Number of experts with columns in a CSV file.
+        top: Number of the most probable classes in a row.
+        tally: Counts of the results, in the first process.
+        with_all: Whether a row contains the probability of every class, too.
 
     Returns:
-        The predictions of this call and process, where there are at most 10,000 photos.
+        The predictions of this call and process, if there are at most 10,000 photos.
     """
     rank, num_processes = processes()
     plan, keys = {**plan, "top": top}, identify(photos)
@@ -173,18 +173,18 @@ def classify_to_file(
 
 
 def name_some(reasons: Sequence[str]) -> str:
-    """The first reasons why photos could not be read, and how many more there are."""
+    """Join the first errors of photos that could not be read, and the number of the others."""
     more = [f"and {len(reasons) - NAMED:,} more"] if len(reasons) > NAMED else []
     return "; ".join([*reasons[:NAMED], *more])
 
 
 def processes() -> tuple[int, int]:
-    """The number of this process, and how many there are, as torchrun tells them."""
+    """Return the rank of this process and the number of processes, as given by torchrun."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def as_row(prediction: Prediction, *, top: int, with_all: bool = False) -> Row:
-    """A prediction as plain values."""
+    """Convert a prediction to plain values."""
     path, label = as_text(prediction.path), prediction.label
     row: Row = {"path": path, "label": label, "probability": prediction.probability}
     row |= {"likeliest": prediction.likeliest, "reason": prediction.reason}
@@ -199,11 +199,11 @@ def as_row(prediction: Prediction, *, top: int, with_all: bool = False) -> Row:
 
 
 def identify(photos: Sequence[Photo]) -> list[str]:
-    """Return what tells each photo from any other, and from itself before it was changed.
+    """Return a unique key for each photo, which changes when the photo does.
 
-    That is what it is called, where it lies, and how large and how old its file is, or the larger file that it lies in.
+    It is made of the name, location, size and modification time of its file, or of the larger file that contains it.
     """
-    stamps: dict[str, list[str | int]] = {}  # of larger files, each looked up once
+    stamps: dict[str, list[str | int]] = {}  # of larger files, each computed once
     keys = []
     for photo in photos:
         name = name_of(photo)
@@ -216,10 +216,10 @@ def identify(photos: Sequence[Photo]) -> list[str]:
 
 
 def _stamp(file: str) -> list[str | int]:
-    """Absolute path, size, and times of change in nanoseconds: of the content, and of what is noted about the file."""
-    path = os.path.abspath(file)  # noqa: PTH100  (links stay: what they lead to has its own size and times)
+    """Return absolute path, size, and times of the last change in nanoseconds, of the content and of the metadata."""
+    path = os.path.abspath(file)  # noqa: PTH100  (links are kept: their target has its own size and times)
     try:
         status = os.stat(path)  # noqa: PTH116
-    except (OSError, ValueError):  # who opens it tells why
+    except (OSError, ValueError):  # opening it reports the reason
         return [path]
     return [path, status.st_size, status.st_mtime_ns, status.st_ctime_ns]

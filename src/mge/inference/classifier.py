@@ -1,4 +1,4 @@
-"""A trained mixture that answers questions about photos."""
+"""Inference with a trained mixture in PyTorch."""
 
 import contextlib
 import copy
@@ -26,16 +26,16 @@ Prepared = prediction.Prepared[torch.Tensor]
 
 
 class Classifier(prediction.AnyClassifier[torch.Tensor]):
-    """A mixture with its class names and its way of preparing photos.
+    """A mixture with its class names and preprocessing.
 
     Args:
-        model: The mixture, in the mode of evaluation.
+        model: The mixture, in evaluation mode.
         class_names: Names of the classes, in the order of the logits.
-        data: How photos are resized and cropped.
-        thresholds: For each expert but the last, the lead (0.5 to 1; see `cascade.margin.lead`) from which the later
-            ones do not look in a cascade.
-        temperature: What logits are divided by for probabilities to mean what they say; 1 changes nothing.
-        least_probability: Below it a photo is called unknown. None: no photo is.
+        data: Options for resizing and cropping photos.
+        thresholds: For each expert but the last, the top-2 margin (0.5 to 1; see `cascade.margin.lead`) from which the
+            later ones are skipped with early exit.
+        temperature: Softmax temperature of the probabilities; 1 changes nothing.
+        least_probability: Probability below which a photo is unknown. None: no rejection.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
 
     @classmethod
     def from_stored(cls, stored: StoredModel) -> "Classifier":
-        """Builds the network of a model folder and fills it with its weights.
+        """Build the network of a model folder and load its weights.
 
         Raises:
             ModelFolderError: the weights are those of another architecture.
         """
         num_classes = len(stored.class_names)
         try:
-            with torch.device("meta"):  # takes no memory, whatever a description that somebody wrote asks for
+            with torch.device("meta"):  # takes no memory, whatever the description asks for
                 described = MixtureOfExperts.from_config(stored.config, num_classes=num_classes)
             described.load_state_dict(stored.state, assign=True)
-            with torch.random.fork_rng(devices=[]):  # first weights are drawn, and nobody ever sees them
+            with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and discarded
                 model = MixtureOfExperts.from_config(stored.config, num_classes=num_classes)
             model.load_state_dict(stored.state)
         except RuntimeError as error:
@@ -75,15 +75,15 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
 
     @property
     def num_experts(self) -> int:
-        """How many experts look at a photo that is no easy one of a cascade."""
+        """Number of experts that run for a photo without early exit."""
         return self.model.active_experts
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """The probabilities that logits of the mixture stand for, at its temperature."""
+        """Return softmax(logits / temperature)."""
         return calibrated(logits, temperature=self.temperature)
 
     def prepare(self, photo: prediction.Photo) -> Prepared:
-        """A photo as the network wants it.
+        """Preprocess a photo for the network.
 
         Raises:
             DataError: it cannot be read.
@@ -100,7 +100,7 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
 
     @torch.inference_mode()
     def _ask(self, images: list[torch.Tensor], *, cascade: bool, num_waiting: int) -> dict[str, prediction.Array]:
-        if self.model.training:  # batch norm would learn from the photos, and answers depend on each other
+        if self.model.training:  # batch norm would learn from the photos, and predictions depend on each other
             raise ConfigError("the model is in the mode of training; go back with: classifier.model.eval()")
         first = next(self.model.parameters())
         batch = torch.stack(images).to(first.device)
@@ -108,7 +108,7 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
         with _in_arithmetic_of(self.model) as model:
             if cascade:
                 output, said["num_experts_run"] = run_cascade(model, batch, thresholds=self._need_thresholds())
-            elif self.fast is None or first.dtype != torch.float32:  # a compiled graph has the stored weights
+            elif self.fast is None or first.dtype != torch.float32:  # a compiled graph contains the stored weights
                 output = model(batch)
             else:
                 output = self.fast.answer(batch, num_waiting=num_waiting)
@@ -118,10 +118,10 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
 
 @contextlib.contextmanager
 def _in_arithmetic_of(model: MixtureOfExperts) -> Iterator[MixtureOfExperts]:
-    """Give a network that answers whatever type its owner has made its weights.
+    """Yield a network for inference with weights of the user's dtype.
 
-    Photos stay float32, in which boxes are exact, and halves are multiplied by autocast. Weights of float64 are
-    multiplied in float32: the answers are no better for the digits that they were given.
+    Photos stay float32, in which boxes are exact, and half-precision weights are used under autocast. float64 weights
+    are converted to float32, whose precision is sufficient.
     """
     first = next(model.parameters())
     if first.dtype in (torch.float16, torch.bfloat16):
@@ -132,16 +132,16 @@ def _in_arithmetic_of(model: MixtureOfExperts) -> Iterator[MixtureOfExperts]:
 
 
 def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:
-    """Loads the classifier of a folder.
+    """Load the classifier of a folder.
 
     Args:
         path: A run folder (its best model is taken) or a model folder.
-        device: Where it shall run, as torch names it.
-        fast: Whether it answers with a compiled graph, which is compiled with the first photos if it is not in the
-            cache. None: where that is proven equal and saves time; see `FastPath`.
+        device: Device, by torch's name.
+        fast: Whether to use a compiled graph, which is compiled with the first photos if it is not cached. None: if
+            that is proven equal and saves time; see `FastPath`.
 
     Raises:
-        ModelFolderError: there is no whole model at this path.
+        ModelFolderError: there is no complete model at this path.
         ConfigError: it cannot run on this device.
     """
     folder = find_model_folder(path)
@@ -149,7 +149,7 @@ def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = No
     classifier = Classifier.from_stored(stored)
     try:
         classifier.model.to(device)
-    except (RuntimeError, AssertionError) as error:  # the latter of a torch that was built without it
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without it
         raise ConfigError(
             f"device is {device!r}, which cannot be used: {first_line(error)}; accepted: cpu, and cuda, cuda:1, mps, … "
             "where this machine has them"

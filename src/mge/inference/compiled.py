@@ -1,10 +1,10 @@
-"""The fast path of inference: the whole mixture, compiled ahead of time into one frozen graph.
+"""Fast inference: the whole mixture, compiled ahead of time into one frozen graph.
 
-torch.export takes the mixture as one graph without breaks; AOTInductor folds batch norms and weights into it, lays
-channels last, and writes native code into one file. A second start loads the file instead of compiling (torch.compile
+torch.export traces the mixture as one graph without breaks; AOTInductor folds batch norms and weights into it, uses
+channels_last, and writes native code into one file. A second start loads the file instead of compiling (torch.compile
 would trace the network anew each time). Backbones and part filters run in bfloat16 where the processor multiplies it
 natively; pooled features, maps, boxes, zooms, heads and the mixture stay in float32, as does the first expert, whose
-box decides what all others see.
+box determines the input of all others.
 """
 
 import copy
@@ -29,11 +29,11 @@ from mge.models.mixture import MixtureOfExperts
 Arithmetic = Literal["float32", "bfloat16"]
 
 MAX_BATCH = 512  # photos that a compiled graph takes at a time
-COMPILED_FOR = 4  # photos that inductor sees when it lays out its loops
+COMPILED_FOR = 4  # example batch size for inductor's loop layout
 
 
 def multiplies_bfloat16(device: str | torch.device = "cpu") -> bool:
-    """Whether bfloat16 is quicker than float32 in inference: its products are an instruction of the hardware.
+    """Test if bfloat16 is faster than float32 in inference, i.e. supported by the hardware.
 
     On a CPU that is AMX, or AVX-512 with BF16 (an EPYC took 0.6 of float32's time); emulated it is slower.
     """
@@ -43,13 +43,13 @@ def multiplies_bfloat16(device: str | torch.device = "cpu") -> bool:
 
 
 def in_bfloat16(model: MixtureOfExperts, *, first_too: bool = False) -> MixtureOfExperts:
-    """A copy with backbones and part filters in bfloat16 but for the first expert's, and everything else in float32.
+    """Return a copy with backbones and part filters in bfloat16, except the first expert's, and the rest in float32.
 
-    What the first expert rounds away moves the boxes of all others, and so most of the answers that change do so
-    because of it: on grocery's test photos 0.7 to 1.4 % of them with it in bfloat16, 0.3 to 0.6 % without.
+    Rounding in the first expert moves the boxes of all others, and causes most of the predictions that change: on
+    grocery's test photos 0.7 to 1.4 % of them with it in bfloat16, 0.3 to 0.6 % without.
 
     Args:
-        model: The mixture. It is left as it is.
+        model: The mixture. It is not modified.
         first_too: Whether the first expert computes in bfloat16 as well. A single network always does.
     """
     quick = copy.deepcopy(model)
@@ -64,7 +64,7 @@ def in_bfloat16(model: MixtureOfExperts, *, first_too: bool = False) -> MixtureO
 
 
 class _InBfloat16(nn.Module):
-    """A module under autocast. Weights are rounded behind batch norm, which inductor folds in float32."""
+    """A module under autocast. Weights are rounded after batch norm, which inductor folds in float32."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class _InBfloat16(nn.Module):
         return found.float()
 
     def pull_back(self, features: Tensor, cotangent: Tensor) -> Tensor:
-        """The backbone's own; see `Backbone.pull_back`."""
+        """Call the backbone's method; see `Backbone.pull_back`."""
         return cast(Backbone, self.module).pull_back(features, cotangent)
 
 
@@ -91,19 +91,19 @@ class AsTuple(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The fields of the mixture's output, in their order."""
+        """Return the fields of the mixture's output, in their order."""
         return tuple(self.model(images))
 
 
 def compile_mixture(model: MixtureOfExperts, file: Path, *, arithmetic: Arithmetic = "float32") -> None:
-    """Compiles a mixture for uint8 pictures of its size, as many at a time as one likes, and writes it to a file.
+    """Compile a mixture for uint8 images of its size and any batch size, and write it to a file.
 
     Takes a minute or more for large networks. The file holds native code for this kind of processor, with the weights.
 
     Args:
-        model: The mixture, in evaluation mode, on the device that it shall run on. It is left as it is.
-        file: Where the compiled graph is written.
-        arithmetic: Of backbones and part filters; see `in_bfloat16`.
+        model: The mixture, in evaluation mode, on the target device. It is not modified.
+        file: File to write the compiled graph to.
+        arithmetic: Arithmetic of backbones and part filters; see `in_bfloat16`.
 
     Raises:
         MissingExtraError: there is no C++ compiler.
@@ -117,12 +117,12 @@ def compile_mixture(model: MixtureOfExperts, file: Path, *, arithmetic: Arithmet
 
 
 def compile_network(network: nn.Module, images: Tensor, file: Path) -> None:
-    """Compiles any network of one batch of pictures, as many at a time as one likes, and writes it to a file.
+    """Compile any network of one batch of images, for any batch size, and write it to a file.
 
     Args:
-        network: Returns a tuple of tensors. It is frozen and its weights are laid out anew.
-        images: Pictures of the kind that it shall take.
-        file: Where the compiled graph is written.
+        network: Returns a tuple of tensors. It is frozen and its memory layout is changed.
+        images: Example images.
+        file: File to write the compiled graph to.
 
     Raises:
         MissingExtraError: there is no C++ compiler.
@@ -135,18 +135,18 @@ def compile_network(network: nn.Module, images: Tensor, file: Path) -> None:
         with torch.no_grad(), quiet(), file.open("w+b") as out:
             graph = torch.export.export(network, (images,), dynamic_shapes=batch)
             torch._inductor.aoti_compile_and_package(graph, package_path=out, inductor_configs={"freezing": True})
-    except RuntimeError as error:  # torch's own errors of tracing and compiling are all children of it
+    except RuntimeError as error:  # base class of torch's errors of tracing and compiling
         raise ConfigError(f"the network cannot be compiled here: {first_line(error)}; use --no-fast") from error
 
 
 def load_compiled(file: Path, *, side: int) -> Mixture:
-    """The mixture that `compile_mixture` wrote: a function of uint8 pictures that answers as the mixture does.
+    """Load the graph that `compile_mixture` wrote: a function of uint8 images with the mixture's output.
 
-    A file holds native code: load only what was compiled on this machine.
+    A file holds native code: load only files compiled on this machine.
 
     Args:
         file: The compiled graph.
-        side: Side in pixels of the pictures that it was compiled for.
+        side: Side in pixels of the images that it was compiled for.
 
     Raises:
         ConfigError: the file cannot be loaded.
@@ -160,7 +160,7 @@ def load_compiled(file: Path, *, side: int) -> Mixture:
         ) from error
 
     def answer(images: Shaped[Tensor, "B 3 H W"]) -> MixtureOutput:
-        # The native code reads memory as it was told to when it was compiled, and checks nothing.
+        # The native code assumes the compiled layout, and checks nothing.
         assert images.dtype == torch.uint8, f"pictures are {images.dtype}"
         assert images.shape[1:] == (3, side, side), f"pictures are {tuple(images.shape)}"
         return concatenate([MixtureOutput(*graph(part)) for part in images.contiguous().split(MAX_BATCH)])
@@ -169,19 +169,19 @@ def load_compiled(file: Path, *, side: int) -> Mixture:
 
 
 def concatenate(outputs: list[MixtureOutput]) -> MixtureOutput:
-    """The outputs of several batches as that of one."""
+    """Concatenate the outputs of several batches."""
     if len(outputs) == 1:
         return outputs[0]
     return MixtureOutput(*(torch.cat(field) for field in zip(*outputs, strict=True)))
 
 
 def _replace(parent: nn.Module, name: str, wrapped: nn.Module) -> None:
-    """Puts a wrapped module where the module was, whose type the parent's annotations still say."""
+    """Replace a submodule by its wrapper, keeping the type in the parent's annotations."""
     parent.register_module(name, wrapped)
 
 
 def _check_compiler() -> None:
-    """Raises MissingExtraError where inductor will find no C++ compiler."""
+    """Raise MissingExtraError if inductor will find no C++ compiler."""
     from torch._inductor.cpp_builder import get_cpp_compiler  # noqa: PLC0415  (2 s, for the fast path only)
     from torch._inductor.exc import InvalidCxxCompiler  # noqa: PLC0415
 
@@ -195,7 +195,7 @@ def _check_compiler() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps torch's remarks about its own compiling away from the user: whatever stops it raises."""
+    """Suppress torch's warnings and log messages while exporting and compiling; errors are still raised."""
     former = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

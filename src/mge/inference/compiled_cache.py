@@ -1,4 +1,4 @@
-"""Compiled graphs in the cache folder: each for one model, one machine and one version of every program.
+"""Cache of compiled graphs: each for one model, one machine and one version of every program.
 
 A compiled graph is native code. It is read from the user's own cache folder only, never from a model folder.
 """
@@ -15,17 +15,17 @@ from mge.storage.environment import processor_lines
 from mge.storage.files import remove_oldest, sha256, write_text_atomically
 
 PACKAGE = Path(__file__).parents[1]
-SOURCES = ("core", "models")  # the folders whose code a graph is made of
-KEPT = 8  # graphs; each holds its model's weights, and the oldest goes first
+SOURCES = ("core", "models")  # the folders with the code of the graphs
+KEPT = 8  # graphs; each contains its model's weights, and the oldest is removed first
 
 
 def compiled_path(model_sha256: str, *, arithmetic: str, device: str, num_threads: int) -> Path:
-    """Where the compiled graph of a model is kept: in `$MGE_CACHE/compiled`, or `~/.cache/mge/compiled`.
+    """Return the path of a model's compiled graph: in `$MGE_CACHE/compiled`, or `~/.cache/mge/compiled`.
 
     Args:
-        model_sha256: Of the model's model.json, which holds the checksum of its weights, and its size.
-        arithmetic: Of the backbones.
-        device: What it runs on, as torch calls it.
+        model_sha256: SHA-256 of the model's model.json, which contains the checksum of its weights, and its size.
+        arithmetic: Arithmetic of the backbones.
+        device: Device, by torch's name.
         num_threads: The number of threads, which is compiled in.
     """
     parts = [
@@ -39,7 +39,7 @@ def compiled_path(model_sha256: str, *, arithmetic: str, device: str, num_thread
 
 
 def read_proof(graph: Path) -> dict[str, Any] | None:
-    """What was noted about a compiled graph when it was compared with its model; None where nothing is readable."""
+    """Read the record of a compiled graph's comparison with its model; None if there is no readable one."""
     try:
         proof = json.loads(graph.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -48,7 +48,7 @@ def read_proof(graph: Path) -> dict[str, Any] | None:
 
 
 def write_proof(graph: Path, proof: dict[str, Any]) -> None:
-    """Notes how a compiled graph compares with its model.
+    """Write the record of a compiled graph's comparison with its model.
 
     Raises:
         StorageError: it cannot be written.
@@ -57,7 +57,7 @@ def write_proof(graph: Path, proof: dict[str, Any]) -> None:
 
 
 def remove_oldest_graphs(folder: Path) -> None:
-    """Removes all but the newest compiled graphs, and the proofs of those that are gone."""
+    """Remove all but the newest compiled graphs, and the records of removed ones."""
     remove_oldest(folder.glob("*.pt2"), kept=KEPT)
     for proof in folder.glob("*.json"):
         if not proof.with_suffix(".pt2").exists():
@@ -65,6 +65,6 @@ def remove_oldest_graphs(folder: Path) -> None:
 
 
 def _processor() -> str:
-    """The processor's name and abilities: code that is compiled for one may be unknown to another."""
+    """Return the processor's name and features: code compiled for one may not run on another."""
     described = set(processor_lines("model name", "flags", "Features"))
     return "\n".join(sorted(described)) or platform.processor()

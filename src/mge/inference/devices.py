@@ -1,4 +1,4 @@
-"""Where a run runs: devices, processes, arithmetic."""
+"""Devices, processes and precision of a run."""
 
 import datetime
 import os
@@ -11,13 +11,13 @@ from mge.config import TrainConfig
 from mge.errors import ConfigError
 from mge.inference.compiled import multiplies_bfloat16
 
-# While photos are looked at, read and evaluated, processes may wait for each other for long: with 2.7 million photos it
-# takes hours. In the steps of training they must not; see `Others`.
+# While photos are scanned, read and evaluated, processes may wait for each other for hours (2.7 million photos).
+# In training steps they must not; see `Others`.
 PREPARATION = datetime.timedelta(hours=24)
 
 
 def choose_precision(precision: str, *, accelerator: str) -> str:
-    """Lightning Fabric's name of a precision; `auto` takes bfloat16 where the accelerator multiplies it natively."""
+    """Return Lightning Fabric's name of a precision; `auto` is bfloat16 where the accelerator supports it natively."""
     if precision == "auto":
         device = "cuda" if accelerator in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
         precision = "bfloat16" if multiplies_bfloat16(device) else "float32"
@@ -25,12 +25,12 @@ def choose_precision(precision: str, *, accelerator: str) -> str:
 
 
 def build_fabric(config: TrainConfig) -> Fabric:
-    """Lightning Fabric for the devices and the precision of a configuration, launched.
+    """Launch Lightning Fabric for the devices and the precision of a configuration.
 
-    Where torchrun has started the processes, it has said how many there are.
+    Under torchrun, the number of processes is torchrun's.
 
     Raises:
-        ConfigError: this machine has no such devices, or other processes were started than the options say.
+        ConfigError: this machine has no such devices, or the number of processes differs from the options.
     """
     devices, nodes = count_of_torchrun() or (config.devices, config.nodes)
     precision = choose_precision(config.precision, accelerator=config.accelerator)
@@ -52,7 +52,7 @@ def build_fabric(config: TrainConfig) -> Fabric:
 
 
 def count_of_torchrun() -> tuple[str, int] | None:
-    """The devices of each machine and the number of machines, where torchrun started this process."""
+    """Return the devices per machine and the number of machines if torchrun started this process."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
     local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
@@ -60,11 +60,11 @@ def count_of_torchrun() -> tuple[str, int] | None:
 
 
 def one_device(accelerator: str, *, precision: str = "32-true") -> Fabric:
-    """Lightning Fabric for one device, as whatever only measures uses.
+    """Set up Lightning Fabric on one device, for evaluation.
 
     Args:
-        accelerator: Lightning Fabric's name of it.
-        precision: Lightning Fabric's name of it, from `choose_precision`.
+        accelerator: Lightning Fabric's name of the accelerator.
+        precision: Lightning Fabric's name of the precision, from `choose_precision`.
 
     Raises:
         ConfigError: this machine has no such device.
@@ -79,7 +79,7 @@ def one_device(accelerator: str, *, precision: str = "32-true") -> Fabric:
 
 
 def check_shares(config: TrainConfig, *, world: int) -> None:
-    """Raises ConfigError where a batch cannot be dealt out evenly: a mean of means would be another loss."""
+    """Raise ConfigError if a batch cannot be split evenly: a mean of means would be another loss."""
     if config.batch_size == "auto" or config.batch_size % world == 0:
         return
     near = max(world, config.batch_size // world * world)
@@ -90,10 +90,10 @@ def check_shares(config: TrainConfig, *, world: int) -> None:
 
 
 def synchronises_batch_norm(config: TrainConfig, fabric: Fabric) -> bool:
-    """Whether batch norm takes its statistics from the photos of all processes.
+    """Return whether batch norm uses the statistics of all processes.
 
     Raises:
-        ConfigError: it is asked for where torch cannot do it.
+        ConfigError: it is requested on a device that does not support it.
     """
     has_gpus = fabric.device.type == "cuda"
     if config.batch_norm == "synced" and not has_gpus:

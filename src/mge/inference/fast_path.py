@@ -1,4 +1,4 @@
-"""The decision when a compiled graph may answer in the network's place."""
+"""Use of a compiled graph in place of the network."""
 
 import sys
 import time
@@ -14,25 +14,26 @@ from mge.inference.compiled_cache import read_proof, remove_oldest_graphs, write
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.files import write_atomically
 
-COMPILE_SECONDS = 120  # about what compiling a large mixture takes
-SAVED = 0.3  # share of eager time that a compiled graph saves; 0.31 to 0.41 measured in float32 on a busy EPYC
-PROOF_PHOTOS = 64  # answered by graph and network before the graph answers alone
+COMPILE_SECONDS = 120  # approximate time to compile a large mixture
+SAVED = 0.3  # fraction of eager time that a compiled graph saves; 0.31 to 0.41 measured in float32 on a busy EPYC
+PROOF_PHOTOS = 64  # run by both graph and network before the graph runs alone
 
 
 class FastPath:
-    """Answers with a compiled graph where that is proven equal and worth its while, and with the network otherwise.
+    """Runs a compiled graph if that is proven equal and saves time, and the network otherwise.
 
-    The proof: until graph and network have both answered 64 photos, the network's answers are given, and compared with
+    The proof: until graph and network have both run on 64 photos, the network's outputs are returned, and compared with
     the graph's. The count is kept beside the graph in the cache, so that later calls use a proven graph from their
-    first photo. A graph that disagrees (see `Agreement.is_equal`) gives way to the next, a bfloat16 one to float32.
-    Photos whose two likeliest classes lie so close together that errors as large as the proof's largest could swap them
-    are asked of the network again, so that rounding does not decide which class is said.
-    Where the cache has no graph, one is compiled if it was asked for, or if the photos still waiting would take the
-    network so long that compiling saves time. Whatever goes wrong is said in one line, and the network answers.
+    first photo. A graph that disagrees (see `Agreement.is_equal`) is replaced by the next candidate, bfloat16 by
+    float32. Photos whose top-2 margin is so small that errors as large as the proof's largest could swap the classes
+    are run on the network again, so that rounding does not decide the predicted class.
+
+    If no graph is cached, one is compiled if requested, or if the remaining photos would take the network so long that
+    compiling saves time. Any failure is reported in one line, and the network is used.
 
     Args:
-        model: The mixture, where it shall run.
-        graphs: The files of its compiled graphs, which need not exist, by their arithmetic; the quickest first.
+        model: The mixture, on its device.
+        graphs: Files of its compiled graphs, which need not exist, by their arithmetic; the fastest first.
         is_asked_for: Whether to compile for few photos too.
     """
 
@@ -44,11 +45,11 @@ class FastPath:
         self._read_proofs()
 
     def answer(self, images: torch.Tensor, *, num_waiting: int = 0) -> MixtureOutput:
-        """The mixture's answer about a batch of uint8 pictures.
+        """Run the mixture on a batch of uint8 images.
 
         Args:
-            images: The pictures.
-            num_waiting: How many more will follow, as far as is known.
+            images: The images.
+            num_waiting: Number of further images, as far as is known.
         """
         if self.is_proven and self._load():
             assert self.loaded is not None
@@ -63,7 +64,7 @@ class FastPath:
 
     @property
     def is_proven(self) -> bool:
-        """Whether the graph answers instead of the network."""
+        """True if the graph replaces the network."""
         return self.proof is not None and self.proof.num_photos >= PROOF_PHOTOS
 
     def _is_worth_it(self, seconds_to_come: float) -> bool:
@@ -71,7 +72,7 @@ class FastPath:
         return is_there or self.is_asked_for or SAVED * seconds_to_come > COMPILE_SECONDS
 
     def _read_proofs(self) -> None:
-        """Passes by the candidates that disagreed in former calls."""
+        """Skip the candidates that disagreed in previous calls."""
         self.loaded = self.proof = None
         while self.candidates:
             graph = self.candidates[0][1]
@@ -83,7 +84,7 @@ class FastPath:
             self.proof = None
 
     def _load(self) -> bool:
-        """Whether the first candidate's graph is there to be asked; it is compiled where it is missing."""
+        """Load the first candidate's graph, compiling it if it is missing; return whether it is available."""
         try:
             if self.loaded is None:
                 arithmetic, graph = self.candidates[0]
@@ -102,7 +103,7 @@ class FastPath:
         _say(f"compiled in {time.perf_counter() - started:.0f} s: {graph}")
 
     def _compare(self, images: torch.Tensor, exact: MixtureOutput) -> None:
-        """Adds a batch to the proof."""
+        """Add a batch to the proof."""
         assert self.loaded is not None
         found = compare(self.loaded(images), exact)
         self.proof = self.proof.with_more(found) if self.proof else found
@@ -124,5 +125,5 @@ class FastPath:
 
 
 def _say(line: str) -> None:
-    """A line for the user, beside what is printed for programs."""
+    """Print a line to stderr, apart from output for programs."""
     sys.stderr.write(f"{line}\n")

@@ -1,4 +1,4 @@
-"""What `mge.load` does: the classifier that a path stands for. Imports torch only for what needs it."""
+"""Loading of a classifier by its path, for `mge.load`. Imports torch only if needed."""
 
 import os
 from pathlib import Path
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 
 def load(path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None = None) -> "Classifier":
-    """Loads a trained classifier.
+    """Load a trained classifier.
 
     Args:
         path: A run or its folder (the best model is taken), a model folder, `hf:owner/name` on the Hugging Face Hub, or
             an .onnx file or the folder of a cascade that `mge export` wrote. The last two give an `OnnxClassifier`,
-            which answers in the same way without torch, and has no `model`.
-        device: Where it shall run, as torch names it.
-        fast: Whether it answers with a compiled graph, which is compiled with the first photos if it is not in the
-            cache. None: where that is proven equal and saves time; see `FastPath`.
+            which has the same interface without torch, and no `model`.
+        device: Device, by torch's name.
+        fast: Whether to use a compiled graph, which is compiled with the first photos if it is not cached. None: if
+            that is proven equal and saves time; see `FastPath`.
 
     Raises:
-        ModelFolderError: there is no whole model at this path.
-        ConfigError: it cannot run on this device; an .onnx file runs on the CPU only, and with no compiled graph.
+        ModelFolderError: there is no complete model at this path.
+        ConfigError: it cannot run on this device; an .onnx file runs on the CPU only, and without a compiled graph.
     """
     path = path if isinstance(path, str) else Path(path)
     if _is_onnx(path):
         if device != "cpu" or fast:
             raise ConfigError(f"{path} runs in ONNX Runtime on the CPU; leave out device and fast, or give the run")
-        # No type says what a path's suffix means; what both have is what `mge predict` and most scripts use.
+        # The type cannot depend on the path's suffix; `mge predict` and most scripts use only what both have.
         return cast("Classifier", (OnnxCascade if Path(path).is_dir() else OnnxClassifier).load(path))
     from mge.inference.classifier import load_folder  # noqa: PLC0415  (imports torch)
 
@@ -41,7 +41,7 @@ def load(path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None
 
 
 def fingerprint(path: str | Path) -> str:
-    """What tells a model from any other: the SHA-256 of what describes it, which holds that of its weights.
+    """Return the unique fingerprint of a model: the SHA-256 of its description, which contains that of its weights.
 
     Raises:
         ModelFolderError: there is no model at this path.
@@ -56,7 +56,7 @@ def fingerprint(path: str | Path) -> str:
 def load_known(
     path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None = None
 ) -> tuple["Classifier", str]:
-    """Loads a classifier, and tells its fingerprint, which is its own also where it is replaced at this moment."""
+    """Load a classifier with its fingerprint, consistently even if it is being replaced."""
     path = path if isinstance(path, str) else Path(path)
     place = path if _is_onnx(path) else find_model_folder(path)
     while True:
@@ -67,5 +67,5 @@ def load_known(
 
 
 def _is_onnx(path: str | Path) -> bool:
-    """Whether this is an exported graph, or a folder of those of a cascade."""
+    """Return whether this is an exported graph, or a folder of those of a cascade."""
     return Path(path).suffix.lower() == ".onnx" or (Path(path) / FIRST).is_file()

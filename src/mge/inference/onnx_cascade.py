@@ -1,4 +1,4 @@
-"""An exported cascade: later experts look only at photos that those before them were not sure about. No torch."""
+"""Inference with early exit by exported graphs: later experts run only on uncertain photos. Imports no torch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 FIRST, GATE = "expert_0.onnx", "gate.onnx"
-FORMER = "former_"  # begins the name of what a graph takes from those before it
-NEVER = 2.0  # a threshold that no lead reaches
-Known = dict[str, np.ndarray[tuple[int, ...], np.dtype[Any]]]  # what experts have said so far, by name
+FORMER = "former_"  # prefix of inputs from previous graphs
+NEVER = 2.0  # a threshold that no margin reaches
+Known = dict[str, np.ndarray[tuple[int, ...], np.dtype[Any]]]  # outputs of the experts so far, by name
 PER_EXPERT = ("large_logits", "part_logits", "joint_logits", "attention", "boxes_xyxy")
 TINY = np.finfo(np.float32).tiny
 
@@ -27,8 +27,8 @@ class OnnxCascade(OnnxClassifier):
     """An exported cascade in ONNX Runtime.
 
     Args:
-        files: The graphs by the names of their files, with what each says about itself.
-        threads: How many compute at a time. None: one for each core.
+        files: The graphs by the names of their files, with their descriptions.
+        threads: Number of threads. None: one per core.
     """
 
     def __init__(self, files: dict[str, tuple[bytes, Description]], *, threads: int | None = None) -> None:
@@ -40,10 +40,10 @@ class OnnxCascade(OnnxClassifier):
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None) -> "OnnxCascade":
-        """Reads a folder that `mge export --cascade` wrote.
+        """Read a folder written by `mge export --cascade`.
 
         Raises:
-            ModelFolderError: a file is missing, damaged, changed, from a newer MGE, or of another export.
+            ModelFolderError: a file is missing, damaged, modified, from a newer version, or of another export.
             MissingExtraError: ONNX Runtime is not installed.
         """
         folder = Path(path)
@@ -56,17 +56,17 @@ class OnnxCascade(OnnxClassifier):
         return cls(files, threads=threads)
 
     def run(self, images: Pixels, *, cascade: bool = False) -> dict[str, Array]:
-        """What the mixture says, as `MixtureOutput` has it, `probabilities`, and `num_experts_run`.
+        """Return the fields of `MixtureOutput`, `probabilities`, and `num_experts_run`.
 
         Args:
-            images: Pictures, uint8 (B, 3, side, side).
-            cascade: Whether a photo leaves after the first expert with which the mixture so far is sure enough.
+            images: Images, uint8 (B, 3, side, side).
+            cascade: Whether a photo leaves after the first expert at which the mixture so far is certain enough.
 
         Raises:
-            ConfigError: it has no thresholds for that.
+            ConfigError: it has no thresholds for early exit.
         """
         thresholds = self._need_thresholds() if cascade else (NEVER,) * (self.num_experts - 1)
-        rows = np.arange(len(images))  # the photos that are still there
+        rows = np.arange(len(images))  # photos that have not left yet
         known: Known = {INPUT: images}
         gate_probs: Array = np.ones((len(images), 1), dtype=np.float32)
         result: dict[str, Array] = {"gate_probs": np.zeros((len(images), self.num_experts), dtype=np.float32)}
@@ -96,7 +96,7 @@ class OnnxCascade(OnnxClassifier):
 
 
 def gate_so_far(gate_probs: Array, *, num_experts: int) -> Array:
-    """How much each of the first experts counts among themselves, as `cascade.margin.gate_so_far` says it."""
+    """Return the gate weights renormalised over the first experts, as `cascade.margin.gate_so_far`."""
     if num_experts == gate_probs.shape[1]:
         return gate_probs
     first = np.maximum(gate_probs[:, :num_experts], TINY)
@@ -104,7 +104,7 @@ def gate_so_far(gate_probs: Array, *, num_experts: int) -> Array:
 
 
 def mix_so_far(joint_logits: Array, weights: Array, *, mix: Mix) -> Array:
-    """The mixture of the experts that have looked, as `core.losses.mix_experts` makes it."""
+    """Mix the experts that have run, as `core.losses.mix_experts`."""
     if mix == "logits":
         return np.asarray((weights[:, :, None] * joint_logits).sum(1), dtype=np.float32)
     shifted = joint_logits - joint_logits.max(2, keepdims=True)
@@ -114,19 +114,19 @@ def mix_so_far(joint_logits: Array, weights: Array, *, mix: Mix) -> Array:
 
 
 def lead(logits: Array) -> Array:
-    """What the likeliest class has of the probability of the two likeliest, as `cascade.margin.lead` says it."""
+    """Compute the top-2 margin, as `cascade.margin.lead`."""
     second, best = np.moveaxis(np.partition(logits, -2)[..., -2:], -1, 0)
     return np.asarray(1 / (1 + np.exp(second - best)), dtype=np.float32)
 
 
 def softmax(logits: Array) -> Array:
-    """Probabilities of the last axis."""
+    """Return the softmax over the last axis."""
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     return np.asarray(powers / powers.sum(-1, keepdims=True), dtype=np.float32)
 
 
 def _ask(session: "InferenceSession", known: Known) -> dict[str, Array]:
-    """What a graph says, given what it asks for by name out of what is known."""
+    """Run a graph on its inputs, taken by name from the known values."""
     names = [output.name for output in session.get_outputs()]
     wanted = {value.name: known[value.name.removeprefix(FORMER)] for value in session.get_inputs()}
     return dict(zip(names, session.run(names, wanted), strict=True))
@@ -136,7 +136,7 @@ def _write(
     result: dict[str, Array], known: Known, rows: np.ndarray[tuple[int, ...], np.dtype[np.intp]], number: int, *,
     num_photos: int, num_experts: int,
 ) -> None:  # fmt: skip
-    """Puts what one expert said about some photos into their rows."""
+    """Write the outputs of one expert for some photos into their rows."""
     for name in PER_EXPERT:
         if name not in result:
             result[name] = np.full((num_photos, num_experts, *known[name].shape[1:]), np.nan, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""An exported mixture that answers questions about photos, as `Classifier` does. Imports no torch."""
+"""Inference with an exported mixture, with the interface of `Classifier`. Imports no torch."""
 
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ class OnnxClassifier(AnyClassifier[Pixels]):
 
     Args:
         session: The graph.
-        description: What its file says about it.
+        description: Its description.
     """
 
     def __init__(self, session: "InferenceSession", description: Description) -> None:
@@ -31,14 +31,14 @@ class OnnxClassifier(AnyClassifier[Pixels]):
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None) -> "OnnxClassifier":
-        """Reads a file that `mge export` wrote.
+        """Read a file written by `mge export`.
 
         Args:
             path: The .onnx file.
-            threads: How many compute at a time. None: one for each core.
+            threads: Number of threads. None: one per core.
 
         Raises:
-            ModelFolderError: it is missing, damaged, changed, from a newer MGE, or no exported mixture.
+            ModelFolderError: it is missing, damaged, modified, from a newer version, or not an exported mixture.
             MissingExtraError: ONNX Runtime is not installed.
         """
         raw, description = read_sealed(Path(path))
@@ -49,7 +49,7 @@ class OnnxClassifier(AnyClassifier[Pixels]):
         return cls(open_session(raw, name=str(path), threads=threads), description)
 
     def prepare(self, photo: Photo) -> Prepared[Pixels]:
-        """A photo as the graph wants it: the same pixels that the network is given.
+        """Preprocess a photo for the graph: the same pixels as for the network.
 
         Raises:
             DataError: it cannot be read.
@@ -57,10 +57,10 @@ class OnnxClassifier(AnyClassifier[Pixels]):
         return Prepared(*middle_view(open_photo(photo), side=self.side, config=self.data))
 
     def run(self, images: Pixels, *, cascade: bool = False) -> dict[str, Array]:
-        """The graph's outputs by name, which are the fields of `MixtureOutput`, and `probabilities`.
+        """Return the graph's outputs by name, which are the fields of `MixtureOutput`, and `probabilities`.
 
         Raises:
-            ConfigError: a cascade is asked for.
+            ConfigError: early exit is requested.
         """
         if cascade:
             self._need_thresholds()
@@ -75,15 +75,15 @@ class OnnxClassifier(AnyClassifier[Pixels]):
 
 
 def open_session(raw: bytes, *, name: str, threads: int | None = None) -> "InferenceSession":
-    """A graph in ONNX Runtime, on the CPU.
+    """Open a graph in ONNX Runtime, on the CPU.
 
     Args:
         raw: Content of the .onnx file.
-        name: What an error calls it.
-        threads: How many compute at a time. None: one for each core.
+        name: Name of the file in errors.
+        threads: Number of threads. None: one per core.
 
     Raises:
-        ModelFolderError: it is no graph that ONNX Runtime can run.
+        ModelFolderError: it is not a graph that ONNX Runtime can run.
         MissingExtraError: ONNX Runtime is not installed.
     """
     try:
@@ -95,14 +95,14 @@ def open_session(raw: bytes, *, name: str, threads: int | None = None) -> "Infer
         ) from error
 
     class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
-        """A graph that can be copied, and sent to another process: by the content of its file."""
+        """A graph that can be copied, and sent to another process, by the content of its file."""
 
         def __reduce__(self) -> "tuple[partial[InferenceSession], tuple[bytes]]":
             return partial(open_session, name=name, threads=threads), (raw,)
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3  # its warnings are about its own optimisations
+    options.log_severity_level = 3  # its warnings concern its own optimisations
     try:
         return Session(raw, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented,

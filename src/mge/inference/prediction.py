@@ -1,4 +1,4 @@
-"""What is said about one photo, by whatever runs the mixture. Imports no torch."""
+"""Predictions for photos, independent of the runtime of the mixture. Imports no torch."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -17,28 +17,28 @@ from mge.data.preprocess import CropGeometry
 from mge.errors import ConfigError, DataError
 
 Photo = str | Path | bytes | Image.Image | NamedPhoto
-GivenPhoto = TypeVar("GivenPhoto", bound=Photo)  # lists of paths alone are lists of photos, too
-Picture = TypeVar("Picture")  # what holds one photo's pixels: an array of NumPy, or a tensor
+GivenPhoto = TypeVar("GivenPhoto", bound=Photo)  # so that lists of paths are lists of photos, too
+Picture = TypeVar("Picture")  # pixels of one photo: a NumPy array, or a tensor
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-UNKNOWN = "unknown"  # the label of a photo that the mixture is not sure enough about
+UNKNOWN = "unknown"  # the label of a photo with too low a probability
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a mixture says about one photo.
+    """Prediction of a mixture for one photo.
 
     Args:
-        path: Where the photo came from; empty for a picture in memory.
-        label: Name of the likeliest class, or `unknown` where the mixture is not sure enough of it; see `reason`.
-        probability: The likeliest class's probability according to the mixture, from 0 to 1.
+        path: Path of the photo; empty for an image in memory.
+        label: Name of the most probable class, or `unknown` if its probability is too low; see `reason`.
+        probability: Probability of the most probable class, from 0 to 1.
         probabilities: The probability of every class, in the order of `class_names`.
         class_names: Names of the classes.
-        expert_labels: The class that each expert by itself holds for likeliest.
-        gate_probs: How much each expert counted.
-        boxes_xyxy: What each expert saw, in the photo's own pixels, end-exclusive.
-        reason: Why the label is `unknown`; empty where it is a class.
+        expert_labels: The most probable class of each expert by itself.
+        gate_probs: Gate weight of each expert.
+        boxes_xyxy: Region seen by each expert, in the photo's own pixels, end-exclusive.
+        reason: Reason for the label `unknown`; empty otherwise.
 
-    In a cascade, an expert that did not look at the photo is left out of the three before `reason`.
+    With early exit, experts that did not run are left out of the three fields before `reason`.
     """
 
     path: str
@@ -53,22 +53,22 @@ class Prediction:
 
     @property
     def likeliest(self) -> str:
-        """Name of the likeliest class, however sure the mixture is of it."""
+        """Name of the most probable class, whatever its probability."""
         return self.top(1)[0][0]
 
     @property
     def num_experts_run(self) -> int:
-        """How many experts looked at the photo."""
+        """Number of experts that ran for the photo."""
         return len(self.boxes_xyxy)
 
     def top(self, k: int) -> list[tuple[str, float]]:
-        """The k likeliest classes with their probabilities, likeliest first."""
+        """Return the k most probable classes with their probabilities, in falling order."""
         ranked = sorted(zip(self.class_names, self.probabilities, strict=True), key=lambda pair: -pair[1])
         return ranked[:k]
 
 
 def reject(prediction: Prediction, *, threshold: float) -> Prediction:
-    """The same prediction, labelled `unknown` where its probability does not reach the threshold."""
+    """Return the prediction with the label `unknown` if its probability is below the threshold."""
     if prediction.probability >= threshold:
         return prediction
     reason = (
@@ -79,25 +79,25 @@ def reject(prediction: Prediction, *, threshold: float) -> Prediction:
 
 
 class Answer(NamedTuple):
-    """What the mixture says about one photo, and where each expert looked."""
+    """Prediction for one photo, with the attention map of each expert."""
 
     prediction: Prediction
-    attention: Array  # (E, h, w) each one's map of its view, in [0, 1]
+    attention: Array  # (E, h, w) map of each expert over its view, in [0, 1]
 
 
 class Prepared(NamedTuple, Generic[Picture]):
-    """A photo as a mixture wants it."""
+    """A preprocessed photo."""
 
-    image: Picture  # uint8 (3, side, side), as whatever runs the mixture takes it
-    geometry: CropGeometry  # how to get from there to the photo's own pixels
+    image: Picture  # uint8 (3, side, side), in the runtime's type
+    geometry: CropGeometry  # mapping back to the photo's own pixels
 
 
 class AnyClassifier(ABC, Generic[Picture]):
-    """What every classifier of photos does in the same way, whatever runs its mixture.
+    """Common interface of classifiers, independent of the runtime of the mixture.
 
     Args:
         class_names: Names of the classes, in the order of the logits.
-        least_probability: Below it a photo is called unknown. None: no photo is.
+        least_probability: Probability below which a photo is unknown. None: no rejection.
     """
 
     def __init__(self, *, class_names: Sequence[str], least_probability: float | None) -> None:
@@ -115,16 +115,16 @@ class AnyClassifier(ABC, Generic[Picture]):
     def predict(
         self, photos: Photo | list[GivenPhoto], *, batch_size: int = 16, cascade: bool = False
     ) -> Prediction | list[Prediction]:
-        """Classifies a photo, or a list of them.
+        """Classify a photo, or a list of them.
 
         Args:
             photos: A path, the bytes of a file or a Pillow image, or a list of these.
             batch_size: Photos at a time.
-            cascade: Whether later experts look only at photos that those before them were not sure about.
+            cascade: Whether to exit early: later experts run only on photos that are still uncertain.
 
         Raises:
             DataError: a photo cannot be read.
-            ConfigError: a cascade is asked for, and the model has no thresholds for one; or no photo at a time.
+            ConfigError: early exit is requested, and the model has no thresholds for it; or the batch size is invalid.
         """
         given = photos if isinstance(photos, list) else [photos]
         predictions: list[Prediction] = []
@@ -137,12 +137,12 @@ class AnyClassifier(ABC, Generic[Picture]):
     def stream(
         self, photos: Iterable[Photo], *, batch_size: int = 16, cascade: bool = False
     ) -> Iterator[Prediction | DataError]:
-        """Classifies photos one batch after the other, as `predict` does.
+        """Classify photos one batch after the other, as `predict` does.
 
         Yields:
-            For each photo, in order, its prediction, or the reason why it cannot be read.
+            For each photo, in order, its prediction, or the error of reading it.
         """
-        if isinstance(photos, Photo):  # the letters of a path can be gone through, too
+        if isinstance(photos, Photo):  # a path is iterable, too
             raise ConfigError("photos is one photo; accepted: a list of photos, or anything else that gives them")
         batch_size = check_whole("batch_size", batch_size, at_least=1)
         if cascade:
@@ -156,7 +156,7 @@ class AnyClassifier(ABC, Generic[Picture]):
                 yield item if isinstance(item, DataError) else next(answers).prediction
 
     def answer(self, prepared: Sequence[Prepared[Picture]]) -> list[Answer]:
-        """What the mixture says about prepared photos, in one batch, and where each expert looked.
+        """Classify preprocessed photos in one batch, and return predictions with attention maps.
 
         Args:
             prepared: One or more photos, from `prepare`.
@@ -165,7 +165,7 @@ class AnyClassifier(ABC, Generic[Picture]):
 
     @abstractmethod
     def prepare(self, photo: Photo) -> Prepared[Picture]:
-        """A photo as the mixture wants it.
+        """Preprocess a photo for the mixture.
 
         Raises:
             DataError: it cannot be read.
@@ -173,16 +173,16 @@ class AnyClassifier(ABC, Generic[Picture]):
 
     @abstractmethod
     def _need_thresholds(self) -> tuple[float, ...]:
-        """For each expert but the last, how far it must lead for the later ones not to look; ConfigError without."""
+        """Return the top-2 margin at which each expert but the last exits early; ConfigError without."""
 
     @abstractmethod
     def _ask(self, images: list[Picture], *, cascade: bool, num_waiting: int) -> Mapping[str, Array]:
-        """What the mixture says about a batch: fields of `MixtureOutput`, `probabilities`, perhaps `num_experts_run`.
+        """Run the mixture on a batch; return fields of `MixtureOutput`, `probabilities`, maybe `num_experts_run`.
 
         Args:
-            images: Of prepared photos.
-            cascade: Whether later experts look only at photos that those before them were not sure about.
-            num_waiting: How many photos are still to come, as far as is known.
+            images: Images of preprocessed photos.
+            cascade: Whether to exit early: later experts run only on photos that are still uncertain.
+            num_waiting: Number of photos still to come, as far as is known.
         """
 
     def _try_to_prepare(self, photo: Photo) -> Prepared[Picture] | DataError:
@@ -194,7 +194,7 @@ class AnyClassifier(ABC, Generic[Picture]):
     def _answer(
         self, photos: Sequence[tuple[str, Prepared[Picture]]], *, cascade: bool, num_waiting: int
     ) -> list[Answer]:
-        """What the mixture says about named photos in one batch."""
+        """Classify named photos in one batch."""
         if not photos:
             return []
         said = self._ask([item.image for _, item in photos], cascade=cascade, num_waiting=num_waiting)
@@ -204,7 +204,7 @@ class AnyClassifier(ABC, Generic[Picture]):
         ]
 
     def _prediction(self, said: Mapping[str, Array], row: int, *, name: str, geometry: CropGeometry) -> Prediction:
-        """What the numbers about one photo say in words."""
+        """Convert the outputs for one photo to a prediction."""
         probabilities = said["probabilities"][row]
         best = int(probabilities.argmax())
         count = int(said["num_experts_run"][row]) if "num_experts_run" in said else None
@@ -222,7 +222,7 @@ class AnyClassifier(ABC, Generic[Picture]):
 
 
 def name_of(photo: Photo) -> str:
-    """What a prediction calls a photo: its path, or the name that it has in a larger file."""
+    """Return the name of a photo in predictions: its path, or its name in a larger file."""
     if isinstance(photo, NamedPhoto):
         return photo.name
     return str(photo) if isinstance(photo, str | Path) else ""

@@ -6,5 +6,5 @@ from torch.nn import functional
 
 
 def calibrated(logits: Float[Tensor, "*B C"], *, temperature: float) -> Float[Tensor, "*B C"]:
-    """Probabilities out of logits, at a temperature."""
+    """Return softmax(logits / temperature) in float32."""
     return functional.softmax(logits.float() / temperature, dim=-1)

@@ -1,11 +1,11 @@
-"""Work that takes hours, kept as it is done: a killed run goes on where it stopped, several processes share the work.
+"""Progress of long jobs, stored continuously: a killed job resumes where it stopped, several processes share the work.
 
-Each process appends the rows that it has made to a file of its own, a JSON object a line. Item number i is the business
-of process i modulo their number, whoever has worked at it before: so no item is lost, and none is done twice, without a
-word between the processes. When all rows are there, the first process puts them together in order.
+Each process appends its rows to a file of its own, one JSON object per line. Item i belongs to the process with rank
+i modulo their number, whichever process has worked on it before: so no item is lost, and none is done twice, without
+communication between the processes. When all rows are there, the first process merges them in order.
 
-A row belongs to its item by a key, which says all that the item is: where an item has changed, its row is made anew;
-rows of items that are the same are kept, also where others have come or gone.
+A row belongs to its item by a key, which identifies the item completely: a changed item is computed again; rows of
+unchanged items are kept, also if others were added or removed.
 """
 
 import contextlib
@@ -25,25 +25,26 @@ from mge.errors import StorageError
 from mge.storage.files import write_text_atomically
 
 PLAN = "plan.json"
-COMPLETED = "completed"  # when the rows were put together, in a plan that processes may still come late to
-ITEMS = "items"  # in a plan: what tells one list of items from another
+COMPLETED = "completed"  # time at which the rows were merged, in a plan that late processes may still read
+ITEMS = "items"  # in a plan: hash of the list of items
 KEY = "key"  # of a row's item
 POLL_SECONDS = 0.2
-Place = tuple[Path, int]  # a file, and where a line begins in it
+Place = tuple[Path, int]  # a file, and the offset of a line
 
 
 class Parts:
-    """The rows made so far of a file that is not complete. What it knows it learns when it is entered.
+    """The rows finished so far of an incomplete file, read when the context is entered.
 
     Args:
         target: The file that the rows will become. They are kept in a folder beside it.
-        plan: What decides the rows beside their items, as plain values: rows of another plan are thrown away.
-        keys: What there is to do, by keys that differ. Rows are kept whose keys are among them.
-        rank: Number of this process.
-        num_processes: How many share the work.
+        plan: Everything besides the items that determines the rows, as plain values: rows of another plan are
+            discarded.
+        keys: Unique keys of the items. Rows are kept whose keys are among them.
+        rank: Rank of this process.
+        num_processes: Number of processes that share the work.
 
     Raises:
-        StorageError: another process is at the same work, or the folder cannot be written to.
+        StorageError: another process is doing the same work, or the folder cannot be written to.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Parts:
         self._open.close()
 
     def append(self, number: int, row: dict[str, Any]) -> None:
-        """Keeps the row of an item; it survives the end of this process, however that comes.
+        """Store the row of an item; it survives the end of this process, in whatever way.
 
         Raises:
             StorageError: the disk is full.
@@ -90,15 +91,15 @@ class Parts:
             ) from error
 
     def wait_for_all(self) -> None:
-        """Waits until every item has its row, also those of the other processes."""
+        """Wait until every item has its row, also those of the other processes."""
         while True:
             started = time.monotonic()
             if len({number for number, _ in self._lines()}) == len(self.keys):
                 return
-            time.sleep(max(POLL_SECONDS, 10 * (time.monotonic() - started)))  # looking takes long where rows are many
+            time.sleep(max(POLL_SECONDS, 10 * (time.monotonic() - started)))  # scanning takes long with many rows
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Every item's row, in order."""
+        """Yield every item's row, in order."""
         places = dict(self._lines())
         opened = {file: file.open("rb") for file in self._files()}
         try:
@@ -113,9 +114,9 @@ class Parts:
                 each.close()
 
     def finish(self) -> None:
-        """Removes the rows, once the file is complete.
+        """Remove the rows, once the file is complete.
 
-        Where several processes work, the plan stays with a note: one that comes late sees that there is nothing to do.
+        With several processes, the plan stays with a mark, from which late processes see that there is nothing to do.
         """
         if self.num_processes > 1:
             plan = {**_read_plan(self.folder / PLAN), COMPLETED: time.time()}
@@ -126,7 +127,7 @@ class Parts:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _take_lock(self) -> IO[bytes]:
-        """Keeps others away who would do the same share: a process of torchrun, say, that has outlived it."""
+        """Lock this rank's share against other processes, such as one that has outlived its torchrun."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / f"{self.rank}.lock").open("wb")
@@ -142,10 +143,10 @@ class Parts:
         return lock
 
     def _prepare(self, plan: dict[str, Any]) -> bool:
-        """Makes the folder; the first process does, and the others wait for it.
+        """Create the folder in the first process, while the others wait for it.
 
         Returns:
-            Whether there were rows of another plan, which are gone now.
+            Whether there were rows of another plan, which have been removed.
         """
         file = self.folder / PLAN
         if self.rank:
@@ -165,7 +166,7 @@ class Parts:
         return sorted(self.folder.glob("*.jsonl"))
 
     def _lines(self) -> Iterator[tuple[int, Place]]:
-        """The number of each complete row that still has an item, and where it is."""
+        """Yield the item number of each complete row that still has an item, and its position."""
         for file in self._files():
             with file.open("rb") as opened:
                 start = 0
@@ -177,7 +178,7 @@ class Parts:
 
 
 def _key_of(line: bytes) -> str:
-    """The key of a row's item; empty for a line that was not written to its end."""
+    """Return the key of a row's item; empty for an incomplete line."""
     try:
         key = json.loads(line)[KEY]
     except (ValueError, LookupError, TypeError):
@@ -188,19 +189,19 @@ def _key_of(line: bytes) -> str:
 def _read_plan(file: Path) -> dict[str, Any]:
     try:
         plan: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none, or one of a disk that was full
+    except (OSError, ValueError):  # missing, or truncated by a full disk
         return {}
     return plan
 
 
 def _is_current(found: dict[str, Any], plan: dict[str, Any]) -> bool:
-    """Whether a plan is that of the first process of this run: neither another's, nor that of a former run."""
+    """Return whether a plan is that of the current first process: not of another job, nor of a previous run."""
     started = psutil.Process().create_time()
     return {**found, COMPLETED: 0} == {**plan, COMPLETED: 0} and found.get(COMPLETED, started) >= started
 
 
 def _cut_torn_line(file: Path) -> None:
-    """Takes away what was written of a line when the process was killed."""
+    """Truncate the incomplete line that a killed process left."""
     if not file.exists():
         return
     with file.open("r+b") as opened:

@@ -1,4 +1,4 @@
-"""Predictions as text, CSV, JSON, JSON lines or Parquet: one row a photo, written as the rows come."""
+"""Predictions as text, CSV, JSON, JSON lines or Parquet: one row per photo, written as a stream."""
 
 import csv
 import json
@@ -11,24 +11,24 @@ from typing import Any, Literal, TextIO
 from mge.errors import MissingExtraError
 
 Form = Literal["text", "csv", "json", "jsonl", "parquet"]
-NOTHING: dict[str, Any] = {"path": "", "label": "", "probability": 0.0}  # whose columns a file without rows has
-ALL = "probabilities"  # in a row: the probability of every class, where that is wanted
-AT_A_TIME = 4096  # rows of Parquet that are in memory, and one group of rows in the file
+NOTHING: dict[str, Any] = {"path": "", "label": "", "probability": 0.0}  # with the columns of a file without rows
+ALL = "probabilities"  # in a row: the probability of every class, if requested
+AT_A_TIME = 4096  # rows of Parquet in memory at a time, and per row group
 
 Row = dict[str, Any]
 
 
 def write_rows(rows: Iterable[Row], file: Path, *, form: Form, num_experts: int) -> None:
-    """Writes predictions to a file.
+    """Write predictions to a file.
 
     Args:
-        rows: As `as_row` makes them.
-        file: Where to.
-        form: In which form.
-        num_experts: For how many a CSV file has columns.
+        rows: Rows made by `as_row`.
+        file: File to write.
+        form: Format of the file.
+        num_experts: Number of experts with columns in a CSV file.
 
     Raises:
-        MissingExtraError: Parquet is wanted, and what writes it is not installed.
+        MissingExtraError: Parquet is requested, and the package that writes it is not installed.
     """
     if form == "parquet":
         _write_parquet(rows, file)
@@ -38,7 +38,7 @@ def write_rows(rows: Iterable[Row], file: Path, *, form: Form, num_experts: int)
 
 
 def print_rows(rows: Iterable[Row], out: TextIO, *, form: Form, num_experts: int) -> None:
-    """Writes predictions to where text goes."""
+    """Write predictions to a text stream."""
     if form == "csv":
         _write_csv(rows, out, num_experts=num_experts)
     elif form == "jsonl":
@@ -50,7 +50,7 @@ def print_rows(rows: Iterable[Row], out: TextIO, *, form: Form, num_experts: int
 
 
 def check_form(form: Form) -> None:
-    """Raises MissingExtraError where a form needs what is not installed, before hours of work."""
+    """Raise MissingExtraError if a format needs a package that is not installed, before hours of work."""
     if form == "parquet":
         _import_pyarrow()
 
@@ -72,7 +72,7 @@ def _as_json_list(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def _write_csv(rows: Iterable[Row], out: TextIO, *, num_experts: int) -> None:
-    """Lists become numbered columns, empty for experts that did not look."""
+    """Write rows as CSV: lists become numbered columns, empty for experts that did not run."""
     first, rows = _peek(rows)
     of_classes = _of_each_class(first)
     columns = [name for name in _flat(first) if name not in of_classes and not re.match(r"(gate|box)_\d", name)]
@@ -84,14 +84,14 @@ def _write_csv(rows: Iterable[Row], out: TextIO, *, num_experts: int) -> None:
 
 
 def _peek(rows: Iterable[Row]) -> tuple[Row, Iterator[Row]]:
-    """The first row, which says what columns there are, and all rows."""
+    """Return the first row, which determines the columns, and all rows."""
     remaining = iter(rows)
     first = next(remaining, None)
     return (NOTHING, remaining) if first is None else (first, chain([first], remaining))
 
 
 def _flat(row: Row) -> Row:
-    """A row whose lists have become numbered values."""
+    """Flatten a row: its lists become numbered values."""
     flat = {name: value for name, value in row.items() if not isinstance(value, list | dict)}
     for place, entry in enumerate(row.get("top", []), start=1):
         flat |= {f"label_{place}": entry["label"], f"probability_{place}": entry["probability"]}
@@ -101,7 +101,7 @@ def _flat(row: Row) -> Row:
 
 
 def _of_each_class(row: Row) -> dict[str, float]:
-    """Return the probability of every class as columns; none where a row does not have them."""
+    """Return the probability of every class as columns; none if a row does not have them."""
     return {f"prob_{label}": probability for label, probability in row.get(ALL, {}).items()}
 
 
@@ -126,7 +126,7 @@ def _write_parquet(rows: Iterable[Row], file: Path) -> None:
 
 
 def _import_pyarrow() -> tuple[Any, Any]:
-    """The packages that write Parquet; they have no types of their own."""
+    """Import the packages that write Parquet; they have no types of their own."""
     try:
         import pyarrow  # noqa: PLC0415  (an extra, heavy)
         from pyarrow import parquet  # noqa: PLC0415

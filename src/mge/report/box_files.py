@@ -1,4 +1,4 @@
-"""Found boxes as tables and as COCO files, and the figures about them."""
+"""Predicted boxes as tables and as COCO files, and their metrics."""
 
 import csv
 import io
@@ -23,16 +23,16 @@ class BoxRow(NamedTuple):
 
     path: str
     size: tuple[int, int]  # width and height
-    label: str  # the mixture's answer
+    label: str  # the mixture's prediction
     probability: float
     true_label: str
-    views_xyxy: Sequence[Box]  # what each expert saw
+    views_xyxy: Sequence[Box]  # region seen by each expert
     found_xyxy: Sequence[Box]  # the box around the attention of each
     true_box_xyxy: Box | None
 
 
 def as_csv(rows: Sequence[BoxRow]) -> str:
-    """One line a photo; the boxes of expert 1 are `view_1_x1` … and `found_1_x1` …, empty where there is none."""
+    """Format one line per photo; the boxes of expert 1 are `view_1_x1` … and `found_1_x1` …, empty if there is none."""
     text = io.StringIO()
     num_experts = max((len(row.views_xyxy) for row in rows), default=0)
     boxes = [f"{kind}_{number}" for number in range(num_experts) for kind in ("view", "found")] + ["true"]
@@ -48,12 +48,12 @@ def as_csv(rows: Sequence[BoxRow]) -> str:
 
 
 def as_coco(rows: Sequence[BoxRow], *, class_names: Sequence[str], about: str) -> dict[str, Any]:
-    """The boxes around the experts' attention as a COCO file has them: one annotation an expert and photo.
+    """Convert the boxes around the experts' attention to COCO format: one annotation per expert and photo.
 
     Args:
         rows: The photos.
         class_names: Categories, which are numbered from 1 as in COCO.
-        about: What the file says of itself.
+        about: Description of the file.
     """
     numbers = {name: number for number, name in enumerate(class_names, start=1)}
     annotations: list[dict[str, Any]] = []
@@ -79,7 +79,7 @@ def as_coco(rows: Sequence[BoxRow], *, class_names: Sequence[str], about: str) -
 
 
 def print_localisation(figures: Mapping[str, Any], *, folder: str) -> None:
-    """Writes how well things were found, where that is known, and where the boxes are."""
+    """Print the localization metrics, if there are any, and the paths of the boxes."""
     if figures["num_with_box"]:
         say(localisation_table(figures))
     else:
@@ -88,7 +88,7 @@ def print_localisation(figures: Mapping[str, Any], *, folder: str) -> None:
 
 
 def localisation_table(figures: Mapping[str, Any]) -> Table:
-    """A row for each expert, and one for what needs no network."""
+    """Return the table of localization metrics: a row per expert, and one for a baseline without a network."""
     table = Table(
         title=f"Localisation in percent, on {figures['num_with_box']} photos of the {figures['split']} split with a box"
     )

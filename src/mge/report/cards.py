@@ -1,4 +1,4 @@
-"""Photos in the report: what the mixture was given, with the experts' boxes, and what each expert saw."""
+"""Photos in the report: the input of the mixture, with the experts' boxes and views."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ QUALITY = 80  # of JPEG
 
 
 class ShownView(NamedTuple):
-    """What one expert saw."""
+    """View of one expert."""
 
     picture: str  # a data URI
     label: str
@@ -25,20 +25,20 @@ class ShownView(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A photo with what is said about it."""
+    """A photo with its predictions."""
 
     path: str
     label: str
     answer: str
-    percent: float  # of the answer
+    percent: float  # of the prediction
     label_percent: float  # of the label
     picture: str  # a data URI
     views: tuple[ShownView, ...]
-    is_doubtful: bool  # whether the label looks wrong
+    is_doubtful: bool  # whether the label is doubtful
 
     @property
     def is_right(self) -> bool:
-        """Whether the answer is the label."""
+        """True if the prediction is the label."""
         return self.label == self.answer
 
 
@@ -46,19 +46,19 @@ def show(
     picture: Image.Image, boxes_xyxy: Sequence[Box], *, path: str, label: str, answer: str, percent: float,
     label_percent: float, expert_labels: Sequence[str], gate_probs: Sequence[float], is_doubtful: bool,
 ) -> Shown:  # fmt: skip
-    """A photo for the page.
+    """Prepare a photo for the page.
 
     Args:
-        picture: What the mixture was given.
-        boxes_xyxy: What each expert saw, in pixels of the picture.
-        path: Where the photo lies.
-        label: What it is said to be.
-        answer: What the mixture says.
-        percent: Probability of the answer.
+        picture: Input image of the mixture.
+        boxes_xyxy: Region seen by each expert, in pixels of the picture.
+        path: Path of the photo.
+        label: True class.
+        answer: Class predicted by the mixture.
+        percent: Probability of the prediction.
         label_percent: Probability of the label.
-        expert_labels: What each expert says.
-        gate_probs: How much each expert counts.
-        is_doubtful: Whether the label looks wrong.
+        expert_labels: Class predicted by each expert.
+        gate_probs: Gate weight of each expert.
+        is_doubtful: Whether the label is doubtful.
     """
     views = tuple(
         ShownView(
@@ -71,7 +71,7 @@ def show(
 
 
 def as_uri(picture: Image.Image) -> str:
-    """A picture as text that a page holds: a data URI."""
+    """Encode a picture as a data URI."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

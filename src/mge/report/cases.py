@@ -1,4 +1,4 @@
-"""Which photos a report shows: of confused classes, the surest mistakes, and those whose label looks wrong."""
+"""Photos that a report shows: of confused classes, the most confident mistakes, and probable label errors."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,30 +15,30 @@ from mge.evaluation.run_model import Answers
 from mge.inference.probabilities import calibrated
 from mge.report.cards import Shown, show
 
-NUM_EXAMPLES = 2  # mistakes of a pair that are shown each way
+NUM_EXAMPLES = 2  # mistakes shown per pair and direction
 NUM_MISTAKES = 12  # photos of the other lists
 
 
 class ConfusedPhotos(NamedTuple):
-    """Two classes that are taken for each other, in photos."""
+    """Photos of two classes that are confused with each other."""
 
     first: str
     second: str
     num_first_as_second: int
     num_second_as_first: int
-    right: list[Shown]  # one of each class that was told right, where there is one
+    right: list[Shown]  # one correct prediction of each class, if there is one
     wrong: list[Shown]
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdicts:
-    """What the mixture says about each photo, with the temperature that it has.
+    """Predictions of the mixture for each photo, after temperature scaling.
 
     Args:
-        answers: Its answers about all photos.
+        answers: Its outputs for all photos.
         photos: The photos.
         class_names: Names of the classes.
-        temperature: What logits are divided by for probabilities to mean what they say.
+        temperature: Softmax temperature of the probabilities.
     """
 
     answers: Answers
@@ -48,32 +48,32 @@ class Verdicts:
 
     @cached_property
     def probs(self) -> Tensor:
-        """(N, C) the probabilities of the classes."""
+        """Class probabilities, (N, C)."""
         return calibrated(self.answers.logits, temperature=self.temperature)
 
     @cached_property
     def predicted(self) -> Tensor:
-        """(N,) the likeliest classes."""
+        """Predicted classes, (N,)."""
         return self.answers.logits.argmax(1)
 
     @cached_property
     def confidences(self) -> Tensor:
-        """(N,) their probabilities."""
+        """Probabilities of the predicted classes, (N,)."""
         return self.probs.amax(1)
 
     @cached_property
     def label_probs(self) -> Tensor:
-        """(N,) the probabilities of the labels."""
+        """Probabilities of the labels, (N,)."""
         return self.probs.gather(1, self.answers.labels.unsqueeze(1)).squeeze(1)
 
     @cached_property
     def is_doubtful(self) -> Tensor:
-        """(N,) whether the label looks wrong, and all experts agree about what it should be."""
+        """Photos (N,) whose label is probably wrong, and for which all experts predict the same other class."""
         agree = (self.answers.joint_labels == self.predicted.unsqueeze(1)).all(1)
         return find_doubtful_labels(self.probs, self.answers.labels) & agree
 
     def show(self, number: int) -> Shown:
-        """One photo for the page."""
+        """Prepare one photo for the page."""
         answers, names = self.answers, self.class_names
         picture = Image.fromarray(self.photos[0, number].image.permute(1, 2, 0).contiguous().numpy())
         boxes = [(x1, y1, x2, y2) for x1, y1, x2, y2 in answers.boxes_xyxy[number].tolist()]
@@ -87,7 +87,7 @@ class Verdicts:
 
 
 def show_pairs(verdicts: Verdicts, pairs: Sequence[ConfusedPair]) -> list[ConfusedPhotos]:
-    """The photos of confused classes, the surest first."""
+    """Return the photos of confused classes, the most confident first."""
     return [
         ConfusedPhotos(
             verdicts.class_names[pair.first], verdicts.class_names[pair.second], pair.num_first_as_second,
@@ -108,25 +108,25 @@ def show_pairs(verdicts: Verdicts, pairs: Sequence[ConfusedPair]) -> list[Confus
 
 
 def surest_mistakes(verdicts: Verdicts) -> list[int]:
-    """Numbers of the mistakes with the highest probabilities."""
+    """Return the indices of the mistakes with the highest probabilities."""
     is_wrong = verdicts.predicted != verdicts.answers.labels
     return _ranked(is_wrong, verdicts.confidences)[:NUM_MISTAKES]
 
 
 def most_doubtful(verdicts: Verdicts, *, but: Sequence[int]) -> list[int]:
-    """Numbers of the photos whose label looks most wrong, but for those that are shown already."""
+    """Return the indices of the photos with the most doubtful labels, except those already shown."""
     ranked = _ranked(verdicts.is_doubtful, verdicts.confidences - verdicts.label_probs)
     return [number for number in ranked if number not in but][:NUM_MISTAKES]
 
 
 def _surest(verdicts: Verdicts, *, label: int, answer: int) -> list[int]:
-    """Photos of one class that were given another, the surest first."""
+    """Return the photos of one class that were predicted as another, the most confident first."""
     chosen = (verdicts.answers.labels == label) & (verdicts.predicted == answer)
     return _ranked(chosen, verdicts.confidences)
 
 
 def _ranked(chosen: Tensor, scores: Tensor) -> list[int]:
-    """Numbers of the chosen photos, those with the highest scores first."""
+    """Return the indices of the selected photos, in falling order of their scores."""
     numbers = chosen.nonzero().squeeze(1)
     order = torch.argsort(scores[numbers], descending=True, stable=True)
     return [int(number) for number in numbers[order]]

@@ -1,4 +1,4 @@
-"""The findings of `mge check` as a text that says what to do about them."""
+"""The findings of `mge check` as text with recommendations."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,12 +6,12 @@ from mge.data.check.findings import Copies, Findings, Found
 from mge.data.photo import as_text
 from mge.data.records import what_is_unmeasured
 
-UNEVEN = 5  # times as many photos in the largest class as in the smallest: worth a word
-NUM_NAMED = 8  # photos, classes or copies of a kind that are named; check.json has all of them
+UNEVEN = 5  # ratio of the largest to the smallest class that is worth a note
+NUM_NAMED = 8  # photos, classes or copies of a kind that are listed; check.json has all of them
 
 
 def describe(findings: Findings) -> str:
-    """The findings in words: how many photos there are, what is wrong, and what to do."""
+    """Describe the findings: numbers of photos, problems, and recommendations."""
     parts = [
         f"{findings.data} ({findings.source}): {findings.num_photos} photos, {len(_class_names(findings))} classes",
         _count_table(findings),
@@ -52,12 +52,12 @@ def _imbalance(findings: Findings) -> str:
 
 
 def worst_first(copies: Sequence[Copies]) -> list[Copies]:
-    """Copies whose labels disagree, then those across splits, then the others."""
+    """Sort copies: those with conflicting labels first, then those across splits, then the others."""
     return sorted(copies, key=lambda found: (not found.labels_disagree, not found.across_splits))
 
 
 def _problems(findings: Findings) -> Iterable[str]:
-    """A paragraph for each kind of finding that there is one of."""
+    """Yield a paragraph for each kind of finding that occurs."""
     for split, names in findings.missing.items():
         if names:
             yield _paragraph(f"Classes without a photo in {split}: {len(names)}", names)
@@ -81,7 +81,7 @@ def _paragraph(title: str, lines: Sequence[str]) -> str:
 
 
 def _name_copies(copies: Copies) -> str:
-    """The photos, each with what it does not share with the others."""
+    """Format the photos, each with the properties that differ between them."""
 
     def name(photo: Found) -> str:
         marks = [photo.split] * copies.across_splits + [photo.label] * copies.labels_disagree
@@ -91,7 +91,7 @@ def _name_copies(copies: Copies) -> str:
 
 
 def _advice(findings: Findings) -> Iterable[str]:
-    """What to do, what spoils figures most first."""
+    """Yield recommendations, in the order of their effect on the metrics."""
     if findings.leaks:
         yield (
             "Remove the copies from all splits but one: what was learned by heart counts as right in a test, and its "

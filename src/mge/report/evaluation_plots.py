@@ -1,4 +1,4 @@
-"""The plots of a report, out of an evaluation."""
+"""Plots of an evaluation for the report."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from mge.report.matrices import LARGEST_TABLE
 from mge.report.plots import Bins, Curve, draw_confusion, draw_coverage, draw_curves, draw_reliability
 
 MOST_POINTS = 300  # of a curve
-FEWEST = 10  # photos: the accuracy of fewer jumps about too much to be drawn
+FEWEST = 10  # photos: the accuracy of fewer is too noisy to plot
 
 
 def draw_plots(
@@ -26,10 +26,10 @@ def draw_plots(
     order: Sequence[int],
     metrics: Sequence[Mapping[str, float]],
 ) -> dict[str, Markup]:
-    """The plots that there is something to draw for, by their names.
+    """Draw the available plots, by their names.
 
     Args:
-        evaluation: What was measured.
+        evaluation: The evaluation.
         confusion: The confusion matrix.
         order: The classes to show of it, in the order of the plot.
         metrics: The epochs of training.
@@ -87,7 +87,7 @@ def _cascade(points: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def _training(metrics: Sequence[Mapping[str, float]]) -> dict[str, Markup]:
-    """Accuracy and loss, epoch by epoch, with a line where a new stage begins."""
+    """Draw accuracy and loss by epoch, with a line at the start of each stage."""
     stages = [row["stage"] for row in metrics]
     breaks = [place + 0.5 for place in range(1, len(stages)) if stages[place] != stages[place - 1]]
     experts = sorted({name for row in metrics for name in row if name.startswith("val_top1_expert")})
@@ -106,7 +106,7 @@ def _training(metrics: Sequence[Mapping[str, float]]) -> dict[str, Markup]:
 
 
 def _column(metrics: Sequence[Mapping[str, float]], column: str, *, title: str) -> Curve:
-    """One figure over the epochs, counted from 1 over all stages, where it was measured."""
+    """Return one metric over the epochs, numbered from 1 over all stages, where it was measured."""
     points = [(place, row[column]) for place, row in enumerate(metrics, start=1) if column in row]
     finite = [(place, value) for place, value in points if math.isfinite(value)]
     return Curve(title, [place for place, _ in finite], [value for _, value in finite])

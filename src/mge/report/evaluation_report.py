@@ -38,15 +38,15 @@ LOCALISATION = {
 
 
 def folder_of_report(file: Path) -> Path:
-    """Return where the report lies of an evaluation with these figures."""
+    """Return the folder of the report that belongs to an evaluation's JSON file."""
     return file.with_suffix("") if file.suffix else file.with_name(f"{file.name}-report")
 
 
 def write_report(evaluation: Evaluation, path: Path) -> Path:
-    """Writes the report into a folder beside the evaluation's figures, which has their name.
+    """Write the report into a folder beside the evaluation's JSON file, with the same name.
 
     Args:
-        evaluation: What was measured.
+        evaluation: The evaluation.
         path: The run folder or model folder.
 
     Returns:
@@ -105,7 +105,7 @@ def _build_page(
 
 
 def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Part]:
-    """A row for everything that answers. The plain networks were measured when the run ended, on its test photos."""
+    """Return one row per component. The plain networks were measured at the end of the run, on its test photos."""
     parts = []
     if summary.get("split") == figures["split"] and summary.get("num_photos") == figures["num_photos"]:
         plain = {"plain_top1": "plain network, same view", "plain_equal_compute_top1": "plain network, equal compute"}
@@ -126,7 +126,7 @@ def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Part]
 
 
 def read_localisation(path: Path, figures: Mapping[str, Any]) -> list[Located]:
-    """What `mge localise` found out about the same photos, where it was asked and they have boxes."""
+    """Read the results of `mge localise` for the same photos, if it was run and they have boxes."""
     file = path / f"localisation-{figures['split']}" / "localisation.json"
     found = read_json(file, dict, remedy="remove it, or write it anew with mge localise") or {}
     if found.get("data") != figures["data"] or found.get("split") != figures["split"]:
@@ -138,7 +138,7 @@ def read_localisation(path: Path, figures: Mapping[str, Any]) -> list[Located]:
 
 
 def _class_rows(confusion: Tensor, names: Sequence[str]) -> list[ClassRow]:
-    """The classes that have photos, the worst first; then those that were given to photos of others."""
+    """Return the classes that have photos, the worst first; then those predicted only for photos of others."""
     scores = score_classes(confusion)
     rows = []
     for number, name in enumerate(names):
@@ -184,7 +184,7 @@ def _pair_rows(confusion: Tensor, names: Sequence[str]) -> Iterable[dict[str, An
 
 
 def _as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows with the same columns as text; only a newline where there is no row."""
+    """Format rows with the same columns as CSV; only a newline if there is no row."""
     listed = list(rows)
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(listed[0]) if listed else [], lineterminator="\n")

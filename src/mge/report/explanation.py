@@ -1,4 +1,4 @@
-"""A mixture's answers turned into what the pictures show."""
+"""Explanations of predictions: the data behind the pictures of `mge explain`."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ NUM_RANKED = 3
 
 
 class Opened(NamedTuple):
-    """A photo whose explanation is wanted."""
+    """An opened photo to explain."""
 
     photo: Image.Image
     prepared: Prepared
@@ -34,7 +34,7 @@ class Opened(NamedTuple):
 
 
 def explain_photos(classifier: Classifier, photos: PhotoDataset, *, indices: Sequence[int]) -> list[Explanation]:
-    """What the experts saw in some photos of a data set."""
+    """Explain the predictions for some photos of a data set."""
     records = [photos.records[index] for index in indices]
     opened = [_open(classifier, record.content, path=str(record.path), true_label=record.label) for record in records]
     return explain_batch(classifier, opened) if opened else []
@@ -43,16 +43,16 @@ def explain_photos(classifier: Classifier, photos: PhotoDataset, *, indices: Seq
 def explain_stream(
     classifier: Classifier, photos: Iterable[str], *, other_label: str | None = None, batch_size: int = 16
 ) -> Iterator[Explanation | DataError]:
-    """Explains the answers about photos, one batch after the other.
+    """Explain the predictions for photos, one batch after the other.
 
     Args:
         classifier: The model.
         photos: Their files.
-        other_label: The class that each answer is contrasted with, if any.
+        other_label: Class to contrast each prediction with, if any.
         batch_size: Photos at a time.
 
     Yields:
-        For each photo, in order, its explanation, or the reason why it cannot be read.
+        For each photo, in order, its explanation, or the error of reading it.
     """
     remaining = iter(photos)
     while batch := list(islice(remaining, batch_size)):
@@ -67,7 +67,7 @@ def explain_stream(
 def explain_batch(
     classifier: Classifier, photos: Sequence[Opened], *, other_label: str | None = None
 ) -> list[Explanation]:
-    """Explains the answers about some photos."""
+    """Explain the predictions for one batch of photos."""
     model = classifier.model
     device = next(model.parameters()).device
     images = torch.stack([photo.prepared.image for photo in photos]).to(device)
@@ -93,7 +93,7 @@ def explain_batch(
 
 
 def find_class(name: str, class_names: Sequence[str]) -> str:
-    """The class that a person means: capitals, spaces, hyphens and underscores do not matter.
+    """Find a class by name, ignoring case, spaces, hyphens and underscores.
 
     Raises:
         ConfigError: there is no such class.
@@ -125,19 +125,19 @@ def _try_to_open(classifier: Classifier, file: str) -> Opened | DataError:
 
 
 def _offset(classifier: Classifier) -> float:
-    """By how many pixels of an enlarged map its cells' places are off; see `Backbone.measure_offset`."""
+    """Return the offset of the cells' receptive fields in pixels of an enlarged map; see `Backbone.measure_offset`."""
     config = classifier.model.config
     return config.attention_offset * MAP_SIDE / config.size
 
 
 def _others(logits: Tensor, label: int) -> Tensor:
-    """The class that each answer is contrasted with; the next likely one where the answer is that class itself."""
+    """Return the class to contrast each prediction with; the second most probable if the prediction is that class."""
     ranked = logits.topk(2, dim=1).indices
     return torch.where(ranked[:, 0] == label, ranked[:, 1], torch.full_like(ranked[:, 0], label))
 
 
 def _contrasts(look: Look, expert: Expert, *, labels: Tensor, others: Tensor, offset: float) -> list[Contrast]:
-    """For each photo what speaks for its class and for the other, to one expert."""
+    """Return one expert's evidence for the predicted class and for the other class, photo by photo."""
     features = look.output.features
     num_cells = features.shape[2] * features.shape[3]
     maps = []

@@ -1,4 +1,4 @@
-"""What a report says about the data, and about how its figures came to be."""
+"""Facts of a report about the data and the origin of its metrics."""
 
 import shlex
 from collections import Counter
@@ -9,7 +9,7 @@ from mge.storage.run_folder import CONFIG, ENVIRONMENT, Run, read_json
 
 
 def data_facts(evaluation: Evaluation) -> dict[str, str]:
-    """What a report says about the photos, in order."""
+    """Return the facts about the photos, in order."""
     selected, figures = evaluation.selected, evaluation.figures
     counts = Counter(record.split for record in selected.photos.records)
     classes = Counter(record.label for record in selected.readable)
@@ -31,7 +31,7 @@ def data_facts(evaluation: Evaluation) -> dict[str, str]:
 
 
 def origin_facts(evaluation: Evaluation, run: Run | None) -> dict[str, str]:
-    """What it takes to get the same figures again, in order; also about the training where there is a run."""
+    """Return the facts needed to reproduce the metrics, in order; also about the training if there is a run."""
     now = describe_environment()
     config = evaluation.classifier.model.config
     facts = {

@@ -1,4 +1,4 @@
-"""A folder of explained photos: one picture each, and pages to look through them."""
+"""A folder of explained photos: one picture each, and HTML pages to browse them."""
 
 from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,18 +10,18 @@ from mge.report.figures import Explanation
 from mge.report.gallery import Entry, make_entry, write_page
 from mge.report.picture_file import save_picture
 
-NUM_WAITING = 32  # explanations that wait to be drawn at most: they hold pictures
+NUM_WAITING = 32  # limit of explanations waiting to be drawn, since they contain pictures
 PER_PAGE = 100  # photos: about 6 MB
 
 
 class Album:
-    """Draws explanations beside what makes them, and writes them in order: each page when it is full.
+    """Writer of explanations: draws them concurrently, and writes each page when it is full.
 
     Args:
-        folder: Where the pictures go.
-        title: Of the pages.
-        num_photos: How many will come, or are passed over. Of several there are pages as well: `index.html`, and
-            `index-2.html` and so on where one would be too heavy.
+        folder: Folder for the pictures.
+        title: Title of the pages.
+        num_photos: Number of photos, including skipped ones. With several there are also pages: `index.html`, and
+            `index-2.html` and so on if one would be too large.
     """
 
     def __init__(self, folder: Path, *, title: str, num_photos: int) -> None:
@@ -29,9 +29,9 @@ class Album:
         self.pictures: list[Path] = []
         self._pages = ["index.html", *(f"index-{page + 1}.html" for page in range(1, -(-num_photos // PER_PAGE)))]
         self._num_written = 0
-        self._entries: list[Entry | None] = []  # of the page that comes next; None for a photo that is passed over
+        self._entries: list[Entry | None] = []  # of the next page; None for a skipped photo
         self._taken: set[str] = set()
-        self._numbers: dict[str, int] = defaultdict(lambda: 1)  # the last that was given to photos of the same name
+        self._numbers: dict[str, int] = defaultdict(lambda: 1)  # the last one given to photos of the same name
         self._waiting: deque[Future[Entry | None]] = deque()
         self._pool = ThreadPoolExecutor()
         try:
@@ -40,7 +40,7 @@ class Album:
             raise StorageError(f"{folder} is no folder to write to: {error.strerror or error}; give another") from error
 
     def add(self, explanation: Explanation) -> None:
-        """Takes one more explanation.
+        """Add an explanation.
 
         Raises:
             StorageError: a picture could not be written.
@@ -50,14 +50,14 @@ class Album:
         self._wait_for(self._pool.submit(self._draw, explanation, file))
 
     def pass_over(self) -> None:
-        """Leaves out the photo that would come next."""
+        """Skip the next photo."""
         self._wait_for(self._pool.submit(lambda: None))
 
     def finish(self) -> Path | None:
-        """Waits for all pictures and writes the last page.
+        """Wait for all pictures and write the last page.
 
         Returns:
-            What to open: the first page, or the only picture; None where there is nothing.
+            The file to open: the first page, or the only picture; None if there is nothing.
 
         Raises:
             StorageError: something could not be written.
@@ -77,7 +77,7 @@ class Album:
             self._take()
 
     def _take(self) -> None:
-        """Takes what was drawn first, and writes the page that it fills."""
+        """Take the oldest drawing, and write the page that it completes."""
         self._entries.append(self._waiting.popleft().result())
         if len(self._entries) == PER_PAGE:
             self._write_page()
@@ -94,7 +94,7 @@ class Album:
         return make_entry(explanation, parts, file=file.name) if self.keeps_pages else None
 
     def _free_name(self, stem: str) -> str:
-        """The photo's name, and a number where photos of different folders share it."""
+        """Return the photo's name, with a number if photos of different folders share it."""
         name = stem
         while name in self._taken:
             self._numbers[stem] += 1

@@ -1,4 +1,4 @@
-"""Many small photos in one picture, in strips with a caption each."""
+"""Contact sheets: many small photos in one picture, in strips with captions."""
 
 import math
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ LEAST_WIDTH = 640  # pixels: room for the title
 
 
 class Strip(NamedTuple):
-    """Photos side by side, and what is written above them: a line, or several."""
+    """Photos side by side, with a caption of one or several lines above them."""
 
     caption: str
     photos: Sequence[Image.Image]
 
 
 def draw_contact_sheet(strips: Sequence[Strip], file: Path, *, side: int, title: str) -> None:
-    """Draws strips of photos in as many columns as make the picture about square.
+    """Draw strips of photos in as many columns as make the picture about square.
 
     Args:
-        strips: At least one; all of them get the room of the longest, and of the caption with most lines.
+        strips: At least one; all of them get the size of the longest, and of the caption with most lines.
         file: PNG to write.
         side: Side of the square that each photo is fitted into, in pixels.
-        title: Written above.
+        title: Title above.
 
     Raises:
         StorageError: it cannot be written.
@@ -43,7 +43,7 @@ def draw_contact_sheet(strips: Sequence[Strip], file: Path, *, side: int, title:
     draw = ImageDraw.Draw(sheet)
     write(draw, (GAP, MARGIN / 2), title, size=14, width=sheet.width - 2 * GAP, anchor="lm")
     for number, (strip, lines) in enumerate(zip(strips, captions, strict=True)):
-        # Down the columns, as one reads a list.
+        # Column by column, like a list.
         left, top = GAP + number // rows * width, MARGIN + number % rows * height
         for place, photo in enumerate(strip.photos):
             sheet.paste(fit(photo, side=side), (left + place * side, top + above))
@@ -53,5 +53,5 @@ def draw_contact_sheet(strips: Sequence[Strip], file: Path, *, side: int, title:
 
 
 def fit(photo: Image.Image, *, side: int) -> Image.Image:
-    """A photo in its own shape in the middle of a white square, with a white edge to the next."""
+    """Fit a photo into a white square without distortion, with a white border."""
     return ImageOps.expand(ImageOps.pad(photo, (side - 2, side - 2), color="white"), 1, "white")

@@ -1,4 +1,4 @@
-"""A comparison as tables, as a list of the photos that it turns on, and in pictures."""
+"""A comparison as tables, as a list of the decisive photos, and in pictures."""
 
 import csv
 import io
@@ -20,14 +20,14 @@ MAX_SHOWN, SHOWN_SIDE = 30, 210  # photos of the contact sheet, and their side i
 
 
 class Difference(NamedTuple):
-    """One photo about which the runs do not agree."""
+    """A photo for which the runs disagree."""
 
     record: Record
-    answers: Sequence[tuple[str, float, float]]  # a run's answer, its probability, and that of the true class
+    answers: Sequence[tuple[str, float, float]]  # a run's prediction, its probability, and that of the true class
 
 
 def differences_csv(differences: Sequence[Difference], names: Sequence[str]) -> str:
-    """One line a photo: its class, and for each run what it said, how sure it was, and whether it was right."""
+    """Format one line per photo: its class, and for each run its prediction, probability and correctness."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = [f"{name} {what}" for name in names for what in ("answer", "probability", "of true class", "is right")]
@@ -43,12 +43,12 @@ def differences_csv(differences: Sequence[Difference], names: Sequence[str]) -> 
 
 
 def draw_differences(differences: Sequence[Difference], file: Path, *, names: Sequence[str]) -> None:
-    """The first of the photos, with what each run said about them.
+    """Draw the first of the photos, with the predictions of each run.
 
     Args:
-        differences: At least one; those first that shall be seen.
+        differences: At least one, in the order of importance.
         file: PNG to write.
-        names: Of the runs.
+        names: Names of the runs.
     """
     shown = differences[:MAX_SHOWN]
     with ThreadPoolExecutor() as pool:
@@ -68,7 +68,7 @@ def _lines(difference: Difference) -> list[str]:
 
 
 def print_comparison(figures: Mapping[str, Any], *, files: Sequence[Path]) -> None:
-    """Writes accuracy beside cost, then each pair, then where the photos are."""
+    """Print accuracy and cost of each run, then each pair, then the paths of the photos."""
     say(runs_table(figures), pairs_table(figures))
     if len(figures["pairs"]) > 1:
         say(f"Among {len(figures['pairs'])} pairs chance alone finds some p below 0.05: ask for a smaller one.")
@@ -76,7 +76,7 @@ def print_comparison(figures: Mapping[str, Any], *, files: Sequence[Path]) -> No
 
 
 def runs_table(figures: Mapping[str, Any]) -> Table:
-    """What each run gets right, and what an answer costs."""
+    """Return the table of each run's accuracy and cost."""
     table = Table(
         title=f"Accuracy on {figures['num_photos']} photos of the {figures['split']} split of {figures['data']}"
     )
@@ -92,7 +92,7 @@ def runs_table(figures: Mapping[str, Any]) -> Table:
 
 
 def pairs_table(figures: Mapping[str, Any]) -> Table:
-    """By how much each run is better than another, and whether that may be chance."""
+    """Return the table of each pair's difference in accuracy, with its significance."""
     letters = {row["name"]: letter for letter, row in zip(ascii_uppercase, figures["runs"], strict=False)}
     table = Table(title="The second less the first, on the same photos")
     table.add_column("pair")

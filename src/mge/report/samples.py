@@ -20,13 +20,13 @@ MAX_COPIES, NUM_IN_GROUP, COPY_SIDE = 60, 3, 128
 
 
 def draw_findings(folder: Path, photos: PhotoSet, looks: Sequence[Look], findings: Findings) -> list[Path]:
-    """Draws samples of the classes, and the copies where there are any.
+    """Draw samples of the classes, and the copies if there are any.
 
     Args:
-        folder: Where the pictures go.
+        folder: Folder for the pictures.
         photos: The photos.
-        looks: What was seen of each: broken ones are not drawn.
-        findings: What was found.
+        looks: The scan of each: broken ones are not drawn.
+        findings: The findings.
 
     Returns:
         The files that were written.
@@ -50,7 +50,7 @@ def draw_findings(folder: Path, photos: PhotoSet, looks: Sequence[Look], finding
 
 
 def _sample_strips(class_names: Sequence[str], records: Sequence[Record]) -> Iterator[Strip]:
-    """Photos of each class, spread over what it has; of very many classes a share, spread over all of them."""
+    """Yield evenly spaced photos of each class; of very many classes an evenly spaced selection."""
     by_label: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_label[record.label].append(record)

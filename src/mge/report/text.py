@@ -1,4 +1,4 @@
-"""Words in pictures."""
+"""Text in pictures."""
 
 from functools import cache
 from pathlib import Path
@@ -8,17 +8,17 @@ from PIL import ImageDraw, ImageFont
 
 from mge.data.photo import as_text
 
-INK, FAINT = "#1f2328", "#59636e"  # for what is read first, and for the rest; both legible on white
+INK, FAINT = "#1f2328", "#59636e"  # for primary and for secondary text; both legible on white
 
 Font = ImageFont.FreeTypeFont
 
 
 @cache
 def font(size: int, *, bold: bool = False) -> Font:
-    """DejaVu Sans, which matplotlib brings along: it has the letters of most languages that are written with some.
+    """Load DejaVu Sans, which comes with matplotlib and covers most alphabets.
 
     Args:
-        size: Height of a line in pixels, about.
+        size: Height of a line in pixels, approximately.
         bold: Whether it is bold.
     """
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
@@ -26,7 +26,7 @@ def font(size: int, *, bold: bool = False) -> Font:
 
 
 def fit_text(text: str, *, width: float, letters: Font) -> str:
-    """A text that is no wider than so many pixels: its beginning and its end, where it would be."""
+    """Shorten a text to a width in pixels, by an ellipsis in its middle."""
     if letters.getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 1, -1):
@@ -37,7 +37,7 @@ def fit_text(text: str, *, width: float, letters: Font) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1 as a person reads it: whole percents, and tenths where it is less than one."""
+    """Format a fraction as a percentage: integers, with one decimal below 1 %."""
     return f"{100 * share:.{1 if 0 < share < 0.0095 else 0}f} %"
 
 
@@ -45,21 +45,20 @@ def write(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, size: int, bold: bool = False, colour: str = INK,
     width: float | None = None, anchor: str = "la",
 ) -> None:  # fmt: skip
-    """Writes a line.
+    """Write a line of text.
 
     Args:
-        draw: What it is written on.
-        at: Where, in pixels.
-        text: The line; what does not fit is left out in its middle.
-        size: Of the letters, in pixels.
+        draw: Drawing to write on.
+        at: Position in pixels.
+        text: The line; if it does not fit, its middle is left out.
+        size: Size of the letters in pixels.
         bold: Whether they are bold.
-        colour: Of the letters.
-        width: Pixels that it may take; None: as many as it needs.
-        anchor: Which point of the line lies at that place, as Pillow names it: `la` is its top left, `ra` its top
-            right.
+        colour: Color of the letters.
+        width: Available pixels; None: unlimited.
+        anchor: Point of the line at the position, by Pillow's name: `la` is its top left, `ra` its top right.
     """
     letters = font(size, bold=bold)
-    line = as_text(text)  # a file's name may be none
+    line = as_text(text)  # file names may be invalid text
     if width is not None:
         line = fit_text(line, width=width, letters=letters)
     draw.text(at, line, fill=colour, font=letters, anchor=anchor)
@@ -68,7 +67,7 @@ def write(
 def write_lines(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, size: int, width: float, colour: str = INK
 ) -> None:
-    """Writes a text in as many lines as it takes, broken between words."""
+    """Write a text in as many lines as needed, broken between words."""
     for number, line in enumerate(_wrapped(text, size=size, width=width)):
         write(draw, (at[0], at[1] + number * round(1.45 * size)), line, size=size, colour=colour)
 

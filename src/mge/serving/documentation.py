@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the signatures of the routes."""
+"""Descriptions for the OpenAPI document beyond the signatures of the routes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told, and the headers that every answer carries."""
+"""Prometheus metrics, and the security headers of every response."""
 
 import time
 
@@ -19,7 +19,7 @@ HEADERS = {
 
 
 class Metrics:
-    """The counters of one server."""
+    """Metrics of one server."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -39,19 +39,19 @@ class Metrics:
 
 
 class Measured:
-    """Counts and times the requests of an application, and adds the headers of safety to its answers.
+    """Middleware that counts and times requests, and adds security headers to the responses.
 
     Args:
         app: The application.
-        metrics: Where it is counted.
-        paths: Those that are counted by their own name.
+        metrics: The metrics to update.
+        paths: Paths that are counted by their own name.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, paths: frozenset[str]) -> None:
         self.app, self.metrics, self.paths = app, metrics, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles a request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""The shape of every answer and of what is asked for, for the OpenAPI document."""
+"""Schemas of all requests and responses, for the OpenAPI document."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ Box = Annotated[
 
 
 class Parameters(BaseModel):
-    """What may stand behind a question mark; anything else is a mistake that is said."""
+    """Query parameters; unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -20,7 +20,7 @@ class Parameters(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """An error response."""
 
     error: str = Field(description="One line for a person.")
 
@@ -33,7 +33,7 @@ class LikelyClass(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What the mixture says about a photo. Models may say more than is listed."""
+    """Prediction for a photo. Models may return additional fields."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -55,13 +55,13 @@ class Unreadable(BaseModel):
 
 
 class Predictions(BaseModel):
-    """One entry a photo, in the order in which they were sent."""
+    """Predictions in the order of the photos in the request."""
 
     predictions: list[Prediction | Unreadable]
 
 
 class Expert(BaseModel):
-    """What one expert saw and said."""
+    """View and prediction of one expert."""
 
     label: str = Field(description="The class that it holds for likeliest.")
     gate_prob: Probability = Field(description="How much it counted.")
@@ -71,7 +71,7 @@ class Expert(BaseModel):
 
 
 class Explanation(Prediction):
-    """A prediction, and what led to it."""
+    """A prediction with the views and attention maps of the experts."""
 
     width: int = Field(description="Of the upright photo in pixels.")
     height: int
@@ -80,13 +80,13 @@ class Explanation(Prediction):
 
 
 class Health(BaseModel):
-    """The process is alive."""
+    """Status of the process."""
 
     status: str
 
 
 class Model(BaseModel):
-    """What is being served, and what it takes."""
+    """Name, classes and limits of the served model."""
 
     name: str
     version: str = Field(description="Of MGE.")

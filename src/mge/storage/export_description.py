@@ -1,7 +1,7 @@
-"""What an exported graph says about itself: its classes, how it wants its photos, its checksum. Imports no torch.
+"""Description inside an exported graph: its classes, preprocessing, checksum. Imports no torch.
 
-An .onnx file holds this as a JSON text among its metadata, so that the file alone is enough; `preprocessing.json`
-beside it holds the same for other programs. ONNX Runtime loads a file with a flipped bit without a word: hence the
+An .onnx file contains this as JSON text in its metadata, so that the file alone is sufficient; `preprocessing.json`
+beside it has the same content for other programs. ONNX Runtime silently loads a file with a flipped bit: hence the
 checksum.
 """
 
@@ -19,23 +19,23 @@ Format = Literal["onnx", "torch-export", "openvino"]
 
 FORMAT_VERSION = 1
 DESCRIPTION = "preprocessing.json"
-KEY = "mge"  # of the text among the metadata of an .onnx file
-NO_CHECKSUM = "0" * 64  # stands in the file for its own checksum while that is computed
+KEY = "mge"  # of the text in the metadata of an .onnx file
+NO_CHECKSUM = "0" * 64  # placeholder of the file's own checksum while that is computed
 INPUT = "images"
 EXPORT_AGAIN = "export it again: mge export RUN, or copy it again from where it came"
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What is known about an exported graph.
+    """Description of an exported graph.
 
     Args:
-        graph: What it computes: the whole `mixture`, or a part of a cascade.
-        architecture: Of the mixture.
+        graph: Its content: the whole `mixture`, or a part of a cascade.
+        architecture: Architecture of the mixture.
         class_names: Names of the classes, in the order of the logits.
-        side: Side in pixels of the pictures that it takes.
-        outputs: What it gives, in words, by the names of its outputs.
-        metadata: What model.json says beside these: preprocessing, calibration, cascade, provenance.
+        side: Side in pixels of its input images.
+        outputs: Descriptions of its outputs, by name.
+        metadata: The other content of model.json: preprocessing, calibration, cascade, provenance.
     """
 
     graph: str
@@ -47,26 +47,26 @@ class Description:
 
     @property
     def data(self) -> DataConfig:
-        """How photos are resized and cropped."""
+        """Options for resizing and cropping photos."""
         return read_preprocessing(self.metadata)
 
     @property
     def temperature(self) -> float:
-        """What the logits are divided by before they become probabilities; the graph does it itself."""
+        """Softmax temperature, which the graph applies itself."""
         return read_temperature(self.metadata)
 
     @property
     def least_probability(self) -> float | None:
-        """Below it a photo is called unknown; None: no photo is. The graph does not know it."""
+        """Probability below which a photo is unknown; None: there is no rejection. The graph does not apply it."""
         return read_least_probability(self.metadata)
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """How far each expert but the last must lead for the later ones not to look; None: there is no cascade."""
+        """Top-2 margin at which each expert but the last exits early; None: there is no early exit."""
         return read_thresholds(self.metadata)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON-able values."""
+        """Convert to JSON-able values."""
         return {
             "format_version": FORMAT_VERSION,
             "graph": self.graph,
@@ -83,10 +83,10 @@ class Description:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """What `to_dict` gave.
+        """Parse the result of `to_dict`.
 
         Raises:
-            KeyError, TypeError, ValueError: something is missing, or is no such thing.
+            KeyError, TypeError, ValueError: an entry is missing or invalid.
         """
         rest = dict(values)
         rest.pop("format_version", None)
@@ -98,28 +98,28 @@ class Description:
             outputs=dict(rest.pop("outputs")),
             metadata=rest,  # whatever is left
         )
-        # What is read only when it is needed raises here where it is no such thing.
+        # Properties that are read on demand raise here if they are invalid.
         _ = description.data, description.temperature, description.least_probability, description.thresholds
         return description
 
 
 def as_metadata(description: Description) -> str:
-    """The text that goes into an .onnx file, before `seal`."""
+    """Return the text for the metadata of an .onnx file, before `seal`."""
     return json.dumps({"checksum": NO_CHECKSUM, **description.to_dict()}, ensure_ascii=False)
 
 
 def seal(raw: bytes) -> bytes:
-    """An .onnx file with its checksum put in."""
+    """Insert the checksum into an .onnx file."""
     zeros = NO_CHECKSUM.encode()
     assert raw.count(zeros) == 1, "the graph has no place for its checksum"
     return raw.replace(zeros, hashlib.sha256(raw).hexdigest().encode())
 
 
 def read_sealed(file: Path) -> tuple[bytes, Description]:
-    """The content of an .onnx file that `mge export` wrote, and what it says about itself.
+    """Read an .onnx file written by `mge export`, and its description.
 
     Raises:
-        ModelFolderError: it is missing, damaged, changed, from a newer MGE, or none of ours.
+        ModelFolderError: it is missing, damaged, modified, from a newer version, or from another program.
     """
     try:
         raw = file.read_bytes()
@@ -148,7 +148,7 @@ def read_sealed(file: Path) -> tuple[bytes, Description]:
 
 
 def _find_metadata(raw: bytes) -> bytes | None:
-    """Our text in a serialised ModelProto, where an entry is its key and then its value, each after its length."""
+    """Find our text in a serialised ModelProto, whose entries are key and value, each after its length."""
     start = raw.rfind(b"\x0a" + bytes([len(KEY)]) + KEY.encode() + b"\x12")
     if start < 0:
         return None
@@ -164,7 +164,7 @@ def _find_metadata(raw: bytes) -> bytes | None:
 
 
 def _checksum(raw: bytes, *, said: str) -> str:
-    """The checksum of the file as it was before its checksum was put in."""
+    """Return the checksum of the file as it was before its checksum was inserted."""
     place = raw.rfind(said.encode())
     view = memoryview(raw)
     digest = hashlib.sha256(view[:place])

@@ -1,4 +1,4 @@
-"""How a model wants its photos, and what validation photos chose for it, out of what model.json says. No torch."""
+"""Preprocessing and fitted inference parameters of a model, read from model.json. Imports no torch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,39 +8,39 @@ from mge.errors import ModelFolderError
 
 
 def read_preprocessing(metadata: Mapping[str, Any]) -> DataConfig:
-    """How photos are resized and cropped.
+    """Read the options for resizing and cropping photos.
 
     Raises:
-        ModelFolderError: that is no object.
-        ConfigError: an option is unknown, or has a value that it cannot take.
+        ModelFolderError: they are not an object.
+        ConfigError: an option is unknown, or has an invalid value.
     """
     return DataConfig.from_dict(_read_part(metadata, "preprocessing"))
 
 
 def read_temperature(metadata: Mapping[str, Any]) -> float:
-    """What logits are divided by for probabilities to mean what they say; 1 where nothing was chosen.
+    """Read the softmax temperature; 1 if none was fitted.
 
     Raises:
-        ModelFolderError: it is no number.
+        ModelFolderError: it is not a number.
     """
     temperature = _read_number(metadata, "calibration", "temperature")
     return 1.0 if temperature is None else temperature
 
 
 def read_least_probability(metadata: Mapping[str, Any]) -> float | None:
-    """Below it a photo is called unknown; None: no photo is.
+    """Read the probability below which a photo is unknown; None: there is no rejection.
 
     Raises:
-        ModelFolderError: it is no number.
+        ModelFolderError: it is not a number.
     """
     return _read_number(metadata, "rejection", "threshold")
 
 
 def read_thresholds(metadata: Mapping[str, Any]) -> tuple[float, ...] | None:
-    """How far each expert but the last must lead for the later ones not to look; None: there is no cascade.
+    """Read the top-2 margin at which each expert but the last exits early; None: there is no early exit.
 
     Raises:
-        ModelFolderError: they are no list of numbers.
+        ModelFolderError: they are not a list of numbers.
     """
     values = _read(metadata, "cascade", "leads")
     if values is None:
@@ -58,7 +58,7 @@ def _read_number(metadata: Mapping[str, Any], name: str, key: str) -> float | No
 
 
 def _read(metadata: Mapping[str, Any], name: str, key: str) -> Any:  # noqa: ANN401  (whatever was written)
-    """What one part of the metadata says; None where there is no such part."""
+    """Return a value of one part of the metadata; None if there is no such part."""
     return _read_part(metadata, name).get(key)
 
 

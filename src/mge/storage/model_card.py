@@ -1,4 +1,4 @@
-"""The model card: what a person should know who finds a model folder, also on the Hugging Face Hub."""
+"""The model card: README of a model folder, also shown on the Hugging Face Hub."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from mge.config import ModelConfig
 from mge.storage.fitted_parameters import read_least_probability, read_thresholds
 
-NUM_LISTED = 200  # classes that are named one by one
+NUM_LISTED = 200  # classes listed by name
 
-# What the Hub reads: which library loads the model, and for what people find it.
+# Metadata for the Hub: the library that loads the model, and its tags.
 HEAD = """---
 library_name: mge
 pipeline_tag: image-classification
@@ -19,12 +19,12 @@ tags:
 
 
 def write_card(config: ModelConfig, class_names: Sequence[str], metadata: Mapping[str, Any]) -> str:
-    """The card of a model, as Markdown.
+    """Write the card of a model, as Markdown.
 
     Args:
         config: The architecture.
         class_names: Names of the classes.
-        metadata: What model.json says beside these.
+        metadata: The other content of model.json.
     """
     sections = {
         "How to use it": _usage(),
@@ -66,7 +66,7 @@ that runs without PyTorch. The folder holds numbers and text: nothing is execute
 
 
 def _figures(config: ModelConfig, metadata: Mapping[str, Any]) -> str:
-    """Accuracy on the validation photos that chose this epoch, by part, where training noted it."""
+    """Format the accuracies, by component, on the validation photos that selected this epoch, if recorded."""
     noted = _provenance(metadata)
     names = {"val_top1_mixture": "the network" if config.experts == 1 else "the mixture"}
     if config.experts > 1:

@@ -1,8 +1,8 @@
-"""The places that people name for results: checked before any work begins, so that nothing is lost by accident.
+"""Output paths given by users: checked before any work begins, so that nothing is lost by accident.
 
 A result may replace an older one, and nothing else: no photo or list that is read, no part of a model or a run, no
-device, pipe, link or folder. Through a link its target is written. A pipe and a device such as /dev/null or /dev/stdout
-are written into where a command writes one text.
+device, pipe, link or folder. For a link its target is written. A pipe and a device such as /dev/null or /dev/stdout
+are written into, for commands that write one text.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ from mge.storage.export_description import DESCRIPTION
 from mge.storage.files import Kind, final_place, unfinished_name, write_text_atomically
 from mge.storage.hub import FILES as MODEL_FILES
 
-EXPORTED = (DESCRIPTION, "*.onnx", "*.pt2", "*.xml", "*.bin", "*.py")  # what an export writes
-# What lies in a folder that has the first of these files, and is no result.
+EXPORTED = (DESCRIPTION, "*.onnx", "*.pt2", "*.xml", "*.bin", "*.py")  # files of an export
+# Files in a folder with the first of these files that are not results.
 PARTS: tuple[tuple[str, ...], ...] = (
     ("config.yaml", "environment.json", "origin.json", "metrics.csv", "summary.json", "skipped.json", "photos.jsonl"),
     MODEL_FILES,
@@ -35,16 +35,16 @@ Input = str | os.PathLike[str]
 
 
 def check_file(path: Input, *, flag: str, inputs: Iterable[Input] = (), streams: bool = False) -> Path:
-    """Return where a file is written that a person has named, before the work for it begins.
+    """Check the path of an output file given by a user, before the work for it begins, and return its place.
 
     Args:
-        path: The file. There may be one, which will be replaced.
+        path: The file. An existing one will be replaced.
         flag: Name of the option.
-        inputs: What is read; the file may be none of it, by whatever name.
+        inputs: Files that are read; the output must not be one of them, under any name.
         streams: Whether it may also be a pipe or a device, which is written into.
 
     Raises:
-        ConfigError: it would replace what is no result.
+        ConfigError: it would replace something other than a result.
         StorageError: it cannot be written there.
     """
     given = _as_path(path, flag=flag)
@@ -65,18 +65,18 @@ def check_file(path: Input, *, flag: str, inputs: Iterable[Input] = (), streams:
 def check_folder(
     path: Input, *, flag: str, inputs: Iterable[Input] = (), writes: Sequence[str] = (), apart: bool = False
 ) -> Path:
-    """Return where a folder is written that a person has named, before the work for it begins.
+    """Check the path of an output folder given by a user, before the work for it begins, and return its place.
 
     Args:
         path: The folder; it need not exist.
         flag: Name of the option.
-        inputs: What is read. None of it may be replaced by what is written.
+        inputs: Files that are read, none of which may be replaced.
         writes: Patterns of the names of files that are written into it.
-        apart: Whether it may not lie in a folder that is read, whose photos the pictures in it would be next time.
+        apart: Whether it must not lie in a folder that is read, where its images would be read as photos next time.
 
     Raises:
-        ConfigError: something would be replaced that is no result.
-        StorageError: there can be no such folder.
+        ConfigError: something other than a result would be replaced.
+        StorageError: the folder cannot be created.
     """
     place = _check_place(_as_path(path, flag=flag), flag=flag, kind="folder")
     for pattern in writes:
@@ -84,7 +84,7 @@ def check_folder(
             final_place(there, kind="file")
     whole = Path(os.path.realpath(place))
     homes: dict[str, str] = {}  # real paths of folders, each looked up once
-    for name in filter(_is_path, inputs):  # who reads what is none says what it is instead
+    for name in filter(_is_path, inputs):  # the reader reports what else it is
         home, base = os.path.split(os.fspath(name))
         homes.setdefault(home, os.path.realpath(home))
         if homes[home] == str(whole) and any(fnmatch(base, pattern) for pattern in writes):
@@ -102,15 +102,15 @@ def _is_path(value: object) -> bool:
 
 
 def check_is_not_read(place: Path, inputs: Iterable[Input], *, flag: str) -> None:
-    """Raises ConfigError where a file that will be replaced is also read, by whatever name."""
+    """Raise ConfigError if a file that will be replaced is also read, under any name."""
     try:
         mine = place.stat()
-    except OSError:  # there is none yet
+    except OSError:  # it does not exist yet
         return
     for name in inputs:
         try:
             is_same = os.path.samestat(mine, os.stat(name))  # noqa: PTH116  (a million photos)
-        except (OSError, ValueError):  # what cannot be read is told of by who reads it
+        except (OSError, ValueError):  # unreadable files are reported by their reader
             continue
         if is_same:
             raise ConfigError(
@@ -119,7 +119,7 @@ def check_is_not_read(place: Path, inputs: Iterable[Input], *, flag: str) -> Non
 
 
 def is_stream(path: Path) -> bool:
-    """Tell whether a name stands for a pipe, a device that takes text, or an open file of a process."""
+    """Return whether a name is a pipe, a device that takes text, or an open file of a process."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -129,7 +129,7 @@ def is_stream(path: Path) -> bool:
 
 @contextlib.contextmanager
 def open_stream(path: Path) -> Iterator[TextIO]:
-    """Open a pipe or a device to write text into; what is there stays.
+    """Open a pipe or a device to write text into; existing content stays.
 
     Raises:
         StorageError: it cannot be opened, or is full.
@@ -144,7 +144,7 @@ def open_stream(path: Path) -> Iterator[TextIO]:
 
 
 def write_output(path: Path, text: str) -> None:
-    """Write a text to where `check_file` says: into a stream, or a file, whole or not at all.
+    """Write a text to the place returned by `check_file`: into a stream, or atomically into a file.
 
     Raises:
         StorageError: it cannot be written.
@@ -157,7 +157,7 @@ def write_output(path: Path, text: str) -> None:
 
 
 def _descriptor(path: Path) -> int:
-    """Return what a stream is written by; a pipe is waited for until somebody reads it."""
+    """Open a stream for writing, waiting until a pipe has a reader."""
     flags = os.O_WRONLY | os.O_APPEND
     try:
         try:
@@ -174,8 +174,8 @@ def _descriptor(path: Path) -> int:
 
 
 def _is_descriptor(path: Path) -> bool:
-    """Tell whether this is /dev/stdout or another name of an open file, which is not to be replaced under its owner."""
-    for _ in range(40):  # links at most, as the system has it
+    """Return whether this is /dev/stdout or another name of an open file, which must not be replaced."""
+    for _ in range(40):  # the system's limit of links
         if DESCRIPTORS.fullmatch(os.path.realpath(path.parent)):
             return True
         if not path.is_symlink():
@@ -192,7 +192,7 @@ def _as_path(path: Input, *, flag: str) -> Path:
 
 
 def _check_place(given: Path, *, flag: str, kind: Kind) -> Path:
-    """Return where it will be, after a trial: an empty file is made there, or as near as folders exist, and removed."""
+    """Return the final place, after creating and removing an empty file there or in the nearest existing folder."""
     try:
         if given.exists() and not (given.is_file() if kind == "file" else given.is_dir()):
             raise ConfigError(f"{flag} is {str(given)!r}, which exists and is no {kind}; give another name")
@@ -203,7 +203,7 @@ def _check_place(given: Path, *, flag: str, kind: Kind) -> Path:
         trial = unfinished_name(near / place.name)
         trial.touch()
         trial.unlink(missing_ok=True)
-    except StorageError:  # an OSError as well, and said already
+    except StorageError:  # an OSError as well, with its message already
         raise
     except OSError as error:
         reason = error.strerror or error

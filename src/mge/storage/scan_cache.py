@@ -1,4 +1,4 @@
-"""What was found out about files and holds as long as they do not change."""
+"""Cache of facts about files, valid as long as the files do not change."""
 
 import contextlib
 import hashlib
@@ -11,15 +11,15 @@ from mge.config.cache_folder import cache_folder
 from mge.errors import StorageError
 from mge.storage.files import write_text_atomically
 
-VERSION = 2  # of what is remembered; another one is forgotten
+VERSION = 2  # of the cache; other versions are discarded
 Row = list[str | int]
 
 
 class Remembered:
-    """Rows about files, in the cache folder (`$MGE_CACHE`, or `~/.cache/mge`).
+    """Cached rows about files, in the cache folder (`$MGE_CACHE`, or `~/.cache/mge`).
 
-    A row is given back only for a file of the same path, size and times, and the same place on its disk: so a file that
-    was moved over another one of its size, with its time, is not taken for that.
+    A row is returned only for a file with the same path, size, times and inode: so a file that was moved over another
+    one of the same size and time is not mistaken for it.
 
     Args:
         paths: The files.
@@ -32,13 +32,13 @@ class Remembered:
         self._rows = self._read()
 
     def get(self, path: Path) -> Row | None:
-        """What is known about a file."""
+        """Return the cached row of a file."""
         key = str(path.absolute())
         stamp, row = self._rows.get(key, (None, None))
         return row if stamp is not None and stamp == self._stamps.get(key) else None
 
     def keep(self, rows: Mapping[Path, Row]) -> None:
-        """Remembers rows, beside those of other files of the same folder; in vain where nothing can be written."""
+        """Store rows, beside those of other files of the same folder; ignored if the cache cannot be written."""
         for path, row in rows.items():
             key = str(path.absolute())
             if key in self._stamps:
@@ -53,12 +53,12 @@ class Remembered:
             if saved["version"] != VERSION:
                 return {}
             return {key: (stamp, row) for key, (stamp, row) in saved["rows"].items()}
-        except (OSError, ValueError, KeyError, TypeError):  # nothing yet, or damaged
+        except (OSError, ValueError, KeyError, TypeError):  # no cache yet, or damaged
             return {}
 
 
 def _stamp(path: Path) -> list[int] | None:
-    """Size, times of change in nanoseconds and place on the disk; None for what is no file."""
+    """Return size, modification times in nanoseconds and inode; None if it is not a file."""
     try:
         status = path.stat()
     except OSError:

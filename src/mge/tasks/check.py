@@ -89,7 +89,7 @@ def check(
 
 
 def _next(data: str | Path, findings: Findings) -> str:
-    """The next useful command."""
+    """Return the line with the next useful command."""
     has_problems = findings.leaks or findings.conflicts or findings.broken or findings.missing.get("train")
     verb, when = ("check", ", once it is mended") if has_problems else ("train", "")
     return f"Next: mge {verb} {quote(str(data))}{when}\n"

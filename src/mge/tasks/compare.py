@@ -85,7 +85,7 @@ def compare(
 
 
 def _differences(contest: Contest) -> list[Difference]:
-    """The photos about which the runs do not agree, the most telling first."""
+    """Return the photos for which the runs disagree, those with the largest disagreement first."""
     from mge.evaluation.comparison import telling_order  # noqa: PLC0415
     from mge.report.model_comparison import Difference  # noqa: PLC0415
 

@@ -55,7 +55,7 @@ def convert(checkpoint: str | Path, out: str | Path, *, class_names: str | Path 
 
 
 def _load(file: Path) -> dict[str, Any]:
-    """What a checkpoint file holds; nothing in it is run.
+    """Load a checkpoint file without running any code in it.
 
     Raises:
         ModelFolderError: it is missing, unreadable, or needs more than numbers to be made.
@@ -88,7 +88,7 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def _read_names(file: Path | None, *, count: int) -> tuple[str, ...]:
-    """Class names out of a file, or numbers where there is none.
+    """Read class names from a file, or number the classes without one.
 
     Raises:
         DataError: the file cannot be read, or has another number of names, or one twice.
@@ -119,7 +119,7 @@ def _read_names(file: Path | None, *, count: int) -> tuple[str, ...]:
 
 
 def _metadata(file: Path, loaded: dict[str, Any]) -> dict[str, Any]:
-    """How their program prepares photos, and where the weights come from."""
+    """Return the preprocessing of the authors' program, and the provenance of the weights."""
     from mge.data.photo import as_text  # noqa: PLC0415
     from mge.storage.files import sha256  # noqa: PLC0415
 
@@ -132,7 +132,7 @@ def _metadata(file: Path, loaded: dict[str, Any]) -> dict[str, Any]:
 
 
 def _farewell(folder: Path, model: MixtureOfExperts, *, is_named: bool) -> str:
-    """What was written, and the next useful command."""
+    """Describe the written model, and the next useful command."""
     written = f"{folder}: {model.config.backbone}, {model.config.experts} experts, {model.num_classes} classes\n"
     hint = "" if is_named else "Its classes have numbers for names; --class-names FILE gives them their own.\n"
     target = quote(str(folder))

@@ -103,7 +103,7 @@ def _choices(
     calibrate: bool, reject: Reject | float | None, target_error: float | None, max_accuracy_loss: float | None, *,
     cascade: bool,
 ) -> Choices:  # fmt: skip
-    """What is to be chosen, with what holds where nothing was said."""
+    """Return the inference parameters to fit, with defaults for unset options."""
     from mge.evaluation.early_exit import MAX_ACCURACY_LOSS  # noqa: PLC0415
     from mge.evaluation.fit_parameters import Choices  # noqa: PLC0415
     from mge.evaluation.rejection import TARGET_ERROR  # noqa: PLC0415

@@ -73,5 +73,5 @@ def explain(
 
 
 def _each(photos: str | Path | Iterable[str | Path]) -> list[str | Path]:
-    """What a person names, of which there may be one that is in no list."""
+    """Return the photos as a list, also if a single one is given."""
     return [photos] if isinstance(photos, str | Path) else list(photos)

@@ -108,7 +108,7 @@ def _check_out(folder: Path) -> Path:
 
 
 def _choose_photos(run: str | Path, photos: str | Path | None, classifier: Classifier) -> tuple[Pixels, str]:
-    """The photos that graph and model are asked about, prepared, and what they are in words.
+    """Return the preprocessed photos for comparing graph and model, with a description.
 
     Raises:
         DataError: photos were given, and none can be read.
@@ -139,7 +139,7 @@ def _choose_photos(run: str | Path, photos: str | Path | None, classifier: Class
 
 
 def _own_photos(run: Path, classifier: Classifier) -> tuple[str, list[Photo]]:
-    """The name of the run's data, and some of its test photos.
+    """Return the name of the run's data, and some of its test photos.
 
     Raises:
         ConfigError: the model has no run.
@@ -154,7 +154,7 @@ def _own_photos(run: Path, classifier: Classifier) -> tuple[str, list[Photo]]:
 
 
 def _prepare(photos: Iterable[Photo], classifier: Classifier) -> Pixels | None:
-    """Photos as graph and model take them, without those that cannot be read; None where none is left."""
+    """Preprocess photos for graph and model, skipping unreadable ones; None if none is left."""
     import numpy as np  # noqa: PLC0415
     import torch  # noqa: PLC0415
 

@@ -177,5 +177,5 @@ def _find_photos(photos: list[str], *, run: str | Path, place: Path | None) -> l
 
 
 def _own_device(device: str) -> str:
-    """The device of this process, where torchrun has started one for each."""
+    """Return the device of this process: its own GPU under torchrun."""
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device

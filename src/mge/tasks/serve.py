@@ -115,7 +115,7 @@ def _need_server() -> None:
 
 
 def _open(model: Path, engine: Engine, *, threads: int | None) -> Backend[Any]:
-    """The mixture, ready to answer.
+    """Load the mixture for inference.
 
     Raises:
         ModelFolderError: there is none at this path.
@@ -138,7 +138,7 @@ def _open(model: Path, engine: Engine, *, threads: int | None) -> Backend[Any]:
 
 
 def _name(model: Path) -> str:
-    """What people call a model: its run's folder, or the name of its file where that says something."""
+    """Return a model's name for users: its run's folder, or the name of its file unless that is generic."""
     inside = ("best", "last", "onnx", "export")  # a run has folders of these names
     is_file = model.suffix.lower() == ".onnx"
     if is_file and model.stem.lower() != "model":
@@ -148,7 +148,7 @@ def _name(model: Path) -> str:
 
 
 def _exported(model: Path) -> Path:
-    """The .onnx file of a folder, exported by a process of its own if it is not in the cache: torch stays outside."""
+    """Return a folder's .onnx file, exported by a child process if it is not cached, to keep torch out of this one."""
     from mge.storage.files import remove, remove_oldest  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
 
@@ -171,7 +171,7 @@ def _exported(model: Path) -> Path:
 
 
 def _key(folder: Path) -> str:
-    """A name that changes with the model, which its description holds the checksum of, and with what exports it."""
+    """Return a cache key that changes with the model (by its description) and with the code that exports it."""
     description = folder / "model.json"
     if not description.is_file():
         raise ModelFolderError(f"{str(folder)!r} is no model folder: it has no model.json; give one of mge train")

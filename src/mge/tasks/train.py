@@ -90,7 +90,7 @@ def _note_patience(options: Mapping[str, Any], resolved: Mapping[str, Any]) -> N
 
 
 def name_data(data: str | os.PathLike[str]) -> str:
-    """What a run's configuration calls its data, wherever it is gone on with: an absolute path, or a name as it is."""
+    """Return the name of the data in a run's configuration: an absolute path, or the name of a data set unchanged."""
     from mge.data.sources import check_is_path, is_name  # noqa: PLC0415
 
     check_is_path(data)
@@ -98,7 +98,7 @@ def name_data(data: str | os.PathLike[str]) -> str:
 
 
 def _name_data_or_frame(data: object, options: dict[str, Any]) -> tuple[str, str | None]:
-    """What the run's configuration calls the data, and the manifest that has to be written where they are a frame.
+    """Return the name of the data in the configuration, and the text of a manifest if they are a data frame.
 
     The manifest has our names of the columns, so that names which were given are taken out of the options.
     """

@@ -1,4 +1,4 @@
-"""What training takes in memory: the largest batch that fits, and what is said where none of it is left."""
+"""Memory of training: the largest batch that fits, and errors for running out of it."""
 
 import contextlib
 import copy
@@ -18,15 +18,15 @@ from mge.models.mixture import MixtureOfExperts
 from mge.training.optimizer import build_optimizer
 from mge.training.step import Network, train_step
 
-LARGEST = 256  # photos a process: with still more, learning rates that were chosen for 16 mean little
-USABLE = 0.9  # of an accelerator's memory: what is in many pieces cannot be used whole
-USABLE_OF_MACHINE = 0.5  # the rest is for photos on their way, and for others
+LARGEST = 256  # photos per process: with more, learning rates that were tuned for 16 no longer apply
+USABLE = 0.9  # of an accelerator's memory: fragmentation takes the rest
+USABLE_OF_MACHINE = 0.5  # the rest is for data loading, and for other programs
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @contextlib.contextmanager
 def explain_memory(config: TrainConfig) -> Iterator[None]:
-    """Turns the errors of torch, numpy and Python about memory into one that says what needs less."""
+    """Convert out-of-memory errors of torch, numpy and Python into one that suggests smaller settings."""
     try:
         yield
     except OutOfMemoryError:
@@ -47,21 +47,21 @@ def explain_memory(config: TrainConfig) -> Iterator[None]:
 def find_batch_size(
     fabric: Fabric, model_config: ModelConfig, *, num_classes: int, num_photos: int, config: TrainConfig
 ) -> int:
-    """The largest batch that a network can be trained on, over all processes: a power of two for each of them.
+    """Find the largest batch size for training, over all processes: a power of two for each of them.
 
-    An accelerator is tried until it refuses. On a CPU nothing refuses before the system kills: there, what two small
-    batches take is measured, and what larger ones would take is computed from that.
+    An accelerator is tried until it runs out of memory. A CPU process would be killed by the system instead: there the
+    memory of two small batches is measured, and that of larger ones extrapolated.
 
     Args:
         fabric: Lightning Fabric, launched; every process has to call this.
         model_config: The network.
         num_classes: Number of its classes.
         num_photos: Number of training photos; a batch has no more.
-        config: How it learns.
+        config: Training options.
 
     Raises:
         OutOfMemoryError: not even one photo fits.
-        ConfigError: this system does not say how much memory a process takes.
+        ConfigError: this system does not report the memory of a process.
     """
     model = MixtureOfExperts.from_config(model_config, num_classes=num_classes).to(fabric.device)
     trial = _Trial(fabric, model, config=config, side=model_config.photo_side)
@@ -77,15 +77,15 @@ def find_batch_size(
 
 
 class _Trial:
-    """Training steps on made-up photos, with a copy of the network that is thrown away."""
+    """Trial training steps on random photos, with a temporary copy of the network."""
 
     def __init__(self, fabric: Fabric, model: MixtureOfExperts, *, config: TrainConfig, side: int) -> None:
         self.fabric, self.config, self.side = fabric, config, side
-        self.model = copy.deepcopy(model).train()  # two of them: as much as averaged weights take
+        self.model = copy.deepcopy(model).train()  # a second copy: as much memory as averaged weights
         self.optimizer = build_optimizer(self.model, config)
 
     def run(self, size: int) -> None:
-        """Takes two steps: the second one has the optimiser's state as well."""
+        """Run two steps: the second one includes the optimiser's state."""
         images = torch.randint(0, 256, (size, 3, self.side, self.side), dtype=torch.uint8, device=self.fabric.device)
         labels = torch.arange(size, device=self.fabric.device) % self.model.num_classes
         network = Network(self.model, list(self.model.experts_in_turn), self.model.gate)
@@ -97,7 +97,7 @@ class _Trial:
 
 
 def _try_sizes(trial: _Trial) -> int:
-    """The last of 1, 2, 4, … photos for which the accelerator has memory."""
+    """Return the last of 1, 2, 4, … photos that fit into the accelerator's memory."""
     fitting, size = 0, 1
     total = torch.cuda.get_device_properties(trial.fabric.device).total_memory
     while size <= LARGEST:
@@ -116,7 +116,7 @@ def _try_sizes(trial: _Trial) -> int:
 
 
 def _compute_size(trial: _Trial) -> int:
-    """How many photos fit by what steps of two and of four take."""
+    """Extrapolate the number of photos that fit from steps of two and of four."""
     if not CLEAR_REFS.exists():
         raise ConfigError("batch_size is auto, and this system does not say what a process takes; give a number")
     free = USABLE_OF_MACHINE * free_memory()
@@ -127,8 +127,8 @@ def _compute_size(trial: _Trial) -> int:
 
 
 def _peak_of(trial: _Trial, size: int) -> int:
-    """The most bytes that were resident during steps of this many photos."""
-    CLEAR_REFS.write_text("5", encoding="ascii")  # the kernel then counts from what is resident now
+    """Return the peak resident memory in bytes during steps of this many photos."""
+    CLEAR_REFS.write_text("5", encoding="ascii")  # resets the kernel's peak to the current size
     trial.run(size)
     found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text(encoding="ascii"))
     assert found is not None, "Linux says this of every process"
@@ -136,5 +136,5 @@ def _peak_of(trial: _Trial, size: int) -> int:
 
 
 def _power_of_two(number: int) -> int:
-    """The largest power of two that is not larger."""
+    """Return the largest power of two that is not larger."""
     return 1 << (number.bit_length() - 1)

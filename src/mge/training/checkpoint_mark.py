@@ -1,4 +1,4 @@
-"""The mark of a run in its checkpoints: whose they are, and of which settings."""
+"""The mark of a run in its checkpoints: its identity and its settings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,16 +11,16 @@ RUN, SETTINGS = "run", "settings"
 
 
 def mark(run: Run) -> dict[str, Any]:
-    """What a checkpoint says about its run: the run's identity, and all settings that decide its result."""
+    """Return the mark for a checkpoint: the run's identity, and all settings that affect its result."""
     settings = {name: value for name, value in run.config().items() if name not in HARMLESS}
     return {RUN: run.identity(), SETTINGS: settings}
 
 
 def check_mark(saved: Mapping[str, Any], *, run: Run) -> None:
-    """Raises ModelFolderError where a checkpoint is another run's, or of other settings.
+    """Raise ModelFolderError if a checkpoint is from another run or from other settings.
 
-    Checkpoints of an older MGE, which marked none, belong to runs without an identity; a setting that only one of the
-    two knows came with another version.
+    Checkpoints of older versions, which have no mark, belong to runs without an identity; a setting that only one of
+    the two has came with another version.
     """
     where, own = run.checkpoint_path, run.identity()
     remedy = "copy this run's own checkpoint there, or train anew"

@@ -1,4 +1,4 @@
-"""How a mixture teaches a single network: what it shows, the student's training step, the student's settings.
+"""Distillation of a mixture into a single network: the teacher's outputs, the student's training step and settings.
 
 Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015.
 """
@@ -30,27 +30,27 @@ from mge.training.step import Network, StepFigures
 
 
 class Lesson(NamedTuple):
-    """What a teacher has to say about a batch."""
+    """Output of the teacher for a batch."""
 
-    logits: Tensor  # (B, C) the mixture's answer
-    views: list[Tensor]  # of (B, 3, h, w): what each expert saw; the first is the whole photo
+    logits: Tensor  # (B, C) the mixture's logits
+    views: list[Tensor]  # of (B, 3, h, w): the experts' views; the first is the whole photo
 
 
 @torch.no_grad()
 def teach(teacher: MixtureOfExperts, images: Tensor, *, class_order: Tensor) -> Lesson:
-    """The mixture's answer, its classes in another order, and the views that it is made of."""
+    """Run the teacher; return the mixture's logits in the student's class order, and the experts' views."""
     looks = list(teacher.look(teacher.normalise(images)))
     return Lesson(teacher.combine(looks).logits[:, class_order], [look.view for look in looks])
 
 
 @dataclasses.dataclass(frozen=True)
 class StudentStep:
-    """One training step of a student, which takes the place of `train_step`.
+    """Training step of a student, in place of `train_step`.
 
     Args:
-        teacher: A mixture in the mode of evaluation.
-        class_order: (C,) where the teacher has each of the student's classes.
-        distillation: How much the teacher counts.
+        teacher: A mixture in evaluation mode.
+        class_order: (C,) index of each of the student's classes in the teacher.
+        distillation: Weights and temperature of the distillation.
     """
 
     teacher: MixtureOfExperts
@@ -61,10 +61,10 @@ class StudentStep:
         self, fabric: Fabric, network: Network, batch: Batch, /, *, config: TrainConfig, blend: Blend | None = None,
         class_weights: Tensor | None = None,
     ) -> StepFigures:  # fmt: skip
-        """Adds one batch's gradients, holding the activations of one view at a time.
+        """Accumulate one batch's gradients, holding the activations of one view at a time.
 
-        The student learns what the mixture says of the photo, also from each view that an expert had of it. Batch
-        norms note what whole photos are like, which is all that they will be given later.
+        The student learns the mixture's output for the photo from the whole photo and from each expert's view of it.
+        Batch norm statistics are updated by whole photos only, which are the student's only input later.
         """
         with fabric.autocast():
             lesson = teach(self.teacher, batch.images, class_order=self.class_order)
@@ -97,7 +97,7 @@ class StudentStep:
 
 @contextlib.contextmanager
 def keep_statistics(model: nn.Module) -> Iterator[None]:
-    """Lets batch norms forget what passes inside; each batch is still normalised by itself."""
+    """Keep batch norm's running statistics unchanged; each batch is still normalised by itself."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -110,9 +110,9 @@ def keep_statistics(model: nn.Module) -> Iterator[None]:
 
 
 def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson: Mapping[str, float]) -> dict[str, Any]:
-    """What `config.yaml` of a student's run holds: the teacher's settings for a single network of the same view.
+    """Return the settings of a student's run: the teacher's, for a single network of the same view.
 
-    It goes through the photos as often as the teacher's stages do together, like the plain network of `--baseline`.
+    It is trained for as many epochs as the teacher's stages together, like the plain network of `--baseline`.
 
     Args:
         teacher: The teacher's run folder.
@@ -121,7 +121,7 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
 
     Raises:
         ModelFolderError: there is no such run.
-        ConfigError: the run is not done, or is no mixture.
+        ConfigError: the run is not finished, or is not a mixture.
     """
     run = open_run(teacher)
     settings = run.config(*NAMED)
@@ -145,10 +145,10 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
 
 
 def open_teacher(distillation: DistillConfig) -> tuple[Run, StoredModel]:
-    """The run of a student's teacher, and its model with the weights that the student began with.
+    """Open the run of a student's teacher, and its model with the weights at the start of the student's run.
 
     Raises:
-        ModelFolderError: it is not there any more.
+        ModelFolderError: it does not exist any more.
         ConfigError: its weights have changed.
     """
     run = open_run(distillation.teacher)
@@ -164,10 +164,10 @@ def open_teacher(distillation: DistillConfig) -> tuple[Run, StoredModel]:
 
 
 def match_classes(photos: PhotoSet, teacher_names: tuple[str, ...]) -> list[int]:
-    """Where the teacher has each class of the photos.
+    """Return the index of each class of the photos in the teacher.
 
     Raises:
-        DataError: one of them has a class that the other has not.
+        DataError: one of them has a class that the other lacks.
     """
     remedy = "a student has its teacher's classes, by name; give the data that the teacher was trained with"
     unknown = [name for name in photos.class_names if name not in teacher_names]

@@ -1,4 +1,4 @@
-"""The final figures of a run's best model, and the picture of what its experts saw."""
+"""Final metrics of a run's best model, and the picture of its experts' views."""
 
 import dataclasses
 import functools
@@ -28,15 +28,15 @@ NUM_DRAWN = 8  # photos in the picture of what each expert saw
 def measure_best(
     session: Session, run: Run, model_config: ModelConfig, *, stores_choices: bool = False
 ) -> dict[str, Any]:
-    """Measure a run's best model on the test split, or on validation where there is none.
+    """Measure a run's best model on the test split, or on validation if there is none.
 
     Args:
-        session: What all networks of the run have in common.
+        session: Shared state of the run's networks.
         run: The run.
         model_config: Its network as it was trained.
-        stores_choices: Whether validation photos choose how many experts answer and with which heads, how far the gate
-            counts, the model's temperature and, where several experts are left, the thresholds of a cascade, to be
-            stored with the model.
+        stores_choices: Whether to fit the inference parameters on validation photos and store them with the model: the
+            number of experts and their heads, the gate temperature, the softmax temperature and, if several experts
+            remain, the early-exit thresholds.
     """
     split: Split = next((each for each in ("test", "val") if session.photos.split(each)), "train")
     photos = session.dataset(split, model=model_config)
@@ -69,19 +69,19 @@ def measure_best(
 
 
 def _first_is_right(answers: Answers) -> Tensor:
-    """Whether the first expert's large-part head, which is a plain network, is right, photo by photo."""
+    """Return whether the first expert's large-part head, which is a plain network, is right for each photo."""
     return answers.large_labels[:, 0] == answers.labels
 
 
 def _note_components(stored: StoredModel, whole: Answers) -> StoredModel:
-    """The model with the accuracies of what it was chosen among: the plain network in it, and all experts together."""
+    """Add the accuracies of the candidates to the model: the plain network in it, and all experts together."""
     figures = {"first_expert_top1": percent(_first_is_right(whole)), "all_experts_top1": measure(whole)["mixture_top1"]}
     fusion = {**figures, **stored.metadata.get("fusion", {})}  # what was noted before it was stored stays
     return dataclasses.replace(stored, metadata={**stored.metadata, "fusion": fusion})
 
 
 def draw_best(session: Session, run: Run, *, model_config: ModelConfig, split: Split) -> None:
-    """Draws what each expert saw in a few photos, spread over a split."""
+    """Draw the experts' views of a few photos, spread over a split."""
     photos = session.dataset(split, model=model_config)
     assert photos is not None
     indices = spread_out(range(len(photos)), count=NUM_DRAWN)
@@ -91,9 +91,9 @@ def draw_best(session: Session, run: Run, *, model_config: ModelConfig, split: S
 
 
 def _choose(session: Session, stored: StoredModel, val_answers: Answers) -> dict[str, Any]:
-    """What is known about the model, with what its answers about validation photos choose.
+    """Fit the missing inference parameters to the outputs for validation photos, and return the metadata.
 
-    What is chosen already stays: a run that was killed at its end chose it, or a person has since.
+    Existing parameters stay: a run that was killed at its end has fitted them, or a user has since.
     """
     has_cascade = stored.config.experts == 1 or read_thresholds(stored.metadata) is not None
     choices = Choices(None if has_cascade else MAX_ACCURACY_LOSS, calibrate="calibration" not in stored.metadata)
@@ -101,7 +101,7 @@ def _choose(session: Session, stored: StoredModel, val_answers: Answers) -> dict
 
 
 def _choose_fusion(session: Session, trained: StoredModel, val_photos: PhotoDataset) -> StoredModel:
-    """Return the model that answers as validation photos choose."""
+    """Return the model with the fusion that is best on validation photos."""
     config = session.config
     if trained.config.experts == 1 or (config.fusion == "all" and config.gate_trust == "full"):
         return trained
@@ -114,7 +114,7 @@ def _choose_fusion(session: Session, trained: StoredModel, val_photos: PhotoData
 
 
 def _ask(session: Session, stored: StoredModel, photos: PhotoDataset) -> Answers:
-    """What a stored model answers, as it will when it is used: in float32."""
+    """Run a stored model as in inference: in float32."""
     return Answers(*_run_over(session, stored, photos, keep=functools.partial(summarise, mix=stored.config.mix)))
 
 

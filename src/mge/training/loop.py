@@ -1,7 +1,7 @@
 """The training loop: stages, epochs, steps, validation, checkpoints.
 
 Order of photos, augmentation and dropout are pure functions of (seed, stage, epoch, step, photo). So a checkpoint holds
-no random state, and a run that goes on from one computes what it would have computed.
+no random state, and a resumed run computes exactly the same as an uninterrupted one.
 """
 
 import dataclasses
@@ -37,19 +37,19 @@ SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]
 
 
 class Training:
-    """One mixture being trained.
+    """Training of one mixture.
 
     Args:
         fabric: Lightning Fabric, launched.
-        model: The mixture; it is trained in place and ends as the last epoch left it.
+        model: The mixture; it is trained in place and ends with the weights of the last epoch.
         photos: Training photos.
-        val_photos: Validation photos that choose the best epoch. None: the last is the best.
+        val_photos: Validation photos that select the best epoch. None: the last is the best.
         run: The folder for metrics, checkpoints and models.
-        config: How it learns.
-        data: How photos become batches.
-        display: What a person sees.
-        save_model: Writes the weights that it is given, with the metrics of their epoch, as a model folder.
-        step: What is done with each batch. None: `train_step`.
+        config: Training options.
+        data: Data loading and augmentation options.
+        display: Progress display.
+        save_model: Writes the given weights, with the metrics of their epoch, as a model folder.
+        step: Training step for each batch. None: `train_step`.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class Training:
         self._saved_at = time.monotonic()
 
     def fit(self, *, resume: bool = False) -> None:
-        """Trains to the end, or goes on from the run's checkpoint.
+        """Train to the end, or resume from the run's checkpoint.
 
         Raises:
             DataError: a photo cannot be read any more; a checkpoint was written.
-            DivergedError: the loss is not finite any more.
-            Interrupted: a signal came; a checkpoint was written.
-            LostProcessError: another process is gone, or hangs.
+            DivergedError: the loss is no longer finite.
+            Interrupted: a signal was received; a checkpoint was written.
+            LostProcessError: another process died or hangs.
         """
         saved = load_checkpoint(self.run.checkpoint_path) if resume else None
         if saved is not None:
@@ -84,7 +84,7 @@ class Training:
                 check_mark(saved, run=self.run)
                 self.position = Position.from_dict(saved["position"])
                 self._check_position()
-                if not self.fabric.is_global_zero:  # what all have measured shall count once
+                if not self.fabric.is_global_zero:  # sums over all processes, to be counted once
                     self.position.tally = self.position.tally.scaled(0)
         with StopRequest() as stop, self.display, self.others:
             while self.position.stage < self.num_stages:
@@ -95,21 +95,21 @@ class Training:
                 self.position = Position(stage=self.position.stage + 1)
 
     def _go_through_epoch(self, stop: StopRequest) -> None:
-        """Trains and validates, and loses nothing where a photo cannot be read any more."""
+        """Train and validate for one epoch; save a checkpoint if a photo cannot be read any more."""
         try:
             self._train_epoch(stop)
             self._end_epoch()
-            with self.others.patiently():  # the first process may still be writing
+            with self.others.patiently():  # the first process may still be writing files
                 number, _ = stop.agreed(self.fabric)
             self._stop_where_asked(number)
         except DataError:
             if self.position.batch and self._is_step_whole(len(self._batches())):
-                # The others cannot be asked now: they are taken for as good.
+                # No collective is possible now: the other processes are assumed to have the same metrics.
                 self._save_checkpoint(self.position.tally.scaled(self.fabric.world_size))
             raise
 
     def _begin_stage(self, saved: Mapping[str, Any] | None) -> None:
-        """Sets up what learns in this stage; a checkpoint's state replaces what a new stage starts from."""
+        """Set up the learner of this stage; a checkpoint's state replaces the initial state of a new stage."""
         if self.config.schedule == "progressive":
             choose_experts(self.model, stage=self.position.stage, config=self.config, is_new=saved is None)
         elif self.config.schedule == "crops":
@@ -128,7 +128,7 @@ class Training:
             raise ValueError(f"stage {position.stage}, epoch {position.epoch}, batch {position.batch} are none of it")
 
     def _train_epoch(self, stop: StopRequest) -> None:
-        """Trains on the batches of this epoch that are left."""
+        """Train on the remaining batches of this epoch."""
         position, batches = self.position, self._batches()
         num_epochs = self.num_stages * self.config.epochs
         self.display.start(done=self._data_epoch * len(batches) + position.batch, total=num_epochs * len(batches))
@@ -151,15 +151,15 @@ class Training:
             self._save_or_stop(stop)
 
     def _is_step_whole(self, num_batches: int) -> bool:
-        """Whether no gradient waits for further batches: a checkpoint holds weights, and no gradients."""
+        """Return whether no gradient is pending: a checkpoint holds weights, and no gradients."""
         return self.position.batch % self.config.accumulate == 0 or self.position.batch == num_batches
 
     def _may_stop(self, num_batches: int) -> bool:
-        """Return whether the run can stop while it waits for photos: no other process steps, no gradient is left."""
+        """Return whether the run can stop while waiting for photos: a single process, and no pending gradient."""
         return self.fabric.world_size == 1 and self._is_step_whole(num_batches)
 
     def _save_or_stop(self, stop: StopRequest) -> None:
-        """Writes a checkpoint where one is due, or where a signal asks the run to stop."""
+        """Save a checkpoint if one is due, or if a signal asks the run to stop."""
         position = self.position
         number, is_due = stop.agreed(self.fabric, is_due=self._is_checkpoint_due())
         if number or is_due:
@@ -168,7 +168,7 @@ class Training:
         self._stop_where_asked(number)
 
     def _stop_where_asked(self, number: int) -> None:
-        """Raises Interrupted where a signal came and the checkpoint is written."""
+        """Raise Interrupted if a signal was received and the checkpoint is written."""
         if number:
             batch, epoch = self.position.batch, self.position.epoch
             done = f"after batch {batch} of epoch {epoch + 1}" if batch else f"after epoch {epoch}"
@@ -179,7 +179,7 @@ class Training:
             )
 
     def _train_batch(self, batch: Batch, *, num_batches: int) -> None:
-        """One step: gradients, and every `accumulate` batches new weights."""
+        """Run one batch: gradients, and every `accumulate` batches an update of the weights."""
         position, config = self.position, self.config
         epoch = position.epoch + position.batch / num_batches
         set_learning_rate(self.learner.optimizer, epoch=epoch, config=config)
@@ -201,7 +201,7 @@ class Training:
         self.display.step(position.tally.figures() if self.display.wants_figures else None)
 
     def _end_epoch(self) -> None:
-        """Validates, writes the metrics row, keeps the best model, writes a checkpoint."""
+        """Validate, write the metrics row, keep the best model, save a checkpoint."""
         position = self.position
         self._check_weights()
         row = self._metrics_row()
@@ -249,7 +249,7 @@ class Training:
 
     @property
     def _num_answering(self) -> int:
-        """Number of experts that answer in this stage; crops train one network that answers for all of them."""
+        """Number of experts for validation in this stage; with crops one trained network is used as all of them."""
         return self.model.config.experts if self.config.schedule == "crops" else self.model.active_experts
 
     def _batches(self) -> list[list[int]]:
@@ -261,7 +261,7 @@ class Training:
 
     @property
     def _data_epoch(self) -> int:
-        """A number of its own for each epoch of each stage."""
+        """Unique index of the epoch over all stages."""
         return self.position.stage * self.config.epochs + self.position.epoch
 
     def _is_checkpoint_due(self) -> bool:
@@ -271,7 +271,7 @@ class Training:
         return time.monotonic() - self._saved_at > 60 * self.config.checkpoint_minutes
 
     def _check_weights(self) -> None:
-        """Keeps weights that are no numbers from replacing good ones: a finite loss may have an infinite gradient."""
+        """Raise DivergedError if weights are not finite: a finite loss can have infinite gradients."""
         if self.learner.is_finite():
             return
         position = self.position
@@ -285,7 +285,7 @@ class Training:
         return f"{remedy}. The last checkpoint, from before, is {former}" if former.exists() else remedy
 
     def _save_checkpoint(self, tally: Tally) -> None:
-        """Writes where the run stands, with what all processes together have measured in this epoch."""
+        """Save a checkpoint with the position, and the metrics of this epoch over all processes."""
         if self.fabric.is_global_zero:
             self.run.check_exists()
             position = dataclasses.replace(self.position, tally=tally)
@@ -295,7 +295,7 @@ class Training:
 
 
 def _mix(*numbers: int) -> int:
-    """One seed out of several numbers, different for each combination that occurs."""
+    """Combine several numbers into one seed, different for each combination that occurs."""
     seed = 0
     for number in numbers:
         seed = (seed * 1_000_003 + number + 1) % 2**63

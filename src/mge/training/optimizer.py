@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step, so that nothing about it has to be saved."""
+"""Learning rate schedules as a pure function of the step, without any state to save."""
 
 import math
 
@@ -11,9 +11,9 @@ from mge.models.mixture import MixtureOfExperts
 
 
 def build_optimizer(model: MixtureOfExperts, config: TrainConfig) -> Optimizer:
-    """One optimiser for all that learns, with a group for backbones, one for heads and one for the gate's layers.
+    """Build one optimiser with parameter groups for backbones, heads and the gate's layers.
 
-    Source: section 4.1 of the paper (SGD, momentum 0.9, a smaller rate for what was trained on ImageNet).
+    Source: section 4.1 of the paper (SGD, momentum 0.9, a smaller rate for layers pretrained on ImageNet).
     """
     learning = {id(parameter): parameter for parameter in model.parameters() if parameter.requires_grad}
     of_backbones = [parameter for module in _backbones(model) for parameter in module.parameters()]
@@ -33,14 +33,14 @@ def build_optimizer(model: MixtureOfExperts, config: TrainConfig) -> Optimizer:
 
 
 def set_learning_rate(optimizer: Optimizer, *, epoch: float, config: TrainConfig) -> None:
-    """Gives each group its peak times the factor at this moment."""
+    """Set the learning rate of each group to its peak times the current factor."""
     factor = learning_rate_factor(epoch, config=config)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
 
 
 def learning_rate_factor(epoch: float, *, config: TrainConfig) -> float:
-    """Fraction of the peak learning rate after so many epochs (a fractional number, from the stage's start)."""
+    """Return the fraction of the peak learning rate after a (fractional) number of epochs of the stage."""
     if epoch < config.warmup_epochs:
         return max(epoch, 1e-3) / config.warmup_epochs
     if config.decay == "step":

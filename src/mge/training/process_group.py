@@ -1,4 +1,4 @@
-"""The other processes that train the same mixture: waiting for them, but not for ever."""
+"""Process-group guard: waits for the other processes of a distributed training, with a timeout."""
 
 import contextlib
 import datetime
@@ -13,20 +13,20 @@ from mge.errors import LostProcessError
 from mge.inference.devices import PREPARATION
 from mge.storage.run_folder import Run
 
-CONNECTION = ("gloo", "NCCL", "monitoredBarrier", "pair closure")  # in errors that torch raises over other processes
+CONNECTION = ("gloo", "NCCL", "monitoredBarrier", "pair closure")  # in torch's errors about other processes
 
 
 class Others:
-    """The processes that train together, as each of them sees the rest.
+    """The processes of a distributed training, as seen by one of them.
 
-    A process that reads from a dead disk, say, never comes to the next step, and those that wait for it would wait for
-    half an hour and then not know for whom. So they meet before each step, in a way that tells who is missing, and
-    in a step every wait ends after some patience.
+    A process that hangs (reading from a dead disk, say) never reaches the next step, and the waiting ones would time
+    out after half an hour without knowing the cause. So they meet at a barrier before each step that reports which rank
+    is missing, and within a step every collective has a timeout.
 
     Args:
         fabric: Lightning Fabric, launched.
         patience: Seconds that each waits for the others.
-        run: What is gone on with if one of them is lost.
+        run: The run to resume if one of them is lost.
     """
 
     def __init__(self, fabric: Fabric, *, patience: float, run: Run) -> None:
@@ -36,7 +36,7 @@ class Others:
 
     def __enter__(self) -> Self:
         if self.fabric.world_size > 1:
-            meeting = distributed.new_group(backend="gloo")  # the only one that can tell who is missing
+            meeting = distributed.new_group(backend="gloo")  # the only backend that reports which rank is missing
             assert isinstance(meeting, distributed.ProcessGroup), "all processes are in it"
             self._meeting = meeting
             distributed.set_timeout(self.patience)
@@ -53,13 +53,13 @@ class Others:
             raise self._lost("in a step", str(error)) from error
 
     def meet(self, where: str) -> None:
-        """Waits until all processes have come to this point.
+        """Wait until all processes have reached this point.
 
         Args:
-            where: What a person calls the point.
+            where: Description of the point for messages.
 
         Raises:
-            LostProcessError: one has not come in time.
+            LostProcessError: a process has not arrived in time.
         """
         if self._meeting is None:
             return
@@ -70,7 +70,7 @@ class Others:
 
     @contextlib.contextmanager
     def patiently(self) -> Iterator[None]:
-        """Lets the processes wait for each other as long as it takes."""
+        """Extend the timeout of the processes to that of the preparation."""
         if self._meeting is not None:
             distributed.set_timeout(PREPARATION)
         yield
@@ -78,7 +78,7 @@ class Others:
             distributed.set_timeout(self.patience)
 
     def share_buffers(self, module: nn.Module) -> None:
-        """Gives all processes the first one's statistics of batch norm, which are those that are stored."""
+        """Broadcast the first process's batch norm statistics, which are those that are stored."""
         if self._meeting is not None:
             for buffer in module.buffers():
                 distributed.broadcast(buffer, src=0)

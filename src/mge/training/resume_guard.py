@@ -1,4 +1,4 @@
-"""What a run began with, so that it goes on with nothing else."""
+"""Origin of a run: data and settings at its start, which a resumed run must match."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,8 +14,8 @@ from mge.evaluation.recorded_photos import describe_photos, name_photos
 from mge.storage.photo_record import NUM_DIGITS, read_known_photos
 from mge.storage.run_folder import CONFIG, ORIGIN, Run
 
-# Settings that may change while a run rests: where things lie (a student knows its teacher by its checksum), where and
-# how quickly it runs, what it also does.
+# Settings that may change when a run is resumed: locations (a teacher is identified by its checksum), devices, speed,
+# and additional work.
 HARMLESS = (
     "data", "teacher", "teacher_sha256", "workers", "cache", "accelerator", "devices", "nodes", "strategy", "patience",
     "checkpoint_minutes", "checkpoint_steps", "max_broken_fraction", "baseline",
@@ -23,9 +23,9 @@ HARMLESS = (
 
 
 def check_settings(settings: Mapping[str, Any], *, run: Run) -> None:
-    """Raises ConfigError at the first setting that is not what it was when the run began.
+    """Raise ConfigError for the first setting that has changed since the run started.
 
-    A setting that only one of the two knows is left alone: it came with another version, and has its default.
+    A setting that only one of the two has is ignored: it came with another version, and has its default.
     """
     began_with = (run.origin() or {}).get("settings", {})
     for name, value in settings.items():
@@ -38,15 +38,15 @@ def check_settings(settings: Mapping[str, Any], *, run: Run) -> None:
 
 
 def keep_or_check(fabric: Fabric, photos: PhotoSet, *, run: Run, settings: Mapping[str, Any]) -> None:
-    """Notes what a new run begins with; or sees that the photos that it goes on with are those that it began with.
+    """Record the origin of a new run; for a resumed run, check that the photos are the same.
 
     Raises:
         DataError: they are not.
-        ModelFolderError: what was noted is damaged.
+        ModelFolderError: the record is damaged.
     """
     description = describe_photos(photos)
     origin = run.origin()
-    fabric.barrier()  # all have looked before the first process writes
+    fabric.barrier()  # all have read the file before the first process writes it
     if origin is not None and not origin.keys() >= description.keys():
         raise ModelFolderError(f"{run.folder / ORIGIN} is damaged: it lacks a part; copy it again or train anew")
     if origin is not None:
@@ -80,12 +80,12 @@ def _compare(now: Mapping[str, Any], *, origin: Mapping[str, Any], name: str) ->
 
 
 def _find_changed(photos: PhotoSet, *, run: Run) -> DataError | None:
-    """Say which photos have another content than when the run began, whatever they are called; None without any.
+    """Describe photos whose content has changed since the run started, under any name; None without any.
 
-    Photos that could not be read then are left out of the run, and may have been mended since.
+    Photos that were unreadable then are left out of the run, and may have been repaired since.
     """
     known = read_known_photos(run.folder)
-    if known is None or len(known) != len(photos.records):  # of a former version
+    if known is None or len(known) != len(photos.records):  # of an older version
         return None
     expected = [
         photo if photo.name == name else None

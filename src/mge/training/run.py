@@ -1,4 +1,4 @@
-"""A whole run: photos in, a folder with a trained and measured mixture out."""
+"""A complete training run: from photos to a folder with a trained and measured mixture."""
 
 import contextlib
 import threading
@@ -28,15 +28,15 @@ _TRAINING = threading.RLock()
 
 
 def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool, manifest: str | None = None) -> Run:
-    """Trains what the settings ask for: a student, or the mixture and the plain networks to compare it with.
+    """Train a student, or a mixture and its plain baselines, as the settings specify.
 
     The plain networks are runs of their own, in folders inside the run's.
 
     Args:
-        settings: What `config.yaml` holds: the data, how to read it, the preset and every option.
+        settings: Content of `config.yaml`: the data, their format, the preset and every option.
         folder: The run's folder. None: a new one in `runs/`.
-        is_new: Whether it has to be made; a run that exists is gone on with.
-        manifest: The text of a manifest that a new run keeps as its data, in place of what the settings say.
+        is_new: Whether to create it; an existing run is resumed.
+        manifest: Text of a manifest that a new run stores as its data, in place of the data in the settings.
 
     Returns:
         The finished run.
@@ -77,7 +77,7 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
 
 
 def follow_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with photos prepared as the backbone's pretrained weights expect them, where set to `auto`.
+    """Return the settings with `auto` preprocessing replaced by that of the backbone's pretrained weights.
 
     Raises:
         ConfigError: timm has no such backbone.
@@ -92,9 +92,9 @@ def follow_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _one_at_a_time(fabric: Fabric) -> Iterator[None]:
-    """Lets the threads of a process train one after the other: they share torch's generators, which training seeds.
+    """Serialise trainings of several threads, since they share torch's random generators, which training seeds.
 
-    Whoever called it draws on as if it had not.
+    The state of the generators is restored afterwards.
     """
     with _TRAINING, torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         yield
@@ -102,7 +102,7 @@ def _one_at_a_time(fabric: Fabric) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _told_how_to_resume(run: Run) -> Iterator[None]:
-    """Says how to resume a run whose disk is full or gone."""
+    """Add the command that resumes a run to errors of a full or missing disk."""
     try:
         yield
     except StorageError as error:

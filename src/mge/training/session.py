@@ -1,4 +1,4 @@
-"""What all networks of a run have in common: the photos, the way of learning, the devices."""
+"""Shared state of a run's networks: the photos, the training options, the devices."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ PREPROCESSING = ("resize", "interpolation", "crop_fraction")  # the options of D
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """The photos, the way of learning and the devices of a run."""
+    """The photos, the training options and the devices of a run."""
 
     fabric: Fabric
     photos: PhotoSet
@@ -35,7 +35,7 @@ class Session:
     broken: tuple[Broken, ...] = ()  # left out of the photos
 
     def dataset(self, split: Split, *, model: ModelConfig, is_training: bool = False) -> PhotoDataset | None:
-        """One split as a network of this configuration wants it; None where the split is empty."""
+        """Return one split as a data set for a network of this configuration; None if the split is empty."""
         records = self.photos.split(split)
         if not records:
             return None
@@ -45,7 +45,7 @@ class Session:
         )  # fmt: skip
 
     def save_model(self, folder: Path, model: MixtureOfExperts, row: Mapping[str, Any]) -> None:
-        """Writes a model folder."""
+        """Write a model folder."""
         data = self.data.to_dict()
         metadata = {
             "preprocessing": {name: data[name] for name in PREPROCESSING},
@@ -59,7 +59,7 @@ def open_session(
     fabric: Fabric, photos: PhotoSet, model_config: ModelConfig, data_config: DataConfig, config: TrainConfig, *,
     run: Run,
 ) -> Session:  # fmt: skip
-    """Looks at the photos, decides what the options leave to the machine, and notes with what the run begins."""
+    """Scan the photos, resolve automatic options, and record the origin of the run."""
     if fabric.is_global_zero:
         announce(photos)
         print_notes(photos.notes)
@@ -75,7 +75,7 @@ def open_session(
 
 
 def _with_batch_size(session: Session, model_config: ModelConfig) -> Session:
-    """The same session with the largest batch that all its networks can be trained on."""
+    """Return the session with the largest batch size that all its networks can be trained with."""
     photos, config = session.photos, session.config
     num_classes, num_photos = len(photos.class_names), len(photos.split("train"))
     plain = [each for each, _ in plan_baselines(model_config, config).values()]

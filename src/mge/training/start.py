@@ -1,7 +1,7 @@
-"""The folder of a run: made, found or resumed by the first process, for all of them.
+"""Setup of a run folder: created, found or resumed by the first process, for all of them.
 
-A name is taken by making the folder of this name, and who writes to a run holds its lock. So of several trainings that
-begin at once each has its own folder, and of several that want the same one, one gets it.
+A name is claimed by creating its folder, and a process that writes to a run holds its lock. So several trainings that
+start at once get different folders, and of several that need the same one, only one gets it.
 """
 
 import contextlib
@@ -23,17 +23,17 @@ from mge.training.resume_guard import check_settings
 def begin_run(
     fabric: Fabric, settings: Mapping[str, Any], folder: Path | None, *, manifest: str | None = None
 ) -> Iterator[Run]:
-    """Makes a new run and holds its lock. A run that fails before it has trained anything is removed.
+    """Create a new run and hold its lock. A run that fails before its first checkpoint is removed.
 
     Args:
-        fabric: The processes.
-        settings: What `config.yaml` shall hold.
-        folder: The run's folder. None: the first in `runs/` whose name is free.
-        manifest: The text of a manifest that the run keeps as its data.
+        fabric: Lightning Fabric with all processes.
+        settings: Content of `config.yaml`.
+        folder: The run's folder. None: the first free name in `runs/`.
+        manifest: Text of a manifest that the run stores as its data.
 
     Raises:
-        ConfigError: there is something in the folder already.
-        InUseError: another process is about to make a run of it.
+        ConfigError: the folder is not empty.
+        InUseError: another process is creating a run there.
         StorageError: the folder cannot be written to.
     """
     with contextlib.ExitStack() as holding:
@@ -53,11 +53,11 @@ def begin_run(
 
 @contextlib.contextmanager
 def resume_run(fabric: Fabric, settings: Mapping[str, Any], folder: Path) -> Iterator[Run]:
-    """Opens a run, with the settings that it began with, and holds its lock.
+    """Open a run with its original settings, and hold its lock.
 
     Raises:
         InUseError: another process is writing to it.
-        ConfigError: its settings are others than when it began.
+        ConfigError: its settings differ from those at its start.
     """
     with contextlib.ExitStack() as holding:
 
@@ -74,7 +74,7 @@ def resume_run(fabric: Fabric, settings: Mapping[str, Any], folder: Path) -> Ite
 
 
 def enter_part(fabric: Fabric, settings: Mapping[str, Any], folder: Path) -> Run:
-    """A run that is part of another one, whose lock is held: made where it is not there yet."""
+    """Open a run inside another one, whose lock is held; it is created if it does not exist yet."""
     return _by_first_process(
         fabric, lambda: open_run(folder) if is_run(folder) else Run.create(folder, config=settings)
     )
@@ -82,7 +82,7 @@ def enter_part(fabric: Fabric, settings: Mapping[str, Any], folder: Path) -> Run
 
 @contextlib.contextmanager
 def _gone_if_it_fails(run: Run, *, is_made_here: bool) -> Iterator[None]:
-    """Removes a new run that fails before it has trained anything: there is nothing to go on with."""
+    """Remove a new run that fails before its first checkpoint, since it cannot be resumed."""
     try:
         yield
     except BaseException:
@@ -92,12 +92,12 @@ def _gone_if_it_fails(run: Run, *, is_made_here: bool) -> Iterator[None]:
 
 
 def has_begun(run: Run) -> bool:
-    """Whether there is a checkpoint to go on from."""
+    """Return whether there is a checkpoint to resume from."""
     return any(run.folder.rglob("*.ckpt"))
 
 
 def _by_first_process(fabric: Fabric, enter: Callable[[], Run]) -> Run:
-    """The run that the first process enters, or what has kept it from that, for all of them."""
+    """Enter a run in the first process, and return it, or raise its error, in all of them."""
     result: Path | MgeError | None = None
     if fabric.is_global_zero:
         try:
@@ -111,14 +111,14 @@ def _by_first_process(fabric: Fabric, enter: Callable[[], Run]) -> Run:
 
 
 def _names(settings: Mapping[str, Any]) -> Iterator[Path]:
-    """`runs/photos`, `runs/photos-2` and so on."""
+    """Yield `runs/photos`, `runs/photos-2` and so on."""
     taught = f"{Path(settings['teacher']).name}-student" if "teacher" in settings else ""
     name = taught or _short_name(settings["data"])
     return (Path("runs") / (name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
 
 
 def _short_name(data: str) -> str:
-    """`birds` of `/photos/birds`, of `birds.csv` and of `hf:owner/birds:config@v1.0`."""
+    """Return the short name `birds` of `/photos/birds`, of `birds.csv` and of `hf:owner/birds:config@v1.0`."""
     if data.startswith("hf:"):
         return re.split("[:@]", data.removeprefix("hf:"))[0].rpartition("/")[2]
     return Path(data).name if Path(data).is_dir() else Path(data).stem

@@ -1,4 +1,4 @@
-"""One training step: forward, loss and backward expert by expert."""
+"""The training step: forward, loss and backward expert by expert."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -19,29 +19,29 @@ class Network(NamedTuple):
     model: MixtureOfExperts
     experts: Sequence[nn.Module]
     gate: nn.Module | None
-    gate_learns: bool = True  # whether it does so in this step
+    gate_learns: bool = True  # whether the gate is trained in this step
 
 
 class StepFigures(NamedTuple):
-    """What a step measured, as tensors: reading them would make the accelerator wait."""
+    """Metrics of a step, as tensors: reading their values would make the accelerator wait."""
 
     losses: Tensor  # (E + 1,) each expert's loss with all its terms, then the mixture's
-    hits: Tensor  # (E + 1,) number of photos that each expert, then the mixture, was right about
+    hits: Tensor  # (E + 1,) number of correct predictions of each expert, then of the mixture
     diversity: Tensor  # (E,) each expert's diversity term, 0 for the first
 
 
 class Step(Protocol):
-    """What is done with each batch: `train_step`, or what takes its place."""
+    """Protocol of a training step: `train_step` or a replacement."""
 
     def __call__(
         self, fabric: Fabric, network: Network, batch: Batch, /, *, config: TrainConfig, blend: Blend | None = None,
         class_weights: Tensor | None = None,
     ) -> StepFigures:  # fmt: skip
-        """Adds one batch's gradients."""
+        """Accumulate one batch's gradients."""
 
 
 def wrap(fabric: Fabric, model: MixtureOfExperts) -> Network:
-    """Wraps what learns, each expert and the gate by itself: they are independent graphs with a backward each."""
+    """Wrap trainable modules, each expert and the gate by itself: they are independent graphs with a backward each."""
 
     def wrapped(module: nn.Module) -> nn.Module:
         learns = any(parameter.requires_grad for parameter in module.parameters())
@@ -56,7 +56,9 @@ def train_step(
     fabric: Fabric, network: Network, batch: Batch, *, config: TrainConfig, blend: Blend | None = None,
     class_weights: Tensor | None = None,
 ) -> StepFigures:  # fmt: skip
-    """Adds one batch's gradients, holding the activations of one expert at a time.
+    """Accumulate one batch's gradients, holding the activations of one expert at a time.
+
+        L = sum_t (L_cls^t + diversity_weight * L_KL^t) + L_gate
 
     Every expert's loss is followed by its backward before the next expert runs. No gradient flows between experts, so
     this gives the gradients of a single backward on the sum.
@@ -65,10 +67,12 @@ def train_step(
         fabric: Lightning Fabric, launched.
         network: The mixture and its wrapped parts.
         batch: Photos on the device.
-        config: How the mixture learns.
-        blend: The second photo in each picture, if there is one. `batch.labels` stay the classes that attention
-            follows, and that a hit is counted against.
-        class_weights: By how much a photo of each class counts in the classification terms.
+        config: Training options.
+        blend: The second photo in each image, if there is one. `batch.labels` remain the classes for attention and
+            accuracy.
+        class_weights: Weight of each class in the classification terms.
+
+    Source: L of the paper, section 3.
     """
     share = 1 / config.accumulate
     losses: list[Tensor] = []

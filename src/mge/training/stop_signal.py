@@ -1,4 +1,4 @@
-"""Stopping between two steps when the system, the scheduler or the user asks for it."""
+"""Stopping between two steps at the request of the system, the scheduler or the user."""
 
 import multiprocessing
 import os
@@ -14,27 +14,27 @@ from lightning_fabric import Fabric
 WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # SLURM announces a requeue with SIGUSR1
 
 
-AT_ONCE = (signal.SIGINT, signal.SIGTERM)  # what a second one of ends the process
-# A second SIGTERM counts after this: whoever starts us passes on what our whole group has got already.
+AT_ONCE = (signal.SIGINT, signal.SIGTERM)  # a second one of these ends the process
+# A second SIGTERM counts only after this: launchers forward signals that our process group has already received.
 ECHO_SECONDS = 1.0
 T = TypeVar("T")
 
 
 class _Asked(BaseException):
-    """A signal came while photos were waited for."""
+    """A signal received while waiting for photos."""
 
 
 class StopRequest:
-    """Remembers the first signal, so that the step that is running can finish. A second Ctrl-C or SIGTERM ends at once.
+    """Handler of the first signal, so that the current step can finish; a second Ctrl-C or SIGTERM ends at once.
 
-    SIGHUP stays ignored where nohup has it so: the run shall outlive its terminal.
+    SIGHUP stays ignored under nohup: the run must outlive its terminal.
     """
 
     def __init__(self) -> None:
         self._received = 0
         self._received_at = 0.0
         self._waits = False
-        self._process = os.getpid()  # those that are started later have these handlers, too
+        self._process = os.getpid()  # child processes inherit these handlers
         self._former: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
@@ -51,11 +51,11 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def agreed(self, fabric: Fabric, *, is_due: bool = False) -> tuple[int, bool]:
-        """What all processes do after this step, so that none goes on while another stops.
+        """Agree with all processes on the action after this step, so that none continues while another stops.
 
         Args:
-            fabric: The processes.
-            is_due: Whether it is time for a checkpoint by this process's clock.
+            fabric: Lightning Fabric with all processes.
+            is_due: Whether a checkpoint is due by this process's clock.
 
         Returns:
             The number of the signal that any of them received, 0 for none; and whether a checkpoint is due on any.
@@ -67,10 +67,10 @@ class StopRequest:
         return int(number), bool(due)
 
     def next_of(self, items: Iterator[T], *, may_stop: bool) -> T | None:
-        """The next item; None at their end, or where a signal comes while it is waited for.
+        """Return the next item; None at their end, or if a signal is received while waiting for it.
 
         Args:
-            items: What may never come: photos that other processes read.
+            items: Items that may never come: photos that other processes read.
             may_stop: Whether a checkpoint can be written now.
         """
         try:
@@ -92,7 +92,7 @@ class StopRequest:
             raise _Asked
 
     def _end(self, number: int) -> None:
-        """Ends the process, whatever it waits for; the last checkpoint is from before."""
+        """End the process, whatever it waits for; the last checkpoint is from before."""
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         if time.monotonic() - self._received_at < ECHO_SECONDS:

@@ -1,4 +1,4 @@
-"""Which photos a student is trained and tested on: never tested on those that its teacher was trained on."""
+"""Photos for training and testing a student: never tested on its teacher's training photos."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from mge.storage.run_folder import Run, is_run
 
 
 def split_as_teacher(fabric: Fabric, photos: PhotoSet, *, run: Run, teacher: Path) -> PhotoSet:
-    """Put a student's photos into the splits that its teacher had them in, where the data leave splits open.
+    """Assign a student's photos to its teacher's splits, where the data have none of their own.
 
     Args:
-        fabric: Lightning Fabric; the first process looks, for all of them.
-        photos: With the splits that the student's seed has chosen.
-        run: The student's run. One that is gone on with is split as it was, and needs no teacher for that.
+        fabric: Lightning Fabric; the first process reads, for all of them.
+        photos: The photos, with splits chosen by the student's seed.
+        run: The student's run. A resumed run keeps its splits, and does not need the teacher for that.
         teacher: The teacher's run folder.
 
     Raises:
@@ -49,13 +49,13 @@ def split_as_teacher(fabric: Fabric, photos: PhotoSet, *, run: Run, teacher: Pat
 def check_held_out(
     fabric: Fabric, photos: PhotoSet, *, settings: Mapping[str, Any], data: DataConfig, teacher: Run
 ) -> None:
-    """Raise ConfigError where the student would be tested on photos that its teacher was trained on.
+    """Raise ConfigError if the student would be tested on photos that its teacher was trained on.
 
     Args:
-        fabric: Lightning Fabric; the first process looks, for all of them.
-        photos: The student's.
-        settings: Of the student's run.
-        data: How its photos are split.
+        fabric: Lightning Fabric; the first process reads, for all of them.
+        photos: The student's photos.
+        settings: Settings of the student's run.
+        data: Data options, including the splits.
         teacher: The teacher's run.
     """
     tested = photos.split("test") or photos.split("val")
@@ -76,7 +76,7 @@ def check_held_out(
 
 
 def _find(run: Run, records: Sequence[Record], *, data: str) -> list[Found]:
-    """Find photos in a run's record, by their names too where the data are called as the run's are."""
+    """Find photos in a run's record, also by their names if the data are the run's."""
     record = find_record(run.folder)
     assert record is not None
     names = name_photos(records, data=data) if data == record[0].data() else None
@@ -84,7 +84,7 @@ def _find(run: Run, records: Sequence[Record], *, data: str) -> list[Found]:
 
 
 def _check_by_seed(tested: Sequence[Record], *, settings: Mapping[str, Any], data: DataConfig, teacher: Run) -> None:
-    """Do the same for a teacher of a former version, which kept no record: its seed says what was held out."""
+    """Check a teacher of an older version, without a record of its photos, by its seed."""
     seed = teacher.config("seed")["seed"]
     if seed == settings["seed"]:
         return

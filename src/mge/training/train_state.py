@@ -1,4 +1,4 @@
-"""Where a run stands, as its checkpoint says it, and what its epoch has measured so far."""
+"""Training state in a checkpoint: the position in the schedule, and the running metrics of the epoch."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ from mge.training.step import StepFigures
 
 @dataclasses.dataclass
 class Tally:
-    """Sums over the photos of an epoch, for each expert and, last, the mixture.
+    """Running sums over the photos of an epoch, for each expert and, last, the mixture.
 
     Sums and counts, never means of means: so it is exact for any split over batches and processes.
     """
@@ -29,14 +29,14 @@ class Tally:
     data_seconds: float = 0.0
 
     def add(self, measured: StepFigures, *, num_photos: int) -> None:
-        """Adds one step of `num_photos` photos."""
+        """Add one step of `num_photos` photos."""
         self.num_photos += num_photos
         self.losses = _plus(self.losses, (measured.losses * num_photos).tolist())
         self.hits = _plus(self.hits, measured.hits.tolist())
         self.diversity = _plus(self.diversity, (measured.diversity * num_photos).tolist())
 
     def over_processes(self, fabric: Fabric) -> "Tally":
-        """The sums over all processes; times are those of this one."""
+        """Return the sums over all processes; times are those of this one."""
         if fabric.world_size == 1:
             return self
         sums = torch.tensor([self.num_photos, *self.losses, *self.hits, *self.diversity], dtype=torch.float64)
@@ -47,14 +47,14 @@ class Tally:
         return Tally(count, losses, hits, diversity, self.seconds, self.data_seconds)
 
     def scaled(self, factor: int) -> "Tally":
-        """As many times the sums; times stay."""
+        """Return the sums multiplied by a factor; times stay."""
         losses, hits, diversity = (
             [factor * value for value in values] for values in (self.losses, self.hits, self.diversity)
         )
         return Tally(factor * self.num_photos, losses, hits, diversity, self.seconds, self.data_seconds)
 
     def figures(self) -> dict[str, Any]:
-        """Mean loss, accuracy in percent and mean diversity term of each expert and of the mixture."""
+        """Compute mean loss, accuracy in percent and mean diversity term of each expert and of the mixture."""
         row: dict[str, Any] = {}
         names = [f"expert{number}" for number in range(len(self.losses) - 1)] + ["mixture"]
         for name, loss, hits in zip(names, self.losses, self.hits, strict=True):
@@ -65,14 +65,14 @@ class Tally:
         return row
 
     def times(self) -> dict[str, float]:
-        """Seconds of training, and the percentage of them spent waiting for photos."""
+        """Return the seconds of training, and the percentage of them spent waiting for data."""
         waiting = 100 * self.data_seconds / max(self.seconds, 1e-9)
         return {"seconds": round(self.seconds, 2), "data_wait_percent": round(waiting, 1)}
 
 
 @dataclasses.dataclass
 class Position:
-    """Where a run stands: the next batch to train on, and what the epoch has measured before it."""
+    """Position of a run: the next batch to train on, and the metrics of the epoch before it."""
 
     stage: int = 0
     epoch: int = 0
@@ -82,13 +82,13 @@ class Position:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Position":
-        """The position that `dataclasses.asdict` wrote."""
+        """Restore the position that `dataclasses.asdict` wrote."""
         return cls(**{**saved, "best_score": tuple(saved["best_score"]), "tally": Tally(**saved["tally"])})
 
 
 @contextlib.contextmanager
 def explain_misfit(run: Run) -> Iterator[None]:
-    """Says that a checkpoint is not this run's, where its parts do not fit."""
+    """Raise ModelFolderError if a checkpoint's parts do not match this run."""
     try:
         yield
     except ModelFolderError:

@@ -1,4 +1,4 @@
-"""Photos that cannot be read: what is left without them, and whether that is enough."""
+"""Photos that cannot be read: removal from the data, and the limits of it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ class Broken:
     """A photo that cannot be read.
 
     Args:
-        path: Where it lies.
+        path: Its path.
         label: Name of its class.
-        split: Where it would have been used.
-        reason: Why it cannot be read.
+        split: Split that it would have been used in.
+        reason: Reason for the failure.
     """
 
     path: str
@@ -26,7 +26,7 @@ class Broken:
 
 
 def list_broken(records: Sequence[Record], looks: Sequence[Look]) -> tuple[Broken, ...]:
-    """The photos that cannot be read, in order."""
+    """Return the photos that cannot be read, in order."""
     return tuple(
         Broken(str(record.path), record.label, record.split or "new", look.error)
         for record, look in zip(records, looks, strict=True)
@@ -35,7 +35,7 @@ def list_broken(records: Sequence[Record], looks: Sequence[Look]) -> tuple[Broke
 
 
 def leave_out(photos: PhotoSet, broken: Sequence[Broken]) -> PhotoSet:
-    """The photos without the broken ones; the others keep their splits and their order."""
+    """Return the photos without the broken ones; the others keep their splits and their order."""
     paths = {photo.path for photo in broken}
     return dataclasses.replace(
         photos, records=tuple(record for record in photos.records if str(record.path) not in paths)
@@ -43,12 +43,12 @@ def leave_out(photos: PhotoSet, broken: Sequence[Broken]) -> PhotoSet:
 
 
 def refuse_too_broken(photos: PhotoSet, broken: Sequence[Broken], *, max_fraction: float) -> None:
-    """Raises DataError where too many photos are broken to be a few damaged files, or a class is lost with them.
+    """Raise DataError if more than a few photos are broken, or a class has no readable training photos.
 
     Args:
-        photos: All photos, the broken ones among them.
-        broken: Those that cannot be read.
-        max_fraction: Fraction of all photos that may be broken.
+        photos: All photos, including the broken ones.
+        broken: The broken ones.
+        max_fraction: Highest fraction of broken photos.
     """
     if not broken:
         return

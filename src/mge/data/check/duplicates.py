@@ -1,6 +1,6 @@
-"""Photos that are there twice: the same file, or the same picture in another size or quality.
+"""Duplicates of photos: the same file, or the same picture in another size or quality.
 
-Perceptual hashes find the candidates, and a comparison of the pictures themselves decides: two products held before the
+Perceptual hashes find the candidates, and a comparison of the images themselves decides: two products held before the
 same shelf have hashes that differ in 4 of 64 bits, as many as a photo and its brightened copy.
 """
 
@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 BITS = 64
-MAX_PAIRS = 1_000_000  # candidates; only photos that show nothing, or a film's, come to so many
+MAX_PAIRS = 1_000_000  # candidates; only blank photos, or frames of a film, reach so many
 THUMBNAIL_SIDE = 32  # pixels
-CELLS = 8  # a thumbnail has so many cells each way in which pictures are compared
-MAX_DIFFERENCE = 0.25  # of a cell, in standard deviations of the picture
-LEAST_CONTRAST = 4.0  # grey levels: standard deviations below are those of noise
+CELLS = 8  # cells per side of a thumbnail, compared one by one
+MAX_DIFFERENCE = 0.25  # of a cell, in standard deviations of the image
+LEAST_CONTRAST = 4.0  # grey levels: standard deviations below are noise
 BLOCK = 2048  # pairs compared at a time
 
 
 def group_exact(digests: Sequence[str]) -> list[list[int]]:
-    """The numbers of photos with the same content, for each content that is there more than once."""
+    """Group the indices of photos by identical content, for contents that occur more than once."""
     groups: dict[str, list[int]] = defaultdict(list)
     for number, digest in enumerate(digests):
         groups[digest].append(number)
@@ -30,17 +30,17 @@ def group_exact(digests: Sequence[str]) -> list[list[int]]:
 
 
 def find_candidates(hashes: NDArray[np.uint64], *, distance: int) -> NDArray[np.int64]:
-    """All pairs of hashes that differ in few bits.
+    """Find all pairs of hashes that differ in few bits.
 
-    The bits are cut into `distance + 1` bands: hashes that differ in no more than `distance` bits have one band, at
-    least, in common, so that only photos with the same band are compared with each other.
+    The bits are cut into `distance + 1` bands: hashes that differ in at most `distance` bits share at least one band,
+    so that only photos with a common band are compared.
 
     Args:
         hashes: Perceptual hashes (N,).
-        distance: Bits in which they may differ.
+        distance: Highest number of differing bits.
 
     Returns:
-        Numbers of photos (P, 2), the smaller first, in order; the first `MAX_PAIRS` or so where there are more.
+        Pairs of indices (P, 2), the smaller first, sorted; the first `MAX_PAIRS` or so if there are more.
     """
     found: set[int] = set()
     for members in _sharing_a_band(hashes, num_bands=distance + 1):
@@ -53,14 +53,14 @@ def find_candidates(hashes: NDArray[np.uint64], *, distance: int) -> NDArray[np.
 
 
 def confirm(pairs: NDArray[np.int64], make_thumbnail: Callable[[int], NDArray[np.uint8]]) -> NDArray[np.bool_]:
-    """Which pairs show the same picture, but for its size, quality and brightness.
+    """Confirm the pairs that show the same picture, up to size, quality and brightness.
 
     Args:
-        pairs: Numbers of photos (P, 2).
-        make_thumbnail: Gives the thumbnail (`THUMBNAIL_SIDE`, `THUMBNAIL_SIDE`, 3) of a photo.
+        pairs: Pairs of indices (P, 2).
+        make_thumbnail: Returns the thumbnail (`THUMBNAIL_SIDE`, `THUMBNAIL_SIDE`, 3) of a photo.
 
     Returns:
-        For each pair (P,) whether no cell of the one picture differs from that of the other.
+        For each pair (P,) whether no cell of the two images differs.
     """
     numbers, places = np.unique(pairs, return_inverse=True)
     if not len(numbers):
@@ -76,17 +76,17 @@ def confirm(pairs: NDArray[np.int64], make_thumbnail: Callable[[int], NDArray[np
 
 
 def difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The largest difference between a cell of each picture and the same cell of its partner.
+    """Compute the largest difference between a cell of each image and the same cell of its partner.
 
     Measured on 150 photos of groceries: copies re-encoded (quality 30 and better), resized (a quarter to three times),
-    squashed or brightened by a tenth differ by 0.21 at most, photos taken a second apart mostly by 0.27 and more.
+    squashed or brightened by a tenth differ by at most 0.21, photos taken a second apart mostly by 0.27 and more.
 
     Args:
         first: Thumbnails (N, side, side, 3).
         second: Their partners.
 
     Returns:
-        For each pair (N,), in standard deviations of the picture; brightness and contrast of the whole do not count.
+        For each pair (N,), in standard deviations of the image, after removing overall brightness and contrast.
     """
     apart = np.abs(_normalise(first) - _normalise(second)).mean(axis=3)
     size = THUMBNAIL_SIDE // CELLS
@@ -103,7 +103,7 @@ def _normalise(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _sharing_a_band(hashes: NDArray[np.uint64], *, num_bands: int) -> Iterator[NDArray[np.int64]]:
-    """Groups of photos, in ascending order, whose hashes have the same bits in one band."""
+    """Yield groups of photos, in ascending order, whose hashes have the same bits in one band."""
     edges = [BITS * number // num_bands for number in range(num_bands + 1)]
     for low, high in pairwise(edges):
         keys = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
@@ -115,7 +115,7 @@ def _sharing_a_band(hashes: NDArray[np.uint64], *, num_bands: int) -> Iterator[N
 def _close_pairs(
     hashes: NDArray[np.uint64], members: NDArray[np.int64], *, distance: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Pairs of members whose hashes are close, in blocks of a few million comparisons."""
+    """Yield pairs of members whose hashes are close, in blocks of a few million comparisons."""
     rows = max(1, 2**22 // len(members))
     for start in range(0, len(members), rows):
         block = members[start : start + rows]

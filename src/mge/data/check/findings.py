@@ -1,4 +1,4 @@
-"""What is wrong with a set of photos, and what is only worth knowing."""
+"""Findings about a set of photos: problems, and facts worth knowing."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ from mge.data.records import SPLITS, PhotoSet, Record
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A photo that a finding is about."""
+    """A photo in a finding."""
 
     path: str
     label: str
@@ -27,7 +27,7 @@ class Found:
 
 @dataclasses.dataclass(frozen=True)
 class Tiny:
-    """A photo with a side that is shorter than asked for."""
+    """A photo with a side shorter than the given size."""
 
     path: str
     label: str
@@ -38,11 +38,11 @@ class Tiny:
 
 @dataclasses.dataclass(frozen=True)
 class Copies:
-    """Photos that are the same, or show the same picture.
+    """Photos that are the same file, or show the same picture.
 
     Args:
-        photos: Two of them, or more.
-        across_splits: Whether they lie in different splits, so that what is measured on one was learned on another.
+        photos: Two or more of them.
+        across_splits: Whether they are in different splits, so that held-out photos were trained on.
         labels_disagree: Whether they have different classes, of which one must be wrong.
     """
 
@@ -52,21 +52,20 @@ class Copies:
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> "Copies":
-        """What there is to say about these photos."""
+        """Describe these photos as copies of each other."""
         found = tuple(Found(str(record.path), record.label, str(record.split)) for record in records)
         return cls(found, len({photo.split for photo in found}) > 1, len({photo.label for photo in found}) > 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Imbalance:
-    """How unevenly photos are spread over classes.
+    """Class imbalance.
 
     Args:
         largest: Name of the class with the most training photos.
         smallest: Name of the class with the fewest.
-        ratio: How many times more photos the largest has; 0 where the smallest has none.
-        effective_classes: The number of equally large classes that would be as uneven: the exponential of the entropy
-            of the classes' shares.
+        ratio: Ratio of their numbers of photos; 0 if the smallest has none.
+        effective_classes: Effective number of classes: the exponential of the entropy of the classes' shares.
     """
 
     largest: str
@@ -77,20 +76,20 @@ class Imbalance:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """All that `mge check` found.
+    """All findings of `mge check`.
 
     Args:
-        data: What people call the data.
-        source: Which reader took it.
+        data: Name of the data.
+        source: Reader of the data.
         num_photos: Number of photos.
-        counts: For each split that has photos, the number of photos of each class.
-        imbalance: How uneven the classes are in training.
-        missing: For each split that has photos, the classes that it has none of.
+        counts: For each split with photos, the number of photos of each class.
+        imbalance: Class imbalance of the training photos.
+        missing: For each split with photos, the classes without any.
         broken: Photos that cannot be read.
         tiny: Photos with a side below `tiny_px`.
         tiny_px: Side in pixels.
         exact: Groups of photos with the same content.
-        near: Pairs of photos that show the same picture in different files; of a group of exact ones, the first.
+        near: Pairs of photos that show the same picture in different files; of a group of exact copies, the first.
     """
 
     data: str
@@ -116,12 +115,12 @@ class Findings:
         return tuple(copies for copies in (*self.exact, *self.near) if copies.labels_disagree)
 
     def to_json(self) -> str:
-        """The findings as check.json has them."""
+        """Return the content of check.json."""
         return as_text(json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def from_json(cls, text: str) -> "Findings":
-        """The findings that `to_json` wrote."""
+        """Parse the text that `to_json` wrote."""
         saved: dict[str, Any] = json.loads(text)
         return cls(**{
             **saved,
@@ -135,12 +134,12 @@ class Findings:
 
 
 def judge(photos: PhotoSet, looks: Sequence[Look], *, tiny_px: int, distance: int) -> Findings:
-    """What the looks at a set of photos, with hashes, say about it.
+    """Derive the findings from the scans of a set of photos, with hashes.
 
     Args:
         photos: The photos, with their splits.
-        looks: What was seen of each.
-        tiny_px: Side in pixels below which a photo is tiny, up to the side that looks are exact for.
+        looks: The scan of each.
+        tiny_px: Side in pixels below which a photo is tiny, up to the side for which scanned sizes are exact.
         distance: Bits of 64 in which the perceptual hashes of near duplicates may differ.
     """
     readable = [number for number, look in enumerate(looks) if not look.error]
@@ -168,14 +167,14 @@ def judge(photos: PhotoSet, looks: Sequence[Look], *, tiny_px: int, distance: in
 
 
 def count(photos: PhotoSet) -> dict[str, dict[str, int]]:
-    """For each split that has photos, the number of photos of each class."""
+    """Count the photos of each class, for each split with photos."""
     found = Counter((str(record.split), record.label) for record in photos.records)
     splits = [split for split in SPLITS if any(record.split == split for record in photos.records)]
     return {split: {name: found[split, name] for name in photos.class_names} for split in splits}
 
 
 def weigh(counts: Mapping[str, int]) -> Imbalance:
-    """How uneven the classes are."""
+    """Compute the class imbalance."""
     largest, smallest = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
     total = sum(counts.values())
     shares = [number / total for number in counts.values() if number]
@@ -185,7 +184,7 @@ def weigh(counts: Mapping[str, int]) -> Imbalance:
 
 
 def find_near(records: Sequence[Record], looks: Sequence[Look], *, distance: int) -> tuple[Copies, ...]:
-    """Pairs of photos that show the same picture and are not the same file; the first of each group of exact copies."""
+    """Find pairs of different files that show the same picture; of a group of exact copies, the first."""
     first_of: dict[str, int] = {}
     for number, look in enumerate(looks):
         first_of.setdefault(look.digest, number)

@@ -1,4 +1,4 @@
-"""One look at every photo: whether it can be read whole, and what its copies are known by."""
+"""Scan of every photo: readability, and hashes to find copies."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -17,29 +17,28 @@ from mge.data.records import Record
 from mge.errors import DataError
 
 SIDE = 128  # JPEGs are decoded down to this side: enough for hashes, which are made of 32 x 32 pixels
-CHUNK = 256  # photos that are handed to the threads at a time
+CHUNK = 256  # photos submitted to the threads at a time
 
 
 class Look(NamedTuple):
-    """What a look at a photo found. Without hashes of what it shows only `error` and `digest` say something."""
+    """Result of scanning a photo. Without hashes only `error` and `digest` are set."""
 
-    error: str = ""  # why it cannot be read; empty where it can
-    digest: str = ""  # SHA-256 of the file's content, in hexadecimal; empty where it cannot be read
-    perceptual: str = ""  # perceptual hash of what it shows: 64 bits in hexadecimal, hardly changed by resizing
-    width: int = 0  # pixels, exact where they are below `SIDE`
+    error: str = ""  # reason why it cannot be read; empty if it can
+    digest: str = ""  # SHA-256 of the file's content, in hexadecimal; empty if it cannot be read
+    perceptual: str = ""  # perceptual hash: 64 bits in hexadecimal, hardly changed by resizing
+    width: int = 0  # pixels, exact below `SIDE`
     height: int = 0
 
 
 def look_at(records: Sequence[Record], *, with_hashes: bool) -> Iterator[Look]:
-    """Reads every photo, on all cores.
+    """Scan every photo, on all cores.
 
     Args:
         records: The photos.
-        with_hashes: Whether hashes of what they show and sizes are wanted, too; without them a look takes a third of
-            the time.
+        with_hashes: Whether to include perceptual hashes and sizes; without them a scan takes a third of the time.
 
     Yields:
-        The look at each photo, in order.
+        The scan of each photo, in order.
     """
     look = partial(_look, with_hashes=with_hashes)
     with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter's lock
@@ -48,13 +47,13 @@ def look_at(records: Sequence[Record], *, with_hashes: bool) -> Iterator[Look]:
 
 
 def digest_contents(records: Sequence[Record]) -> Iterator[str]:
-    """Reads every photo, without decoding it, on all cores.
+    """Hash the content of every photo, without decoding it, on all cores.
 
     Args:
         records: The photos.
 
     Yields:
-        The SHA-256 of each photo's content, in order, in hexadecimal; empty where it cannot be read.
+        The SHA-256 of each photo's content, in order, in hexadecimal; empty if it cannot be read.
     """
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(records), CHUNK):
@@ -62,7 +61,7 @@ def digest_contents(records: Sequence[Record]) -> Iterator[str]:
 
 
 def thumbnail(record: Record, *, side: int) -> NDArray[np.uint8]:
-    """A photo squashed into (side, side, 3).
+    """Resize a photo to (side, side, 3), ignoring its aspect ratio.
 
     Raises:
         DataError: it cannot be read.
@@ -78,16 +77,16 @@ def _look(record: Record, *, with_hashes: bool) -> Look:
         digest = _digest_of(content)
     except DataError as error:
         return Look(str(error).removeprefix(f"{record.path} ").removeprefix("the uploaded photo "))
-    except OSError as error:  # it went between two reads, or its table cannot be read
+    except OSError as error:  # deleted between two reads, or its table cannot be read
         return Look(f"cannot be read: {error.strerror or error}")
     return Look("", digest, str(imagehash.phash(photo)), *photo.size) if with_hashes else Look("", digest)
 
 
 def _digest(record: Record) -> str:
     try:
-        is_pipe = record.read is None and not record.path.is_file()  # it would be waited for without end
+        is_pipe = record.read is None and not record.path.is_file()  # reading it would block forever
         return "" if is_pipe else _digest_of(record.content)
-    except (DataError, OSError):  # whoever opens it says why
+    except (DataError, OSError):  # opening it reports the reason
         return ""
 
 

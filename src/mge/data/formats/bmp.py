@@ -1,4 +1,4 @@
-"""BMP: pixels as they are; compressed ones would be read a byte at a time."""
+"""BMP: uncompressed files only, since compressed ones would be read byte by byte."""
 
 import struct
 
@@ -8,11 +8,11 @@ UNCOMPRESSED = (0, 3)  # as they are, or with masks
 
 
 def plain(content: bytes, *, name: str) -> bytes:
-    """Returns a BMP as it is.
+    """Return a BMP unchanged.
 
     Args:
         content: The file.
-        name: What an error calls it.
+        name: Name of the photo in errors.
 
     Raises:
         DataError: its pixels are compressed.

@@ -1,26 +1,26 @@
-"""Costs that a photo may have: with these, a file of 20 MB takes about 2 s of a core and 700 MB at most."""
+"""Limits of photos: with these, a file of 20 MB takes about 2 s of a core and 700 MB at most."""
 
 from mge.errors import DataError
 
 MAX_FILE_BYTES = 1_000_000_000
 MAX_PIXELS = 70_000_000
-# Decoders of these formats hold a photo several times.
+# Decoders of these formats keep several copies of a photo.
 MAX_PIXELS_OF = {"WEBP": 40_000_000, "AVIF": 52_000_000, "HEIF": 52_000_000}
-MAX_ASPECT = 50  # no photo is thinner, and what is thinner still is a trap for whoever resizes it
+MAX_ASPECT = 50  # no photo is thinner, and thinner images exhaust memory when resized
 MAX_DECODING_BYTES = 640_000_000
-MAX_SCANNED_VALUES = 1_200_000_000  # a JPEG of 100 kB may ask to paint all its pixels a thousand times over
+MAX_SCANNED_VALUES = 1_200_000_000  # a JPEG of 100 kB may contain a thousand scans of all its pixels
 
 
 def check_size(size: tuple[int, int], *, name: str, form: str = "") -> None:
-    """Checks the number of pixels that a photo declares.
+    """Check the number of pixels that a photo declares.
 
     Args:
         size: Width and height.
-        name: What an error calls the photo.
-        form: Its format, as Pillow calls it.
+        name: Name of the photo in errors.
+        form: Its format, by Pillow's name.
 
     Raises:
-        DataError: the photo is larger or thinner than any photo.
+        DataError: the photo exceeds the limits of size or aspect ratio.
     """
     width, height = size
     allowed = MAX_PIXELS_OF.get(form, MAX_PIXELS)
@@ -34,13 +34,13 @@ def check_size(size: tuple[int, int], *, name: str, form: str = "") -> None:
 
 
 def check_bytes(needed: int, *, allowed: int, name: str, what: str) -> None:
-    """Checks the memory that decoding would take.
+    """Check the memory that decoding would take.
 
     Args:
         needed: Bytes.
         allowed: Bytes.
-        name: What an error calls the photo.
-        what: What the photo declares.
+        name: Name of the photo in errors.
+        what: Description of the photo's declared format.
 
     Raises:
         DataError: it is more than allowed.
@@ -53,10 +53,10 @@ def check_bytes(needed: int, *, allowed: int, name: str, what: str) -> None:
 
 
 def damaged(name: str, form: str) -> DataError:
-    """Returns the error for a file that does not keep to its format."""
+    """Return the error for a file that violates its format."""
     return DataError(f"{name} cannot be read: it is {form} that is cut short or damaged")
 
 
 def too_many(name: str, what: str, allowed: int) -> DataError:
-    """Returns the error for a file in more pieces than any photo."""
+    """Return the error for a file in too many pieces."""
     return DataError(f"{name} has too many {what}; accepted: up to {allowed:,}; save it anew")

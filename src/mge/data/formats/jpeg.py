@@ -1,4 +1,4 @@
-"""JPEG: segments before the first scan, and scans counted before they are decoded."""
+"""JPEG: segments before the first scan, and scans counted before decoding."""
 
 import re
 import struct
@@ -21,7 +21,7 @@ MARKER_BETWEEN_SCANS = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 class Frame(NamedTuple):
-    """What a JPEG says about its pixels."""
+    """Frame header of a JPEG."""
 
     is_progressive: bool
     size: tuple[int, int]
@@ -29,13 +29,13 @@ class Frame(NamedTuple):
 
     @property
     def values_a_pixel(self) -> float:
-        """Components, each as far as it is sampled."""
+        """Values per pixel over all components, with their subsampling."""
         most = max(x for x, _ in self.sampling) * max(y for _, y in self.sampling)
         return sum(x * y for x, y in self.sampling) / max(1, most)
 
 
 class Segment(NamedTuple):
-    """A marker, and where what belongs to it lies in the file."""
+    """A marker, and the positions of its segment in the file."""
 
     marker: int
     start: int  # of the marker
@@ -44,11 +44,11 @@ class Segment(NamedTuple):
 
 
 def plain(content: bytes, *, name: str) -> bytes:
-    """Returns a JPEG with one picture and no notes but its orientation.
+    """Return a JPEG with one image and no metadata but its orientation.
 
     Args:
         content: The file.
-        name: What an error calls it.
+        name: Name of the photo in errors.
 
     Raises:
         DataError: it is damaged, or would take too much time or memory.
@@ -70,13 +70,13 @@ def plain(content: bytes, *, name: str) -> bytes:
 
 
 def _is_note(marker: int, data: bytes, kept: list[bytes]) -> bool:
-    """Return whether it is a note that counts, and the first of its kind."""
+    """Return whether it is a needed metadata segment, and the first of its kind."""
     start = NOTES.get(marker)
     return start is not None and data.startswith(start) and all(former[1] != marker for former in kept)
 
 
 def _segments(content: bytes, position: int, pattern: re.Pattern[bytes], name: str) -> Iterator[Segment]:
-    """Yields segment by segment until the file ends or is damaged; what lies between them is passed over."""
+    """Yield segment by segment until the file ends or is damaged; bytes between them are skipped."""
     for _ in range(MAX_SEGMENTS):
         found = pattern.search(content, position)
         if found is None:
@@ -107,7 +107,7 @@ def _frame(marker: int, data: bytes, name: str) -> Frame:
 
 
 def _check_scans(content: bytes, start: int, frame: Frame, name: str) -> None:
-    """Checks a JPEG whose pixels come in several scans: its decoder holds all values, and reads every scan."""
+    """Check a JPEG with several scans: its decoder holds all values, and reads every scan."""
     pixels = frame.size[0] * frame.size[1]
     needed = round(pixels * (4 + 2 * frame.values_a_pixel))
     said = f"a JPEG of {frame.size[0]} x {frame.size[1]} pixels in several scans"

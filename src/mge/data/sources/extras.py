@@ -1,10 +1,10 @@
-"""Packages that only some data need."""
+"""Optional packages that only some data need."""
 
 from mge.errors import MissingExtraError
 
 
 def need_datasets() -> None:
-    """Raises MissingExtraError unless the package is there that reads Parquet, Arrow and Hugging Face's data sets."""
+    """Raise MissingExtraError unless `datasets` is installed, which reads Parquet, Arrow and data sets of the Hub."""
     try:
         from datasets import Dataset  # noqa: F401, PLC0415  (optional; a mere folder called datasets has no Dataset)
     except ImportError as error:

@@ -28,7 +28,7 @@ def read_folder(folder: Path) -> PhotoSet:
     """Read a folder of class folders, with or without folders for the splits above them.
 
     Raises:
-        DataError: it holds no photos, photos without a class folder, or two folders that would be the same class.
+        DataError: it has no photos, photos without a class folder, or two folders that would be the same class.
     """
     home = _unwrap(folder)
     splits = _split_folders(home)
@@ -53,7 +53,7 @@ def read_folder(folder: Path) -> PhotoSet:
 
 
 def has_class_folders(folder: Path) -> bool:
-    """Return whether at least two folders in a folder, or in its folders for splits, have photos right in them."""
+    """Return whether at least two folders in a folder, or in its folders for splits, have photos directly in them."""
     named = [Path(entry.path) for entry in list_entries(folder) if entry.is_dir() and find_split(entry.name)]
     for home in (folder, *named):
         inner = [Path(entry.path) for entry in list_entries(home) if entry.is_dir()]
@@ -64,7 +64,7 @@ def has_class_folders(folder: Path) -> bool:
 
 
 def find_split_folders(folder: Path) -> dict[Path, Split]:
-    """Return the folders in a folder that are called as splits are, without a folder of the same name around them."""
+    """Return the folders in a folder that are named like splits, without a folder of the same name around them."""
     named = {
         Path(entry.path): split
         for entry in list_entries(folder)
@@ -74,7 +74,7 @@ def find_split_folders(folder: Path) -> dict[Path, Split]:
 
 
 def _unwrap(folder: Path, split: Split | None = None) -> Path:
-    """Return the folder inside that is all there is in a folder: `birds/dataset/train`, `training_set/training_set`."""
+    """Follow folders with a single folder in them: `birds/dataset/train`, `training_set/training_set`."""
     while True:
         entries = list_entries(folder)
         inner = [entry for entry in entries if entry.is_dir()]
@@ -88,7 +88,7 @@ def _unwrap(folder: Path, split: Split | None = None) -> Path:
 
 
 def _split_folders(folder: Path) -> dict[Path, Split]:
-    """Return the split of each folder for one; none where `train` is a class with photos, beside `bus` and `car`."""
+    """Return the split of each split folder; none if `train` is a class with photos, beside `bus` and `car`."""
     named = find_split_folders(folder)
     nested = {path for path in named if any(entry.is_dir() for entry in list_entries(path))}
     if "train" not in named.values() or not nested:
@@ -118,7 +118,7 @@ def _check_depth(classes: Mapping[Path, ClassFolder], photos: Mapping[Path, Path
 
 
 def _check_splits(classes: Iterable[ClassFolder], *, folder: Path) -> None:
-    """Raise DataError where folders for splits, and no others, have photos right in them."""
+    """Raise DataError if folders for splits, and no others, have photos directly in them."""
     names = sorted({each.path.name for each in classes})
     if all(map(find_split, names)):
         lists = [path.name for path in map(Path, sorted(folder.iterdir())) if path.suffix.lower() in (".csv", ".json")]
@@ -151,7 +151,7 @@ def _check_names(classes: Iterable[ClassFolder], *, folder: Path) -> None:
 
 
 def _beside(folder: Path, splits: Mapping[Path, Split]) -> list[str]:
-    """What lies beside the splits' folders and is not read."""
+    """Describe the entries beside the split folders that are not read."""
     if not splits:
         return []
     others = [Path(entry.path) for entry in list_entries(folder) if Path(entry.path) not in splits]
@@ -161,7 +161,7 @@ def _beside(folder: Path, splits: Mapping[Path, Split]) -> list[str]:
 
 
 def _joined(classes: Iterable[ClassFolder]) -> list[str]:
-    """Classes whose name is spelt with other characters in another folder, which nobody can see."""
+    """Describe classes spelt with different characters in another folder, which look the same."""
     names = defaultdict(set)
     for each in classes:
         names[each.label].add(each.path.name)
@@ -170,7 +170,7 @@ def _joined(classes: Iterable[ClassFolder]) -> list[str]:
 
 
 def _missing(records: Iterable[Record], names: Iterable[str]) -> list[str]:
-    """Classes that a split does not have, though it has others."""
+    """Describe the classes that a split lacks."""
     labels = defaultdict(set)
     for record in records:
         labels[record.split].add(record.label)

@@ -18,11 +18,11 @@ PREFIX = "hf:"
 
 
 class HubName(NamedTuple):
-    """What `hf:` text names.
+    """A parsed name of a data set on the Hub.
 
     Args:
         repository: Owner and name.
-        config: Which of the data sets in it; None: its only one.
+        config: Name of a data set in it; None: its only one.
         revision: A branch, a tag or a commit; None: the newest.
     """
 
@@ -32,7 +32,7 @@ class HubName(NamedTuple):
 
 
 class _Loaded(NamedTuple):
-    """What came: the splits, the commit that they are of, and what a person should know about it."""
+    """A loaded data set: the splits, their commit, and notes for users."""
 
     splits: "Mapping[str, Dataset]"
     commit: str
@@ -40,15 +40,15 @@ class _Loaded(NamedTuple):
 
 
 def is_hub(data: Path) -> bool:
-    """Whether this names a data set of the Hub, and nothing on disk."""
+    """Return whether this names a data set of the Hub, and nothing on disk."""
     return str(data).startswith(PREFIX) and not data.exists()
 
 
 def parse_hub_name(text: str) -> HubName:
-    """The parts of `hf:owner/name[:config][@revision]`.
+    """Parse `hf:owner/name[:config][@revision]`.
 
     Raises:
-        DataError: it is none.
+        DataError: it has another form.
     """
     match = re.fullmatch(r"hf:(\w[\w.-]*/\w[\w.-]*)(?::([^:@/]+))?(?:@(.+))?", text)
     if match is None:
@@ -60,7 +60,7 @@ def parse_hub_name(text: str) -> HubName:
 
 
 def read_hub(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
-    """Reads a data set of the Hub, which is downloaded once. No code of its owner is run.
+    """Read a data set of the Hub, which is downloaded once. No code of its owner is run.
 
     Raises:
         MissingExtraError: `datasets` is not installed.
@@ -102,10 +102,10 @@ def _load(wanted: HubName) -> _Loaded:
 
 
 def _check_revision(commit: str, wanted: HubName, *, name: str) -> tuple[str, ...]:
-    """Notes that the cache answered in place of the Hub, as `datasets` lets it, whatever revision was asked for.
+    """Return a note if `datasets` read its cache instead of the Hub, which it does whatever the requested revision.
 
     Raises:
-        DataError: a revision was asked for, and the cache is not known to hold that.
+        DataError: a revision was requested, and the cache is not known to hold it.
     """
     if wanted.revision is None:
         return (f"the Hugging Face Hub did not answer: {name} is read from the cache, which holds commit {commit}",)
@@ -118,7 +118,7 @@ def _check_revision(commit: str, wanted: HubName, *, name: str) -> tuple[str, ..
 
 
 def _explain(error: Exception, *, name: str) -> DataError:
-    """What a user can do where a data set was not loaded."""
+    """Return the error for a data set that was not loaded, with advice."""
     from datasets.exceptions import DatasetNotFoundError  # noqa: PLC0415  (an optional extra, heavy)
 
     if isinstance(error, DatasetNotFoundError):

@@ -1,4 +1,4 @@
-"""The layouts that data come in: which reader takes which, and why the others decline."""
+"""The supported layouts of data: the reader of each, and the criteria for choosing it."""
 
 import difflib
 from collections.abc import Callable, Iterator
@@ -28,15 +28,15 @@ from mge.errors import ConfigError, DataError, MgeError, first_line
 
 
 class Source(NamedTuple):
-    """A layout that data come in.
+    """A supported layout of data.
 
     Args:
-        recognises: Tells whether data are such.
+        recognises: Returns whether data have this layout.
         read: Reads them.
-        wants: What gives such data away, in words.
+        wants: Description of its criteria.
         has_columns: Whether `read` also takes the names of columns.
-        gives_way: Whether class folders are read in its place where it cannot read a folder: one stray file may give
-            an archive away.
+        gives_way: Whether to read class folders instead if it cannot read a folder: a single stray file may look like
+            an archive.
     """
 
     recognises: Callable[[Path], bool]
@@ -86,11 +86,11 @@ NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
 
 
 def read_as(name: str, path: Path, asked: Asked = BY_NAME) -> PhotoSet:
-    """Read data with a reader.
+    """Read data with the given reader.
 
     Raises:
         ConfigError: there is no such reader, or columns were named and its data have none.
-        DataError: the data are not there, or not what the reader wants.
+        DataError: the data do not exist, or do not have the reader's layout.
     """
     if name not in SOURCES:
         near = difflib.get_close_matches(name, SOURCES, n=1)
@@ -114,15 +114,15 @@ def read_as(name: str, path: Path, asked: Asked = BY_NAME) -> PhotoSet:
 def read_recognised(path: Path, asked: Asked = BY_NAME) -> tuple[PhotoSet, str]:
     """Read data with the first reader that recognises them.
 
-    Good class folders win over a stray file beside them that looks like a benchmark's: where that cannot be read, and
-    they can, they are.
+    Valid class folders win over a stray file beside them that looks like a benchmark's: if the benchmark cannot be
+    read, and they can, they are.
 
     Returns:
-        The photos, and a note on what was passed over; empty where nothing was.
+        The photos, and a note on a skipped layout; empty if there is none.
 
     Raises:
         ConfigError: columns were named and the data have none.
-        DataError: no reader recognises the data, or they are not what the reader wants.
+        DataError: no reader recognises the data, or they do not have the reader's layout.
     """
     name = recognise(path)
     try:
@@ -156,7 +156,7 @@ def recognise(path: Path) -> str:
 
 
 def explain(path: Path, asked: Asked = BY_NAME) -> Iterator[str]:
-    """Say of each reader, in the order in which they are asked, why it declines data or what it makes of them."""
+    """Explain for each reader, in their order, why it declines data or what it would read."""
     is_taken = False
     for name, source in SOURCES.items():
         if not source.recognises(path):
@@ -172,7 +172,7 @@ def explain(path: Path, asked: Asked = BY_NAME) -> Iterator[str]:
 
 
 def nothing_there(path: Path) -> DataError:
-    """Return what is said of a path that leads nowhere."""
+    """Return the error for a path that does not exist."""
     return DataError(
         f"data {str(path)!r} does not exist; give a folder of class folders, a manifest, hf:owner/name, or `beetles`"
     )

@@ -1,4 +1,4 @@
-"""Photos in the rows of a Parquet file, read one after the other: no file may fill the memory."""
+"""Photos in the rows of a Parquet file, read one after the other to bound the memory."""
 
 import threading
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData, ParquetFile
 
 IMAGE_COLUMNS = ("image", "img", "photo", "picture", "jpg", "png", "bytes")
-ROWS_OF_ANY_FILE = 100_000  # that a file of any size may have; a larger one has to be as large as photos make it
-BYTES_A_ROW = 2  # nothing that names or holds a photo is as small, even packed
-BYTES_OF_ANY_GROUP = 2**28  # that a group of rows may unpack into; more than that photos have no air for
-LARGEST_RATIO = 20  # of unpacked to packed bytes, where they are more
+ROWS_OF_ANY_FILE = 100_000  # accepted in a file of any size; more need a file as large as photos make it
+BYTES_A_ROW = 2  # nothing that names or contains a photo is smaller, even compressed
+BYTES_OF_ANY_GROUP = 2**28  # decompressed size accepted for any row group; photos hardly compress beyond that
+LARGEST_RATIO = 20  # of unpacked to packed bytes, above that
 
 
 class PhotoColumn:
-    """The column of a Parquet file that holds photos; one row at a time is in memory, read on from the one before.
+    """The photo column of a Parquet file; one row at a time is in memory, read sequentially.
 
     Args:
         file: The Parquet file.
@@ -35,7 +35,7 @@ class PhotoColumn:
         self._content: bytes | DataError = b""  # of the row before the next one
 
     def photos(self) -> list[NamedPhoto]:
-        """All its photos, which share this column."""
+        """Return all its photos, which share this column."""
         read, metadata = self._read, self._parquet.metadata
         places = ((group, row) for group in range(metadata.num_row_groups)
                   for row in range(metadata.row_group(group).num_rows))  # fmt: skip
@@ -54,7 +54,7 @@ class PhotoColumn:
         return content
 
     def _stream(self, group: int) -> Iterator[bytes | DataError]:
-        """The photos of a group of rows, in order, or why they cannot be read; without end where that is the file."""
+        """Yield the photos of a row group, in order, or their errors; an error of the file is repeated forever."""
         from pyarrow import ArrowException  # noqa: PLC0415  (an extra, heavy)
 
         try:
@@ -70,7 +70,7 @@ class PhotoColumn:
 
 
 def check_bounds(metadata: "FileMetaData", file: Path) -> None:
-    """Raises DataError where a file is a trap: a few bytes that stand for more rows or bytes than photos ever do."""
+    """Raise DataError for a decompression bomb: a few bytes that declare far more rows or bytes than photos have."""
     size = file.stat().st_size
     if metadata.num_rows > max(ROWS_OF_ANY_FILE, size / BYTES_A_ROW):
         raise DataError(
@@ -90,7 +90,7 @@ def check_bounds(metadata: "FileMetaData", file: Path) -> None:
 
 
 def _open_parquet(file: Path) -> "tuple[ParquetFile, str]":
-    """A Parquet file, and the name of its column with photos: bytes, or a struct with bytes in it."""
+    """Open a Parquet file, and find its column with photos: bytes, or a struct with bytes in it."""
     try:
         from pyarrow import ArrowException, parquet, types  # noqa: PLC0415  (an extra, heavy)
     except ImportError as error:

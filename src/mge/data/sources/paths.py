@@ -1,4 +1,4 @@
-"""Photos found by the paths that lists give them, also as other systems write them."""
+"""Photos found by the paths in lists, also as other systems write them."""
 
 import itertools
 import os
@@ -16,12 +16,12 @@ from mge.errors import DataError
 class ListedPhotos:
     """The photos that a list names.
 
-    A path that is there as it is written is taken at once. Others are looked for with slashes in place of backslashes,
-    in Unicode's other spelling, with the suffix of a photo behind a name that has none, and, where a name has no folder
-    before it, in the folders right beside the list; what leaves a choice is refused.
+    A path that exists as written is taken at once. Otherwise backslashes are replaced by slashes, other Unicode
+    spellings and suffixes of photos are tried, and, for a name without a folder, the folders directly beside the list;
+    ambiguous matches are refused.
 
     Args:
-        folder: Where relative paths start; None: there is no such place.
+        folder: Folder that relative paths start at; None: there is none.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -30,10 +30,10 @@ class ListedPhotos:
         self._listings: dict[Path, dict[str, list[Path]]] = {}
 
     def find(self, text: str, *, where: str) -> Path:
-        """Return the photo that a list means.
+        """Return the photo that a list names.
 
         Raises:
-            DataError: it is not there, or several may be meant.
+            DataError: it does not exist, or is ambiguous.
         """
         path = self.look_up(text)
         if path is None:
@@ -41,7 +41,7 @@ class ListedPhotos:
         return path
 
     def look_up(self, text: str) -> Path | None:
-        """As `find`, and None where there is no such photo, or a choice."""
+        """Find the photo like `find`; None if it does not exist, or is ambiguous."""
         path = (self.folder or Path()) / text
         if (self.folder is None and not path.is_absolute()) or "\0" in text:
             return None
@@ -54,7 +54,7 @@ class ListedPhotos:
         return others[0]
 
     def notes(self) -> list[str]:
-        """Return a note on the photos that were found though they are written differently."""
+        """Return a note on the photos that were found under another spelling."""
         if not self._found:
             return []
         text, path = self._found[0]
@@ -64,7 +64,7 @@ class ListedPhotos:
         ]
 
     def _others(self, text: str) -> list[Path]:
-        """Return the photos that a path may mean that is not there as it is written."""
+        """Return the candidates for a path that does not exist as written."""
         if "://" in text:
             return []
         path = (self.folder or Path()) / text.replace("\\", "/")
@@ -74,14 +74,14 @@ class ListedPhotos:
         return matches
 
     def _in(self, folder: Path, name: str) -> list[Path]:
-        """Return the files in a folder that are called so, in whichever spelling, or so but for their suffix."""
+        """Return the files in a folder with this name, in any spelling, or with this name but for their suffix."""
         if folder not in self._listings:
             self._listings[folder] = _list_photos(folder)
         return self._listings[folder].get(_key(name), [])
 
     @cached_property
     def _beside(self) -> dict[str, list[Path]]:
-        """The photos in the folders right beside the list, by their names with and without suffix."""
+        """Photos in the folders directly beside the list, by their names with and without suffix."""
         beside: defaultdict[str, list[Path]] = defaultdict(list)
         for home in sorted(self.folder.iterdir()) if self.folder is not None else ():
             if home.is_dir() and not is_junk(home.name):
@@ -90,7 +90,7 @@ class ListedPhotos:
         return beside
 
     def _explain(self, text: str) -> str:
-        """Return why a path leads nowhere, and what to do."""
+        """Explain why a path leads nowhere, with advice."""
         address = re.match(r"[A-Za-z][\w+.-]*://", text)
         if address:
             return f"an address; only files are read: download them, and list their paths without {address[0]}"
@@ -112,13 +112,13 @@ class ListedPhotos:
         return f"which does not exist; {f'nearly of that name is {near[0]}; ' if near else ''}{start}"
 
     def _deeper(self, name: str) -> list[Path]:
-        """Return files of a name anywhere below the list's folder, as far as a look at a thousand folders goes."""
+        """Return files of a name anywhere below the list's folder, searching at most a thousand folders."""
         homes = itertools.islice(os.walk(self.folder or Path()), 1000)
         return [Path(home, file) for home, _, files in homes for file in files if _key(file) == _key(name)]
 
 
 def _list_photos(folder: Path) -> dict[str, list[Path]]:
-    """Return the files of a folder by their names, and the photos also by their names without the suffix."""
+    """Index the files of a folder by their names, and the photos also by their names without the suffix."""
     files = defaultdict(list)
     try:
         entries = sorted(folder.iterdir())
@@ -133,7 +133,7 @@ def _list_photos(folder: Path) -> dict[str, list[Path]]:
 
 
 def _spelt_otherwise(folder: Path) -> Path:
-    """Return a folder that is called so in whichever Unicode spelling."""
+    """Return the existing folder of this name, in any Unicode spelling."""
     here = Path(folder.anchor)
     for part in folder.relative_to(folder.anchor).parts:
         try:
@@ -149,7 +149,7 @@ def _key(name: str) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether there is a file of this name; a name that no disk would take names none."""
+    """Return whether there is a file of this name; False for names that the file system rejects."""
     try:
         return path.is_file()
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Tables with a photo a row, as Hugging Face's `datasets` holds them: mapped from a file, any row at any time.
+"""Tables with one photo per row, as Hugging Face's `datasets` holds them: memory-mapped, with random access.
 
-The photos stay bytes in the table until they are asked for, and then `open_photo` decodes them as it does files. This
-module needs the extra `tables`; `shards` and `hub` import it when they need it.
+The photos stay bytes in the table until they are needed, and then `open_photo` decodes them like files. This module
+needs the extra `tables`; `shards` and `hub` import it when they need it.
 """
 
 import dataclasses
@@ -23,20 +23,20 @@ Features = Mapping[str, Any]  # of `datasets`, which has no types of its own
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TableRow:
-    """Gives the bytes of a row's photo.
+    """Reader of the bytes of a row's photo.
 
-    All rows share one table, which is pickled as the name of the file that it is mapped from: workers get no copies.
+    All rows share one table, which is pickled as the name of its memory-mapped file: workers get no copies.
 
     Args:
         photos: A table of one column.
-        row: Number of the row.
+        row: Index of the row.
     """
 
     photos: Dataset
     row: int
 
     def __call__(self) -> bytes:
-        """The content of the photo's file, not decoded."""
+        """Return the content of the photo's file, not decoded."""
         (value,) = self.photos[self.row].values()
         content: bytes = value["bytes"] if isinstance(value, dict) else value
         return content
@@ -47,10 +47,10 @@ class Table:
     """The rows of one split.
 
     Args:
-        split: What the data call it.
+        split: Name of the split in the data.
         dataset: The rows.
-        row_names: What people find each row by.
-        folder: Where the paths start of photos that lie beside the table. None: none do.
+        row_names: Name of each row for users.
+        folder: Folder that the paths of photos beside the table start at. None: there are none.
     """
 
     split: str
@@ -62,23 +62,23 @@ class Table:
 def read_tables(tables: list[Table], *, name: str, source: str, asked: Asked) -> PhotoSet:
     """Read the photos of the splits of a data set.
 
-    Where `train` is the only split it is the whole, as is the custom among such data: photos for testing and validation
-    are held out as from a folder without splits. A split that has no labels, or is none of ours, is left out with a
-    note. A column `split` says more than the name of a file.
+    If `train` is the only split it is the whole data set, as is common for such data: photos for testing and validation
+    are held out as from a folder without splits. A split without labels, or with an unknown name, is left out with a
+    note. A column `split` takes precedence over the name of a file.
 
     Args:
         tables: The splits.
-        name: What people call the data.
-        source: Where they are from, in words.
-        asked: The columns that a person named.
+        name: Name of the data.
+        source: Description of their origin.
+        asked: The columns given by the user.
 
     Raises:
-        ConfigError: there is no such column as was asked for.
-        DataError: it is not clear which columns hold the photos and the classes, or a row has no photo or no class.
+        ConfigError: a requested column does not exist.
+        DataError: the columns of photos and classes are ambiguous, or a row has no photo or no class.
     """
     splits, notes = _choose_splits(list(dict.fromkeys(table.split for table in tables)), name=name)
     tables = [table for table in tables if table.split in splits and len(table.dataset)]
-    tables.sort(key=lambda table: splits[table.split] == "train", reverse=True)  # their ClassLabel says the order
+    tables.sort(key=lambda table: splits[table.split] == "train", reverse=True)  # their ClassLabel determines the order
     columns = [_find_columns(table.dataset.features, asked=asked, name=name) for table in tables]
     values = [
         {ours: _read_names(table.dataset, column) for ours, column in names.items() if ours != "path"}
@@ -110,10 +110,10 @@ def _choose_splits(names: list[str], *, name: str) -> tuple[dict[str, Split | No
 
 
 def _find_columns(features: Features, *, asked: Asked, name: str) -> dict[str, str]:
-    """Return the table's name of each of our columns: by its type, and by its name where types leave a choice.
+    """Return the table's name of each of our columns: by its type, and by its name if types are ambiguous.
 
-    Photos are of the type Image; where there is none, bytes; where there are none, text with the name of a column of
-    paths. Classes are of the type ClassLabel, or text or numbers with the name of one.
+    Photos are of the type Image; without one, bytes; without these, text with the name of a column of paths. Classes
+    are of the type ClassLabel, or text or numbers with the name of one.
     """
     plain = [column for column, feature in features.items() if _is_text_or_number(feature)]
     photos = (
@@ -137,10 +137,10 @@ def _find_columns(features: Features, *, asked: Asked, name: str) -> dict[str, s
 def _add_rows(
     reader: RowReader, table: Table, column: str, values: Mapping[str, Sequence[str]], *, split: Split | None
 ) -> None:
-    """Take the rows of a table, each with the bytes of its photo or the path of its file."""
+    """Add the rows of a table, each with the bytes of its photo or the path of its file."""
     photos = table.dataset.select_columns([column])
     if isinstance(photos.features[column], Image):
-        photos = photos.cast_column(column, Image(decode=False))  # decoding is `open_photo`'s business
+        photos = photos.cast_column(column, Image(decode=False))  # decoded by `open_photo`
     files = _files_beside(photos, column)
     for row, (row_name, *cells) in enumerate(zip(table.row_names, *values.values(), strict=True)):
         said: dict[str, object] = dict(zip(values, cells, strict=True))
@@ -152,7 +152,7 @@ def _add_rows(
 
 
 def _files_beside(photos: Dataset, column: str) -> dict[int, str]:
-    """Return the paths of photos whose bytes are not in the table, by row; empty where there is no path."""
+    """Return the paths of photos whose bytes are not in the table, by row; empty if there is no path."""
     values, feature = photos.data.column(column), photos.features[column]
     if not isinstance(feature, Image) and not _holds_bytes(feature):
         return dict(enumerate(map(as_text, values.to_pylist())))
@@ -165,9 +165,9 @@ def _files_beside(photos: Dataset, column: str) -> dict[int, str]:
 
 
 def _read_names(dataset: Dataset, column: str) -> list[str]:
-    """Return what a column says in each row; empty where it says nothing."""
+    """Return the text of a column in each row; empty if there is none."""
     values, feature = dataset[column][:], dataset.features[column]
-    if isinstance(feature, ClassLabel):  # -1 is the custom where a label is kept secret
+    if isinstance(feature, ClassLabel):  # -1 denotes an unpublished label
         values = [None if value is None or value < 0 else feature.names[value] for value in values]
     return [as_text(value) for value in values]
 

@@ -15,25 +15,25 @@ from mge.data.photo import NamedPhoto
 from mge.data.sources.walking import is_junk
 from mge.errors import DataError
 
-LARGEST_HOLES = 2**28  # bytes of a member that no byte of the archive stands for
+LARGEST_HOLES = 2**28  # bytes of a sparse member that are not stored in the archive
 LARGEST_HEADER = 2**16  # bytes of a long name, or of the notes about a member
 MAX_NOTES = 1000  # about all members that follow
 MAX_LINKS = 8  # from one name to the next
-# What tarfile raises over archives that are damaged, or made up.
+# Exceptions of tarfile for damaged or malicious archives.
 DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, MemoryError, LookupError, TypeError)
 NOTE = re.compile(rb"([1-9]\d{0,8}) [^=\n]{1,200}=")
 
 
 class _Member(NamedTuple):
-    """A member of an archive that is no folder.
+    """A member of an archive, other than a folder.
 
     Args:
-        name: As it stands there.
-        size: In bytes, holes included.
-        start: Where its bytes begin in the archive; -1: it has none.
-        pieces: Where in it they belong: start and length of each piece between holes.
-        link: The name of what it is a link to; empty where it is none.
-        is_hard: Whether it is a hard link: to what has that name now, and not later.
+        name: Its name in the archive.
+        size: In bytes, including holes.
+        start: Position of its bytes in the archive; -1: it has none.
+        pieces: Positions of its data: start and length of each piece between holes.
+        link: Target of a link; empty if it is none.
+        is_hard: Whether it is a hard link: to the member that has that name at this point of the archive.
     """
 
     name: str
@@ -45,7 +45,7 @@ class _Member(NamedTuple):
 
 
 class _Headers(io.BufferedReader):
-    """An archive whose headers are read: forwards, in small pieces, and to its end only."""
+    """An archive whose headers are read sequentially, in small pieces, and only up to its end."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(io.FileIO(file))
@@ -53,7 +53,7 @@ class _Headers(io.BufferedReader):
         self._is_at_end = False
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read some bytes; a header that claims more than any has, or goes on for ever behind the end, is refused."""
+        """Read some bytes; a header that claims an impossible size, or continues past the end, is refused."""
         if size is None or not 0 <= size <= LARGEST_HEADER:
             raise tarfile.ReadError(f"a header claims {size} bytes")
         content = super().read(size)
@@ -66,20 +66,19 @@ class _Headers(io.BufferedReader):
         return content
 
     def seek(self, place: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go on; a size below zero, which would lead back, or beyond the end is refused."""
+        """Seek forward; negative sizes, which would lead back, or positions past the end are refused."""
         if whence == io.SEEK_SET and not self.tell() <= place <= self.size:
             raise tarfile.ReadError("a member claims to be larger than the archive, or smaller than nothing")
         return super().seek(place, whence)
 
 
 def read_tar(file: Path) -> list[NamedPhoto]:
-    """Return the photos of an archive, by their names; their content is read when it is asked for.
+    """Return the photos of an archive, by their names; their content is read on demand.
 
-    Of several members of one name the last counts, as it does when they are extracted. A link stands for what it leads
-    to.
+    Of several members of one name the last is used, as in extraction. Links are followed.
 
     Raises:
-        DataError: it is compressed, damaged or cut off, or has no photos in it.
+        DataError: it is compressed, damaged or truncated, or has no photos in it.
     """
     latest: dict[str, _Member] = {}
     repeated = 0
@@ -105,10 +104,10 @@ def read_tar(file: Path) -> list[NamedPhoto]:
 
 
 def _members(file: Path) -> Iterator[_Member]:
-    """Yield the members of an archive; its end must be marked as one, or members may lack."""
+    """Yield the members of an archive; a missing end marker is an error, since members may be lost."""
     with _Headers(file) as headers, tarfile.open(fileobj=headers, mode="r:") as archive:
         while (found := archive.next()) is not None:
-            cast(Any, archive).members = []  # it would keep them all
+            cast(Any, archive).members = []  # otherwise it keeps all members in memory
             if len(archive.pax_headers) > MAX_NOTES:
                 raise tarfile.ReadError("the notes about all members make no sense")
             if not found.isdir():
@@ -122,13 +121,13 @@ def _members(file: Path) -> Iterator[_Member]:
 
 
 def _as_member(found: tarfile.TarInfo, *, archive_size: int) -> _Member:
-    """Return what is kept of a member, once its places and sizes make sense."""
+    """Return the member's record, after checking its positions and sizes."""
     if found.islnk():
         return _Member(found.name, 0, -1, (), _normal(found.linkname), is_hard=True)
     if found.issym():  # seen from its own folder; one with / in front leads out of the archive
         target = posixpath.normpath(posixpath.join(posixpath.dirname(found.name.lstrip("/")), found.linkname))
         return _Member(found.name, 0, -1, (), target)
-    sparse: Any = found.sparse  # pairs; the types of tarfile say otherwise
+    sparse: Any = found.sparse  # pairs, unlike in tarfile's type stubs
     places = [(0, found.size)] if sparse is None else sparse
     pieces = tuple((start, length) for start, length in places if length)
     end = 0
@@ -143,7 +142,7 @@ def _as_member(found: tarfile.TarInfo, *, archive_size: int) -> _Member:
 
 
 def _photo(file: Path, member: _Member, latest: dict[str, _Member]) -> NamedPhoto:
-    """A member as a photo; a link is followed inside the archive."""
+    """Return a member as a photo; a link is followed inside the archive."""
     name, found = f"{file}#{member.name}", member
     for _ in range(MAX_LINKS):
         found = latest.get(found.link, found)
@@ -183,12 +182,12 @@ def _is_photo(name: str) -> bool:
 
 
 def _normal(name: str) -> str:
-    """A member's name as it is extracted: `./a.jpg`, `/a.jpg` and `a.jpg` are one."""
+    """Normalise a member's name as in extraction: `./a.jpg`, `/a.jpg` and `a.jpg` are one."""
     return posixpath.normpath(name.lstrip("/"))
 
 
 def _is_sane(notes: bytes) -> bool:
-    """Tell whether notes are records as long as each says; over others tarfile may take hours, and any memory."""
+    """Return whether pax records have the lengths that they declare; others may take tarfile hours, and any memory."""
     place = 0
     while record := NOTE.match(notes, place):
         place += int(record[1])

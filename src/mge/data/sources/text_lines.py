@@ -1,6 +1,7 @@
-"""Text files that say which photos there are: their lines, and the values of their rows.
+"""Text files that list photos: their lines, and the values of their rows.
 
-The standard library's csv parses; pandas was tried on the same lists and guessed the delimiter of half of them wrong.
+Parsed by the standard library's csv; pandas was tried on the same lists and guessed the delimiter of half of them
+wrong.
 """
 
 import csv
@@ -19,23 +20,23 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 def read_lines(file: Path) -> list[str]:
     """Return the lines of a text file, without their ends.
 
-    A line feed, a carriage return or both end a line. Other signs that Python's `splitlines` takes for an end may stand
+    A line feed, a carriage return or both end a line. Other characters that Python's `splitlines` splits at may occur
     in the name of a photo or of a class.
 
     Raises:
-        DataError: it is no text in UTF-8 or UTF-16.
+        DataError: it is not text in UTF-8 or UTF-16.
     """
     return [line.rstrip("\r\n") for line in io.StringIO(_read(file), newline=None)]
 
 
 def read_values(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Read the rows of a CSV file, each with the number of the line that it ends in; rows without a value are none.
+    """Yield the rows of a CSV file, each with the number of its last line; rows without any value are skipped.
 
     The values are separated by commas, semicolons, tabs or bars: by that which splits the first line most, or which a
     first line `sep=;` names.
 
     Raises:
-        DataError: it is no text, a quote opens or closes in the middle of a value, or never closes, or a row has more
+        DataError: it is not text, a quote opens or closes in the middle of a value, or never closes, or a row has more
             values than the first.
     """
     text = _read(file)
@@ -64,7 +65,7 @@ def read_values(file: Path) -> Iterator[tuple[int, list[str]]]:
 def _count_values(line: str, delimiter: str) -> int:
     try:
         return len(next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), []))
-    except csv.Error:  # a value of more than 131,072 characters, say, which the reader of all lines complains about
+    except csv.Error:  # such as a value of more than 131,072 characters, which the reader of all lines reports
         return 0
 
 

@@ -1,1 +1,1 @@
-"""Programs that `mge export` writes beside a graph. They show how to use it without MGE, and import nothing of it."""
+"""Example programs that `mge export` writes beside a graph; they run it without MGE, and import nothing of it."""

@@ -1,4 +1,4 @@
-"""Classifies photos with model.onnx: python classify.py photo.jpg ... It needs numpy, Pillow and onnxruntime."""
+"""Classification of photos with model.onnx: python classify.py photo.jpg ... Needs numpy, Pillow and onnxruntime."""
 
 import json
 import sys

@@ -1,6 +1,6 @@
-"""Classifies photos with as many experts as it takes: python classify_by_cascade.py photo.jpg ...
+"""Classification of photos with early exit: python classify_by_cascade.py photo.jpg ...
 
-It needs numpy, Pillow and onnxruntime, and shows how the graphs of a cascade are chained.
+Needs numpy, Pillow and onnxruntime, and shows how the graphs of a cascade are chained.
 """
 
 import json
@@ -21,14 +21,14 @@ graphs = {file.stem: onnxruntime.InferenceSession(str(file)) for file in HERE.gl
 
 
 def ask(graph: str, known: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
-    """What a graph says, given what it asks for by name: `images`, or `former_` and the name of a former answer."""
+    """Run a graph on its inputs by name: `images`, or `former_` and the name of a previous output."""
     session = graphs[graph]
     wanted = {value.name: known[value.name.removeprefix("former_")] for value in session.get_inputs()}
     return dict(zip([output.name for output in session.get_outputs()], session.run(None, wanted), strict=True))
 
 
 def softmax(logits: numpy.ndarray) -> numpy.ndarray:
-    """Probabilities of the last axis."""
+    """Return the softmax over the last axis."""
     powers = numpy.exp(logits - logits.max(-1, keepdims=True))
     return numpy.asarray(powers / powers.sum(-1, keepdims=True))
 
@@ -42,13 +42,13 @@ for file in sys.argv[1:]:
     crop = numpy.asarray(photo.crop((left, top, left + side, top + side)), dtype=numpy.uint8)
     known, said, gate = {"images": crop.transpose(2, 0, 1)[None]}, [], numpy.ones(1)
     for number, threshold in enumerate(thresholds):
-        known |= ask(f"expert_{number}", known)  # boxes, and what the next expert zooms into, are among the answers
+        known |= ask(f"expert_{number}", known)  # the outputs include the boxes that the next expert zooms into
         said.append(known["joint_logits"][0])
         weights = gate[: number + 1, None] / gate[: number + 1].sum()
         answers = numpy.stack(said)
         logits = (weights * answers).sum(0) if mix == "logits" else numpy.log((weights * softmax(answers)).sum(0))
         second, first = numpy.partition(logits, -2)[-2:]
-        if 1 / (1 + numpy.exp(second - first)) >= threshold:  # how far the likeliest class leads
+        if 1 / (1 + numpy.exp(second - first)) >= threshold:  # top-2 margin
             break
         gate = ask("gate", known)["gate_probs"][0] if number == 0 else gate
     best, probabilities = int(logits.argmax()), softmax(logits / temperature)
