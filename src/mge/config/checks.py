@@ -1,4 +1,4 @@
-"""What every class of options has in common: it checks itself, and says what it accepts."""
+"""Validation shared by all option classes, and its error messages."""
 
 import dataclasses
 import difflib

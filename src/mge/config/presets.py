@@ -1,4 +1,4 @@
-"""Sets of options that have a name, and flat options sorted into their classes."""
+"""Presets, and sorting of flat options into their classes."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`mge convert`: a checkpoint of the authors' program in, a model folder out."""
+"""`mge convert`: a checkpoint of the authors' program converted to a model folder."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ PROGRAM = "https://github.com/lbzhang/MGE-CNN"
 
 
 def convert(checkpoint: str | Path, out: str | Path, *, class_names: str | Path | None = None) -> Path:
-    """Turns a checkpoint of the authors' program into a model folder, for `evaluate`, `predict` and all others.
+    """Convert a checkpoint of the authors' program to a model folder.
 
-    The network computes what theirs does, number for number: their choices are stored with it.
+    The converted network computes exactly what the authors' program computes; its settings are stored with it.
 
     Args:
-        checkpoint: The .pth file: a state dict, or a training checkpoint that holds one. ResNet-50, -101 or -152.
+        checkpoint: The .pth file: a state dict, or a training checkpoint that contains one. ResNet-50, -101 or -152.
         out: Folder to write. It must not exist, or be empty.
-        class_names: Text file with a class name a line, in the order of the labels that it was trained with; also in
-            the form of CUB's classes.txt (`1 001.Black_footed_Albatross`). By default classes are called class_000,
-            class_001, …, which no data set is: `evaluate` matches classes by name.
+        class_names: Text file with one class name per line, in the order of the training labels, or CUB's classes.txt
+            (`1 001.Black_footed_Albatross`). Default: class_000, class_001, …; `evaluate` matches classes by name and
+            needs the real names.
 
     Returns:
         The model folder.
 
     Raises:
-        ModelFolderError: the file is no such checkpoint, or holds more than numbers.
-        DataError: there are not as many class names as classes.
+        ModelFolderError: the file is not such a checkpoint, or contains more than tensors and numbers.
+        DataError: the number of class names differs from the number of classes.
         ConfigError: `out` exists already.
     """
     source, folder = Path(checkpoint), check_folder(out, flag="out")

@@ -1,4 +1,4 @@
-"""`mge export`: a trained mixture as one file that runs anywhere."""
+"""`mge export`: a trained mixture as one file that runs without MGE."""
 
 from __future__ import annotations
 
@@ -32,27 +32,26 @@ def export(
     photos: str | Path | None = None,
     cascade: bool = False,
 ) -> Path:
-    """Writes a mixture as one graph that runs without MGE, and checks that it answers as the model does.
+    """Export a mixture as one graph (ONNX, torch.export, OpenVINO) and verify its outputs.
 
-    Photos go in as uint8 pictures; normalisation, experts, boxes, zooms and gate are inside.
+    The graph takes uint8 images; normalization, experts, boxes, zooms and gate are inside.
 
     Args:
-        run: A run folder, a model folder, or hf:owner/name.
-        format: `onnx`, for ONNX Runtime and `mge predict`; `torch-export`, for torch.export.load; or `openvino`.
-        out: Folder to write. By default `export/FORMAT` in the run or model folder, `export/onnx-cascade` of a cascade.
-        photos: Photos that graph and model are both asked about: a file, a folder, or a pattern. By default some of
-            the run's own test photos, and drawn beetles where these are not to be had.
-        cascade: Whether to write one graph an expert instead, and one for the gate, so that later experts can be left
-            out where the first are sure. `onnx` only.
+        run: Run folder, model folder, or hf:owner/name.
+        format: `onnx` (ONNX Runtime, `mge predict`), `torch-export` (torch.export.load), or `openvino`.
+        out: Folder to write. Default: `export/FORMAT` in the run or model folder; `export/onnx-cascade` with `cascade`.
+        photos: Photos for the verification: a file, a folder, or a pattern. Default: test photos of the run, or drawn
+            beetles if those are not available.
+        cascade: Export one graph per expert and one for the gate, so that ONNX Runtime can exit early. `onnx` only.
 
     Returns:
-        The graph's file; of a cascade its folder.
+        The graph's file; with `cascade` its folder.
 
     Raises:
-        ModelFolderError: there is no whole model in `run`.
-        ExportError: the graph does not answer as the model does; nothing is written.
-        ConfigError: an option has a value that it cannot take, or the network cannot be exported.
-        MissingExtraError: what the format is written with is not installed.
+        ModelFolderError: `run` contains no complete model.
+        ExportError: the outputs of graph and model differ; nothing is written.
+        ConfigError: an option has an invalid value, or the network cannot be exported.
+        MissingExtraError: the packages for this format are not installed.
     """
     check_choice("format", format, get_args(Format))
     if cascade and format != "onnx":

@@ -1,4 +1,4 @@
-"""`mge serve`: a trained mixture that answers over HTTP, with a page for people."""
+"""`mge serve`: an HTTP server for a trained mixture, with a web page."""
 
 from __future__ import annotations
 
@@ -41,33 +41,32 @@ def serve(
     max_photos: int = 16,
     deadline: float = 30.0,
 ) -> None:
-    """Serves a mixture over HTTP, with a page at /.
+    """Serve a mixture over HTTP, with a web page at /.
 
-    Runs until Ctrl-C or SIGTERM; who was let in by then is answered. A second signal stops it at once.
+    Runs until Ctrl-C or SIGTERM, then finishes the requests in flight. A second signal stops immediately.
 
     Args:
-        model: An .onnx file of mge export, a run folder or a model folder.
-        host: Address to listen at. 0.0.0.0 is every address of this machine: then set a key.
-        port: Port to listen at; 0 takes a free one.
-        backend: `onnx` answers with ONNX Runtime and needs no PyTorch; a folder is exported once, into the cache.
-            `torch` answers with PyTorch.
-        allow_host: Further names by which the server may be addressed, with commas between them: a request whose Host
-            is none of them is refused (421). At 127.0.0.1, its own names are localhost and 127.0.0.1; at addresses
-            that other machines reach, every name will do unless some are given here. * is every name.
-        api_key: What requests for answers have to show as X-API-Key. By default $MGE_API_KEY, which no list of
-            processes shows; without either, nothing is asked for.
-        threads: How many compute at a time. By default one for each core.
-        batch_size: Photos of different requests that the mixture looks at together.
-        queue: Photos that are read, waiting or being classified at a time. Who comes on top is told to come back (503).
-        per_client: As many of them may be of one address (429 above); 0 does not count.
-        max_mb: Megabytes that a request may have.
-        max_photos: Photos that a request may have.
-        deadline: Seconds after which a request is given up (504).
+        model: .onnx file of mge export, run folder or model folder.
+        host: Address to listen on. 0.0.0.0 listens on all interfaces of this machine: set a key then.
+        port: Port to listen on; 0 picks a free port.
+        backend: `onnx`: ONNX Runtime, without PyTorch; a folder is exported once, into the cache. `torch`: PyTorch.
+        allow_host: Additional host names, separated by commas. Requests with another Host header are rejected (421). On
+            127.0.0.1 the names localhost and 127.0.0.1 are allowed; on other addresses any name is, unless this option
+            is given. * allows any name.
+        api_key: Key that clients must send in the X-API-Key header. Default: $MGE_API_KEY (not visible in process
+            listings). No key is required if neither is set.
+        threads: Number of compute threads. Default: one per core.
+        batch_size: Maximum number of photos per batch, across requests.
+        queue: Maximum number of photos in flight; further requests get 503.
+        per_client: Maximum number of photos in flight per client address; further requests get 429. 0: no limit.
+        max_mb: Maximum request size in megabytes.
+        max_photos: Maximum number of photos per request.
+        deadline: Request timeout in seconds (504).
 
     Raises:
-        ModelFolderError: there is no whole model at this path.
-        ConfigError: an option has a value that it cannot take, or the port is taken.
-        MissingExtraError: what the server is made of is not installed.
+        ModelFolderError: there is no complete model at this path.
+        ConfigError: an option has an invalid value, or the port is in use.
+        MissingExtraError: the packages of the server are not installed.
     """
     check_choice("backend", backend, get_args(Engine))
     port = check_whole("port", port, at_least=0, at_most=65535)

@@ -1,4 +1,4 @@
-"""`mge train`: photos in, a trained and measured mixture out."""
+"""`mge train`: training and evaluation of a mixture."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ def train(
     format: str = "auto",  # noqa: A002  (the flag's name)
     **options: Any,  # noqa: ANN401  (checked against the dataclasses of mge.config, the one place that lists them)
 ) -> Run:
-    """Trains a mixture of experts on photos, and measures it.
+    """Train a mixture-of-experts classifier and evaluate it on the test split.
 
     Args:
-        data: Folder of class folders, manifest, benchmark folder, Parquet or Arrow files, `hf:owner/name`, or
-            `beetles`, the drawn demo data set. In Python also a pandas data frame with a manifest's columns.
+        data: Folder of class folders, manifest, benchmark folder, Parquet or Arrow files, `hf:owner/name`, or `beetles`
+            (built-in synthetic demo data). In Python also a pandas data frame with the columns of a manifest.
         preset: Preset that supplies the default values: `default` (fine-tuning of pretrained networks), `best` (a
-            current backbone), `scratch` (without pretrained weights), `paper` or `authors`.
-        out: Folder of the run. By default a new one in `runs/`.
-        resume: A run folder to go on with; everything else is read from it.
+            modern backbone), `scratch` (no pretrained weights), `paper` or `authors`.
+        out: Folder of the run. Default: a new folder in `runs/`.
+        resume: Resume this run; all other options are read from it.
         format: How to read `data`: `auto`, or the name of a reader.
         options: Any field of `mge.config.ModelConfig`, `DataConfig` and `TrainConfig`.
 
     Returns:
-        The run's folder and figures.
+        The run folder and its results.
 
     Raises:
-        ConfigError: an option is unknown or has a value that it cannot take.
-        DataError: the photos are not what training needs.
+        ConfigError: an option is unknown or has an invalid value.
+        DataError: the photos cannot be used for training.
     """
     if (data is None) == (resume is None):
         raise ConfigError("give either the data to train on, or --resume RUN to go on with a run")
