@@ -51,10 +51,8 @@ MEANT: dict[str, tuple[str, ...]] = {
 }
 NOT_THERE = "there is no option for it: "
 FREEZE = f"{NOT_THERE}--backbone-lr 0 --batch-norm frozen freezes the backbones."
-STOPPING = f"{NOT_THERE}the best epoch on the validation photos is kept (best/): set --epochs as high as time allows."
-LOGGING = (
-    f"{NOT_THERE}metrics.csv in the run folder has the metrics of each epoch as they come, for any logger to read."
-)
+STOPPING = f"{NOT_THERE}the best epoch on validation photos is kept (best/): set --epochs as high as time allows."
+LOGGING = f"{NOT_THERE}the run folder's metrics.csv has the figures of each epoch as they come, for any logger."
 # The alternative where there is no such option.
 INSTEAD_OF: dict[str, str] = {
     **dict.fromkeys(("freeze", "freeze_backbone", "frozen", "freeze_layers", "unfreeze", "freeze_at"), FREEZE),
@@ -82,7 +80,9 @@ INSTEAD_OF: dict[str, str] = {
         f"{NOT_THERE}the default learning rates are tuned for their preset's batch size; set --head-lr and "
         "--backbone-lr to change them.",
     ),
-    **dict.fromkeys(("num_classes", "nc", "n_classes", "classes"), f"{NOT_THERE}the classes are read from the data."),
+    **dict.fromkeys(
+        ("num_classes", "nc", "n_classes", "classes"), f"{NOT_THERE}the classes are those that the photos have."
+    ),
     **dict.fromkeys(
         ("loss", "criterion", "loss_fn", "focal"),
         f"{NOT_THERE}--label-smoothing, --balance and --diversity change the loss.",
