@@ -386,7 +386,7 @@ READABLE: dict[str, Callable[[], OddPhoto]] = {
 DAMAGED = r"cannot be read|or damaged"
 REFUSED: dict[str, Callable[[], OddPhoto]] = {
     "zero bytes": lambda: OddPhoto("empty.jpg", b"", refusal="it is an empty file"),
-    "nothing but zeros": lambda: OddPhoto("zeros.jpg", bytes(2000), refusal="it is nothing but zeros"),
+    "all zero bytes": lambda: OddPhoto("zeros.jpg", bytes(2000), refusal="it is all zero bytes"),
     "text": lambda: OddPhoto("text.jpg", b"hello\n" * 30, refusal="it is text"),
     "a web page": lambda: OddPhoto("page.jpg", b"\n<!DOCTYPE html><html><body>404", refusal="it is a web page"),
     "a drawing": lambda: OddPhoto("drawing.jpg", b"<svg xmlns='...'/>", refusal="it is an SVG drawing"),

@@ -37,7 +37,7 @@ def make_config(folder: Path) -> list[str]:
 
 CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "an empty folder": (make_empty, "holds no photos"),
-    "one class": (make_one_class, "one class only"),
+    "one class": (make_one_class, "only one class"),
     "a class without training photos": (make_gap, "'pear'"),
     "an unknown backbone": (lambda folder: make_good(folder, "--backbone", "resnet5000"), "did you mean"),
     "a view too small": (lambda folder: make_good(folder, "--size", "40"), "use at least 64"),

@@ -42,7 +42,7 @@ def test_what_was_found_is_said_written_and_drawn(
     assert "Classes without a photo in val: 1\n  plum\n" in text
     assert "plum/wrong.png [plum]" in text
     assert text.index("Remove the copies from all splits but one") < text.index("Copy the broken photos again")
-    assert text.splitlines()[-1] == f"Next: mge check {bad}, once it is mended"
+    assert text.splitlines()[-1] == f"Next: fix these and run: mge check {bad}"
     saved = mge.Findings.from_json((out / "check.json").read_text())
     assert (len(saved.broken), len(saved.tiny), len(saved.exact), len(saved.near)) == (3, 1, 2, 2)
     for name in ("samples.png", "copies.png"):
@@ -55,7 +55,7 @@ def test_the_next_command_can_be_given_as_it_stands_where_a_name_has_spaces(
     data = tmp_path / "my photos"
     data.symlink_to(bad)
     assert main(["check", str(data), "--out", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"Next: mge check '{data}', once it is mended"
+    assert capsys.readouterr().out.splitlines()[-1] == f"Next: fix these and run: mge check '{data}'"
 
 
 def test_strict_exits_with_2_where_photos_are_broken_or_splits_leak(
@@ -63,7 +63,7 @@ def test_strict_exits_with_2_where_photos_are_broken_or_splits_leak(
 ) -> None:
     assert main(["check", str(bad), "--out", str(tmp_path / "out"), "--strict"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("mge: error: fruit has 3 broken photos and 2 copies across splits")
+    assert error.startswith("mge: error: fruit has 3 broken photos and 2 duplicates across splits")
     assert (tmp_path / "out" / "check.json").exists()
     good = make_good(tmp_path / "good")
     assert main(["check", str(good), "--out", str(tmp_path / "ok"), "--strict"]) == 0
@@ -151,4 +151,4 @@ def test_all_readers_are_listed_with_why_they_decline(tmp_path: Path, capsys: py
     assert "\nfolder: yes; 20 photos of 2 classes\n" in said
     (tmp_path / "photos" / "loose.jpg").touch()
     assert main(["check", str(tmp_path / "photos"), "--why"]) == 2
-    assert "\nfolder: yes; would be refused: " in capsys.readouterr().out
+    assert "\nfolder: yes; but fails: " in capsys.readouterr().out

@@ -247,7 +247,7 @@ def test_an_evaluation_never_writes_an_older_epoch_over_a_newer(
     known = {**load_model(copy.best).metadata, "rejection": {"threshold": 0.5}, "calibration": {"temperature": 9.0}}
     save_model(copy.best, dataclasses.replace(load_model(copy.best), metadata=known))
     while_measuring(monkeypatch, lambda: save_model(copy.best, newer(load_model(copy.best))))
-    with pytest.raises(ModelFolderError, match=r"best was changed while it was measured.*give the same command again$"):
+    with pytest.raises(ModelFolderError, match=r"best was changed during the evaluation.*run the same command again$"):
         mge.evaluate(copy.folder, report=False, **options)
     assert load_model(copy.best).metadata["epoch"] == "newer"
 

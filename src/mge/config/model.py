@@ -105,7 +105,7 @@ class ModelConfig(Options):
         check_range("part_padding", self.part_padding, at_least=0, at_most=64)
         read_normalisation(self.normalisation)
         if self.box == "spread" and self.geometry == "authors":
-            raise ConfigError("box is spread and geometry is authors, which knows extents only; use box=extent")
+            raise ConfigError("box is spread and geometry is authors, which supports extent only; use box=extent")
         if self.part_filters == 0 and self.experts > 1:
             raise ConfigError(
                 f"part_filters is 0 and experts is {self.experts}: a network without part filters has one head only; "

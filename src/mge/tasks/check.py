@@ -66,7 +66,7 @@ def check(
         sys.stdout.write("".join(f"{line}\n" for line in explain_reading(data, config=config)))
     photos = read_photos(data, config=config, seed=seed, format=format, is_for_training=False)
     if not photos.records:
-        raise DataError(f"{photos.name} holds no photos; give a folder of class folders, or a manifest")
+        raise DataError(f"{photos.name} contains no photos; give a folder of class folders, or a manifest")
     folder = Path(out) if out is not None else Path("checks") / photos.name
     folder = check_folder(
         folder, flag="out", inputs=[data, *(record.path for record in photos.records)], writes=("check.*", "*.png"),
@@ -79,11 +79,11 @@ def check(
     write_text_atomically(folder / "check.json", findings.to_json())
     pictures = draw_findings(folder, photos, looks, findings)
     files = ", ".join(str(file) for file in (folder / "check.json", *pictures))
-    sys.stdout.write(as_text(f"{text}\nAll of it, and pictures: {files}\n{_next(data, findings)}"))
+    sys.stdout.write(as_text(f"{text}\nDetails: {files}\n{_next(data, findings)}"))
     if strict and (findings.broken or findings.leaks):
         raise DataError(
-            f"{photos.name} has {len(findings.broken)} broken photos and {len(findings.leaks)} copies across splits; "
-            f"--strict accepts none; see {folder / 'check.txt'}"
+            f"{photos.name} has {len(findings.broken)} broken photos and {len(findings.leaks)} duplicates across "
+            f"splits; accepted with --strict: none; see {folder / 'check.txt'}"
         )
     return findings
 
@@ -91,5 +91,5 @@ def check(
 def _next(data: str | Path, findings: Findings) -> str:
     """The next useful command."""
     has_problems = findings.leaks or findings.conflicts or findings.broken or findings.missing.get("train")
-    verb, when = ("check", ", once it is mended") if has_problems else ("train", "")
-    return f"Next: mge {verb} {quote(str(data))}{when}\n"
+    target = quote(str(data))
+    return f"Next: fix these and run: mge check {target}\n" if has_problems else f"Next: mge train {target}\n"

@@ -66,24 +66,28 @@ def _load(file: Path) -> dict[str, Any]:
 
     name = f"checkpoint {str(file)!r}"
     if not file.is_file():
-        raise ModelFolderError(f"{name} does not exist; give the .pth file that the authors' program saved")
+        raise ModelFolderError(f"{name} does not exist; give a .pth file saved by the authors' program")
     try:
         with warnings.catch_warnings(action="ignore"):  # about pickle protocols, before the error
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         if refused is None:
-            raise ModelFolderError(f"{name} is no PyTorch checkpoint, or a damaged one") from error
+            raise ModelFolderError(
+                f"{name} is not a PyTorch checkpoint, or is damaged; give a .pth file saved by the authors' program"
+            ) from error
         raise ModelFolderError(
-            f"{name} is refused: it holds {refused[1]}, and reading that would run code out of the file; save the "
-            "network's state_dict() alone, and convert that"
+            f"{name} is refused: it contains {refused[1]}, and unpickling that would run code from the file; save only "
+            "the network's state_dict() and convert that"
         ) from error
     except OSError as error:
         raise ModelFolderError(f"{name} is damaged, or cannot be read: {error.strerror or error}") from error
     except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise ModelFolderError(f"{name} is no PyTorch checkpoint, or a damaged one") from error
+        raise ModelFolderError(
+            f"{name} is not a PyTorch checkpoint, or is damaged; give a .pth file saved by the authors' program"
+        ) from error
     if not isinstance(loaded, dict):
-        raise ModelFolderError(f"{name} holds a {type(loaded).__name__}; expected a state dict")
+        raise ModelFolderError(f"{name} contains a {type(loaded).__name__}; expected a state dict")
     return loaded
 
 
@@ -108,13 +112,11 @@ def _read_names(file: Path | None, *, count: int) -> tuple[str, ...]:
     lines = [clean_label(line) for line in lines]  # as the labels of data are
     if len(lines) != count:
         raise DataError(
-            f"{str(file)!r} has {len(lines)} class names; the checkpoint has {count} classes: a name a line"
+            f"{str(file)!r} has {len(lines)} class names; the checkpoint has {count} classes: one name per line"
         )
     repeated = next((line for line in lines if lines.count(line) > 1), None)
     if repeated is not None:
-        raise DataError(
-            f"{str(file)!r} has the class name {repeated!r} more than once; give each class a name of its own"
-        )
+        raise DataError(f"{str(file)!r} has the class name {repeated!r} more than once; give each class a unique name")
     return tuple(lines)
 
 
@@ -134,7 +136,7 @@ def _metadata(file: Path, loaded: dict[str, Any]) -> dict[str, Any]:
 def _farewell(folder: Path, model: MixtureOfExperts, *, is_named: bool) -> str:
     """What was written, and the next useful command."""
     written = f"{folder}: {model.config.backbone}, {model.config.experts} experts, {model.num_classes} classes\n"
-    hint = "" if is_named else "Its classes have numbers for names; --class-names FILE gives them their own.\n"
+    hint = "" if is_named else "Its classes are numbered; name them with --class-names FILE.\n"
     target = quote(str(folder))
     command = f"evaluate {target} DATA" if is_named else f"predict {target} photo.jpg"
     return f"{written}{hint}Next: mge {command}\n"

@@ -81,7 +81,7 @@ def evaluate(
     place = None if out is None else _check_out(out, inputs=[each for each in (data, unknown) if each], report=report)
     if is_hub(run) and (calibrate or cascade or reject is not None):
         raise ConfigError(
-            f"run is {str(run)!r}, and what is chosen is stored with the model: download it, and give its folder"
+            f"run is {str(run)!r}, but fitted parameters are stored with the model: download it and give its folder"
         )
     from mge.data.sources.columns import Asked  # noqa: PLC0415
     from mge.report.tables import print_evaluation, print_notes  # noqa: PLC0415
@@ -118,13 +118,17 @@ def _check_out(out: str | Path, *, inputs: list[str | Path], report: bool) -> Pa
     """Return where the figures are written; the report's folder lies beside them."""
     place = check_file(out, flag="out", inputs=inputs, streams=True)
     if report and is_stream(place):
-        raise ConfigError(f"out is {str(out)!r}, which has no room for a report beside it; give a file, or --no-report")
+        raise ConfigError(
+            f"out is {str(out)!r}, which has no place for a report next to it; give a file, or --no-report"
+        )
     if report:
         from mge.training.reporting import FILES, PAGE, folder_of_report  # noqa: PLC0415
 
         folder = check_folder(folder_of_report(place), flag="out", inputs=inputs, writes=(*FILES, PAGE))
         if any(Path(each).is_dir() and folder.resolve() == Path(each).resolve() for each in inputs):
-            raise ConfigError(f"out is {str(out)!r}, and its report would go among the photos in {folder}; rename it")
+            raise ConfigError(
+                f"out is {str(out)!r}, but its report would be written among the photos in {folder}; give another name"
+            )
     return place
 
 
@@ -132,7 +136,9 @@ def _check_cascade(cascade: bool, max_accuracy_loss: float | None) -> None:
     if max_accuracy_loss is not None:
         check_range("max_accuracy_loss", max_accuracy_loss, at_least=0, at_most=100)
         if not cascade:
-            raise ConfigError(f"max_accuracy_loss is {max_accuracy_loss:g}, which only a cascade has; add --cascade")
+            raise ConfigError(
+                f"max_accuracy_loss is {max_accuracy_loss:g}, which applies to early exit only; add --cascade"
+            )
 
 
 def _check_reject(reject: Reject | float | None, target_error: float | None) -> None:
@@ -143,4 +149,4 @@ def _check_reject(reject: Reject | float | None, target_error: float | None) -> 
     if target_error is not None:
         check_range("target_error", target_error, at_least=0.001, at_most=0.999)
         if reject != "auto":
-            raise ConfigError(f"target_error is {target_error:g}, which --reject auto keeps; add it")
+            raise ConfigError(f"target_error is {target_error:g}, which applies to --reject auto only; add it")

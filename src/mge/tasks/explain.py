@@ -52,7 +52,7 @@ def explain(
     folder = check_folder(output, flag="output", inputs=[*_each(photos), *files], writes=("*.png", "index*.html"))
     classifier = load_folder(run, device=device, fast=False)
     other_label = None if against is None else find_class(against, classifier.class_names)
-    album = Album(folder, title=f"What the experts saw: {Path(run).name}", num_photos=len(files))
+    album = Album(folder, title=f"Explanations: {Path(run).name}", num_photos=len(files))
     broken = []
     explained = explain_stream(classifier, files, other_label=other_label, batch_size=batch_size)
     for result in track_photos(explained, verb="explaining", total=len(files)):
@@ -62,12 +62,13 @@ def explain(
         else:
             album.add(result)
     written = album.finish()
-    sys.stderr.write(f"{len(album.pictures)} pictures written to {output}\n")
+    count = len(album.pictures)
+    sys.stderr.write(f"{count} picture{'s' * (count != 1)} written to {output}/\n")
     if written is not None:
         sys.stderr.write(f"Next: open {written}\n")
     if broken:
         raise DataError(
-            f"{len(broken)} of {len(files)} photos could not be read, the others were explained: {name_some(broken)}"
+            f"{len(broken)} of {len(files)} photos could not be read (the others were explained): {name_some(broken)}"
         )
     return album.pictures
 

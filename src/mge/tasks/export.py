@@ -55,7 +55,7 @@ def export(
     """
     check_choice("format", format, get_args(Format))
     if cascade and format != "onnx":
-        raise ConfigError(f"cascade is set and format is {format!r}; a cascade is exported as onnx")
+        raise ConfigError(f"cascade is set and format is {format!r}; accepted with cascade: onnx")
     check_place(run, out, flag="--out")
     kind = "onnx-cascade" if cascade else format
     folder = Path(run) / "export" / kind if out is None else Path(out)
@@ -68,7 +68,7 @@ def export(
     stored = load_model(find_model_folder(run))
     classifier = Classifier.from_stored(stored)
     images, source = _choose_photos(run, photos, classifier)
-    _say(f"exporting, and asking graph and model about {len(images)} {source} ...")
+    _say(f"Exporting and verifying on {len(images)} {source} ...")
     if cascade:
         parity = export_cascade(classifier.model, stored, folder, images=images)
         file, files = folder, list(folder.glob("*.onnx"))
@@ -77,7 +77,7 @@ def export(
         file = folder / FILES[format]
         files = list(folder.glob(f"{file.stem}.*"))
     size = sum(each.stat().st_size for each in files) / 1e6
-    sys.stdout.write(f"Written: {file} ({size:.1f} MB)\nIt answers as the model does: {parity}\n")
+    sys.stdout.write(f"Written: {file} ({size:.1f} MB)\nVerified against the model: {parity}\n")
     sys.stdout.write(f"Next: {_next(file)}\n")
     return file
 
@@ -89,20 +89,20 @@ def _next(file: Path) -> str:
     if file.suffix == ".onnx":
         program = quote(str(file.parent / "classify.py"))
         return f"mge predict {quote(str(file))} photo.jpg, or without MGE: python {program} photo.jpg"
-    return f"{file.parent / DESCRIPTION} says what the graph takes and gives"
+    return f"inputs and outputs of the graph: {file.parent / DESCRIPTION}"
 
 
 def _check_out(folder: Path) -> Path:
     """Return where the export is written; raises where that holds something that an export must not replace."""
     if folder.suffix in (".onnx", ".pt2", ".xml"):
-        raise ConfigError(
-            f"out is {str(folder)!r}, which reads as a file; give a folder: the graph is not written alone"
-        )
+        raise ConfigError(f"out is {str(folder)!r}, which looks like a file; give a folder: several files are written")
     place = check_folder(folder, flag="out")
     there = [path.name for path in place.iterdir()] if place.exists() else []
     others = [name for name in there if DESCRIPTION not in there or not any(fnmatch(name, part) for part in EXPORTED)]
     if others:
-        raise StorageError(f"{folder} has {others[0]!r} in it, which is no export; give another folder, or empty it")
+        raise StorageError(
+            f"{folder} contains {others[0]!r}, which is not part of an export; give another folder, or empty it"
+        )
     return place
 
 
@@ -126,15 +126,15 @@ def _choose_photos(run: str | Path, photos: str | Path | None, classifier: Class
         if images is not None:
             return images, f"photos of {name}"
     except ConfigError:
-        _say("Note: a model without its run does not know its photos")
+        _say("Note: a model folder without its run has no test photos")
     except DataError as error:
-        _say(f"Note: the run's photos are not to be had: {error}")
+        _say(f"Note: the run's photos are not available: {error}")
     from mge.data.beetles import BEETLE_CLASSES, draw_beetle  # noqa: PLC0415
 
     drawn = [draw_beetle(number % len(BEETLE_CLASSES), seed=number).image for number in range(NUM_CHECKED)]
     images = _prepare(drawn, classifier)
     assert images is not None
-    return images, "drawn beetles (photos of yours say more: --photos FOLDER)"
+    return images, "drawn beetles (your own photos are a better test: --photos FOLDER)"
 
 
 def _own_photos(run: Path, classifier: Classifier) -> tuple[str, list[Photo]]:

@@ -84,7 +84,7 @@ def localise(
         "broken": [dataclasses.asdict(photo) for photo in broken], **measure_localisation(located),
     }  # fmt: skip
     rows = [_as_row(each) for each in located]
-    about = f"Where the experts of {path.name} looked in the {split} photos of {photos.name}; written by mge localise"
+    about = f"Attention boxes of the experts of {path.name} on the {split} photos of {photos.name}, by mge localise"
     coco = json.dumps(as_coco(rows, class_names=classifier.class_names, about=about)) + "\n"
     texts = (as_csv(rows), coco, json.dumps(figures, indent=1) + "\n")
     for name, text in zip(FILES, texts, strict=True):

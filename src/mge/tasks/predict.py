@@ -145,9 +145,9 @@ def _choose_place(form: Form, output: str | Path | None, *, num_processes: int) 
         MissingExtraError: what writes the form is not installed.
     """
     if output is None and form == "parquet":
-        raise ConfigError("format is 'parquet', which is no text to print; give an --output")
+        raise ConfigError("format is 'parquet', which cannot be printed; give --output FILE")
     if output is None and num_processes > 1:
-        raise ConfigError(f"{num_processes} processes share the photos, and each would print its own; give an --output")
+        raise ConfigError(f"{num_processes} processes share the photos and would all print; give --output FILE")
     check_form(form)
     place = None if output is None else check_file(output, flag="output", streams=True)
     if place is not None and is_stream(place) and (form == "parquet" or num_processes > 1):

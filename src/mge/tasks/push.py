@@ -29,7 +29,7 @@ def push(run: str | Path, to: str, *, private: bool = False) -> str:
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
 
     if is_hub(run):
-        raise ConfigError(f"run is {str(run)!r}, which is on the Hub already; give a folder")
+        raise ConfigError(f"run is {str(run)!r}, which is already on the Hub; give a local folder")
     read_name(to)
     with tempfile.TemporaryDirectory() as place:
         copy_model(find_model_folder(run), Path(place))  # what is damaged, or replaced at this moment, is not passed on

@@ -75,7 +75,7 @@ def serve(
         threads = check_whole("threads", threads, at_least=1, at_most=MAX_THREADS)
     key = os.environ.get("MGE_API_KEY", "") if api_key is None else api_key
     if not key.isascii() or not key.isprintable():
-        raise ConfigError("the key has letters that no header can carry; accepted: printable ASCII")
+        raise ConfigError("the API key has characters that an HTTP header cannot contain; accepted: printable ASCII")
     _need_server()
     from mge.serving.app import create_app  # noqa: PLC0415
     from mge.serving.front import HERE, Hosts  # noqa: PLC0415
@@ -92,9 +92,9 @@ def serve(
         hosts = Hosts.of_server(host, address=opened.getsockname()[0], allowed=allow_host.split(","))
         app = create_app(mixture, limits=limits, api_key=key, name=_name(Path(model)), hosts=hosts)
         where = f"http://{f'[{host}]' if ':' in host else host}:{opened.getsockname()[1]}/"
-        line = f"Serving {model} ({len(mixture.class_names)} classes, {backend}) at {where}; Ctrl-C stops it"
+        line = f"Serving {model} ({len(mixture.class_names)} classes, {backend}) at {where}; stop with Ctrl-C"
         if host not in HERE and not key:
-            _say("Note: whoever reaches this machine may use the server; set a key with MGE_API_KEY")
+            _say("Note: anyone who can reach this machine can use the server; set a key with MGE_API_KEY")
         build_server(app, limits=limits, on_start=lambda: _say(line)).run(sockets=[opened])
     finally:
         opened.close()
@@ -108,8 +108,7 @@ def _need_server() -> None:
         import uvicorn  # noqa: F401, PLC0415
     except ImportError as error:
         raise MissingExtraError(
-            f"the server is made of packages of which {error.name} is not installed; get them with: "
-            "pip install 'mge[serve]'"
+            f"the server needs {error.name}, which is not installed; install it with: pip install 'mge[serve]'"
         ) from error
 
 
@@ -122,7 +121,7 @@ def _open(model: Path, engine: Engine, *, threads: int | None) -> Backend[Any]:
     """
     if engine == "torch":
         if model.suffix.lower() == ".onnx":
-            raise ConfigError(f"{model} is run by ONNX Runtime; leave out --backend torch, or give the run")
+            raise ConfigError(f"{model} is run by ONNX Runtime; leave out --backend torch, or give the run folder")
         import torch  # noqa: PLC0415
 
         from mge.loading import load  # noqa: PLC0415
@@ -161,7 +160,9 @@ def _exported(model: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["it stopped"])[-1].removeprefix("mge: error: ")
-            raise ModelFolderError(f"{model} could not be exported: {reason}; or serve it with --backend torch")
+            raise ModelFolderError(
+                f"{model} could not be exported: {reason}; alternatively serve it with --backend torch"
+            )
         if _key(folder) != key:  # replaced meanwhile, and nobody knows which of the two was exported
             remove(file.parent)
             return _exported(model)
@@ -173,7 +174,9 @@ def _key(folder: Path) -> str:
     """A name that changes with the model, which its description holds the checksum of, and with what exports it."""
     description = folder / "model.json"
     if not description.is_file():
-        raise ModelFolderError(f"{str(folder)!r} is no model folder: it has no model.json; give one of mge train")
+        raise ModelFolderError(
+            f"{str(folder)!r} is not a model folder: it has no model.json; give a folder written by mge train"
+        )
     sources = [file for name in SOURCES for file in sorted((PACKAGE / name).glob("*.py")) or [PACKAGE / name]]
     parts = [mge.__version__.encode(), *(file.read_bytes() for file in [description, *sources])]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:32]

@@ -56,7 +56,7 @@ def train(
         DataError: the photos cannot be used for training.
     """
     if (data is None) == (resume is None):
-        raise ConfigError("give either the data to train on, or --resume RUN to go on with a run")
+        raise ConfigError("give either the data to train on, or --resume RUN to resume a run")
     from mge.models.backbone import pretrained_input  # noqa: PLC0415
     from mge.storage.run_folder import FIXED_THEN, NAMED, open_run  # noqa: PLC0415
     from mge.training.run import train_run  # noqa: PLC0415
@@ -65,7 +65,7 @@ def train(
         named = {"preset": preset != "default", "out": out is not None, "format": format != "auto"}
         given = [*(name for name, is_given in named.items() if is_given), *options]
         if given:
-            raise ConfigError(f"--resume goes on with the options of the run; leave out {', '.join(given)}")
+            raise ConfigError(f"--resume reads all options from the run; leave out {', '.join(given)}")
         return train_run({**FIXED_THEN, **open_run(resume).config(*NAMED)}, folder=Path(resume), is_new=False)
     source, manifest = _name_data_or_frame(data, options)
     resolved: dict[str, Any] = {}
@@ -83,9 +83,8 @@ def _note_patience(options: Mapping[str, Any], resolved: Mapping[str, Any]) -> N
     is_alone = resolved["devices"] == "1" and resolved["nodes"] == 1 and os.environ.get("WORLD_SIZE", "1") == "1"
     if "patience" in options and is_alone:
         sys.stderr.write(
-            "Note: patience is how many seconds several processes wait for each other, and there is one; training "
-            "does not stop early: the best epoch on validation photos is kept, so give the most --epochs that there is "
-            "time for\n"
+            "Note: patience is the process-group timeout in seconds, and there is only one process. There is no early "
+            "stopping: the best epoch on validation photos is kept, so set --epochs as high as time allows\n"
         )
 
 

@@ -16,7 +16,7 @@ def test_listed_files_are_found_below_their_folder(tmp_path: Path) -> None:
 def test_names_that_lead_out_of_the_folder_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(b"x")
     (tmp_path / "data" / "a").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"list, line 3 names .* which is no file below"):
+    with pytest.raises(DataError, match=r"list, line 3 names .* which is not a file below"):
         ListedFiles(tmp_path / "data", advice="").find(name, where="list, line 3")
 
 
