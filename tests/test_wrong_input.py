@@ -36,7 +36,7 @@ def make_config(folder: Path) -> list[str]:
 
 
 CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
-    "an empty folder": (make_empty, "holds no photos"),
+    "an empty folder": (make_empty, "contains no photos"),
     "one class": (make_one_class, "only one class"),
     "a class without training photos": (make_gap, "'pear'"),
     "an unknown backbone": (lambda folder: make_good(folder, "--backbone", "resnet5000"), "did you mean"),

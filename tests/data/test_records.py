@@ -59,7 +59,7 @@ def test_given_splits_stay_and_only_validation_is_held_out() -> None:
 @pytest.mark.parametrize(
     ("photos", "match"),
     [
-        (PhotoSet("empty", "test", (), ()), "holds no photos"),
+        (PhotoSet("empty", "test", (), ()), "contains no photos"),
         (PhotoSet("one", "test", ("a",), (Record(Path("a.jpg"), "a", "train"),)), "only one class"),
         (
             PhotoSet("gap", "test", ("a", "b"), (Record(Path("a"), "a", "train"), Record(Path("b"), "b", "test"))),

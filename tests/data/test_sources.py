@@ -243,7 +243,7 @@ def test_what_the_system_does_not_let_read_is_named(tmp_path: Path, monkeypatch:
 
 
 def test_empty_folders_one_class_and_unknown_formats_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no photos"):
+    with pytest.raises(DataError, match="contains no photos"):
         read_photos(tmp_path, config=CONFIG)
     write_photo(tmp_path / "apple" / "a.png", RED)
     with pytest.raises(DataError, match="only one class"):

@@ -36,12 +36,14 @@ def test_what_was_found_is_said_written_and_drawn(
     text = capsys.readouterr().out
     assert text.startswith((out / "check.txt").read_text())
     assert "Photos that cannot be read: 3\n" in text
-    assert "Tiny photos, with a side below 32 px: 1\n" in text
-    assert "Groups of identical files: 2, of these across splits 1, with different labels 0\n" in text
-    assert "Pairs of the same picture: 2, of these across splits 1, with different labels 1\n" in text
-    assert "Classes without a photo in val: 1\n  plum\n" in text
+    assert "Tiny photos (side below 32 px): 1\n" in text
+    assert "Groups of identical files: 2 (1 across splits, 0 with different labels)\n" in text
+    assert "Pairs of near duplicates: 2 (1 across splits, 1 with different labels)\n" in text
+    assert "Classes without photos in val: 1\n  plum\n" in text
     assert "plum/wrong.png [plum]" in text
-    assert text.index("Remove the copies from all splits but one") < text.index("Copy the broken photos again")
+    assert text.index("Remove the duplicates from all splits but one") < text.index(
+        "Replace or remove the broken photos"
+    )
     assert text.splitlines()[-1] == f"Next: fix these and run: mge check {bad}"
     saved = mge.Findings.from_json((out / "check.json").read_text())
     assert (len(saved.broken), len(saved.tiny), len(saved.exact), len(saved.near)) == (3, 1, 2, 2)
@@ -69,14 +71,14 @@ def test_strict_exits_with_2_where_photos_are_broken_or_splits_leak(
     assert main(["check", str(good), "--out", str(tmp_path / "ok"), "--strict"]) == 0
 
 
-def test_good_photos_have_nothing_to_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_good_photos_have_no_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = make_good(tmp_path / "good")
     monkeypatch.chdir(tmp_path)
     findings = mge.check(good)
     text = (tmp_path / "checks" / "good" / "check.txt").read_text()
     assert not any([findings.broken, findings.exact, findings.near])
-    assert "In training all classes have the same number of photos.\n" in text
-    assert text.endswith("\n\nNothing to mend.\n")
+    assert "All classes have the same number of training photos.\n" in text
+    assert text.endswith("\n\nNo problems found.\n")
     assert not (tmp_path / "checks" / "good" / "copies.png").exists()
 
 
@@ -85,9 +87,9 @@ def test_what_training_refuses_is_a_finding_here(tmp_path: Path) -> None:
     write_scene(tmp_path / "fruit" / "test" / "b" / "1.png", seed=2)
     findings = mge.check(tmp_path / "fruit", out=tmp_path / "out")
     assert findings.missing == {"train": ("b",), "test": ("a",)}
-    assert "training refuses them" in (tmp_path / "out" / "check.txt").read_text()
+    assert "training rejects them" in (tmp_path / "out" / "check.txt").read_text()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no photos"):
+    with pytest.raises(DataError, match="contains no photos"):
         mge.check(tmp_path / "empty", out=tmp_path / "out")
 
 

@@ -146,7 +146,7 @@ def test_photos_below_the_threshold_are_unknown_in_text_csv_and_json(
     sure = sorted(prediction.probability for prediction in mge.predict(copy, [folder]))
     threshold = (sure[8] + sure[9]) / 2
     assert main(["evaluate", str(copy), "--reject", f"{threshold:.6f}", "--report", "false"]) == 0
-    assert f"Unknown below {100 * threshold:.1f} %: 50.0 % of photos are accepted" in capsys.readouterr().out
+    assert f"Rejection below {100 * threshold:.1f} %: coverage 50.0 %" in capsys.readouterr().out
     mge.predict(copy, [folder], output=tmp_path / "p.csv")
     mge.predict(copy, [folder], output=tmp_path / "p.json")
     with (tmp_path / "p.csv").open() as file:

@@ -88,7 +88,7 @@ def test_labels_may_be_numbers(frame: pd.DataFrame, tmp_path: Path) -> None:
         (lambda frame: frame.assign(Path=["photos/0.png"] * 5 + ["gone.png"] * 19), "row 5 .* names 'gone.png'"),
         (lambda frame: frame.assign(split="holdout"), "row 0 .* split 'holdout'"),
         (lambda frame: frame.assign(x1=5, y1=5, x2=1, y2=9), "row 0 .* the box"),
-        (lambda frame: frame.head(0), "holds no photos|lists no photos"),
+        (lambda frame: frame.head(0), "contains no photos|lists no photos"),
         (lambda frame: frame.assign(label="one"), "only one class"),
         (lambda frame: frame.assign(parent=["a", "b"] * 12), "two coarser classes"),
     ],

@@ -212,7 +212,7 @@ def test_of_other_data_what_was_trained_on_is_left_out(
         expected = {file.read_bytes() for file in (*used_for(run, "test"), added)}
         assert contents(selected.readable) == expected
         assert selected.num_seen == 18
-        assert "but for 18 that were trained on" in selected.description
+        assert "except 18 used for training" in selected.description
         assert "18 of 25 photos of other were used for training or model selection and are excluded" in notes_of(
             selected
         )

@@ -78,7 +78,7 @@ def localise(
     records, broken = without_broken(photos, split=split)
     classifier.model.to(one_device(accelerator).device)
     found = locate(classifier, records, batch_size=batch_size)
-    located = list(track_photos(found, verb="localising", total=len(records)))
+    located = list(track_photos(found, verb="localizing", total=len(records)))
     figures: dict[str, Any] = {
         "data": photos.name, "split": split, "num_photos": len(located), "num_broken": len(broken),
         "broken": [dataclasses.asdict(photo) for photo in broken], **measure_localisation(located),
