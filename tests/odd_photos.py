@@ -395,7 +395,7 @@ REFUSED: dict[str, Callable[[], OddPhoto]] = {
         "page.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", refusal="it is PostScript"
     ),
     "an archive": lambda: OddPhoto("photos.jpg", b"PK\x03\x04" + noise(60), refusal="it is a ZIP archive"),
-    "a pointer of Git LFS": lambda: OddPhoto(
+    "a Git LFS pointer": lambda: OddPhoto(
         "p.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", refusal="git lfs pull"
     ),
     "noise": lambda: OddPhoto("noise.jpg", noise(3000), refusal="is not a photo that can be read; accepted: JPEG"),

@@ -83,7 +83,7 @@ def test_photos_leave_after_the_same_experts_with_the_same_answers(scenes: list[
     shutil.copyfile(folder / "expert_2.onnx", folder / "expert_1.onnx")
     with pytest.raises(mge.ModelFolderError, match=r"expert_1\.onnx is from another export"):
         mge.load(folder)
-    with pytest.raises(mge.ModelFolderError, match="one part of a cascade"):
+    with pytest.raises(mge.ModelFolderError, match="one part of an early-exit export"):
         mge.load(folder / "expert_0.onnx")
 
 

@@ -114,7 +114,7 @@ def test_a_photo_that_it_is_not_sure_enough_about_is_unknown(classifier: OnnxCla
     careful = OnnxClassifier(classifier.session, dataclasses.replace(classifier.description, metadata=metadata))
     plain, unknown = classifier.predict(scenes[0]), careful.predict(scenes[0])
     assert (unknown.label, unknown.likeliest) == ("unknown", plain.label)
-    assert "at least 99.9 % is needed" in unknown.reason
+    assert "below the threshold of 99.9 %" in unknown.reason
     assert unknown.probabilities == plain.probabilities
     careful.least_probability = None
     assert careful.predict(scenes[0]).label == plain.label
@@ -167,7 +167,7 @@ def test_a_file_that_is_missing_cut_short_or_of_others_is_refused(tiny_onnx: Pat
         mge.load(file)
     for content in (b"", b"text", tiny_onnx.read_bytes()[:-3000], b"\x80\x02}q\x00."):
         file.write_bytes(content)
-        with pytest.raises(mge.ModelFolderError, match="not an ONNX file of mge export, or a damaged one"):
+        with pytest.raises(mge.ModelFolderError, match="not an ONNX file of mge export, or is damaged"):
             mge.load(file)
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "theirs", [], [])), file)
     with pytest.raises(mge.ModelFolderError, match="not an ONNX file of mge export"):

@@ -141,8 +141,8 @@ def test_circles_of_links_end_and_are_said(tmp_path: Path) -> None:
     (tmp_path / "lime" / "self").symlink_to(tmp_path / "lime" / "self")
     photos = read_photos(tmp_path, config=CONFIG)
     assert len(photos.records) == 6
-    assert "links to folders that were read already: 1 (apple/again)" in photos.source
-    assert "links that lead nowhere: 1 (lime/self)" in photos.source
+    assert "links to folders that were already read: 1 (apple/again)" in photos.source
+    assert "broken links: 1 (lime/self)" in photos.source
 
 
 def test_a_folder_that_is_reached_twice_is_read_under_its_own_name(tmp_path: Path) -> None:
@@ -150,14 +150,14 @@ def test_a_folder_that_is_reached_twice_is_read_under_its_own_name(tmp_path: Pat
     (tmp_path / "a link").symlink_to(tmp_path / "plum")
     photos = read_photos(tmp_path, config=CONFIG)
     assert photos.class_names == ("apple", "lime", "plum")
-    assert photos.source == "class folders; links to folders that were read already: 1 (a link)"
+    assert photos.source == "class folders; links to folders that were already read: 1 (a link)"
 
 
 def test_broken_links_are_said_and_reported_by_predict(tmp_path: Path) -> None:
     write_class_folders(tmp_path, per_class=2)
     (tmp_path / "apple" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     photos = read_photos(tmp_path, config=CONFIG)
-    assert photos.source == "class folders; links that lead nowhere: 1 (apple/gone.jpg)"
+    assert photos.source == "class folders; broken links: 1 (apple/gone.jpg)"
     assert len(photos.records) == 6
     assert str(tmp_path / "apple" / "gone.jpg") in find_photos([str(tmp_path)])
 

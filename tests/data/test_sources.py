@@ -69,7 +69,7 @@ def test_a_manifest_gives_labels_splits_and_boxes(tmp_path: Path, suffix: str) -
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ("path,name\na.png,x", "has no column for the labels, among: path, name; say which: --label-column NAME"),
+        ("path,name\na.png,x", "has no column for the labels, among: path, name; choose one with --label-column NAME"),
         ("path,label\na.png,", "line 2 has no label; add one"),
         ("path,label\nmissing.png,x", "line 2 names 'missing.png'"),
         ("path,label,split\na.png,x,train\na.png,y,holdout", "line 3 has the split 'holdout'"),

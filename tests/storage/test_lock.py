@@ -176,9 +176,9 @@ def test_where_only_what_can_be_written_is_locked_as_on_nfs(tmp_path: Path, monk
     ("kind", "options", "said"),
     [
         ("nfs4", "rw,vers=4.2,local_lock=none", ""),
-        ("nfs", "rw,vers=3,local_lock=all", "holds on this machine only (nfs, local_lock=all)"),
-        ("nfs", "rw,nolock", "holds on this machine only (nfs, nolock)"),
-        ("fuse.sshfs", "rw", "holds on this machine only (fuse.sshfs)"),
+        ("nfs", "rw,vers=3,local_lock=all", "is valid on this machine only (nfs, local_lock=all)"),
+        ("nfs", "rw,nolock", "is valid on this machine only (nfs, nolock)"),
+        ("fuse.sshfs", "rw", "is valid on this machine only (fuse.sshfs)"),
     ],
 )
 def test_a_lock_that_other_machines_do_not_see_is_said_to_be_one(

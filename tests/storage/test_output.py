@@ -72,9 +72,9 @@ def test_a_link_is_written_through_and_stays_one(tmp_path: Path) -> None:
 def test_a_link_in_a_circle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").symlink_to("b.csv")
     (tmp_path / "b.csv").symlink_to("a.csv")
-    with pytest.raises(StorageError, match="leads in a circle"):
+    with pytest.raises(StorageError, match="circular link"):
         check_file(tmp_path / "a.csv", flag="output")
-    with pytest.raises(StorageError, match="leads in a circle"):
+    with pytest.raises(StorageError, match="circular link"):
         write_text_atomically(tmp_path / "a.csv", "x")
 
 
@@ -112,7 +112,7 @@ def test_parts_of_a_model_a_run_and_an_export_are_refused(tmp_path: Path) -> Non
         folder = tmp_path / first
         folder.mkdir(exist_ok=True)
         (folder / first).write_text("{}")
-        with pytest.raises(ConfigError, match="is part of a model or a run; give another file"):
+        with pytest.raises(ConfigError, match="is part of a model or run folder; give another file"):
             check_file(folder / part, flag="output")
         assert check_file(folder / "mine.csv", flag="output") == folder / "mine.csv"
 

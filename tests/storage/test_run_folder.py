@@ -49,7 +49,7 @@ def test_an_empty_folder_becomes_a_run(tmp_path: Path) -> None:
 
 
 def test_the_command_that_goes_on_with_a_run_that_is_gone_can_be_given_as_it_stands(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"go on with: mge train --resume '.*/my run'$"):
+    with pytest.raises(StorageError, match=r"resume with: mge train --resume '.*/my run'$"):
         Run(tmp_path / "my run").check_exists()
 
 
@@ -125,7 +125,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_stands_for_its_best_model_and_a_model_for_itself(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(ModelFolderError, match="has no model yet; go on with it: mge train --resume"):
+    with pytest.raises(ModelFolderError, match="has no model yet; resume it with: mge train --resume"):
         find_model_folder(run.folder)
     run.best.mkdir()
     assert find_model_folder(run.folder) == run.best

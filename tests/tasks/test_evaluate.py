@@ -79,11 +79,11 @@ def test_a_network_by_itself_is_not_called_a_mixture(
 ) -> None:
     plain = write_run(tmp_path / "plain", data=photos, num_experts=1, part_filters=0, class_names=tuple(PARENTS))
     mge.evaluate(plain)
-    assert "The network's accuracy lies between" in capsys.readouterr().out
+    assert "Top-1 accuracy " in capsys.readouterr().out
     page = (plain / "evaluation-test" / "report.html").read_text(encoding="utf-8")
-    assert "The network names" in page
-    assert "The mixture names" not in page
-    assert ">the network<" in page
+    assert "the network is overconfident" in page
+    assert "the mixture is" not in page
+    assert ">network<" in page
     assert "best expert" not in page
 
 
@@ -161,8 +161,8 @@ def test_photos_below_the_threshold_are_unknown_in_text_csv_and_json(
     capsys.readouterr()
     mge.predict(copy, [folder])
     streams = capsys.readouterr()
-    assert streams.out.count(": unknown: the likeliest class, ") == 9
-    assert "9 of 18 photos are unknown" in streams.err
+    assert streams.out.count(": unknown: the most likely class, ") == 9
+    assert "9 of 18 photos were rejected" in streams.err
     assert all(prediction.label in PARENTS for prediction in mge.predict(copy, [folder], reject=False))
     mge.evaluate(copy, reject="off", report=False)
     assert "rejection" not in load_model(copy / "best").metadata
@@ -315,5 +315,5 @@ def test_a_model_of_the_hub_is_no_folder_to_write_to_or_to_change() -> None:
     with pytest.raises(mge.ConfigError, match="give --output"):
         mge.localise("hf:someone/birds", "photos")
     for chosen in ({"calibrate": True}, {"cascade": True}, {"reject": "auto"}):
-        with pytest.raises(mge.ConfigError, match="is stored with the model: download it"):
+        with pytest.raises(mge.ConfigError, match="are stored with the model: download it"):
             mge.evaluate("hf:someone/birds", "photos", out="figures.json", **chosen)

@@ -50,7 +50,7 @@ def test_a_run_is_exported_from_the_command_line_and_checked_on_its_own_photos(
     assert "verifying on 6 photos of data" in streams.err
     file = run / "export" / "onnx" / "model.onnx"
     assert f"Written: {file}" in streams.out
-    assert "6 of 6 with the same answer" in streams.out
+    assert "6 of 6 photos with the same prediction" in streams.out
     assert sorted(path.name for path in file.parent.iterdir()) == ["classify.py", "model.onnx", "preprocessing.json"]
     expected = mge.load(run, fast=False).predict(photos / "0.png")
     assert mge.load(file).predict(photos / "0.png").probabilities == pytest.approx(expected.probabilities, abs=1e-5)
@@ -116,7 +116,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(
     monkeypatch.setattr(exporting, "write_mixture", lambda *given, **_: given[2] / "model.onnx")
     monkeypatch.setattr(exporting, "open_mixture", lambda file: None)
     monkeypatch.setattr(exporting, "measure_parity", lambda *_, **__: Parity(5, 4, 0.2, 30.0))
-    with pytest.raises(mge.ExportError, match="4 of 5 with the same answer"):
+    with pytest.raises(mge.ExportError, match="4 of 5 photos with the same prediction"):
         mge.export(tiny_model, out=tmp_path / "out", photos=photos)
     assert list(tmp_path.iterdir()) == []
     assert main(["export", str(tiny_model), "--out", str(tmp_path / "out"), "--photos", str(photos)]) == 3

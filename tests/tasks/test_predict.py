@@ -335,7 +335,7 @@ def test_training_chooses_a_cascade_that_evaluate_repeats_and_predict_uses(
     cascade = json.loads((run / "summary.json").read_text())["cascade"]
     stored = json.loads((run / "best" / "model.json").read_text())["cascade"]
     assert mge.evaluate(run, out=tmp_path / "figures.json")["cascade"] == cascade
-    assert "cascade (" in capsys.readouterr().out
+    assert "early exit (" in capsys.readouterr().out
     assert {name: cascade[name] for name in ("leads", "max_accuracy_loss", "validation")} == {
         name: stored[name] for name in ("leads", "max_accuracy_loss", "validation")
     }
@@ -428,7 +428,7 @@ def test_a_run_without_validation_photos_has_no_cascade(photos: Path, tmp_path: 
     assert "cascade" not in run.summary()
     with pytest.raises(mge.ConfigError, match=r"has no validation photos, .* train with --val-fraction above 0"):
         mge.evaluate(run.folder, cascade=True)
-    with pytest.raises(mge.ConfigError, match="no thresholds for a cascade"):
+    with pytest.raises(mge.ConfigError, match="no early-exit thresholds"):
         mge.predict(run.folder, [str(photos)], cascade=True)
 
 

@@ -68,7 +68,7 @@ def test_a_model_is_not_replaced_by_predictions(
 ) -> None:
     shutil.copytree(tiny_model, home / "model")
     assert main(["predict", "model", "photos", "--output", "model/model.json"]) == 2
-    assert "is part of a model or a run" in capsys.readouterr().err
+    assert "is part of a model or run folder" in capsys.readouterr().err
     assert mge.load(home / "model")
 
 

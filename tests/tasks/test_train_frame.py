@@ -81,7 +81,7 @@ def test_labels_may_be_numbers(frame: pd.DataFrame, tmp_path: Path) -> None:
     [
         (
             lambda frame: frame.drop(columns="label"),
-            "no column for the labels, among: Path, group, price; say which: --label-column NAME",
+            "no column for the labels, among: Path, group, price; choose one with --label-column NAME",
         ),
         (lambda frame: frame.assign(path="x"), "two columns 'path'"),
         (lambda frame: frame.assign(label=["x"] * 3 + [None] + ["y"] * 20), "row 3 of the data frame has no label"),

@@ -181,7 +181,7 @@ def test_a_run_without_a_record_says_so_where_its_photos_have_changed(
 @pytest.mark.parametrize(
     ("mend", "match"),
     [
-        (lambda text: text[: text.rindex("\n", 0, -1) + 1], "has 23 photos, and the run began with 24"),
+        (lambda text: text[: text.rindex("\n", 0, -1) + 1], "has 23 photos, but the run started with 24"),
         (lambda text: text.replace(",", ";"), "header is not path,label,split"),
         (lambda text: text.replace(",train,", ",new,", 1), "is not a photo"),
         (lambda text: text[:-40], "is not a photo"),
@@ -282,7 +282,7 @@ def test_a_student_has_its_teachers_splits_whatever_its_seed_and_whatever_was_ad
     fabric, student = Fabric(accelerator="cpu", devices=1), Run(run.parent / "student")
     student.write_config({"data": str(photos), "format": "auto", "seed": 3})
     own = read_photos(photos, config=DataConfig(), seed=3)
-    with pytest.raises(ConfigError, match="tested on photos that its teacher was trained on, such as"):
+    with pytest.raises(ConfigError, match="tested on training photos of its teacher, such as"):
         check_held_out(fabric, own, settings=student.config(), data=DataConfig(), teacher=Run(run))
     taught = split_as_teacher(fabric, own, run=student, teacher=run)
     check_held_out(fabric, taught, settings=student.config(), data=DataConfig(), teacher=Run(run))
@@ -323,8 +323,8 @@ def test_held_out_copies_of_training_photos_are_said_when_a_run_begins(
     known = read_photos(tmp_path / "list.csv", config=DataConfig())
     skip_broken(Fabric(accelerator="cpu", devices=1), known, run=run, max_fraction=0.0)
     said = capsys.readouterr().out
-    assert "1 photos that are held out of" in said
-    assert "are the same files as training photos" in said
+    assert "1 held-out photos of" in said
+    assert "are identical to training photos" in said
 
 
 def test_a_training_keeps_the_record(photos: Path, tmp_path: Path) -> None:

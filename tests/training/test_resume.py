@@ -119,7 +119,7 @@ def test_a_run_whose_options_were_changed_is_refused_by_their_names(
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **option}))
     (name, value) = next(iter(option.items()))
-    with pytest.raises(ConfigError, match=rf"{name} is {value}.*, and the run began with {SHORT.get(name, '')}"):
+    with pytest.raises(ConfigError, match=rf"{name} is {value}.*, but the run started with {SHORT.get(name, '')}"):
         mge.train(resume=folder)
 
 
@@ -173,9 +173,9 @@ def swap_two_photos(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (add_a_class, r"4 classes, and the run began with 3: 'kiwi' is new"),
-        (rename_a_class, r"3 classes, and the run began with 3: 'limette' is new, 'lime' is gone"),
-        (add_a_photo, r"25 photos, and the run began with 24"),
+        (add_a_class, r"4 classes, but the run started with 3: 'kiwi' is new"),
+        (rename_a_class, r"3 classes, but the run started with 3: 'limette' is new, 'lime' is gone"),
+        (add_a_photo, r"25 photos, but the run started with 24"),
         (swap_two_photos, r"24 photos, as when the run started, but different ones"),
     ],
 )

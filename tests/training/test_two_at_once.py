@@ -349,7 +349,7 @@ def test_a_checkpoint_of_other_settings_is_refused_by_their_name(stopped: Run) -
         text = (stopped.folder / name).read_text()
         (stopped.folder / name).write_text(text.replace("0.001", "0.002"))
     assert stopped.config()["head_lr"] == 0.002
-    with pytest.raises(ModelFolderError, match=r"was written with .*_lr 0\.001, and the run has .*_lr 0\.002"):
+    with pytest.raises(ModelFolderError, match=r"was written with .*_lr 0\.001, but the run has .*_lr 0\.002"):
         mge.train(resume=stopped.folder)
 
 

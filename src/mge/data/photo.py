@@ -134,7 +134,9 @@ def _read(content: bytes, *, name: str, at_least_px: int | None) -> Image.Image:
 
 def _not_a_photo(content: bytes, *, name: str) -> DataError:
     what = describe(content[:HEAD])
-    return DataError(f"{name} is not a readable photo{what and f': it is {what}'}; accepted: {', '.join(FORMATS)}")
+    return DataError(
+        f"{name} is not a photo that can be read{what and f': it is {what}'}; accepted: {', '.join(FORMATS)}"
+    )
 
 
 def _as_shown(opened: Image.Image, *, name: str, at_least_px: int | None) -> Image.Image:

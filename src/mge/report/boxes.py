@@ -14,7 +14,7 @@ Box = tuple[float, float, float, float]
 EDGES = ("x1", "y1", "x2", "y2")
 HEADS = {
     "top1_localisation": "top-1 loc", "gt_known": "GT-known", "max_box_acc": "MaxBoxAcc", "max_box_acc_v2": "V2",
-    "max_box_acc_of_any": "of any class", "pointing_game": "pointing", "pointing_game_15px": "+15 px",
+    "max_box_acc_of_any": "any class", "pointing_game": "pointing", "pointing_game_15px": "+15 px",
 }  # fmt: skip
 
 

@@ -79,7 +79,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _cannot_listen(host: str, port: int, error: Exception) -> ConfigError:
     reason = error.strerror if isinstance(error, OSError) else error
-    return ConfigError(f"host {host!r}, port {port} cannot be listened to: {reason}; give another --host or --port")
+    return ConfigError(f"host {host!r}, port {port} cannot be used: {reason}; give another --host or --port")
 
 
 # Of libraries that would write a line for each odd request, only what is broken is heard.

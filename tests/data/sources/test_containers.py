@@ -64,7 +64,7 @@ def test_what_is_no_plain_archive_with_photos_is_refused(tmp_path: Path, mode: s
     else:
         write_tar(file, {"readme.txt": b"text"}, mode="w" if mode == "empty" else mode)
     match = (
-        "has no photos in it, among 1 files" if mode == "empty" else "is not an uncompressed tar archive, or is damaged"
+        "contains no photos among 1 files" if mode == "empty" else "is not an uncompressed tar archive, or is damaged"
     )
     with pytest.raises(mge.DataError, match=match):
         find_all_photos([str(file)])
@@ -105,7 +105,7 @@ def test_a_manifest_stands_for_the_paths_that_it_lists(photos: list[Path], tmp_p
     for name in ("list.csv", "list.tsv", "list.jsonl"):
         assert find_all_photos([str(tmp_path / name)]) == [str(file) for file in photos]
     (tmp_path / "list.csv").write_text("place\nphoto.jpg")
-    with pytest.raises(mge.DataError, match=r"list\.csv has no column for the photos, among: place; say which"):
+    with pytest.raises(mge.DataError, match=r"list\.csv has no column for the photos, among: place; choose one"):
         find_all_photos([str(tmp_path / "list.csv")])
     (tmp_path / "list.csv").write_text("path\n")
     with pytest.raises(mge.DataError, match="lists no photos"):

@@ -95,7 +95,7 @@ def test_a_list_is_read_in_any_dialect(name: str, suffix: str, tmp_path: Path) -
         ),
         (
             b"name;path\nx;img/wren_0.jpg\n",
-            "no column for the labels, among: name, path; say which: --label-column",
+            "no column for the labels, among: name, path; choose one with --label-column",
         ),
         (
             b"path,class,species\nimg/wren_0.jpg,1,2\n",
@@ -208,7 +208,7 @@ def test_a_photo_is_found_though_its_path_is_written_otherwise_and_it_is_said(na
             "https://example.org/img/a.jpg",
             "a URL; only local files are read: download them, and list .* without https://",
         ),
-        ("s3://bucket/a.jpg", "an address"),
+        ("s3://bucket/a.jpg", "a URL"),
         ("file:///img/a.jpg", "without file://"),
         ("C:\\Users\\me\\a.jpg", "has backslashes and does not exist with slashes either"),
         ("img", "which is a folder; list each photo in it"),
@@ -269,7 +269,7 @@ def test_labels_that_nobody_can_tell_apart_are_one_class_and_it_is_said(other: s
     photos = read(tmp_path / "list.json")
     assert labels(photos) == {"barn owl": 4}
     assert {record.group for record in photos.records} == {"barn owl"}
-    assert any("labels that look the same" in note and "'barn owl'" in note for note in photos.notes)
+    assert any("labels that look identical" in note and "'barn owl'" in note for note in photos.notes)
 
 
 def test_joiners_that_change_how_letters_look_and_capitals_keep_labels_apart(tmp_path: Path) -> None:
