@@ -41,7 +41,7 @@ def test_a_log_says_in_a_long_epoch_how_far_training_is_and_not_what_was_done_be
         display.step()
         others.step()
     assert capsys.readouterr().err.splitlines() == [
-        "training: 1,004 of 4,000 batches, 0.6 a minute, 83.2 h left",
-        "training: 1,007 of 4,000 batches, 0.6 a minute, 83.1 h left",
-        "training: 1,010 of 4,000 batches, 0.6 a minute, 83.1 h left",
+        "training: 1,004 of 4,000 batches, 0.6/min, 83.2 h left",
+        "training: 1,007 of 4,000 batches, 0.6/min, 83.1 h left",
+        "training: 1,010 of 4,000 batches, 0.6/min, 83.1 h left",
     ]

@@ -18,8 +18,8 @@ def test_each_batch_counts_with_all_its_photos_and_the_time_before_the_first_is_
             monkeypatch.setattr("time.monotonic", lambda now=second: float(now))
             advance(count)
     assert capsys.readouterr().err.splitlines() == [
-        "measuring: 1,000 of 2,500 photos, 98.4 a second, 15 s left",
-        "measuring: 2,000 of 2,500 photos, 99.2 a second, 5 s left",
+        "measuring: 1,000 of 2,500 photos, 98.4/s, 15 s left",
+        "measuring: 2,000 of 2,500 photos, 99.2/s, 5 s left",
     ]
 
 

@@ -52,8 +52,8 @@ def test_a_full_output_is_one_line_and_exit_code_74(unbuffered: str) -> None:
     done = run("fake", shell=">/dev/full", PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 74
     assert done.stderr == (
-        "mge: error: standard output was not written to its end: No space left on device; make space, or let it go "
-        "elsewhere\n"
+        "mge: error: standard output was not written completely: No space left on device; free some space, or "
+        "redirect it elsewhere\n"
     )
     assert run("fake", shell=">/dev/full 2>/dev/full", PYTHONUNBUFFERED=unbuffered).returncode == 74
 

@@ -61,7 +61,7 @@ def test_the_end_of_a_run_says_how_long_training_waited_for_photos(
     run.append_metrics({"stage": 0, "epoch": 1, "seconds": 10.0, "data_wait_percent": 2.0})
     run.write_summary(SUMMARY)
     print_summary(run)
-    assert "Training waited for photos 8.0 % of its time." in capsys.readouterr().out
+    assert "Data loading stalled training for 8.0 % of the time." in capsys.readouterr().out
     assert Run(tmp_path / "other").waiting_percent() == 0
 
 
@@ -81,8 +81,8 @@ def test_balanced_accuracy_stands_beside_accuracy_where_it_was_measured() -> Non
 
 def test_photos_that_cannot_be_read_are_counted_beside_the_others() -> None:
     text = " ".join(show({**SUMMARY, "num_broken": 3}).split())
-    assert "on 10 photos of the test split; 3 more cannot be read" in text
-    assert "cannot be read" not in show({**SUMMARY, "num_broken": 0})
+    assert "on 10 photos of the test split; 3 unreadable photos skipped" in text
+    assert "unreadable" not in show({**SUMMARY, "num_broken": 0})
 
 
 def test_a_few_broken_photos_are_named_and_the_rest_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,10 +90,10 @@ def test_a_few_broken_photos_are_named_and_the_rest_counted(capsys: pytest.Captu
     print_broken(broken, num_photos=50, file=Path("run/skipped.json"))
     print_broken([], num_photos=50, file=Path("run/skipped.json"))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Warning: 9 of 50 photos cannot be read and are left out:"
+    assert lines[0] == "Warning: 9 of 50 photos cannot be read and are skipped:"
     assert lines[1] == "  [bold]/0.jpg cannot be read: cut off"
     assert len(lines) == 2 + NUM_NAMED
-    assert lines[-1].startswith(f"  and {9 - NUM_NAMED} more; all are listed in run/skipped.json; mge check")
+    assert lines[-1].startswith(f"  and {9 - NUM_NAMED} more; all are listed in run/skipped.json; details: mge check")
 
 
 def test_a_broken_photo_whose_name_is_no_text_is_named_with_marks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,12 +122,12 @@ CASCADE: dict[str, object] = {
 
 def test_the_cascade_has_a_row_with_what_it_saves() -> None:
     text = show({**SUMMARY, "cascade": CASCADE})
-    assert "cascade (1.44 experts a photo, saves 56 % of the later ones)" in text
+    assert "early exit (1.44 experts per photo, 56 % of later experts skipped)" in text
     assert "71.9" in text
-    assert "cascade" not in show(SUMMARY)
+    assert "early exit" not in show(SUMMARY)
 
 
-@pytest.mark.parametrize(("lost", "text"), [(0.5, "it loses 0.5 points."), (-0.4, "it wins 0.4 points."), (None, None)])
+@pytest.mark.parametrize(("lost", "text"), [(0.5, "-0.5 points."), (-0.4, "+0.4 points."), (None, None)])
 def test_an_evaluation_says_what_was_chosen_and_what_it_loses_on_other_photos(
     lost: float | None, text: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,8 +135,8 @@ def test_an_evaluation_says_what_was_chosen_and_what_it_loses_on_other_photos(
     figures = {**SUMMARY, "cascade": {**CASCADE, **measured}, "cascade_curve": []}
     print_evaluation(figures, file=Path("figures.json"), model=Path("run"))
     written = " ".join(capsys.readouterr().out.split())
-    assert "chosen on 8 validation photos and stored: an expert is sure enough at a lead of 0.900, never (" in written
-    assert f"Cross-validated, {text}" in written if text else "Cross-validated" not in written
+    assert "fitted on 8 validation photos and stored: 0.900, never (top-2 margin" in written
+    assert f"Cross-validated change in accuracy: {text}" in written if text else "Cross-validated" not in written
     assert "Next: mge predict run photo.jpg --cascade" in written
 
 
@@ -156,4 +156,4 @@ def test_names_are_written_as_they_are_and_not_as_markup(tmp_path: Path, capsys:
     text = capsys.readouterr().out
     assert "photos of the [bold] split" in text
     assert text.count(f"Next: mge predict {quote(str(run.folder))} photo.jpg\n") == 2
-    assert f"Figures: {run.folder}/figures.json\n" in text
+    assert f"Results: {run.folder}/figures.json\n" in text

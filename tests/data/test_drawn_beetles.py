@@ -94,7 +94,7 @@ def test_a_set_that_another_process_has_drawn_meanwhile_is_left_to_it(
 
 def test_a_cache_that_cannot_be_written_to_is_said_to_be_that(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=r"cannot be drawn into .*/file/beetles: .*; set MGE_CACHE"):
+    with pytest.raises(StorageError, match=r"could not be written to .*/file/beetles: .*; set MGE_CACHE"):
         draw_beetles(tmp_path / "file" / "beetles", train=1, val=1, test=1, side=64)
 
 

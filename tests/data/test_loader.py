@@ -96,7 +96,8 @@ def test_workers_suit_the_machine_and_what_there_is_to_do(
 
 
 @pytest.mark.parametrize(
-    ("free", "said"), [(0, "there are 0 bytes of shared memory"), (1_000_500, "too little for batches of 2")]
+    ("free", "said"),
+    [(0, "there are 0 bytes of shared memory"), (1_000_500, "too little for 2 data-loading processes")],
 )
 def test_where_shared_memory_is_small_the_same_batches_come_another_way_and_that_is_said_once(
     dataset: PhotoDataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free: int, said: str
@@ -126,7 +127,7 @@ def test_a_batch_that_cannot_be_handed_over_ends_the_run_in_one_line(
     dataset: PhotoDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches_module, "_collate", lambda _: Unsendable())
-    with pytest.raises(OutOfMemoryError, match=r"could not hand them over: shared memory .*--workers 0") as ended:
+    with pytest.raises(OutOfMemoryError, match=r"could not pass on its photos: shared memory .*--workers 0") as ended:
         list(load_batches(dataset, [[0, 1], [2]], epoch=0, workers=1))
     assert "\n" not in str(ended.value)
 

@@ -62,9 +62,7 @@ def test_a_threshold_keeps_its_target_on_validation_with_room_for_luck() -> None
 
 def test_a_target_that_cannot_be_kept_is_refused_with_one_that_can() -> None:
     answers = made_up(40)
-    with pytest.raises(
-        ConfigError, match=r"target_error is 0.01, and 40 validation photos show no threshold"
-    ) as caught:
+    with pytest.raises(ConfigError, match=r"target_error is 0.01, but on 40 validation photos no threshold") as caught:
         choose_rejection(answers, temperature=2.0, target_error=0.01)
     offered = float(str(caught.value).partition("accepted for this model: ")[2].partition(" or more")[0])
     assert choose_rejection(answers, temperature=2.0, target_error=offered)["validation"]["num_accepted"] > 0

@@ -75,16 +75,16 @@ def test_added_photos_are_not_measured_but_where_they_are_asked_for(
     after = measured(run, classifier)
     assert {record.path for record in after.readable} == {record.path for record in before.readable}
     assert before.photos.notes == ()
-    assert "60 photos were added to photos since the training, and not measured" in notes_of(after)
+    assert "60 photos were added to photos since training and not evaluated here" in notes_of(after)
     new = measured(run, classifier, split="new")
     assert {record.path for record in new.readable} == set(added)
-    assert "added since the training" in new.description
+    assert "added since training" in new.description
     chosen = select_validation(run, after, classifier=classifier)
     assert {record.path for record in chosen} == set(used_for(run, "val"))
 
 
 def test_nothing_new_is_one_line(run: Path, classifier: Classifier) -> None:
-    with pytest.raises(DataError, match="has no photos that were added since the training; leave out --split new"):
+    with pytest.raises(DataError, match="has no photos added since training; leave out --split new"):
         measured(run, classifier, split="new")
 
 
@@ -92,7 +92,7 @@ def test_photos_of_a_class_that_is_new_are_left_out_and_said(run: Path, photos: 
     write_photo(photos / "quince" / "0.png", NEW)
     selected = measured(run, classifier, split="all")
     assert len(selected.readable) == 24
-    assert "1 classes were added that the model does not know, the first is 'quince'" in notes_of(selected)
+    assert "1 new classes that the model does not know, the first is 'quince'" in notes_of(selected)
 
 
 def test_renamed_and_moved_photos_keep_their_split(run: Path, photos: Path, classifier: Classifier) -> None:
@@ -105,7 +105,7 @@ def test_renamed_and_moved_photos_keep_their_split(run: Path, photos: Path, clas
     selected = measured(run, classifier)
     assert contents(selected.readable) == of_test
     assert not contents(selected.readable) & trained
-    assert "24 photos were renamed or copied since the training" in notes_of(selected)
+    assert "24 photos were renamed or copied since training" in notes_of(selected)
 
 
 def test_a_copy_of_a_training_photo_under_a_held_out_name_is_not_measured(
@@ -123,7 +123,7 @@ def test_photos_that_are_gone_are_said(run: Path, classifier: Classifier) -> Non
         file.unlink()
     selected = measured(run, classifier)
     assert len(selected.readable) == 5
-    assert "3 photos that the run began with are missing from photos: 2 of train, 1 of test" in notes_of(selected)
+    assert "3 photos of the run are missing from photos: 2 of train, 1 of test" in notes_of(selected)
 
 
 def test_a_mended_photo_keeps_its_split(run: Path, classifier: Classifier) -> None:
@@ -131,7 +131,7 @@ def test_a_mended_photo_keeps_its_split(run: Path, classifier: Classifier) -> No
     write_photo(used_for(run, "train")[0], NEW, seed=1)
     selected = measured(run, classifier)
     assert {record.path for record in selected.readable} == set(used_for(run, "test"))
-    assert "2 photos were changed since the training" in notes_of(selected)
+    assert "2 photos were changed since training" in notes_of(selected)
 
 
 def test_what_lies_as_it_lay_is_not_read_again(
@@ -175,16 +175,16 @@ def test_a_run_without_a_record_says_so_where_its_photos_have_changed(
     (run / PHOTOS).unlink()
     assert measured(run, classifier).photos.notes == ()
     write_photo(photos / "apple" / "new.png", NEW)
-    assert "kept no record of its photos, so photos is split anew" in notes_of(measured(run, classifier))
+    assert "has no record of its photos, and photos has changed since training" in notes_of(measured(run, classifier))
 
 
 @pytest.mark.parametrize(
     ("mend", "match"),
     [
-        (lambda text: text[: text.rindex("\n", 0, -1) + 1], "has 23 photos, and the run began with 24"),
-        (lambda text: text.replace(",", ";"), "does not begin with path,label,split"),
-        (lambda text: text.replace(",train,", ",new,", 1), "is no photo"),
-        (lambda text: text[:-40], "is no photo"),
+        (lambda text: text[: text.rindex("\n", 0, -1) + 1], "has 23 photos, but the run started with 24"),
+        (lambda text: text.replace(",", ";"), "header is not path,label,split"),
+        (lambda text: text.replace(",train,", ",new,", 1), "is not a photo"),
+        (lambda text: text[:-40], "is not a photo"),
     ],
 )
 def test_a_damaged_record_is_one_line(
@@ -212,15 +212,17 @@ def test_of_other_data_what_was_trained_on_is_left_out(
         expected = {file.read_bytes() for file in (*used_for(run, "test"), added)}
         assert contents(selected.readable) == expected
         assert selected.num_seen == 18
-        assert "but for 18 that were trained on" in selected.description
-        assert "18 of 25 photos of other were trained on, or chose the model, and are left out" in notes_of(selected)
+        assert "except 18 used for training" in selected.description
+        assert "18 of 25 photos of other were used for training or model selection and are excluded" in notes_of(
+            selected
+        )
     everything = measured(run, classifier, data=other, split="all")
     assert len(everything.readable) == 25
-    assert "figures are better than they should be" in notes_of(everything)
+    assert "metrics are too optimistic" in notes_of(everything)
     for file in other.rglob("*.png"):
         if file.read_bytes() in expected:
             file.unlink()
-    with pytest.raises(DataError, match=r"18 of 18 photos of other were trained on.*measure nothing.*--split all"):
+    with pytest.raises(DataError, match=r"18 of 18 photos of other were used for training.*--split all"):
         measured(run, classifier, data=other)
 
 
@@ -270,7 +272,7 @@ def test_a_resumed_run_refuses_other_photos_under_the_same_names(run: Path, phot
     (photos / "apple").rename(photos / "x")
     (photos / "lime").rename(photos / "apple")
     (photos / "x").rename(photos / "lime")
-    with pytest.raises(DataError, match=r"16 of 24 photos .*apple/0.png has the content of lime/0.png now; put them b"):
+    with pytest.raises(DataError, match=r"16 of 24 photos .*apple/0.png has the content of lime/0.png now; restore"):
         go_on(run, photos)
 
 
@@ -280,7 +282,7 @@ def test_a_student_has_its_teachers_splits_whatever_its_seed_and_whatever_was_ad
     fabric, student = Fabric(accelerator="cpu", devices=1), Run(run.parent / "student")
     student.write_config({"data": str(photos), "format": "auto", "seed": 3})
     own = read_photos(photos, config=DataConfig(), seed=3)
-    with pytest.raises(ConfigError, match="tested on photos that its teacher was trained on, such as"):
+    with pytest.raises(ConfigError, match="tested on training photos of its teacher, such as"):
         check_held_out(fabric, own, settings=student.config(), data=DataConfig(), teacher=Run(run))
     taught = split_as_teacher(fabric, own, run=student, teacher=run)
     check_held_out(fabric, taught, settings=student.config(), data=DataConfig(), teacher=Run(run))
@@ -321,8 +323,8 @@ def test_held_out_copies_of_training_photos_are_said_when_a_run_begins(
     known = read_photos(tmp_path / "list.csv", config=DataConfig())
     skip_broken(Fabric(accelerator="cpu", devices=1), known, run=run, max_fraction=0.0)
     said = capsys.readouterr().out
-    assert "1 photos that are held out of" in said
-    assert "are the same files as training photos" in said
+    assert "1 held-out photos of" in said
+    assert "are identical to training photos" in said
 
 
 def test_a_training_keeps_the_record(photos: Path, tmp_path: Path) -> None:

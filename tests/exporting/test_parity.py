@@ -91,7 +91,7 @@ def test_the_temperature_is_that_of_the_probabilities(model: MixtureOfExperts, i
 
 def test_differences_are_said_in_words() -> None:
     said = str(Parity(200, 199, 0.00012, 0.5))
-    assert said == "199 of 200 with the same answer, probabilities within 1.2e-04, boxes within 0.5 px"
+    assert said == "199 of 200 photos with the same prediction, probabilities within 1.2e-04, boxes within 0.5 px"
 
 
 def test_photos_are_cut_into_batches_in_turns(images: Images) -> None:

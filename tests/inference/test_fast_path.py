@@ -91,7 +91,7 @@ def test_many_photos_are_and_the_network_answers_until_the_graph_is_proven(
     assert added.mean() > 2**-7  # where the network did not decide a close call
     assert pretended.compiled == ["bfloat16"]
     said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith("compiling the fast path (bfloat16)")
+    assert said[0].startswith("compiling the model (bfloat16)")
     assert said[1].startswith("compiled in")
 
 
@@ -148,7 +148,7 @@ def test_a_graph_in_bfloat16_that_disagrees_gives_way_to_float32_for_good(
         torch.testing.assert_close(path.answer(batch).logits, model(batch).logits)
     assert pretended.compiled == ["bfloat16", "float32"]
     assert pretended.asked == ["bfloat16", "float32", "float32"]
-    assert "fast path in bfloat16 not used, it does not agree with the network" in capsys.readouterr().err
+    assert "the compiled model (bfloat16) is not used, its outputs differ from the network's" in capsys.readouterr().err
     open_path(model, tmp_path).answer(batch)
     assert pretended.asked[3:] == ["float32"]
 
@@ -180,7 +180,7 @@ def test_without_a_compiler_the_network_answers_and_one_line_says_why(
     for _ in range(3):
         torch.testing.assert_close(path.answer(batch).logits, model(batch).logits)
     assert pretended.compiled == ["bfloat16"]
-    assert capsys.readouterr().err.splitlines()[1:] == ["fast path not used: no compiler here"]
+    assert capsys.readouterr().err.splitlines()[1:] == ["the compiled model is not used: no compiler here"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -81,9 +81,9 @@ def test_photos_leave_after_the_same_experts_with_the_same_answers(scenes: list[
         for each in expected
     ]
     shutil.copyfile(folder / "expert_2.onnx", folder / "expert_1.onnx")
-    with pytest.raises(mge.ModelFolderError, match=r"expert_1\.onnx belongs to another export"):
+    with pytest.raises(mge.ModelFolderError, match=r"expert_1\.onnx is from another export"):
         mge.load(folder)
-    with pytest.raises(mge.ModelFolderError, match="one part of a cascade"):
+    with pytest.raises(mge.ModelFolderError, match="one part of an early-exit export"):
         mge.load(folder / "expert_0.onnx")
 
 
@@ -116,9 +116,9 @@ def test_a_mixture_of_experts_is_that_of_the_core_however_unlikely_a_class_is(mi
 
 
 def test_what_is_no_cascade_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(mge.ConfigError, match="format is 'openvino'; a cascade is exported as onnx"):
+    with pytest.raises(mge.ConfigError, match="format is 'openvino'; accepted with cascade: onnx"):
         mge.export(tiny_model, format="openvino", cascade=True)
     single = save_mixture(tmp_path / "single", build_tiny(experts=1))
-    with pytest.raises(mge.ConfigError, match="has one expert, and a cascade needs at least two"):
+    with pytest.raises(mge.ConfigError, match="has one expert, and early exit needs at least two"):
         mge.export(single, cascade=True)
     assert not (single / "export").exists() or not list((single / "export").iterdir())

@@ -114,7 +114,7 @@ def test_a_photo_that_it_is_not_sure_enough_about_is_unknown(classifier: OnnxCla
     careful = OnnxClassifier(classifier.session, dataclasses.replace(classifier.description, metadata=metadata))
     plain, unknown = classifier.predict(scenes[0]), careful.predict(scenes[0])
     assert (unknown.label, unknown.likeliest) == ("unknown", plain.label)
-    assert "at least 99.9 % is needed" in unknown.reason
+    assert "below the threshold of 99.9 %" in unknown.reason
     assert unknown.probabilities == plain.probabilities
     careful.least_probability = None
     assert careful.predict(scenes[0]).label == plain.label
@@ -141,7 +141,7 @@ def test_pictures_and_bytes_are_taken_too(classifier: OnnxClassifier, scenes: li
 def test_what_an_onnx_file_cannot_do_is_refused(
     classifier: OnnxClassifier, tiny_onnx: Path, scenes: list[Path]
 ) -> None:
-    with pytest.raises(mge.ConfigError, match="is the whole mixture; for a cascade export it anew"):
+    with pytest.raises(mge.ConfigError, match="contains the whole mixture; for early exit export it again"):
         classifier.predict(scenes[0], cascade=True)
     with pytest.raises(mge.ConfigError, match="in ONNX Runtime on the CPU"):
         mge.load(tiny_onnx, device="cuda")
@@ -167,18 +167,18 @@ def test_a_file_that_is_missing_cut_short_or_of_others_is_refused(tiny_onnx: Pat
         mge.load(file)
     for content in (b"", b"text", tiny_onnx.read_bytes()[:-3000], b"\x80\x02}q\x00."):
         file.write_bytes(content)
-        with pytest.raises(mge.ModelFolderError, match="no ONNX file that mge export wrote, or a damaged one"):
+        with pytest.raises(mge.ModelFolderError, match="not an ONNX file of mge export, or is damaged"):
             mge.load(file)
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "theirs", [], [])), file)
-    with pytest.raises(mge.ModelFolderError, match="no ONNX file that mge export wrote"):
+    with pytest.raises(mge.ModelFolderError, match="not an ONNX file of mge export"):
         mge.load(file)
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"format_version": 2}, "has format version 2, and this MGE reads up to 1; install a newer mge"),
-        ({"class_names": ["a", "b", "c"]}, "damaged or was changed"),
+        ({"format_version": 2}, "has format version 2; this version of MGE reads up to 1; install a newer mge"),
+        ({"class_names": ["a", "b", "c"]}, "damaged or was modified"),
         ({"format_version": None}, "'format_version' is missing"),
         ({"checksum": None}, "'checksum' is missing"),
     ],

@@ -16,7 +16,7 @@ def test_below_the_threshold_a_photo_is_unknown_and_its_likeliest_class_is_kept(
     assert rejected.likeliest == "plum"
     assert rejected.probability == 0.7
     assert rejected.probabilities == PREDICTION.probabilities
-    assert rejected.reason == "the likeliest class, plum, has 70.0 %, and at least 75.0 % is needed"
+    assert rejected.reason == "the most likely class, plum, has 70.0 %, below the threshold of 75.0 %"
 
 
 def test_a_prediction_is_shown_without_the_figures_of_thousands_of_classes() -> None:

@@ -164,7 +164,7 @@ def test_a_process_of_the_next_run_waits_until_the_first_one_has_begun_anew(
 def test_two_processes_with_the_same_share_are_refused(tmp_path: Path) -> None:
     with (
         open_parts(tmp_path / "out.csv", num_processes=2),
-        pytest.raises(StorageError, match=r"another process is at work on .*\.out\.csv\.parts; wait until it is done"),
+        pytest.raises(StorageError, match=r"another process is using .*\.out\.csv\.parts; wait until it ends"),
     ):
         mine(tmp_path / "out.csv")
     assert mine(tmp_path / "out.csv") == [0, 1, 2, 3, 4]

@@ -119,7 +119,9 @@ def test_a_class_is_found_however_it_is_spelt(name: str) -> None:
 
 
 def test_a_class_that_does_not_exist_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"against is 'Grany Smith', which is none of the 5 .* did you mean Granny"):
+    with pytest.raises(
+        ConfigError, match=r"against is 'Grany Smith', which is not one of the 5 .* did you mean Granny"
+    ):
         find_class("Grany Smith", NAMES)
     with pytest.raises(ConfigError, match="accepted: Granny-Smith, Golden"):
         find_class("bicycle", NAMES)

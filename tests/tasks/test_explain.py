@@ -132,5 +132,5 @@ def test_of_many_that_cannot_be_read_the_first_are_named(model: Path, photos: Pa
 
 def test_an_output_that_is_a_file_is_refused(model: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(mge.ConfigError, match="which exists and is no folder; give another name"):
+    with pytest.raises(mge.ConfigError, match="which exists and is not a folder; give another name"):
         mge.explain(model, [str(photos)], output=tmp_path / "taken")

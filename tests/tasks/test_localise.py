@@ -143,7 +143,7 @@ def test_photos_without_boxes_get_some_and_nothing_is_measured(
     found = mge.localise(model, tmp_path / "photos", split="train", output=tmp_path / "out")
     assert found["num_with_box"] == 0
     said = capsys.readouterr()
-    assert "nothing is measured" in said.out
+    assert "localization was not evaluated" in said.out
     assert "localising: 3 of 3 photos" in said.err
     assert len((tmp_path / "out" / "boxes.csv").read_text().splitlines()) == 4
 

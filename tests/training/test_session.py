@@ -211,7 +211,7 @@ def test_wrong_requests_say_what_to_do(photos: Path, tmp_path: Path) -> None:
         mge.train()
     with pytest.raises(ConfigError, match="did you mean 'experts'"):
         mge.train(photos, expert=2)
-    with pytest.raises(ModelFolderError, match="no run folder"):
+    with pytest.raises(ModelFolderError, match="not a run folder"):
         mge.train(resume=tmp_path)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thing").write_text("")

@@ -204,7 +204,7 @@ def test_a_resumed_run_skips_what_it_skipped_and_ends_in_the_same_bits(
     shutil.copy(next(iter(content)), skipped)  # mended meanwhile: it stays out
     for file in content:
         truncate(file)
-    with pytest.raises(DataError, match=r"23 of 24 photos of photos are not what they were when the run began"):
+    with pytest.raises(DataError, match=r"23 of 24 photos of photos have changed since the run started"):
         mge.train(resume=tmp_path / "stopped")
     for file, original in content.items():
         file.write_bytes(original)

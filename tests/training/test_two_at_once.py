@@ -248,7 +248,7 @@ def test_an_evaluation_never_writes_an_older_epoch_over_a_newer(
     known = {**load_model(copy.best).metadata, "rejection": {"threshold": 0.5}, "calibration": {"temperature": 9.0}}
     save_model(copy.best, dataclasses.replace(load_model(copy.best), metadata=known))
     while_measuring(monkeypatch, lambda: save_model(copy.best, newer(load_model(copy.best))))
-    with pytest.raises(ModelFolderError, match=r"best was changed while it was measured.*give the same command again$"):
+    with pytest.raises(ModelFolderError, match=r"best was changed during the evaluation.*run the same command again$"):
         mge.evaluate(copy.folder, report=False, **options)
     assert load_model(copy.best).metadata["epoch"] == "newer"
 
@@ -350,7 +350,7 @@ def test_a_checkpoint_of_other_settings_is_refused_by_their_name(stopped: Run) -
         text = (stopped.folder / name).read_text()
         (stopped.folder / name).write_text(text.replace("0.001", "0.002"))
     assert stopped.config()["head_lr"] == 0.002
-    with pytest.raises(ModelFolderError, match=r"was written with .*_lr 0\.001, and the run has .*_lr 0\.002"):
+    with pytest.raises(ModelFolderError, match=r"was written with .*_lr 0\.001, but the run has .*_lr 0\.002"):
         mge.train(resume=stopped.folder)
 
 

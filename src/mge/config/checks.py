@@ -12,8 +12,8 @@ from mge.errors import ConfigError
 
 # What to do in place of a choice that others have and this is without, by the option's name.
 INSTEAD = {
-    "strategy": "; weights are not split over GPUs: where they do not fit on one, use schedule=progressive, "
-    "gate=shared or precision=bfloat16, and where the photos do not, a smaller batch_size with accumulate",
+    "strategy": "; weights are not sharded over GPUs: if they do not fit on one, use schedule=progressive, "
+    "gate=shared or precision=bfloat16; if the activations do not, a smaller batch_size with accumulate",
 }
 
 LONGEST_SHOWN = 100  # letters of a value that an error repeats

@@ -1,4 +1,4 @@
-"""The options of a student beside those of every training."""
+"""Options of distillation, in addition to those of training."""
 
 import dataclasses
 from typing import Any
@@ -8,15 +8,15 @@ from mge.config.checks import Options, check_range
 
 @dataclasses.dataclass(frozen=True)
 class DistillConfig(Options):
-    """What a student learns from, beside the options of every training: `mge distill`.
+    """Distillation options, in addition to those of training.
 
     Args:
         teacher: Run folder of the teacher, a mixture.
-        teacher_sha256: Of the teacher's weights, so that a run goes on with the teacher that it began with.
-        temperature: What logits are divided by before student and teacher are compared.
-        teacher_weight: How much the teacher's answer counts, from 0 to 1; the labels have the rest.
-        zoomed_weight: How much the teacher's zoomed views, as further training pictures, count together beside the
-            whole photo. 0 leaves them out.
+        teacher_sha256: SHA-256 of the teacher's weights, so that a resumed run uses the same teacher.
+        temperature: Softmax temperature at which student and teacher are compared.
+        teacher_weight: Weight of the distillation loss, from 0 to 1; the labels have the rest.
+        zoomed_weight: Total loss weight of the teacher's zoomed views as extra training images; the whole photo has
+            weight 1. 0 trains on whole photos only.
     """
 
     teacher: str

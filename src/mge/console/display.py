@@ -68,10 +68,13 @@ class Display:
     def epoch(self, row: Mapping[str, Any], *, num_epochs: int, num_stages: int) -> None:
         """Print one line about an epoch."""
         stage = f"stage {row['stage'] + 1}/{num_stages}  " if num_stages > 1 else ""
-        line = f"{stage}epoch {row['epoch'] + 1:>{len(str(num_epochs))}}/{num_epochs}  {_loss_and_accuracy(row)}"
+        line = (
+            f"{stage}epoch {row['epoch'] + 1:>{len(str(num_epochs))}}/{num_epochs}  train loss/acc: "
+            f"{_loss_and_accuracy(row)}"
+        )
         if "val_top1_mixture" in row:
-            line += f"  validation {row['val_top1_mixture']:.1f} %"
-        self.console.print(f"{line}  {row['seconds']:.0f} s, {row['data_wait_percent']:.0f} % waiting for data")
+            line += f"  · val acc {row['val_top1_mixture']:.1f} %"
+        self.console.print(f"{line}  · {row['seconds']:.0f} s ({row['data_wait_percent']:.0f} % data loading)")
 
 
 def announce(photos: PhotoSet, *, console: Console | None = None) -> None:
@@ -88,6 +91,7 @@ def _loss_and_accuracy(row: Mapping[str, Any]) -> str:
     """Format training loss and accuracy of each expert and of the mixture."""
     names = [name.removeprefix("train_loss_") for name in row if name.startswith("train_loss_")]
     return "  ".join(
-        f"{name.replace('expert', 'expert ')} {row[f'train_loss_{name}']:.2f}/{row[f'train_top1_{name}']:.0f} %"
+        f"{'mix' if name == 'mixture' else name.replace('expert', 'E')} "
+        f"{row[f'train_loss_{name}']:.2f}/{row[f'train_top1_{name}']:.0f} %"
         for name in names
     )

@@ -20,7 +20,7 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f} a second", style="dim")
+        return Text("" if speed is None else f"{speed:.1f}/s", style="dim")
 
 
 class Lines:
@@ -95,5 +95,5 @@ def describe(done: int, *, total: int, rate: float, unit: str) -> str:
     """Describe the progress of a job."""
     left = (total - done) / rate
     amount = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min" if left < 7200 else f"{left / 3600:.1f} h"
-    speed = f"{rate:.1f} a second" if rate >= 0.1 else f"{60 * rate:.1f} a minute"
+    speed = f"{rate:.1f}/s" if rate >= 0.1 else f"{60 * rate:.1f}/min"
     return f"{done:,} of {total:,} {unit}, {speed}, {amount} left"

@@ -56,7 +56,7 @@ def full_stream(error: OSError) -> str | None:
             stream.flush()
         except OSError as again:
             silence(stream)
-            return f"{name} was not written to its end: {again.strerror}; make space, or let it go elsewhere"
+            return f"{name} was not written completely: {again.strerror}; free some space, or redirect it elsewhere"
     return None
 
 

@@ -16,9 +16,9 @@ from mge.storage.run_folder import Run
 PICTURE = "what_each_expert_saw.png"
 NUM_NAMED = 5  # broken photos listed by name
 PLAIN_NAMES = {
-    "teacher_top1": "teacher, the whole mixture",
-    "plain_top1": "plain network, same view",
-    "plain_equal_compute_top1": "plain network, equal compute (larger view)",
+    "teacher_top1": "teacher (whole mixture)",
+    "plain_top1": "plain network (same input)",
+    "plain_equal_compute_top1": "plain network (equal compute, larger input)",
 }
 
 
@@ -45,10 +45,10 @@ def print_summary(run: Run) -> None:
     say(summary_table(summary))
     if "verdict" in summary:
         say(f"Verdict: {summary['verdict']}.")
-    say(f"Training waited for photos {run.waiting_percent():.1f} % of its time.")
+    say(f"Data loading stalled training for {run.waiting_percent():.1f} % of the time.")
     picture = run.report / PICTURE
     if picture.exists():
-        say(f"What each expert saw: {picture}")
+        say(f"Expert views: {picture}")
     say(f"Next: mge predict {quote(str(run.folder))} photo.jpg")
 
 
@@ -70,7 +70,7 @@ def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, pag
     if page is not None:
         say(f"Report: {page}")
     flag = " --cascade" if "cascade" in figures else ""
-    say(f"Figures: {file}", f"Next: mge predict {quote(str(model))} photo.jpg{flag}")
+    say(f"Results: {file}", f"Next: mge predict {quote(str(model))} photo.jpg{flag}")
 
 
 def is_mixture(figures: Mapping[str, Any]) -> bool:
@@ -85,35 +85,35 @@ def what_answers(figures: Mapping[str, Any]) -> str:
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
     """Return the table with one row per network and component, with its accuracy in percent."""
-    unread = f"; {summary['num_broken']} more cannot be read" if summary.get("num_broken") else ""
-    which = "photos, all that there are" if summary["split"] == "all" else f"photos of the {summary['split']} split"
+    unread = f"; {summary['num_broken']} unreadable photos skipped" if summary.get("num_broken") else ""
+    which = "photos (all splits)" if summary["split"] == "all" else f"photos of the {summary['split']} split"
     table = Table(title=f"Accuracy on {summary['num_photos']} {which}{unread}")
-    table.add_column("what answers")
-    table.add_column("top-1 %", justify="right")
+    table.add_column("model")
+    table.add_column("top-1 accuracy (%)", justify="right")
     for key, name in PLAIN_NAMES.items():
         if key in summary:
             table.add_row(name, f"{summary[key]:.1f}")
     if "student_top1" in summary:
-        table.add_row("student, one forward", bold(f"{summary['student_top1']:.1f}"))
+        table.add_row("student (one forward pass)", bold(f"{summary['student_top1']:.1f}"))
         return table
     fusion = summary.get("fusion", {})
     if "first_expert_top1" in fusion:
-        table.add_row("first expert alone: a plain network", f"{fusion['first_expert_top1']:.1f}")
+        table.add_row("first expert only (plain network)", f"{fusion['first_expert_top1']:.1f}")
     for number, top1 in enumerate(summary["experts_top1"]):
-        heads = f"large {summary['large_top1'][number]:.1f}, part {summary['part_top1'][number]:.1f}"
+        heads = f"global head {summary['large_top1'][number]:.1f}, part head {summary['part_top1'][number]:.1f}"
         table.add_row(f"expert {number} ({heads})", f"{top1:.1f}")
     name = what_answers(summary)
     if fusion.get("experts", 0) < fusion.get("trained_experts", 0):
-        table.add_row(f"all {fusion['trained_experts']} experts that were trained", f"{fusion['all_experts_top1']:.1f}")
+        table.add_row(f"all {fusion['trained_experts']} trained experts", f"{fusion['all_experts_top1']:.1f}")
     table.add_row(name, bold(f"{summary['mixture_top1']:.1f}"))
     if "balanced_top1" in summary:  # older runs do not have it
-        table.add_row(f"{name}, balanced: each class counts alike", f"{summary['balanced_top1']:.1f}")
+        table.add_row(f"{name}, balanced accuracy (macro recall)", f"{summary['balanced_top1']:.1f}")
     if "cascade" in summary:
         table.add_row(*_cascade_row(summary["cascade"]))
     if is_mixture(summary):
         table.add_section()
-        table.add_row("plain mean of the experts", f"{summary['mean_top1']:.1f}")
-        table.add_row("oracle that picks the right expert", f"{summary['oracle_top1']:.1f}")
+        table.add_row("uniform mean of the experts", f"{summary['mean_top1']:.1f}")
+        table.add_row("oracle (best expert per photo)", f"{summary['oracle_top1']:.1f}")
     return table
 
 
@@ -127,56 +127,59 @@ def print_broken(broken: Sequence[Broken], *, num_photos: int, file: Path) -> No
     """
     if not broken:
         return
-    say(f"Warning: {len(broken)} of {num_photos} photos cannot be read and are left out:")
+    say(f"Warning: {len(broken)} of {num_photos} photos cannot be read and are skipped:")
     say(*(f"  {photo.path} {photo.reason}" for photo in broken[:NUM_NAMED]))
     rest = f"  and {len(broken) - NUM_NAMED} more; all" if len(broken) > NUM_NAMED else "They"
-    say(f"{rest} are listed in {file}; mge check DATA says more.")
+    say(f"{rest} are listed in {file}; details: mge check DATA")
 
 
 def _cascade_row(cascade: Mapping[str, Any]) -> tuple[str, str]:
     experts, saved = cascade["mean_experts"], cascade["saved_percent"]
-    return f"cascade ({experts:.2f} experts a photo, saves {saved:.0f} % of the later ones)", f"{cascade['top1']:.1f}"
+    name = f"early exit ({experts:.2f} experts per photo, {saved:.0f} % of later experts skipped)"
+    return name, f"{cascade['top1']:.1f}"
 
 
 def _describe_choice(cascade: Mapping[str, Any]) -> str:
     """Describe the fitted early exit, and its cross-validated gain or loss."""
     words = ["always" if least < 0.5 else f"{least:.3f}" if least <= 1 else "never" for least in cascade["leads"]]
     text = (
-        f"Cascade, chosen on {cascade['validation']['num_photos']} validation photos and stored: an expert is sure "
-        f"enough at a lead of {', '.join(words)} (what its class has of the two likeliest, 0.5 to 1)."
+        f"Early-exit thresholds, fitted on {cascade['validation']['num_photos']} validation photos and stored: "
+        f"{', '.join(words)} (top-2 margin p1 / (p1 + p2), from 0.5 to 1)."
     )
     if "cross_validated" not in cascade:
         return text
     lost = cascade["cross_validated"]["lost_top1"]
-    return f"{text} Cross-validated, it {'wins' if lost < 0 else 'loses'} {abs(lost):.1f} points."
+    return f"{text} Cross-validated change in accuracy: {0.0 - lost:+.1f} points."
 
 
 def _describe_trust(figures: Mapping[str, Any]) -> Iterable[str]:
     """Yield lines about confidence interval, calibration and rejection, if they were measured."""
     if "mixture_interval" in figures:
         low, high = figures["mixture_interval"]
-        whose = f"The {what_answers(figures)}'s accuracy"
-        yield f"Measured: {figures['measured']}. {whose} lies between {low:.1f} and {high:.1f} %."
+        accuracy = f"{figures['mixture_top1']:.1f} % (95 % CI {low:.1f} to {high:.1f} %)"
+        yield f"Evaluated on {figures['measured']}. Top-1 accuracy {accuracy}."
     if "validation" in figures.get("calibration", {}):
         calibration = figures["calibration"]
         yield (
-            f"Probabilities: off by {calibration['ece_after']:.1f} % on average (ECE), "
-            f"{calibration['ece_before']:.1f} % without the temperature {calibration['temperature']:.3f}."
+            f"Calibration: ECE {calibration['ece_after']:.1f} % ({calibration['ece_before']:.1f} % before temperature "
+            f"scaling, T = {calibration['temperature']:.3f})."
         )
     if "rejection" in figures:
         rejection = figures["rejection"]
         share = rejection["accepted_percent"]
-        error = "" if rejection["error_percent"] is None else f", {rejection['error_percent']:.1f} % of these are wrong"
-        yield f"Unknown below {100 * rejection['threshold']:.1f} %: {share:.1f} % of photos are accepted{error}."
+        wrong = rejection["error_percent"]
+        error = "" if wrong is None else f", error rate of accepted photos {wrong:.1f} %"
+        yield f"Rejection below {100 * rejection['threshold']:.1f} %: coverage {share:.1f} %{error}."
     if "unknown" in figures:
         unknown = figures["unknown"]
-        yield f"Photos of other things, {unknown['num_photos']}: told apart with an AUROC of {unknown['auroc']:.3f}."
+        yield f"Out-of-distribution detection on {unknown['num_photos']} other photos: AUROC {unknown['auroc']:.3f}."
 
 
 def print_bench(figures: Mapping[str, Any]) -> None:
     """Print the cost of a mixture relative to its baseline."""
     title = "{experts} x {backbone}, {size} px, gate {gate}, batch {batch_size}, {precision}".format(**figures)
-    table = Table("", "mixture / floor", "lowest to highest", "by processor", "photos/s", title=title)
+    relative = f"relative to {figures['experts']} plain backbone{'s' * (figures['experts'] != 1)}"
+    table = Table("", relative, "range", "CPU-time ratio", "photos/s", title=title)
     for name in ("inference", "training"):
         row = figures[name]
         spread = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
@@ -186,8 +189,8 @@ def print_bench(figures: Mapping[str, Any]) -> None:
     activations, sizes = figures["training"], figures["sizes"]
     say(
         table,
-        f"Attention, boxes and zooms take {share:.1f} % of a forward.",
-        f"Activations of a training step: {activations['activation_bytes'] / 2**20:.0f} MiB, "
-        f"{activations['activation_ratio']:.2f} times those of one plain network.",
-        f"Parameters: {sizes['parameters'] / 1e6:.1f} M, floor {sizes['floor_parameters'] / 1e6:.1f} M.",
+        f"Attention, boxes and zooms take {share:.1f} % of the forward pass.",
+        f"Activation memory of a training step: {activations['activation_bytes'] / 2**20:.0f} MiB, "
+        f"{activations['activation_ratio']:.2f} times that of one plain network.",
+        f"Parameters: {sizes['parameters'] / 1e6:.1f} M (plain backbones: {sizes['floor_parameters'] / 1e6:.1f} M).",
     )

@@ -81,8 +81,8 @@ class PhotoDataset(Dataset[Sample]):
             return open_photo(record.content, name=str(record.path), at_least_px=at_least_px)
         except DataError as error:
             raise DataError(
-                f"{error}; it could be read when the photos were looked at: put it back as it was, and go on; "
-                "mge check lists every broken photo"
+                f"{error}; it was readable when the run started: restore it and resume the run; mge check lists every "
+                "broken photo"
             ) from error
 
     def _is_worth_caching(self) -> bool:

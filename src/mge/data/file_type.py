@@ -49,7 +49,7 @@ _OTHERS = {
     b"<?xml": "XML or an SVG drawing",
     b"<!doctype html": "a web page",
     b"<html": "a web page",
-    b"version https://git-lfs": "a pointer of Git LFS; fetch the photos with `git lfs pull`",
+    b"version https://git-lfs": "a Git LFS pointer; fetch the photos with `git lfs pull`",
 }
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -84,13 +84,13 @@ def describe(head: bytes) -> str:
     if not head:
         return "an empty file"
     if not head.strip(b"\0"):
-        return "nothing but zeros"
+        return "all zero bytes"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for signature, what in _OTHERS.items():
         if start.startswith(signature.lower()):
             return what
     if kind_of(head) == "JPEG2000":
-        return "JPEG 2000, whose decoders may take a gigabyte for 200 bytes; save it as a PNG"
+        return "JPEG 2000, which can expand 200 bytes to a gigabyte; save it as PNG"
     if kind := kind_of(head):
-        return f"{kind} of a kind that is not supported, or damaged"
+        return f"{kind} of an unsupported kind, or damaged"
     return "text" if all(9 <= byte < 127 for byte in head) else ""

@@ -23,7 +23,7 @@ def collect_parents(pairs: Iterable[tuple[str, str]], *, name: str) -> dict[str,
         if parent and parents.setdefault(label, parent) != parent:
             raise DataError(
                 f"{name} puts the class {label!r} into two coarser classes, {parents[label]!r} and {parent!r}; a class "
-                "has one: correct the column `parent`, or give the class two names"
+                "has exactly one: correct the column `parent`, or give the class two names"
             )
     parents = {label: parent for label, parent in parents.items() if label != parent}
     try:
@@ -31,7 +31,7 @@ def collect_parents(pairs: Iterable[tuple[str, str]], *, name: str) -> dict[str,
     except graphlib.CycleError as error:
         label = min(error.args[1])  # any class of the cycle would do
         raise DataError(
-            f"{name} puts the class {label!r} into {parents[label]!r}, which lies in {label!r} itself; correct the "
+            f"{name} puts the class {label!r} into {parents[label]!r}, which is inside {label!r} itself; correct the "
             "column `parent`"
         ) from error
     return parents

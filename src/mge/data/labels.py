@@ -30,10 +30,12 @@ def clean_label(label: str) -> str:
     try:
         label.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DataError(f"the class name {label!r} is no text in UTF-8; rename the folder, or mend the list") from error
+        raise DataError(
+            f"the class name {label!r} is not valid UTF-8; rename the folder, or correct the list"
+        ) from error
     clean = clean_text(label)
     if any(unicodedata.category(character) == "Cc" for character in clean):
-        raise DataError(f"the name {label!r} has control characters in it, which a screen does not show; remove them")
+        raise DataError(f"the name {label!r} contains invisible control characters; remove them")
     return clean
 
 
@@ -52,7 +54,7 @@ def clean_labels(photos: PhotoSet) -> PhotoSet:
     groups = {group: clean_label(group) for group in {record.group for record in photos.records}}
     if "" in clean.values():
         empty = next(name for name in clean if not clean[name])
-        raise DataError(f"the class name {empty!r} of {photos.name} has no visible character; give it one that has")
+        raise DataError(f"the class name {empty!r} of {photos.name} has no visible character; rename it")
     records = tuple(
         record
         if (clean[record.label], groups[record.group]) == (record.label, record.group)
@@ -78,13 +80,13 @@ def _note_spellings(names: Iterable[str]) -> list[str]:
     notes = []
     if joined:
         notes.append(
-            f"labels that look the same though they are written in several ways are one class: {len(joined):,}, the "
-            f"first is {joined[0]!r}"
+            f"labels that look identical but are spelled differently were merged: {len(joined):,}, the first is "
+            f"{joined[0]!r}"
         )
     if pairs:
         notes.append(
-            f"classes that differ in capital letters only are kept apart: {len(pairs):,}, the first are "
-            f"{pairs[0][0]!r} and {pairs[0][1]!r}; where they are one class, give them one name"
+            f"classes that differ only in letter case are separate classes: {len(pairs):,}, the first are "
+            f"{pairs[0][0]!r} and {pairs[0][1]!r}; if they are one class, give them one name"
         )
     return notes
 
@@ -95,4 +97,4 @@ def _note_doubtful(photos: PhotoSet) -> list[str]:
     if not counts:
         return []
     said = ", ".join(f"{name!r} ({count:,} photos)" for name, count in sorted(counts.items()))
-    return [f"classes are called as programs write a missing value: {said}; where it means no label, take them out"]
+    return [f"class names look like missing values: {said}; if they mean no label, remove these photos"]

@@ -20,12 +20,12 @@ from mge.errors import DataError, OutOfMemoryError
 LOCKS = 1_000_000  # bytes of shared memory for the locks of the processes that decode
 CANNOT_SEND = 76  # the exit code of one that cannot send a batch
 UNSENT = (
-    "a process that reads photos could not hand them over: shared memory (/dev/shm) or another limit of the system was "
-    "reached; use fewer of them (--workers 1) or none (--workers 0), or give a container more (--shm-size 1g)"
+    "a data-loading process could not pass on its photos: shared memory (/dev/shm) or another system limit is "
+    "exhausted; use fewer processes (--workers 1) or none (--workers 0), or give the container more (--shm-size 1g)"
 )
 KILLED = (
-    "a process that reads photos was killed, as systems do where memory runs out; use fewer of them (--workers 1), or "
-    "keep no photos in memory (--cache no)"
+    "a data-loading process was killed, probably because memory ran out; use fewer processes (--workers 1), or do not "
+    "cache photos in memory (--cache no)"
 )
 
 
@@ -122,11 +122,14 @@ def _way(
     if not workers or free >= 2 * _largest(dataset, batches) * workers + LOCKS:
         return workers, _collate
     if free < LOCKS:
-        say_once(f"Note: there are {free} bytes of shared memory, too few for more processes: this one reads alone")
+        say_once(
+            f"Note: only {free} bytes of shared memory are free, too few for data-loading processes: loading in the "
+            "main process"
+        )
         return 0, _collate
     say_once(
-        f"Note: there are {free / 1e6:.1f} MB of shared memory, too little for batches of {workers} processes; they "
-        "come through pipes, which is slower. In a container, give it more: --shm-size 1g"
+        f"Note: only {free / 1e6:.1f} MB of shared memory are free, too little for {workers} data-loading processes: "
+        "using pipes, which are slower. In a container, use --shm-size 1g"
     )
     return workers, _collate_for_pipe
 

@@ -88,7 +88,7 @@ def open_photo(
         return _read(photo, name=name, at_least_px=at_least_px)
     if not isinstance(photo, str | os.PathLike):
         raise DataError(
-            f"a photo is given as {type(photo).__name__}; accepted: a path, the bytes of a file, a Pillow image "
+            f"unsupported type of photo: {type(photo).__name__}; accepted: a path, the bytes of a file, a Pillow image "
             "(Image.fromarray makes one of an array), or a list of these"
         )
     return _read(_content(photo, name=name), name=name, at_least_px=at_least_px)
@@ -98,7 +98,7 @@ def _content(photo: str | Path, *, name: str) -> bytes:
     try:
         path = Path(photo)
         if not path.is_file() and path.exists():  # a pipe, say, would block forever
-            raise DataError(f"{name} cannot be read: it is no file")
+            raise DataError(f"{name} cannot be read: it is not a regular file")
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise DataError(f"{name} has {size / 1e9:.1f} GB; accepted: up to {MAX_FILE_BYTES / 1e9:g} GB")
@@ -173,7 +173,7 @@ def _heif_reader(name: str) -> Callable[[Any], Image.Image]:
         from pillow_heif.as_plugin import HeifImageFile  # noqa: PLC0415  (an extra)
     except ImportError as error:
         raise DataError(
-            f"{name} is a HEIC photo, which pillow-heif is needed for; install it: pip install 'mge[heif]'"
+            f"{name} is a HEIC photo, which needs pillow-heif; install it with: pip install 'mge[heif]'"
         ) from error
     return HeifImageFile
 

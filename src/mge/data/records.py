@@ -105,30 +105,33 @@ def assign_splits(photos: PhotoSet, *, config: DataConfig, seed: int) -> PhotoSe
 def check_photos(photos: PhotoSet) -> None:
     """Raise DataError if nothing can be learned from the photos."""
     if not photos.records:
-        raise DataError(f"{photos.name} holds no photos; expected one folder a class with photos in it, or a manifest")
+        raise DataError(f"{photos.name} contains no photos; expected one folder per class, or a manifest")
     if len(photos.class_names) < 2:
         raise DataError(
-            f"{photos.name} has one class only, {photos.class_names[0]!r}; a classifier needs at least two: put "
-            "the photos of each class into a folder of its own"
+            f"{photos.name} has only one class, {photos.class_names[0]!r}; a classifier needs at least two: put the "
+            "photos of each class into its own folder"
         )
     trained = {record.label for record in photos.split("train")}
     missing = [name for name in photos.class_names if name not in trained]
     if missing:
         raise DataError(
             f"class {missing[0]!r} of {photos.name} has no training photos ({len(missing)} such classes); add some to "
-            "its train split, or remove the class from the other splits"
+            "the train split, or remove the class from the other splits"
         )
 
 
 def what_is_unmeasured(splits: Collection[str]) -> str | None:
     """Describe the effect of a missing validation or test split on the metrics; None if both exist."""
-    remedy = "give each class more photos, or smaller groups of them"
+    remedy = "give each class more photos, or smaller groups"
     if "val" not in splits and "test" not in splits:
-        return f"No photos are left to validate and test on, so figures are of those that were trained on: {remedy}"
+        return f"No photos are left for validation and test: all metrics are measured on training photos: {remedy}"
     if "test" not in splits:
-        return f"No photos are left to test on, so figures are of validation photos, which chose the model: {remedy}"
+        return (
+            "No photos are left for testing: metrics are measured on the validation photos that also selected "
+            f"the model: {remedy}"
+        )
     if "val" not in splits:
-        return f"No photos are left to validate on, so the last epoch's model is kept, uncalibrated: {remedy}"
+        return f"No photos are left for validation: the last epoch is kept, without calibration: {remedy}"
     return None
 
 

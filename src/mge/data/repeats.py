@@ -23,20 +23,20 @@ def settle_repeats(photos: PhotoSet) -> PhotoSet:
         splits[place].add(split or "no split")
     notes = [*photos.notes]
     if len(kept) < len(photos.records):
-        notes.append(f"{len(photos.records) - len(kept):,} rows of {photos.name} repeat others, and count once")
+        notes.append(f"{len(photos.records) - len(kept):,} rows of {photos.name} are duplicates and were dropped")
     torn = [place for place, found in labels.items() if len(found) > 1]
     if torn:
         names = " and ".join(map(repr, sorted(labels[torn[0]])[:2]))
         notes.append(
-            f"{len(torn):,} photos of {photos.name} have several labels, the first is {torn[0]} with {names}: at most "
-            "one of them is right for a classifier; keep one row for each photo"
+            f"{len(torn):,} photos of {photos.name} have several labels, the first is {torn[0]} with {names}: a "
+            "classifier needs one label per photo; keep one row for each photo"
         )
     leaked = [place for place, found in splits.items() if len(found) > 1]
     if leaked:
         names = " and ".join(sorted(splits[leaked[0]])[:2])
         notes.append(
             f"{len(leaked):,} photos of {photos.name} are in more than one split, the first is {leaked[0]} in {names}: "
-            "figures on held-out photos will be better than they should be; keep one row for each photo"
+            "accuracy on held-out photos will be too optimistic (leakage); keep one row for each photo"
         )
     return dataclasses.replace(photos, records=tuple(kept.values()), notes=tuple(notes))
 

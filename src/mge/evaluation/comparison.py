@@ -155,7 +155,9 @@ def _ask(
 ) -> _Asked:
     classifier = examiner.classifier
     if data is None and not is_run(path):
-        raise ConfigError(f"{str(path)!r} is a model without its run; say which photos to compare on with --data")
+        raise ConfigError(
+            f"{str(path)!r} is a model folder without its run; choose the photos to compare on with --data"
+        )
     photos = read_held_out(path, data=data, source_format=source_format, classifier=classifier, columns=columns)
     for each in paths if data is not None else ():  # each has been trained on other photos
         photos = leave_out_seen(each, photos, split=split, even_so=split == "train")
@@ -177,8 +179,8 @@ def _aligned(one: _Asked, other: _Asked, *, path: Path, former: Path) -> _Asked:
     only = sorted(set(one.class_names) ^ set(other.class_names))
     if only:
         raise ConfigError(
-            f"{path} knows {len(one.class_names)} classes and {former} {len(other.class_names)}; {only[0]!r} and "
-            f"{len(only) - 1} more are known to one of them only; compare runs that tell the same classes apart"
+            f"{path} has {len(one.class_names)} classes and {former} {len(other.class_names)}; {only[0]!r} and "
+            f"{len(only) - 1} more exist in only one of them; compare runs with the same classes"
         )
     rows = {str(record.path): row for row, record in enumerate(one.records)}
     wanted = [str(record.path) for record in other.records]
@@ -186,7 +188,7 @@ def _aligned(one: _Asked, other: _Asked, *, path: Path, former: Path) -> _Asked:
         common = len(rows.keys() & set(wanted))
         raise DataError(
             f"{path} was tested on {len(rows)} photos and {former} on {len(wanted)}, of which {common} are the same; "
-            "say which photos to compare on with --data: those that none of the runs was trained on"
+            "choose the photos to compare on with --data: photos that none of the runs was trained on"
         )
     columns = [one.class_names.index(name) for name in other.class_names]
     return other._replace(probs=one.probs[[rows[photo] for photo in wanted]][:, columns], cost=one.cost)

@@ -77,7 +77,7 @@ def trace_curve(val_answers: Answers, answers: Answers, *, config: ModelConfig) 
 def check_experts(config: ModelConfig) -> None:
     """Raise ConfigError if there is no expert to skip."""
     if config.experts < 2:
-        raise ConfigError("the model has one expert, and a cascade needs two or more; leave out --cascade")
+        raise ConfigError("the model has one expert, and early exit needs at least two; leave out --cascade")
 
 
 def network_costs(config: ModelConfig) -> list[int]:

@@ -78,7 +78,7 @@ class Examiner:
         """Run the mixture on some photos."""
         asked = self.classifier
         dataset = PhotoDataset(records, asked.class_names, side=asked.side, config=asked.data, train=False)
-        answers = answer_photos(self.fabric, asked.model, dataset, batch_size=self.batch_size, verb="measuring")
+        answers = answer_photos(self.fabric, asked.model, dataset, batch_size=self.batch_size, verb="evaluating")
         return dataset, answers
 
 

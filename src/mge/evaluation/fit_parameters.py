@@ -118,8 +118,8 @@ def store_choices(
         is_other = now.metadata != stored.metadata
         if now.weights_sha256 != stored.weights_sha256 or (is_other and again is None):
             raise ModelFolderError(
-                f"the model in {folder} was changed while it was measured, and nothing was stored; give the same "
-                "command again"
+                f"the model in {folder} was changed during the evaluation; nothing was stored; run the same command "
+                "again"
             )
         if is_other and again is not None:
             chosen = dataclasses.replace(stored, metadata=again(now.metadata))

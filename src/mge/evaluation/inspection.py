@@ -95,7 +95,9 @@ def skip_broken(
         try:
             broken = tuple(Broken(**row) for row in saved)
         except TypeError as error:
-            raise ModelFolderError(f"{run.skipped_path} is damaged: {error}; copy it again or train anew") from error
+            raise ModelFolderError(
+                f"{run.skipped_path} is damaged: {error}; copy it again or start a new run"
+            ) from error
     else:
         seen = inspect(photos.records, with_hashes=False) if fabric.is_global_zero else []
         broken = fabric.broadcast(list_broken(photos.records, seen) if fabric.is_global_zero else ())

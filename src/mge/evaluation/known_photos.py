@@ -46,8 +46,8 @@ def find_record(path: Path) -> tuple[Run, tuple[KnownPhoto, ...]] | None:
             expected = (run.origin() or {}).get("num_photos", len(known))
             if expected != len(known):
                 raise ModelFolderError(
-                    f"{folder / PHOTOS} is damaged: it has {len(known)} photos, and the run began with {expected}; "
-                    "copy it again or train anew"
+                    f"{folder / PHOTOS} is damaged: it has {len(known)} photos, but the run started with {expected}; "
+                    "copy it again or start a new run"
                 )
             return run, known
     return None
@@ -86,7 +86,7 @@ def restore_splits(
         if each.known is not None or record.label not in strange:
             records.append(record if record.split == split else dataclasses.replace(record, split=split))
     if strange:
-        notes.append(f"{len(strange)} classes were added that the model does not know, the first is {min(strange)!r}")
+        notes.append(f"{len(strange)} new classes that the model does not know, the first is {min(strange)!r}")
     used = {record.label for record in records}
     return dataclasses.replace(
         photos, records=tuple(records), notes=(*photos.notes, *notes),
@@ -154,16 +154,17 @@ def describe_changes(found: Sequence[Found], known: Sequence[KnownPhoto], *, nam
     notes = []
     if counts["new"]:
         notes.append(
-            f"{_photos(counts['new'])} added to {name} since the training, and not measured; they are with --split new"
+            f"{_photos(counts['new'])} added to {name} since training and not evaluated here; evaluate them with "
+            "--split new"
         )
     if counts["moved"]:
-        notes.append(f"{_photos(counts['moved'])} renamed or copied since the training, and known by content")
+        notes.append(f"{_photos(counts['moved'])} renamed or copied since training, recognized by content")
     if counts["changed"]:
-        notes.append(f"{_photos(counts['changed'])} changed since the training, and kept in the split of the name")
+        notes.append(f"{_photos(counts['changed'])} changed since training, kept in the split recorded for this path")
     if gone:
         of_each = ", ".join(f"{gone[split]} of {split}" for split in USES if gone[split])
         were = "photo" if gone.total() == 1 else "photos"
-        notes.append(f"{gone.total():,} {were} that the run began with are missing from {name}: {of_each}")
+        notes.append(f"{gone.total():,} {were} of the run are missing from {name}: {of_each}")
     return [as_text(note) for note in notes]
 
 

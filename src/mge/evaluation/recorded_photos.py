@@ -70,8 +70,8 @@ def note_copies(photos: PhotoSet, *, digests: Sequence[str]) -> list[str]:
     if not copies:
         return []
     note = (
-        f"{len(copies)} photos that are held out of {photos.name} are the same files as training photos, the first is "
-        f"{copies[0]}: figures will be better than they should be; mge check lists them all"
+        f"{len(copies)} held-out photos of {photos.name} are identical to training photos, the first is {copies[0]}: "
+        "accuracy will be too optimistic (leakage); mge check lists them all"
     )
     return [as_text(note)]
 

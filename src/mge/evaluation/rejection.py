@@ -33,9 +33,9 @@ def choose_rejection(answers: Answers, *, temperature: float, target_error: floa
     if found is None:
         lowest = lowest_target(coverage)
         raise ConfigError(
-            f"target_error is {target_error:g}, and {len(answers.labels)} validation photos show no threshold that "
-            f"keeps it with {100 * CONFIDENCE:.0f} % confidence; accepted for this model: {lowest:g} or more, or take "
-            "more validation photos"
+            f"target_error is {target_error:g}, but on {len(answers.labels)} validation photos no threshold achieves "
+            f"it with {100 * CONFIDENCE:.0f} % confidence; accepted for this model: {lowest:g} or more, or use more "
+            "validation photos"
         )
     measured = measure_rejection(answers, threshold=found[0], temperature=temperature)
     return {

@@ -32,11 +32,11 @@ def leave_out_seen(
     seen = [each for each, what in zip(wanted, found, strict=True) if what.known and what.known.split in uses]
     if not seen:
         return photos
-    note = f"{len(seen)} of {len(wanted)} photos of {photos.name} were trained on, or chose the model"
+    note = f"{len(seen)} of {len(wanted)} photos of {photos.name} were used for training or model selection"
     if even_so:
-        return dataclasses.replace(photos, notes=(*photos.notes, f"{note}: figures are better than they should be"))
+        return dataclasses.replace(photos, notes=(*photos.notes, f"{note}: the metrics are too optimistic"))
     if len(seen) == len(wanted):
-        raise DataError(f"{note}, so they measure nothing; give other photos (mge evaluate --split all takes any)")
+        raise DataError(f"{note}; give other photos (mge evaluate --split all accepts any)")
     left_out = set(map(id, seen))
     records = tuple(each for each in photos.records if id(each) not in left_out)
-    return dataclasses.replace(photos, records=records, notes=(*photos.notes, f"{note}, and are left out"))
+    return dataclasses.replace(photos, records=records, notes=(*photos.notes, f"{note} and are excluded"))

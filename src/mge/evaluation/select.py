@@ -46,14 +46,14 @@ class Selected:
         """Description of the photos for users."""
         name = self.photos.name
         if self.split == "new":
-            return f"photos of {name} that were added since the training"
+            return f"photos of {name} added since training"
         if self.split != "all":
             trained = ", which it was trained on" if self.is_own and self.split == "train" else ""
             return f"the {self.split} split of {name}{trained}"
         if self.is_own:
-            return f"all photos of {name}, those that it was trained on among them"
-        without = ", which has no splits of its own" if "test" in self.photos.held_out else ""
-        seen = f", but for {self.num_seen} that were trained on or chose the model" if self.num_seen else ""
+            return f"all photos of {name}, including the training photos"
+        without = " (without splits)" if "test" in self.photos.held_out else ""
+        seen = f", except {self.num_seen} used for training or model selection" if self.num_seen else ""
         return f"all photos of {name}{without}{seen}"
 
 
@@ -113,7 +113,7 @@ def read_held_out(
         known = ", ".join(classifier.class_names[:5])
         raise DataError(
             f"{photos.name} has {len(unknown)} classes that the model was not trained on, the first is {unknown[0]!r}; "
-            f"classes are matched by name, and the model knows {known}, …"
+            f"classes are matched by name; the model knows {known}, …"
         )
     return photos
 
@@ -122,8 +122,8 @@ def _read_own(path: Path, *, classifier: Classifier, columns: Asked) -> PhotoSet
     """Read the photos that the run was trained with, with their splits."""
     if not is_run(path):
         raise ConfigError(
-            f"{str(path)!r} is a model without its run; say which data to evaluate on: "
-            f"mge evaluate {quote(str(path))} DATA"
+            f"{str(path)!r} is a model folder without its run; give the data to evaluate on: mge evaluate "
+            f"{quote(str(path))} DATA"
         )
     run = open_run(path)
     settings = run.config("format", "seed", "val_fraction", "test_fraction")
@@ -148,8 +148,8 @@ def _note_without_record(photos: PhotoSet, *, run: Run) -> PhotoSet:
     if origin is not None and origin.get("sha256_of_names") == now["sha256_of_names"]:
         return photos
     note = (
-        f"the run kept no record of its photos, so {photos.name} is split anew, and it is not what it was at the "
-        "training: photos that were trained on may be among those that are measured; a new training keeps a record"
+        f"the run has no record of its photos, and {photos.name} has changed since training, so it is split again: "
+        "training photos may be among the evaluated ones; new runs keep a record"
     )
     return dataclasses.replace(photos, notes=(*photos.notes, note))
 
@@ -162,10 +162,10 @@ def without_broken(photos: PhotoSet, *, split: Selection) -> tuple[tuple[Record,
     """
     records = photos.select(split)
     if not records and split == "new":
-        raise DataError(f"{photos.name} has no photos that were added since the training; leave out --split new")
+        raise DataError(f"{photos.name} has no photos added since training; leave out --split new")
     if not records:
         others = [each for each in SPLITS if photos.split(each)]
-        remedy = f"it has some in --split {' or '.join(others)}" if others else "give data that have some"
+        remedy = f"it has some in --split {' or '.join(others)}" if others else "give data that has some"
         raise DataError(f"{photos.name} has no photos in its {split} split; {remedy}")
     broken = list_broken(records, inspect(records, with_hashes=False))
     readable = leave_out(dataclasses.replace(photos, records=records), broken).records
@@ -191,7 +191,7 @@ def select_validation(path: Path, selected: Selected, *, classifier: Classifier)
     records = photos.split("val")
     if not records:
         raise ConfigError(
-            f"{photos.name} has no validation photos, and thresholds and temperatures are chosen on them; train with "
+            f"{photos.name} has no validation photos, which are needed to fit thresholds and temperatures; train with "
             "--val-fraction above 0, or give a model folder and data with a val split"
         )
     return records
@@ -211,7 +211,9 @@ def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
     looks = inspect(records, with_hashes=False)
     readable = tuple(record for record, look in zip(records, looks, strict=True) if not look.error)
     if not readable:
-        raise DataError(f"none of the {len(records)} photos of {str(folder)!r} can be read; mge check says why")
+        raise DataError(
+            f"none of the {len(records)} photos of {str(folder)!r} can be read; run mge check for the reasons"
+        )
     return readable
 
 
@@ -219,8 +221,8 @@ def check_not_asked(columns: Asked, *, run: Run) -> None:
     """Raise ConfigError if columns are given for data whose columns the run knows."""
     if columns != BY_NAME:
         raise ConfigError(
-            f"columns are named, and the photos are those of {run}, which knows its columns; leave out --image-column "
-            "and --label-column"
+            f"--image-column and --label-column apply to other data only, and the photos are those of {run}; leave "
+            "them out"
         )
 
 

@@ -24,18 +24,18 @@ def describe_verdict(run: Run, figures: Mapping[str, Any]) -> dict[str, str]:
         return {}
     parts = [f"{what_answers(figures)} {figures['mixture_top1']:.1f} %"]
     if "first_expert_top1" in fusion:
-        parts.append(f"first expert alone {fusion['first_expert_top1']:.1f}")
-    opponents = {"the first expert alone": right.get("first")}
+        parts.append(f"first expert only {fusion['first_expert_top1']:.1f} %")
+    opponents = {"the first expert": right.get("first")}
     for name in PLAIN:
         if f"{name}_top1" in figures:
             title = "plain network" if name == "plain" else "plain network of equal compute"
-            parts.append(f"{title} {figures[f'{name}_top1']:.1f}")
+            parts.append(f"{title} {figures[f'{name}_top1']:.1f} %")
             opponents = {f"the {title}": Run(run.folder / name).right().get("model"), **opponents}
     opponent, theirs = next(((name, hits) for name, hits in opponents.items() if hits is not None), ("", None))
     if theirs is None or len(theirs) != len(right["model"]):
         return {}
     gain = 100 * (sum(right["model"]) - sum(theirs)) / len(theirs)
-    test = f"{gain:+.1f} over {opponent} ({_describe_p(right['model'], theirs)})"
+    test = f"{gain:+.1f} points over {opponent} (McNemar {_describe_p(right['model'], theirs)})"
     return {"verdict": f"{', '.join(parts)}: {test}{_advise(fusion, gain=gain)}"}
 
 
@@ -59,9 +59,9 @@ def _advise(fusion: Mapping[str, Any], *, gain: float) -> str:
     trained = fusion.get("trained_experts", 1)
     if fusion.get("experts", trained) == 1 and trained > 1:
         return (
-            ". Validation photos see no use in later experts, so the first one answers alone; more photos, or --detail "
-            "above 1 where photos are larger than a view, may change that"
+            ". On the validation photos later experts bring no gain, so only the first one is used; more photos, or "
+            "--detail above 1 if photos are larger than the input, may change that"
         )
     if gain <= 0:
-        return ". The mixture does not pay here: use the plain network (--experts 1 --part-filters 0), or more photos"
+        return ". The mixture brings no gain here: use a plain network (--experts 1 --part-filters 0), or more photos"
     return ""

@@ -199,7 +199,7 @@ def _open_openvino(file: Path, *, threads: int | None) -> Graph:
         import openvino  # noqa: PLC0415  (an extra)
     except ImportError as error:
         raise MissingExtraError(
-            "OpenVINO's files are run by openvino, which is not installed; get it with: pip install 'mge[openvino]'"
+            "OpenVINO models need openvino, which is not installed; install it with: pip install 'mge[openvino]'"
         ) from error
     options = {"INFERENCE_PRECISION_HINT": "f32", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
     compiled = openvino.Core().compile_model(file, "CPU", options)

@@ -19,9 +19,9 @@ from mge.models.mixture import MixtureOfExperts
 SAID = ("large_logits", "part_logits", "joint_logits", "attention", "boxes_xyxy")  # of MixtureOutput, one expert's
 FORMER = "former_"  # prefix of inputs from the previous graph; ONNX requires unique names
 STATE = {
-    "found_xyxy": "(B, 4) what it found, in pixels of its view",
-    "large_features": "(B, D) what a shared gate reads",
-    "view": "(B, 3, h, w) its normalised view, which the next expert's view is cut out of",
+    "found_xyxy": "(B, 4) box that it found, in pixels of its view",
+    "large_features": "(B, D) input of a shared gate",
+    "view": "(B, 3, h, w) its normalized view, from which the next view is cropped",
 }
 
 
@@ -43,7 +43,7 @@ def cascade_parts(model: MixtureOfExperts) -> dict[str, Part]:
         ConfigError: there is only one expert.
     """
     if model.active_experts < 2:
-        raise ConfigError("the model has one expert, and a cascade needs at least two; leave out --cascade")
+        raise ConfigError("the model has one expert, and early exit needs at least two; leave out --cascade")
     frozen = copy.deepcopy(model).requires_grad_(False)
     frozen.sampling = "matrices"  # as in to_graph
     images = example_pictures(frozen)

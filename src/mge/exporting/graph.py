@@ -20,14 +20,14 @@ EXAMPLES = 2  # example images; with one the exporter would treat the batch size
 
 # Outputs of the graph by name: B photos, E experts, C classes, h x w cells.
 OUTPUTS = {
-    "logits": "(B, C) the mixture",
-    "gate_probs": "(B, E) how much each expert counts",
-    "large_logits": "(B, E, C) each expert's large-part head",
-    "part_logits": "(B, E, C) each expert's small-part head",
-    "joint_logits": "(B, E, C) each expert's own answer",
-    "attention": "(B, E, h, w) each expert's map over its own view, from 0 to 1",
-    "boxes_xyxy": "(B, E, 4) what each expert saw, in pixels of the pictures given, end-exclusive",
-    "probabilities": "(B, C) what `mge predict` says: the softmax of the logits, calibrated where the model is",
+    "logits": "(B, C) logits of the mixture",
+    "gate_probs": "(B, E) gate weight of each expert",
+    "large_logits": "(B, E, C) logits of the global head of each expert",
+    "part_logits": "(B, E, C) logits of the part head of each expert",
+    "joint_logits": "(B, E, C) logits of the joint head of each expert",
+    "attention": "(B, E, h, w) attention map of each expert over its own view, from 0 to 1",
+    "boxes_xyxy": "(B, E, 4) view of each expert in pixels of the input images, end-exclusive",
+    "probabilities": "(B, C) class probabilities as in `mge predict`: calibrated softmax of the logits",
 }
 assert tuple(OUTPUTS)[:-1] == MixtureOutput._fields
 
@@ -106,11 +106,13 @@ def to_onnx(
         import onnxscript  # noqa: F401, PLC0415  (an extra)
     except ImportError as error:
         raise MissingExtraError(
-            f"ONNX is written by {error.name}, which is not installed; get it with: pip install 'mge[export]'"
+            f"writing ONNX needs {error.name}, which is not installed; install it with: pip install 'mge[export]'"
         ) from error
     num_bytes = sum(tensor.nbytes for tensor in graph.state_dict.values())
     if num_bytes > LARGEST_ONNX:
-        raise ConfigError(f"the weights have {num_bytes / 1e9:.1f} GB, and a file of ONNX up to 2; use torch-export")
+        raise ConfigError(
+            f"the weights have {num_bytes / 1e9:.1f} GB; accepted for ONNX: up to 2 GB; use --format torch-export"
+        )
     try:
         with quiet():
             program = torch.onnx.export(
@@ -119,7 +121,9 @@ def to_onnx(
             assert program is not None
             proto = program.model_proto
     except RuntimeError as error:  # base class of the exporter's errors
-        raise ConfigError(f"the network cannot be written as ONNX: {first_line(error)}; use torch-export") from error
+        raise ConfigError(
+            f"the network cannot be written as ONNX: {first_line(error)}; use --format torch-export"
+        ) from error
     for key, text in metadata.items():
         proto.metadata_props.add(key=key, value=text)
     content: bytes = proto.SerializeToString()
@@ -142,6 +146,7 @@ def write_openvino(onnx_content: bytes, file: Path) -> None:
         import openvino  # noqa: PLC0415  (an extra)
     except ImportError as error:
         raise MissingExtraError(
-            "OpenVINO's files are written by openvino, which is not installed; get it with: pip install 'mge[openvino]'"
+            "writing OpenVINO models needs openvino, which is not installed; install it with: pip install "
+            "'mge[openvino]'"
         ) from error
     openvino.save_model(openvino.Core().read_model(onnx_content), file, compress_to_fp16=False)

@@ -38,7 +38,7 @@ class Parity(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.num_same_top1} of {self.num_photos} with the same answer, probabilities within "
+            f"{self.num_same_top1} of {self.num_photos} photos with the same prediction, probabilities within "
             f"{self.probability_difference:.1e}, boxes within {self.box_difference_px:.2g} px"
         )
 

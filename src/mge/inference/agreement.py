@@ -47,7 +47,7 @@ class Agreement(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{100 * self.same_top1:.1f} % of {self.num_photos} photos with the same answer, probabilities within "
+            f"{100 * self.same_top1:.1f} % of {self.num_photos} photos with the same prediction, probabilities within "
             f"{self.probability_difference:.4f}, boxes with a mean IoU of {self.mean_iou:.3f} (worst "
             f"{self.worst_iou:.3f})"
         )

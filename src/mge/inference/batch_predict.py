@@ -55,18 +55,19 @@ class Tally:
         """Print how many photos are unknown and, with early exit, the mean number of experts that ran."""
         if self.num_unknown:
             sys.stderr.write(
-                f"{self.num_unknown} of {self.num_classified} photos are unknown; --reject false names them anyway\n"
+                f"{self.num_unknown} of {self.num_classified} photos were rejected (unknown); --no-reject shows their "
+                "classes\n"
             )
         if num_experts is not None and self.num_classified:
             mean = self.num_looks / self.num_classified
-            sys.stderr.write(f"{mean:.2f} of {num_experts} experts looked at a photo on average\n")
+            sys.stderr.write(f"early exit: {mean:.2f} of {num_experts} experts per photo on average\n")
 
     def check(self) -> None:
         """Raise DataError if photos could not be read."""
         if self.reasons:
             raise DataError(
-                f"{len(self.reasons)} of {len(self.reasons) + self.num_classified} photos could not be read, the "
-                f"others were classified: {name_some(self.reasons)}"
+                f"{len(self.reasons)} of {len(self.reasons) + self.num_classified} photos could not be read (the "
+                f"others were classified): {name_some(self.reasons)}"
             )
 
 
@@ -155,9 +156,9 @@ def classify_to_file(
     kept: list[Prediction] = []
     with Parts(output, plan=plan, keys=keys, rank=rank, num_processes=num_processes) as parts:
         if parts.done and rank == 0:
-            sys.stderr.write(f"going on: {len(parts.done):,} of {len(photos):,} photos were classified before\n")
+            sys.stderr.write(f"resuming: {len(parts.done):,} of {len(photos):,} photos are already classified\n")
         if parts.was_begun_otherwise:
-            sys.stderr.write(f"{output} was begun with another model or other options: all is done anew\n")
+            sys.stderr.write(f"{output} was started with another model or other options: starting over\n")
         mine = [photos[number] for number in parts.mine]
         made = make_rows(ask, mine, top=top, kept=kept, is_quiet=rank > 0, with_all=with_all)
         for number, row in zip(parts.mine, made, strict=True):

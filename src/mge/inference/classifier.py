@@ -93,15 +93,14 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
     def _need_thresholds(self) -> tuple[float, ...]:
         if self.thresholds is None:
             raise ConfigError(
-                "the model has no thresholds for a cascade; this chooses them on validation photos: "
-                "mge evaluate RUN --cascade"
+                "the model has no early-exit thresholds; fit them on validation photos with: mge evaluate RUN --cascade"
             )
         return self.thresholds
 
     @torch.inference_mode()
     def _ask(self, images: list[torch.Tensor], *, cascade: bool, num_waiting: int) -> dict[str, prediction.Array]:
         if self.model.training:  # batch norm would learn from the photos, and predictions depend on each other
-            raise ConfigError("the model is in the mode of training; go back with: classifier.model.eval()")
+            raise ConfigError("the model is in training mode; call classifier.model.eval() first")
         first = next(self.model.parameters())
         batch = torch.stack(images).to(first.device)
         said: dict[str, torch.Tensor] = {}
@@ -151,8 +150,8 @@ def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = No
         classifier.model.to(device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without it
         raise ConfigError(
-            f"device is {device!r}, which cannot be used: {first_line(error)}; accepted: cpu, and cuda, cuda:1, mps, … "
-            "where this machine has them"
+            f"device is {device!r}, which is not available: {first_line(error)}; accepted: cpu, or cuda, cuda:1, mps, "
+            "… if this machine has them"
         ) from error
     if fast or (fast is None and device == "cpu"):
         choices: tuple[Arithmetic, ...] = ("bfloat16", "float32") if multiplies_bfloat16(device) else ("float32",)

@@ -156,7 +156,7 @@ def load_compiled(file: Path, *, side: int) -> Mixture:
             graph = torch._inductor.aoti_load_package(str(file))
     except RuntimeError as error:
         raise ConfigError(
-            f"compiled graph {file} cannot be loaded: {first_line(error)}; delete it, and try again"
+            f"compiled graph {file} could not be loaded: {first_line(error)}; delete it and try again"
         ) from error
 
     def answer(images: Shaped[Tensor, "B 3 H W"]) -> MixtureOutput:
@@ -189,7 +189,7 @@ def _check_compiler() -> None:
         get_cpp_compiler()
     except InvalidCxxCompiler as error:
         raise MissingExtraError(
-            "the fast path needs a C++ compiler, and there is none; install g++ (or set CXX), or use --no-fast"
+            "compiling needs a C++ compiler, and none was found; install g++ (or set CXX), or use --no-fast"
         ) from error
 
 

@@ -43,8 +43,8 @@ def build_fabric(config: TrainConfig) -> Fabric:
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"{devices} devices of the accelerator {config.accelerator!r} on {nodes} machines cannot be had: {reason}; "
-            "set --devices, --nodes and --accelerator to what there is"
+            f"--accelerator {config.accelerator} with --devices {devices} and --nodes {nodes} is not available: "
+            f"{reason}; available on this machine: {_available()}"
         ) from error
     if distributed.is_available() and distributed.is_initialized():
         distributed.set_timeout(PREPARATION)
@@ -74,8 +74,16 @@ def one_device(accelerator: str, *, precision: str = "32-true") -> Fabric:
     except (ValueError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"accelerator is {accelerator!r}, which cannot be used: {reason}; set --accelerator to what there is"
+            f"accelerator is {accelerator!r}, which is not available: {reason}; available on this machine: "
+            f"{_available()}"
         ) from error
+
+
+def _available() -> str:
+    """Return the accelerators of this machine, in words."""
+    gpus = torch.cuda.device_count()
+    cuda = [f"cuda ({gpus} device{'s' * (gpus != 1)})"] if gpus else []
+    return ", ".join(["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])])
 
 
 def check_shares(config: TrainConfig, *, world: int) -> None:
@@ -84,8 +92,8 @@ def check_shares(config: TrainConfig, *, world: int) -> None:
         return
     near = max(world, config.batch_size // world * world)
     raise ConfigError(
-        f"batch_size is {config.batch_size}, over all processes, and there are {world}; accepted: a multiple of "
-        f"{world}, such as {near}"
+        f"batch_size is {config.batch_size} (over all processes), but there are {world} processes; accepted: a "
+        f"multiple of {world}, such as {near}"
     )
 
 
@@ -98,7 +106,6 @@ def synchronises_batch_norm(config: TrainConfig, fabric: Fabric) -> bool:
     has_gpus = fabric.device.type == "cuda"
     if config.batch_norm == "synced" and not has_gpus:
         raise ConfigError(
-            f"batch_norm is synced, which torch does on GPUs only, and the device is {fabric.device.type}; accepted "
-            "here: local, frozen"
+            f"batch_norm is synced, which needs GPUs, but the device is {fabric.device.type}; accepted: local, frozen"
         )
     return fabric.world_size > 1 and has_gpus and config.batch_norm in ("auto", "synced")

@@ -96,7 +96,7 @@ class FastPath:
         return self.loaded is not None
 
     def _compile(self, graph: Path, arithmetic: Arithmetic) -> None:
-        _say(f"compiling the fast path ({arithmetic}); this takes minutes, once for this model and machine ...")
+        _say(f"compiling the model ({arithmetic}); this takes minutes, once for this model and machine ...")
         started = time.perf_counter()
         write_atomically(graph, lambda file: compile_mixture(self.model, file, arithmetic=arithmetic))
         remove_oldest_graphs(graph.parent)
@@ -114,12 +114,12 @@ class FastPath:
             self._give_up(error)
             return
         if not self.proof.is_equal:
-            _say(f"fast path in {arithmetic} not used, it does not agree with the network: {self.proof}")
+            _say(f"the compiled model ({arithmetic}) is not used, its outputs differ from the network's: {self.proof}")
             self.candidates.pop(0)
             self._read_proofs()
 
     def _give_up(self, error: MgeError) -> None:
-        _say(f"fast path not used: {error}")
+        _say(f"the compiled model is not used: {error}")
         self.candidates.clear()
         self.loaded = self.proof = None
 

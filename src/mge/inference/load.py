@@ -32,7 +32,9 @@ def load(path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None
     path = path if isinstance(path, str) else Path(path)
     if _is_onnx(path):
         if device != "cpu" or fast:
-            raise ConfigError(f"{path} runs in ONNX Runtime on the CPU; leave out device and fast, or give the run")
+            raise ConfigError(
+                f"{path} runs in ONNX Runtime on the CPU; leave out device and fast, or load the run folder"
+            )
         # The type cannot depend on the path's suffix; `mge predict` and most scripts use only what both have.
         return cast("Classifier", (OnnxCascade if Path(path).is_dir() else OnnxClassifier).load(path))
     from mge.inference.classifier import load_folder  # noqa: PLC0415  (imports torch)

@@ -52,7 +52,7 @@ class OnnxCascade(OnnxClassifier):
         files = {name: read_sealed(folder / name) for name in names}
         for name, (_, description) in files.items():
             if f"{description.graph}.onnx" != name or description.metadata != first[1].metadata:
-                raise ModelFolderError(f"{folder / name} belongs to another export than {FIRST}; {EXPORT_AGAIN}")
+                raise ModelFolderError(f"{folder / name} is from another export than {FIRST}; {EXPORT_AGAIN}")
         return cls(files, threads=threads)
 
     def run(self, images: Pixels, *, cascade: bool = False) -> dict[str, Array]:
@@ -90,7 +90,7 @@ class OnnxCascade(OnnxClassifier):
     def _need_thresholds(self) -> tuple[float, ...]:
         if self.thresholds is None:
             raise ConfigError(
-                "the model has no thresholds for a cascade; choose them, and export again: mge evaluate RUN --cascade"
+                "the model has no early-exit thresholds; fit them and export again: mge evaluate RUN --cascade"
             )
         return self.thresholds
 

@@ -44,7 +44,8 @@ class OnnxClassifier(AnyClassifier[Pixels]):
         raw, description = read_sealed(Path(path))
         if description.graph != "mixture":
             raise ModelFolderError(
-                f"{path} holds one part of a cascade; accepted: a file of mge export without --cascade"
+                f"{path} is one part of an early-exit export; accepted: its folder, or a file of mge export without "
+                "--cascade"
             )
         return cls(open_session(raw, name=str(path), threads=threads), description)
 
@@ -68,7 +69,9 @@ class OnnxClassifier(AnyClassifier[Pixels]):
         return dict(zip(names, self.session.run(names, {INPUT: images}), strict=True))
 
     def _need_thresholds(self) -> tuple[float, ...]:
-        raise ConfigError("the ONNX file is the whole mixture; for a cascade export it anew: mge export RUN --cascade")
+        raise ConfigError(
+            "the ONNX file contains the whole mixture; for early exit export it again with: mge export RUN --cascade"
+        )
 
     def _ask(self, images: list[Pixels], *, cascade: bool, num_waiting: int) -> dict[str, Array]:
         return self.run(np.stack(images), cascade=cascade)
@@ -91,7 +94,7 @@ def open_session(raw: bytes, *, name: str, threads: int | None = None) -> "Infer
         from onnxruntime.capi import onnxruntime_pybind11_state as errors  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError(
-            "an .onnx file is run by onnxruntime, which is not installed; get it with: pip install 'mge[export]'"
+            "an .onnx file needs onnxruntime, which is not installed; install it with: pip install 'mge[export]'"
         ) from error
 
     class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types

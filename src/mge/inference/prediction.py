@@ -72,8 +72,8 @@ def reject(prediction: Prediction, *, threshold: float) -> Prediction:
     if prediction.probability >= threshold:
         return prediction
     reason = (
-        f"the likeliest class, {prediction.likeliest}, has {100 * prediction.probability:.1f} %, and at least "
-        f"{100 * threshold:.1f} % is needed"
+        f"the most likely class, {prediction.likeliest}, has {100 * prediction.probability:.1f} %, below the threshold "
+        f"of {100 * threshold:.1f} %"
     )
     return dataclasses.replace(prediction, label=UNKNOWN, reason=reason)
 
@@ -143,7 +143,7 @@ class AnyClassifier(ABC, Generic[Picture]):
             For each photo, in order, its prediction, or the error of reading it.
         """
         if isinstance(photos, Photo):  # a path is iterable, too
-            raise ConfigError("photos is one photo; accepted: a list of photos, or anything else that gives them")
+            raise ConfigError("photos is a single photo; accepted: a list or another iterable of photos")
         batch_size = check_whole("batch_size", batch_size, at_least=1)
         if cascade:
             self._need_thresholds()

@@ -87,7 +87,7 @@ class Parts:
             self._out.flush()
         except OSError as error:
             raise StorageError(
-                f"{self.folder} cannot be written to: {error.strerror}; make space, and give the same command again"
+                f"{self.folder} cannot be written: {error.strerror}; free some space and run the same command again"
             ) from error
 
     def wait_for_all(self) -> None:
@@ -132,13 +132,13 @@ class Parts:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / f"{self.rank}.lock").open("wb")
         except OSError as error:
-            raise StorageError(f"{self.folder} was not written: {error.strerror}; check the folder above") from error
+            raise StorageError(f"{self.folder} was not written: {error.strerror}; check its parent folder") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock.close()
             raise StorageError(
-                f"another process is at work on {self.folder}; wait until it is done, or stop it, or give another file"
+                f"another process is using {self.folder}; wait until it ends, stop it, or give another file"
             ) from error
         return lock
 

@@ -105,7 +105,8 @@ def _count_classes(state: Mapping[str, Tensor]) -> int:
         )
     if classifier.ndim != 2 or len(classifier) < 2:
         raise ModelFolderError(
-            f"'classifier.fc.weight' has the shape {list(classifier.shape)}; expected one row a class, for 2 or more"
+            f"'classifier.fc.weight' has the shape {list(classifier.shape)}; expected one row per class, for 2 or more "
+            "classes"
         )
     return len(classifier)
 

@@ -93,12 +93,12 @@ class Backbone(nn.Module):
         self.stride = min(int(stages[last]["reduction"]), output_stride or 2**16)
         if size is not None and size < MIN_CELLS * self.stride:
             raise ConfigError(
-                f"size is {size} px, too small for {name}, which sees {self.stride} px in one cell of its last map; "
-                f"use at least {MIN_CELLS * self.stride}"
+                f"size is {size} px, too small for {name} with a stride of {self.stride} px; use at least "
+                f"{MIN_CELLS * self.stride}"
             )
         if size is not None and is_flat and size % self.stride:
             raise ConfigError(
-                f"size is {size} px, which {name} cannot cut into patches of {self.stride} px; use a multiple of "
+                f"size is {size} px, which {name} cannot divide into patches of {self.stride} px; use a multiple of "
                 f"{self.stride}, such as {round(size / self.stride) * self.stride}"
             )
         if pretrained and weights is None:
@@ -207,7 +207,7 @@ class Backbone(nn.Module):
             usual = timm.get_pretrained_cfg(self.name)
             remedy = f"use --size {usual.input_size[-1]}" if usual and usual.input_size[-1] != side else "take another"
             raise ConfigError(
-                f"backbone {self.name} does not take views of {side} px: {first_line(error)}; {remedy}"
+                f"backbone {self.name} does not accept an input size of {side} px: {first_line(error)}; {remedy}"
             ) from error
         self.structure = structure
         self.net.train()
@@ -283,7 +283,7 @@ def _find_structure(net: Any, final: Tensor, last: Tensor, *, name: str) -> Stru
     """
     if not isinstance(final, Tensor):
         raise ConfigError(
-            f"backbone {name} ends in several maps at once; choose one that ends in one, such as a ResNet"
+            f"backbone {name} returns several feature maps at its end; choose one that returns one, such as a ResNet"
         )
     is_channels_last = final.ndim == 4 and final.shape[1:] == (*last.shape[2:], last.shape[1]) != last.shape[1:]
     layout: Literal["NCHW", "NHWC", "tokens"] = "tokens" if final.ndim == 3 else "NHWC" if is_channels_last else "NCHW"
@@ -299,8 +299,8 @@ def _find_structure(net: Any, final: Tensor, last: Tensor, *, name: str) -> Stru
     layers, ends = ([net.get_submodule(each) for each in names] for names in (before, behind))
     if any(isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1) for layer in layers):
         raise ConfigError(
-            f"backbone {name} has layers behind its last map that see several cells at once, through which MGE cannot "
-            "follow attention; choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, Swin or ViT"
+            f"backbone {name} has layers after its last feature map that mix cells, so class activation maps cannot be "
+            "computed; choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, Swin or ViT"
         )
     check_layers(ends, name=name)
     large = _as_map(noise, last, layout=layout)
@@ -309,8 +309,8 @@ def _find_structure(net: Any, final: Tensor, last: Tensor, *, name: str) -> Stru
     found = apply_layers(ends, large.mean((2, 3)))
     if found.shape != wanted.shape or not (found.is_meta or torch.allclose(found, wanted, rtol=1e-3, atol=1e-4)):
         raise ConfigError(
-            f"backbone {name} makes its features in a way that MGE does not know, so attention cannot be followed; "
-            "choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, Swin or ViT"
+            f"backbone {name} computes its features in an unsupported way, so class activation maps cannot be "
+            "computed; choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, Swin or ViT"
         )
     return Structure(layout, True, before, behind)
 
@@ -380,15 +380,14 @@ def _read(file: Path, *, name: str) -> Mapping[str, Tensor]:
         ) from error
     except UnpicklingError as error:
         raise ConfigError(
-            f"weights file {str(file)!r} is damaged or holds more than weights, and is refused; give a .safetensors or "
-            f".pth file of {name}"
+            f"weights file {str(file)!r} is damaged or contains more than weights; give a .safetensors or .pth file of "
+            f"{name}"
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ConfigError(
-            f"weights file {str(file)!r} holds something else than tensors by their names; give the state dict of "
-            f"timm's {name}"
+            f"weights file {str(file)!r} does not contain named tensors; give the state dict of timm's {name}"
         )
     return state
 
@@ -409,13 +408,13 @@ def _options(name: str, *, size: int | None, output_stride: int) -> dict[str, An
     """Return the options of timm's `create_model` besides the name."""
     if not timm.is_model(name.split(".")[0]):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "`timm.list_models()` has them all"
+        hint = f"did you mean {', '.join(near)}?" if near else "`timm.list_models()` lists them"
         raise ConfigError(f"backbone {name!r} is not a timm model; {hint}")
     try:
         has_fixed_size = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
     except RuntimeError as error:
         known = ", ".join(timm.list_pretrained(name.split(".")[0])) or "none"
-        raise ConfigError(f"backbone {name!r} names weights that timm does not have; it has {known}") from error
+        raise ConfigError(f"backbone {name!r} has a weights tag that timm does not know; available: {known}") from error
     options: dict[str, Any] = {}
     if size is not None and has_fixed_size:
         options["img_size"] = size
@@ -429,13 +428,13 @@ def _create(name: str, options: dict[str, Any]) -> Any:  # noqa: ANN401  (timm's
         return timm.create_model(name, pretrained=False, **options)
     except (TypeError, AssertionError, NotImplementedError, ValueError) as error:
         given = ", ".join(f"{key}={value}" for key, value in options.items()) or "its own defaults"
-        raise ConfigError(f"backbone {name} does not take {given}: {first_line(error)}") from error
+        raise ConfigError(f"backbone {name} does not accept {given}: {first_line(error)}") from error
 
 
 def _stages(net: Any, name: str) -> list[dict[str, Any]]:  # noqa: ANN401
     info = getattr(net, "feature_info", None)
     if info is None or not hasattr(net, "forward_intermediates"):
-        raise ConfigError(f"backbone {name} has no feature maps to attend to; take a ResNet, ConvNeXt, Swin or ViT")
+        raise ConfigError(f"backbone {name} has no spatial feature maps; choose a ResNet, ConvNeXt, Swin or ViT")
     return cast(list[dict[str, Any]], list(info))
 
 
@@ -445,9 +444,12 @@ def _create_pretrained(name: str, options: dict[str, Any]) -> Any:  # noqa: ANN4
         with _cache_only_without_network():
             return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError, ValueError) as error:
+        settings = timm.get_pretrained_cfg(name)
+        source = getattr(settings, "hf_hub_id", None)
+        elsewhere = f"download {source} from the Hugging Face Hub on another machine and pass" if source else "pass"
         raise ConfigError(
-            f"the pretrained weights of {name} cannot be had ({first_line(error)}); download them elsewhere and give "
-            "--weights FILE, or train from scratch with --no-pretrained"
+            f"could not download the pretrained weights of {name} ({first_line(error)}); {elsewhere} --weights FILE, "
+            "or use --no-pretrained"
         ) from error
 
 

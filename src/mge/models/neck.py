@@ -44,8 +44,8 @@ def check_layers(layers: Sequence[nn.Module], *, name: str) -> None:
         if not (_is_linear(layer) or _is_norm(layer) or _is_scale(layer) or _is_activation(layer)):
             raise ConfigError(
                 f"backbone {name} has a layer {type(layer).__name__} between its pooling and its classifier, through "
-                "which MGE cannot follow attention; choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, "
-                "Swin or ViT"
+                "which class activation maps cannot be computed; choose another backbone, such as a ResNet, ConvNeXt, "
+                "EfficientNet, Swin or ViT"
             )
 
 

@@ -14,7 +14,7 @@ Box = tuple[float, float, float, float]
 EDGES = ("x1", "y1", "x2", "y2")
 HEADS = {
     "top1_localisation": "top-1 loc", "gt_known": "GT-known", "max_box_acc": "MaxBoxAcc", "max_box_acc_v2": "V2",
-    "max_box_acc_of_any": "of any class", "pointing_game": "pointing", "pointing_game_15px": "+15 px",
+    "max_box_acc_of_any": "any class", "pointing_game": "pointing", "pointing_game_15px": "+15 px",
 }  # fmt: skip
 
 
@@ -83,14 +83,15 @@ def print_localisation(figures: Mapping[str, Any], *, folder: str) -> None:
     if figures["num_with_box"]:
         say(localisation_table(figures))
     else:
-        say(f"None of the {figures['num_photos']} photos has a true box: nothing is measured.")
+        say(f"None of the {figures['num_photos']} photos has a ground-truth box: localization was not evaluated.")
     say(f"Boxes: {folder}/boxes.csv and boxes.json (COCO)")
 
 
 def localisation_table(figures: Mapping[str, Any]) -> Table:
     """Return the table of localization metrics: a row per expert, and one for a baseline without a network."""
     table = Table(
-        title=f"Localisation in percent, on {figures['num_with_box']} photos of the {figures['split']} split with a box"
+        title=f"Localization (%) on {figures['num_with_box']} photos of the {figures['split']} split with "
+        "ground-truth boxes"
     )
     table.pad_edge = False
     table.add_column("attention\nof", no_wrap=True)
@@ -100,6 +101,6 @@ def localisation_table(figures: Mapping[str, Any]) -> Table:
         table.add_row(f"expert {number}", *(f"{row[key]:.1f}" for key in HEADS))
     whole = figures["whole"]
     table.add_section()
-    table.add_row("centre", "", *(f"{whole[key]:.1f}" if key in whole else ""
+    table.add_row("center", "", *(f"{whole[key]:.1f}" if key in whole else ""
                                                                 for key in list(HEADS)[1:]))  # fmt: skip
     return table

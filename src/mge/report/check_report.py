@@ -19,7 +19,9 @@ def describe(findings: Findings) -> str:
         *_problems(findings),
     ]
     advice = list(_advice(findings))
-    parts.append("\n".join(["What to do", *(f"  - {line}" for line in advice)]) if advice else "Nothing to mend.")
+    parts.append(
+        "\n".join(["Recommendations", *(f"  - {line}" for line in advice)]) if advice else "No problems found."
+    )
     return as_text("\n\n".join(parts) + "\n")
 
 
@@ -42,12 +44,12 @@ def _count_table(findings: Findings) -> str:
 def _imbalance(findings: Findings) -> str:
     uneven = findings.imbalance
     if not uneven.ratio:
-        return f"Training has no photos of {uneven.smallest}."
+        return f"The training split has no photos of {uneven.smallest}."
     if uneven.ratio == 1:
-        return "In training all classes have the same number of photos."
+        return "All classes have the same number of training photos."
     return (
-        f"In training the largest class ({uneven.largest}) has {uneven.ratio:.1f} times as many photos as the smallest "
-        f"({uneven.smallest}); the classes are as uneven as {uneven.effective_classes:.1f} of equal size would be."
+        f"Class imbalance in training: the largest class ({uneven.largest}) has {uneven.ratio:.1f} times as many "
+        f"photos as the smallest ({uneven.smallest}); effective number of classes: {uneven.effective_classes:.1f}."
     )
 
 
@@ -60,18 +62,18 @@ def _problems(findings: Findings) -> Iterable[str]:
     """Yield a paragraph for each kind of finding that occurs."""
     for split, names in findings.missing.items():
         if names:
-            yield _paragraph(f"Classes without a photo in {split}: {len(names)}", names)
+            yield _paragraph(f"Classes without photos in {split}: {len(names)}", names)
     if findings.broken:
         lines = [f"{photo.path} {photo.reason}" for photo in findings.broken]
         yield _paragraph(f"Photos that cannot be read: {len(lines)}", lines)
     if findings.tiny:
         lines = [f"{photo.path} ({photo.width} x {photo.height} px)" for photo in findings.tiny]
-        yield _paragraph(f"Tiny photos, with a side below {findings.tiny_px} px: {len(lines)}", lines)
-    for copies, title in ((findings.exact, "Groups of identical files"), (findings.near, "Pairs of the same picture")):
+        yield _paragraph(f"Tiny photos (side below {findings.tiny_px} px): {len(lines)}", lines)
+    for copies, title in ((findings.exact, "Groups of identical files"), (findings.near, "Pairs of near duplicates")):
         if copies:
             across = sum(found.across_splits for found in copies)
             disagree = sum(found.labels_disagree for found in copies)
-            counts = f"{len(copies)}, of these across splits {across}, with different labels {disagree}"
+            counts = f"{len(copies)} ({across} across splits, {disagree} with different labels)"
             yield _paragraph(f"{title}: {counts}", [_name_copies(found) for found in worst_first(copies)])
 
 
@@ -94,23 +96,23 @@ def _advice(findings: Findings) -> Iterable[str]:
     """Yield recommendations, in the order of their effect on the metrics."""
     if findings.leaks:
         yield (
-            "Remove the copies from all splits but one: what was learned by heart counts as right in a test, and its "
-            "figures come out too good."
+            "Remove the duplicates from all splits but one: test photos that were seen in training inflate the "
+            "accuracy (leakage)."
         )
     if findings.conflicts:
-        yield "Of copies with different labels one is wrong: look at them and mend it."
+        yield "Duplicates with different labels: at least one label is wrong; correct it."
     if findings.broken:
-        yield "Copy the broken photos again, or remove them. Training skips them, and evaluation says how many."
+        yield "Replace or remove the broken photos. Training skips them; evaluation reports their number."
     if findings.missing.get("train"):
-        yield "Add training photos of the classes that have none, or remove these classes: training refuses them."
+        yield "Add training photos for the classes without any, or remove these classes: training rejects them."
     if any(names for split, names in findings.missing.items() if split != "train"):
-        yield "Nothing is measured about classes that a split has no photos of: add some."
+        yield "Classes without photos in a split cannot be evaluated there: add some."
     unmeasured = what_is_unmeasured(findings.counts)
     if unmeasured is not None:
         yield f"{unmeasured}."
     if findings.tiny:
-        yield "Tiny photos are enlarged until nothing fine is left in them: find larger ones."
+        yield "Tiny photos have no fine detail: replace them with larger ones."
     if findings.imbalance.ratio >= UNEVEN:
-        yield "Classes are uneven: read the balanced accuracy, in which each class counts alike, beside the other."
+        yield "The classes are imbalanced: also read the balanced accuracy (mean per-class recall)."
     if any(not found.across_splits for found in (*findings.exact, *findings.near)):
-        yield "Copies within a split do no harm but count twice."
+        yield "Duplicates within a split are harmless, but have twice the weight."

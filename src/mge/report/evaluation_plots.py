@@ -37,7 +37,7 @@ def draw_plots(
     names = evaluation.classifier.class_names
     plots = {"reliability": _reliability(evaluation), "coverage": _coverage(evaluation)}
     if len(order) > LARGEST_TABLE:
-        alt = f"Confusion matrix of {len(order)} classes; confusion.csv has its numbers"
+        alt = f"Confusion matrix of {len(order)} classes; the numbers are in confusion.csv"
         counts = confusion[np.ix_(order, order)]
         plots["confusion"] = draw_confusion(counts, [names[number] for number in order], alt=alt)
     if "cascade_curve" in evaluation.figures:
@@ -72,16 +72,16 @@ def _coverage(evaluation: Evaluation) -> Markup:
         chosen = (rejection["accepted_percent"], 100 - rejection["error_percent"])
     if "target_error" in rejection:
         target = 100 * (1 - rejection["target_error"])
-    alt = f"Accuracy against coverage: {curve.y[0]:.0f} % of the surest {curve.x[0]:.0f} % of photos, "
-    return draw_coverage(curve, chosen=chosen, target=target, alt=f"{alt}{curve.y[-1]:.0f} % of all")
+    alt = f"Accuracy against coverage: {curve.y[0]:.0f} % at a coverage of {curve.x[0]:.0f} %, "
+    return draw_coverage(curve, chosen=chosen, target=target, alt=f"{alt}{curve.y[-1]:.0f} % at 100 %")
 
 
 def _cascade(points: Sequence[Mapping[str, Any]]) -> Markup:
     experts = [point["mean_experts"] for point in points]
-    curve = Curve("cascade", experts, [point["top1"] for point in points])
-    alt = f"Accuracy of the cascade from {min(experts):.1f} to {max(experts):.1f} experts a photo"
+    curve = Curve("early exit", experts, [point["top1"] for point in points])
+    alt = f"Accuracy with early exit, from {min(experts):.1f} to {max(experts):.1f} experts per photo"
     return draw_curves(
-        [curve], x_label="experts that look at a photo, on average", y_label="right, %", name="cascade", alt=alt,
+        [curve], x_label="mean number of experts per photo", y_label="accuracy (%)", name="cascade", alt=alt,
         is_marked=True,
     )  # fmt: skip
 
@@ -95,11 +95,11 @@ def _training(metrics: Sequence[Mapping[str, float]]) -> dict[str, Markup]:
     accuracies |= {f"expert {name.removeprefix('val_top1_expert')}, validation": name for name in experts}
     losses = {"mixture, validation": "val_loss_mixture", "mixture, training": "train_loss_mixture"}
     plots = {}
-    for name, columns, label in (("training", accuracies, "right, %"), ("loss", losses, "loss")):
+    for name, columns, label in (("training", accuracies, "accuracy (%)"), ("loss", losses, "loss")):
         curves = [curve for title, column in columns.items() if (curve := _column(metrics, column, title=title)).x]
         if curves:
-            alt = f"Training over {len(metrics)} epochs: {label.removesuffix(', %')} of " + "; ".join(
-                f"{curve.name}, at the end {curve.y[-1]:.1f}" for curve in curves
+            alt = f"Training over {len(metrics)} epochs: {label.removesuffix(' (%)')} of " + "; ".join(
+                f"{curve.name}, final {curve.y[-1]:.1f}" for curve in curves
             )
             plots[name] = draw_curves(curves, x_label="epoch", y_label=label, name=name, alt=alt, breaks=breaks)
     return plots

@@ -23,16 +23,16 @@ from mge.storage.run_folder import Run, is_run, read_json
 
 PAGE = "report.html"
 FILES = {
-    "figures.json": "all figures of this page",
-    "photos.csv": "every photo with its label, the answers of mixture and experts, and what the experts saw",
+    "figures.json": "all results of this page",
+    "photos.csv": "every photo with its true label, the predictions of mixture and experts, and the gate weights",
     "classes.csv": "precision, recall and F1 of every class",
-    "confusion.csv": "the whole confusion matrix: rows are labels, columns answers",
-    "pairs.csv": "all pairs of classes that were taken for each other, the worst first",
+    "confusion.csv": "the full confusion matrix: rows are true labels, columns predictions",
+    "pairs.csv": "all confused class pairs, the most frequent first",
 }
 NUM_PAIRS = 8  # that are shown with photos
 LOCALISATION = {
-    "top1_localisation": "top-1 localisation", "gt_known": "GT-known", "max_box_acc": "MaxBoxAcc",
-    "max_box_acc_v2": "MaxBoxAccV2", "max_box_acc_of_any": "of any class",
+    "top1_localisation": "top-1 localization", "gt_known": "GT-known", "max_box_acc": "MaxBoxAcc",
+    "max_box_acc_v2": "MaxBoxAccV2", "max_box_acc_of_any": "MaxBoxAcc, any class",
     "pointing_game": "pointing game", "pointing_game_15px": "within 15 px",
 }  # fmt: skip
 
@@ -87,7 +87,7 @@ def _build_page(
     order = [seen[place] for place in cluster(counts[seen][:, seen])]
     block = order if len(order) <= LARGEST_TABLE else confused_block((pair.first, pair.second) for pair in pairs)
     return Page(
-        title=f"{(run.folder if run else evaluation.file.parent).resolve().name}: how good is it?",
+        title=f"Evaluation report: {(run.folder if run else evaluation.file.parent).resolve().name}",
         figures=evaluation.figures,
         parts=_parts(evaluation.figures, run.summary() if run else {}),
         classes=classes,
@@ -108,27 +108,32 @@ def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Part]
     """Return one row per component. The plain networks were measured at the end of the run, on its test photos."""
     parts = []
     if summary.get("split") == figures["split"] and summary.get("num_photos") == figures["num_photos"]:
-        plain = {"plain_top1": "plain network, same view", "plain_equal_compute_top1": "plain network, equal compute"}
-        parts = [Part(name, summary[key], "measured by the run") for key, name in plain.items() if key in summary]
+        plain = {
+            "plain_top1": "plain network (same input)",
+            "plain_equal_compute_top1": "plain network (equal compute)",
+        }
+        parts = [
+            Part(name, summary[key], "measured at the end of training") for key, name in plain.items() if key in summary
+        ]
     for number, top1 in enumerate(figures["experts_top1"]):
-        gate = f"gate {100 * figures['gate_mean'][number]:.0f} % on average, first choice for "
-        gate += f"{figures['gate_picks_percent'][number]:.0f} %"
+        gate = f"mean gate weight {100 * figures['gate_mean'][number]:.0f} %, highest for "
+        gate += f"{figures['gate_picks_percent'][number]:.0f} % of photos"
         parts.append(Part(f"expert {number}", top1, gate if is_mixture(figures) else ""))
-        parts.append(Part("· its large-part head", figures["large_top1"][number]))
-        parts.append(Part("· its small-part head", figures["part_top1"][number]))
+        parts.append(Part("· global head", figures["large_top1"][number]))
+        parts.append(Part("· part head", figures["part_top1"][number]))
     low, high = figures["mixture_interval"]
-    interval = f"{low:.1f} to {high:.1f} % with 95 % confidence"
-    parts.append(Part(f"the {what_answers(figures)}", figures["mixture_top1"], interval, is_main=True))
+    interval = f"95 % CI {low:.1f} to {high:.1f} %"
+    parts.append(Part(what_answers(figures), figures["mixture_top1"], interval, is_main=True))
     if is_mixture(figures):
-        parts.append(Part("plain mean of the experts", figures["mean_top1"], "what it would be without a gate"))
-        parts.append(Part("oracle", figures["oracle_top1"], "picks an expert that is right wherever one is"))
+        parts.append(Part("uniform mean of the experts", figures["mean_top1"], "without the gate"))
+        parts.append(Part("oracle", figures["oracle_top1"], "best expert per photo"))
     return parts
 
 
 def read_localisation(path: Path, figures: Mapping[str, Any]) -> list[Located]:
     """Read the results of `mge localise` for the same photos, if it was run and they have boxes."""
     file = path / f"localisation-{figures['split']}" / "localisation.json"
-    found = read_json(file, dict, remedy="remove it, or write it anew with mge localise") or {}
+    found = read_json(file, dict, remedy="remove it, or write it again with mge localise") or {}
     if found.get("data") != figures["data"] or found.get("split") != figures["split"]:
         return []
     return [

@@ -105,7 +105,7 @@ def find_class(name: str, class_names: Sequence[str]) -> str:
         return plain[_plain(name)]
     near = [plain[match] for match in difflib.get_close_matches(_plain(name), plain, n=3)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"accepted: {', '.join(class_names[:5])}, …"
-    raise ConfigError(f"against is {name!r}, which is none of the {len(class_names)} classes; {hint}")
+    raise ConfigError(f"against is {name!r}, which is not one of the {len(class_names)} classes; {hint}")
 
 
 def _plain(name: str) -> str:

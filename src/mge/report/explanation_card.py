@@ -26,11 +26,11 @@ LEFT = PAD + PHOTO_SIDE + 2 * GAP  # start of the experts' columns
 CONTRASTS = 3  # rows: for the one, for the other, their difference
 NUM_RANKED = 3
 SCORES = (
-    "The parts of each view that raise the score of this class. Below it, the score itself: what all parts add and "
-    "take away, and the class's bias."
+    "Regions of each view that raise the logit of this class. Below: the logit, which also includes negative "
+    "contributions and the bias."
 )
 DIFFERENCES = (
-    "The colours add up to the difference of the two scores but for the biases; all views have one scale, and so have "
+    "The map sums to the difference of the two logits, without the biases. All views share one color scale, and so do "
     "the maps above."
 )
 
@@ -83,7 +83,7 @@ def draw_card(explanation: Explanation, parts: Drawn) -> Image.Image:
     _write_header(draw, explanation, width=card.width - 2 * PAD)
     x, y = PAD + (PHOTO_SIDE - parts.photo.width) // 2, PAD + HEADER + (PHOTO_SIDE - parts.photo.height) // 2
     card.paste(parts.photo, (x, y))
-    write(draw, (PAD, said), "the mixture", size=14, colour=FAINT)
+    write(draw, (PAD, said), "mixture", size=14, colour=FAINT)
     _write_ranking(draw, explanation.top, at=(PAD, said + 26), width=PHOTO_SIDE, colour=INK)
     for number, (view, attention) in enumerate(zip(explanation.views, parts.attention, strict=True)):
         left, top = LEFT + number * (VIEW_SIDE + GAP), PAD + HEADER
@@ -105,7 +105,7 @@ def _write_header(draw: ImageDraw.ImageDraw, explanation: Explanation, *, width:
     write(draw, (PAD, PAD - 4), f"{explanation.label}  {chance}", size=27, bold=True, width=width)
     facts = [explanation.path, f"{explanation.size[0]} x {explanation.size[1]} px"]
     if explanation.true_label is not None:
-        facts.append(f"truly {explanation.true_label}")
+        facts.append(f"true: {explanation.true_label}")
     write(draw, (PAD, PAD + 36), "   ·   ".join(fact for fact in facts if fact), size=14, colour=FAINT, width=width)
 
 
@@ -143,14 +143,14 @@ def _write_contrast(draw: ImageDraw.ImageDraw, explanation: Explanation, *, row:
     """Write the description of a row of contrasts."""
     one, other = explanation.label, str(explanation.other_label)
     if row < CONTRASTS - 1:
-        write(draw, (PAD, y), "what speaks for", size=14, colour=FAINT)
+        write(draw, (PAD, y), "evidence for", size=14, colour=FAINT)
         write(draw, (PAD, y + 22), (one, other)[row], size=20, bold=True, width=PHOTO_SIDE)
         if row == 0:
             write_lines(draw, (PAD, y + 58), SCORES, size=13, width=PHOTO_SIDE - 60, colour=FAINT)
         return
-    write(draw, (PAD, y), "blue speaks for this one, and not for the other", size=14, colour=FAINT)
+    write(draw, (PAD, y), "difference of the evidence; blue: for", size=14, colour=FAINT)
     write(draw, (PAD, y + 22), one, size=20, bold=True, width=PHOTO_SIDE, colour=SPEAKS_FOR)
-    write(draw, (PAD, y + 60), "vermilion speaks for", size=14, colour=FAINT)
+    write(draw, (PAD, y + 60), "vermilion: for", size=14, colour=FAINT)
     write(draw, (PAD, y + 82), other, size=20, bold=True, width=PHOTO_SIDE, colour=SPEAKS_AGAINST)
     write_lines(draw, (PAD, y + 120), DIFFERENCES, size=13, width=PHOTO_SIDE - 60, colour=FAINT)
 
@@ -158,5 +158,5 @@ def _write_contrast(draw: ImageDraw.ImageDraw, explanation: Explanation, *, row:
 def score(contrast: Contrast, *, row: int) -> str:
     """Return the number below a view of a row of contrasts."""
     figures = (contrast.logit, contrast.other_logit, contrast.logit - contrast.other_logit)
-    name = "difference" if row == CONTRASTS - 1 else "score"
+    name = "difference" if row == CONTRASTS - 1 else "logit"
     return f"{name} {figures[row]:+.2f}"

@@ -15,16 +15,16 @@ def data_facts(evaluation: Evaluation) -> dict[str, str]:
     classes = Counter(record.label for record in selected.readable)
     (largest, most), (smallest, least) = classes.most_common(1)[0], classes.most_common()[-1]
     facts = {
-        "measured": f"{selected.description}: {figures['num_photos']:,} photos of {len(classes):,} classes",
+        "evaluated": f"{selected.description}: {figures['num_photos']:,} photos of {len(classes):,} classes",
         "largest class": f"{largest} ({most:,} photos)",
         "smallest class": f"{smallest} ({least:,} photos)",
-        "read as": selected.photos.source,
+        "data format": selected.photos.source,
         "splits": ", ".join(f"{split} {number:,}" for split, number in counts.items()),
     }
     if selected.photos.held_out:
-        facts["held out of training"] = f"{', '.join(selected.photos.held_out)}: the data had no such split"
+        facts["held out of training"] = f"{', '.join(selected.photos.held_out)}: not defined by the data"
     if selected.broken:
-        facts["cannot be read"] = f"{len(selected.broken):,} photos, the first is {selected.broken[0].path}"
+        facts["unreadable"] = f"{len(selected.broken):,} photos, the first is {selected.broken[0].path}"
     if selected.photos.notes:
         facts["notes"] = " ".join(f"{note}." for note in selected.photos.notes)
     return facts
@@ -35,17 +35,17 @@ def origin_facts(evaluation: Evaluation, run: Run | None) -> dict[str, str]:
     now = describe_environment()
     config = evaluation.classifier.model.config
     facts = {
-        "this page": shlex.join(["mge", *now["command"][1:]]),
+        "evaluation command": shlex.join(["mge", *now["command"][1:]]),
         "date": now["date"],
-        "commit": now["commit"] or "unknown: mge was not run out of its repository",
+        "commit": now["commit"] or "unknown (not run from a git checkout)",
         "versions": f"python {now['python']}, "
         + ", ".join(f"{name} {version}" for name, version in now["packages"].items()),
         "machine": f"{now['processor']}, {now['cores']} cores, {now['platform']}",
         "model": f"{config.experts} experts, {config.backbone}, {config.size} px, gate {config.gate}, mix {config.mix}",
     }
     if run is not None and (then := read_json(run.folder / ENVIRONMENT, dict)):
-        facts["training"] = shlex.join(["mge", *then["command"][1:]])
-        facts["trained at"] = f"{then['date']}, commit {then['commit'] or 'unknown'}"
+        facts["training command"] = shlex.join(["mge", *then["command"][1:]])
+        facts["trained on"] = f"{then['date']}, commit {then['commit'] or 'unknown'}"
         facts["seed"] = str(run.config("seed")["seed"])
         facts["all options"] = str(run.folder / CONFIG)
     return facts

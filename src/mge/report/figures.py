@@ -100,7 +100,7 @@ def _draw_photo_cell(
 ) -> None:
     is_wrong = explanation.true_label not in (None, explanation.label)
     mark = "" if explanation.true_label is None else " ✗" if is_wrong else " ✓"
-    truth = f"truly {explanation.true_label}" if is_wrong else ""
+    truth = f"true: {explanation.true_label}" if is_wrong else ""
     _write_caption(draw, explanation.top[0], truth, mark=mark, x=x, y=y)
     fitted = fit_photo(explanation.picture, side=VIEW_SIDE)
     marked = draw_boxes(fitted, [view.box_xyxy for view in explanation.views], size=explanation.size)

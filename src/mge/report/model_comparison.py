@@ -71,8 +71,11 @@ def print_comparison(figures: Mapping[str, Any], *, files: Sequence[Path]) -> No
     """Print accuracy and cost of each run, then each pair, then the paths of the photos."""
     say(runs_table(figures), pairs_table(figures))
     if len(figures["pairs"]) > 1:
-        say(f"Among {len(figures['pairs'])} pairs chance alone finds some p below 0.05: ask for a smaller one.")
-    say("Photos on which they differ: " + ", ".join(str(file) for file in files))
+        say(
+            f"Multiple comparisons: with {len(figures['pairs'])} pairs, require p < {0.05 / len(figures['pairs']):.2g} "
+            "(Bonferroni)."
+        )
+    say("Photos with different predictions: " + ", ".join(str(file) for file in files))
 
 
 def runs_table(figures: Mapping[str, Any]) -> Table:
@@ -81,7 +84,7 @@ def runs_table(figures: Mapping[str, Any]) -> Table:
         title=f"Accuracy on {figures['num_photos']} photos of the {figures['split']} split of {figures['data']}"
     )
     table.add_column("run")
-    for head in ("top-1 %", "95 % interval", "multiply-adds", "parameters"):
+    for head in ("top-1 (%)", "95 % CI", "multiply-adds", "parameters"):
         table.add_column(head, justify="right")
     for letter, row in zip(ascii_uppercase, figures["runs"], strict=False):
         table.add_row(
@@ -94,9 +97,9 @@ def runs_table(figures: Mapping[str, Any]) -> Table:
 def pairs_table(figures: Mapping[str, Any]) -> Table:
     """Return the table of each pair's difference in accuracy, with its significance."""
     letters = {row["name"]: letter for letter, row in zip(ascii_uppercase, figures["runs"], strict=False)}
-    table = Table(title="The second less the first, on the same photos")
+    table = Table(title="Paired differences in accuracy (same photos)")
     table.add_column("pair")
-    for head in ("points", "95 % interval", "only first", "only second", "McNemar's p"):
+    for head in ("points", "95 % CI", "only first", "only second", "McNemar p"):
         table.add_column(head, justify="right", no_wrap=True)
     for row in figures["pairs"]:
         table.add_row(

@@ -61,7 +61,7 @@ def draw_reliability(series: Sequence[Bins], *, alt: str) -> Markup:
     with style.context(STYLE):
         figure = Figure(figsize=(5, 5), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        upper.plot([0, 100], [0, 100], color=TEXT, linewidth=1, linestyle=":", label="as it should be")
+        upper.plot([0, 100], [0, 100], color=TEXT, linewidth=1, linestyle=":", label="perfect calibration")
         for number, bins in enumerate(series):
             line = {"color": (WRONG, RIGHT)[number % 2], "linestyle": DASHES[(number + 1) % 2]}
             shown = [place for place, count in enumerate(bins.counts) if count]
@@ -69,9 +69,9 @@ def draw_reliability(series: Sequence[Bins], *, alt: str) -> Markup:
             upper.plot(xs, ys, marker=MARKERS[number], markersize=5, label=bins.name, **line)
             edges = np.linspace(0, 100, len(bins.counts) + 1)
             lower.stairs(np.asarray(bins.counts), edges, linewidth=1.5, **line)
-        upper.set_ylabel("were right, %")
+        upper.set_ylabel("accuracy (%)")
         lower.set_ylabel("photos")
-        lower.set_xlabel("said to be right, %")
+        lower.set_xlabel("confidence (%)")
         upper.set_xlim(0, 100)
         upper.set_ylim(0, 100)
         upper.legend(loc="upper left")
@@ -97,8 +97,8 @@ def draw_coverage(curve: Curve, *, chosen: tuple[float, float] | None, target: f
             axes.plot(*chosen, marker="D", markersize=8, color=WRONG, linestyle="", label="stored threshold")
         if target is not None or chosen is not None:
             axes.legend(loc="lower left")
-        axes.set_xlabel("photos answered, the surest first, %")
-        axes.set_ylabel("of these right, %")
+        axes.set_xlabel("coverage (%)")
+        axes.set_ylabel("accuracy of accepted photos (%)")
         axes.set_xlim(0, 100)
         axes.set_ylim(top=100.5)
         return _as_svg(figure, name="coverage", alt=alt)
@@ -154,8 +154,8 @@ def draw_confusion(counts: NDArray[np.int64], class_names: Sequence[str], *, alt
         figure = Figure(figsize=(side, side), layout="constrained")
         axes = figure.subplots()
         axes.imshow(pixels, interpolation="none")
-        axes.set_xlabel("answer")
-        axes.set_ylabel("label")
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
         _name_classes(axes, class_names)
         return _as_svg(figure, name="confusion", alt=alt, least_px=PX_AN_INCH * round(side))
 

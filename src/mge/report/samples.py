@@ -36,14 +36,14 @@ def draw_findings(folder: Path, photos: PhotoSet, looks: Sequence[Look], finding
     if readable:
         strips = list(_sample_strips(photos.class_names, readable))
         of = f" of {len(photos.class_names)}" if len(photos.class_names) > len(strips) else ""
-        title = f"{photos.name}: {len(strips)}{of} classes, with the number of their photos"
+        title = f"{photos.name}: {len(strips)}{of} classes (number of photos)"
         draw_contact_sheet(strips, folder / SAMPLES, side=SAMPLE_SIDE, title=title)
         written.append(folder / SAMPLES)
     copies = worst_first((*findings.exact, *findings.near))
     if copies:
         records = {str(record.path): record for record in readable}
         strips = [_copies_strip(found, records) for found in copies[:MAX_COPIES]]
-        title = f"{photos.name}: copies, {len(strips)} of {len(copies)} groups, the worst first"
+        title = f"{photos.name}: duplicates, {len(strips)} of {len(copies)} groups, most serious first"
         draw_contact_sheet(strips, folder / COPIES, side=COPY_SIDE, title=title)
         written.append(folder / COPIES)
     return written

@@ -46,7 +46,9 @@ class Place:
         if admission.photos + photos > limits.queue:
             raise Refusal(503, f"the server is busy with {admission.photos} photos; try again in a moment", RETRY)
         if limits.per_client and admission.by_client[self.client] + photos > limits.per_client:
-            raise Refusal(429, f"accepted: {limits.per_client} photos of a client at a time; wait for answers", RETRY)
+            raise Refusal(
+                429, f"too many photos in flight; accepted per client: {limits.per_client}; wait for the results", RETRY
+            )
         admission.photos += photos
         admission.by_client[self.client] += photos
         self.photos += photos
@@ -58,7 +60,7 @@ class Place:
             Refusal: there is not enough left.
         """
         if self.admission.held_bytes + num_bytes > MAX_HELD_BYTES:
-            raise Refusal(503, "the server holds as many uploads as it can; try again in a moment", RETRY)
+            raise Refusal(503, "the server cannot hold more uploads; try again in a moment", RETRY)
         self.admission.held_bytes += num_bytes
         self.held_bytes += num_bytes
 

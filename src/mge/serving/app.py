@@ -111,11 +111,11 @@ def _add_errors(app: FastAPI) -> None:
     async def misused(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"][1:])
-        return JSONResponse({"error": f"{name}: {first['msg']}; /openapi.json says what is accepted"}, status_code=422)
+        return JSONResponse({"error": f"{name}: {first['msg']}; accepted parameters: /openapi.json"}, status_code=422)
 
     @app.exception_handler(HTTPException)
     async def not_found(request: Request, error: HTTPException) -> Response:
-        reason = f"{request.method} {request.url.path}: {error.detail}; /openapi.json says what there is"
+        reason = f"{request.method} {request.url.path}: {error.detail}; available paths: /openapi.json"
         return JSONResponse({"error": reason}, status_code=error.status_code, headers=error.headers)
 
     @app.exception_handler(ClientDisconnect)
@@ -124,4 +124,4 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(500)
     async def broken(_: Request, __: Exception) -> Response:
-        return JSONResponse({"error": "the server made a mistake; its log says which"}, status_code=500)
+        return JSONResponse({"error": "internal server error; see the server log"}, status_code=500)

@@ -116,7 +116,7 @@ class Batcher(Generic[P]):
             return
         for waiting, answer in zip(batch, answers, strict=True):
             if not math.isfinite(answer.prediction.probability):
-                self._fail(waiting, ArithmeticError("probabilities are no numbers"))
+                self._fail(waiting, ArithmeticError("probabilities are not finite"))
                 continue
             self.failures_in_a_row = 0
             if not waiting.answer.done():
@@ -132,6 +132,6 @@ class Batcher(Generic[P]):
 
     def _fail(self, waiting: _Waiting[P], error: BaseException) -> None:
         self.failures_in_a_row += 1
-        LOG.error("the mixture failed on a photo", exc_info=error)
+        LOG.error("the model failed on a photo", exc_info=error)
         if not waiting.answer.done():
-            waiting.answer.set_exception(ModelFailedError("the mixture failed on this photo"))
+            waiting.answer.set_exception(ModelFailedError("the model failed on this photo"))

@@ -100,6 +100,6 @@ class Front:
         if host is None or self.hosts.accept(host):  # every browser sends it; old programs may not
             return None
         return 421, (
-            f"the server is not called {host[:MAX_SHOWN]!r}; accepted: {', '.join(sorted(self.hosts.names))}; "
-            "mge serve --allow-host takes more names"
+            f"Host {host[:MAX_SHOWN]!r} is not allowed; accepted: {', '.join(sorted(self.hosts.names))}; add names "
+            "with mge serve --allow-host"
         )

@@ -38,7 +38,7 @@ class Visit(NamedTuple):
                 return working.result()
             if gone.done():
                 raise ClientDisconnect
-            raise Refusal(504, f"there was no answer within {self.deadline:g} seconds; try again later")
+            raise Refusal(504, f"no result within {self.deadline:g} seconds; try again later")
         finally:
             working.cancel()
             gone.cancel()
@@ -79,7 +79,11 @@ class Intake:
         scheme, _, token = authorization.partition(" ")
         said = request.headers.get("x-api-key") or (token if scheme.lower() == "bearer" else authorization)
         if self.api_key and not hmac.compare_digest(said.encode(), self.api_key.encode()):
-            raise Refusal(401, "the key is missing or wrong; send it as X-API-Key", {"WWW-Authenticate": "Bearer"})
+            raise Refusal(
+                401,
+                "the API key is missing or invalid; send it in the X-API-Key header",
+                {"WWW-Authenticate": "Bearer"},
+            )
 
     async def _enter(self, request: Request) -> Place:
         try:
@@ -95,7 +99,7 @@ class Intake:
         if _declared_bytes(request) > self.limits.max_bytes:
             raise self._too_large()
         if request.headers.get("content-encoding", "identity") != "identity":
-            raise Refusal(415, "the body is compressed; accepted: photos as they are, without Content-Encoding")
+            raise Refusal(415, "the body is compressed; accepted: uncompressed requests, without Content-Encoding")
 
     async def _read_body(self, request: Request, place: Place) -> bytes:
         chunks, size = [], 0

@@ -27,12 +27,12 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         self.requests = Counter("mge_requests", "Requests answered", ["path", "status"], registry=self.registry)
         self.seconds = Histogram(
-            "mge_request_seconds", "From a request's header to its answer", ["path"], registry=self.registry,
+            "mge_request_seconds", "Request latency in seconds", ["path"], registry=self.registry,
             buckets=SECONDS,
         )  # fmt: skip
-        self.photos = Gauge("mge_photos", "Photos that are read, waiting or being classified", registry=self.registry)
+        self.photos = Gauge("mge_photos", "Photos in flight", registry=self.registry)
         self.batches = Histogram(
-            "mge_batch_photos", "Photos of a batch that was computed", registry=self.registry,
+            "mge_batch_photos", "Photos per batch", registry=self.registry,
             buckets=(1, 2, 4, 8, 16, 32),
         )  # fmt: skip
         self.unreadable = Counter("mge_unreadable_photos", "Photos that could not be read", registry=self.registry)

@@ -57,22 +57,22 @@ open_to_all = APIRouter()
 
 @guarded.post("/predict", response_model=Predictions, responses=REFUSALS, openapi_extra=PHOTOS_BODY)
 async def predict(visit: Admitted, asked: Asked) -> Response:
-    """Classify one photo or several.
+    """Classify one or more photos.
 
-    A photo among several that cannot be read has an `error` in its entry; if none can be read, the status is 422.
+    If some photos cannot be read, their entries have an `error`; if none can be read, the status is 422.
     """
     return await visit.finish(_predict(visit, top=asked.top))
 
 
 @guarded.post("/explain", response_model=Explanation, responses=REFUSALS, openapi_extra=PHOTO_BODY)
 async def explain(visit: Admitted, asked: Asked) -> Response:
-    """Classify one photo, and return each expert's view of it and attention map."""
+    """Classify one photo and return the view and the attention map of each expert."""
     return await visit.finish(_explain(visit, top=asked.top))
 
 
 @guarded.get("/metrics", response_class=Response, responses={**TEXT, **KEY, **FRONT}, dependencies=[Depends(check_key)])
 async def metrics(request: Request) -> Response:
-    """Return counters and timings in Prometheus's text format."""
+    """Return metrics in the Prometheus format."""
     text = generate_latest(server_of(request).metrics.registry)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -80,26 +80,26 @@ async def metrics(request: Request) -> Response:
 @open_to_all.head("/health", include_in_schema=False)
 @open_to_all.get("/health", response_model=Health, responses=FRONT)
 async def health() -> Response:
-    """Liveness probe: the process is running. Responds also when the server is at capacity."""
+    """Liveness probe. Succeeds also when the queue is full."""
     return JSONResponse({"status": "alive"})
 
 
 @open_to_all.head("/ready", include_in_schema=False)
 @open_to_all.get("/ready", response_model=Health, responses={**BUSY, **FRONT})
 async def ready(request: Request) -> Response:
-    """Readiness probe: the mixture works."""
+    """Readiness probe: the model works."""
     service = server_of(request).service
     if not service.batcher.is_healthy:
         try:
             await service.check()  # the photos may have been the cause
         except ModelFailedError as error:
-            raise Refusal(503, "the mixture does not work; the server's log says why") from error
+            raise Refusal(503, "the model does not work; see the server log") from error
     return JSONResponse({"status": "ready"})
 
 
 @open_to_all.get("/model", response_model=Model, responses=FRONT)
 async def model(request: Request) -> Response:
-    """Return the name, classes and limits of the served model."""
+    """Describe the served model and its limits."""
     return JSONResponse(server_of(request).about.model_dump())
 
 
@@ -133,8 +133,8 @@ def _settled(result: dict[str, Any] | Refusal | BaseException) -> dict[str, Any]
     """Return the result for a photo; bugs are logged and become a refusal, so that the other photos are answered."""
     if isinstance(result, dict | Refusal):
         return result
-    LOG.error("the server made a mistake with a photo", exc_info=result)
-    return Refusal(500, "the server made a mistake; its log says which")
+    LOG.error("internal error on a photo", exc_info=result)
+    return Refusal(500, "internal server error; see the server log")
 
 
 async def _explain(visit: Visit, *, top: int) -> Response:

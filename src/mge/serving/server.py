@@ -79,7 +79,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _cannot_listen(host: str, port: int, error: Exception) -> ConfigError:
     reason = error.strerror if isinstance(error, OSError) else error
-    return ConfigError(f"host {host!r}, port {port} cannot be listened to: {reason}; give another --host or --port")
+    return ConfigError(f"host {host!r}, port {port} cannot be used: {reason}; give another --host or --port")
 
 
 # Libraries that would log each odd request are limited to errors.

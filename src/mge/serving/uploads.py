@@ -10,8 +10,8 @@ from mge.serving.limits import Refusal
 FIELD = "photos"
 MAX_NAME = 200  # characters of a file's name repeated in a response
 ACCEPTED = (
-    f"accepted: a photo as the body (Content-Type: image/jpeg, say), or a form of files named {FIELD} "
-    "(multipart/form-data)"
+    "accepted: a photo as the body (such as Content-Type: image/jpeg), or a multipart/form-data form with files named "
+    f"{FIELD}"
 )
 
 
@@ -39,7 +39,7 @@ def read_uploads(body: bytes, *, content_type: str, max_photos: int) -> list[Upl
     if kind != b"multipart/form-data":
         raise Refusal(415, f"Content-Type is {content_type[:MAX_NAME]!r}; {ACCEPTED}")
     if not parameters.get(b"boundary"):
-        raise Refusal(422, "the form's Content-Type names no boundary; let the program that sends the form write it")
+        raise Refusal(422, "the form's Content-Type has no boundary; let the HTTP client set it")
     uploads = _read_form(body, boundary=parameters[b"boundary"], max_photos=max_photos)
     if not uploads:
         raise Refusal(422, f"the form has no file; {ACCEPTED}")
@@ -60,7 +60,7 @@ def _read_form(body: bytes, *, boundary: bytes, max_photos: int) -> list[Upload]
 
     def refuse(field: Field) -> None:
         _check_field(field.field_name)
-        raise Refusal(422, f"{FIELD} is text and no file; {ACCEPTED}")
+        raise Refusal(422, f"{FIELD} is text, not a file; {ACCEPTED}")
 
     in_memory = {"MAX_MEMORY_FILE_SIZE": len(body) + 1}  # nothing is written to disk: the body is in memory anyway
     try:

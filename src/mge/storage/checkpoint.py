@@ -57,16 +57,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     for file in (path, _checksum_file(path)):
         if not file.is_file():
-            raise ModelFolderError(f"{file} does not exist: there is no checkpoint to go on from; train anew")
+            raise ModelFolderError(f"{file} does not exist: there is no checkpoint to resume from; start a new run")
     known = _checksum_file(path).read_text(encoding="utf-8", errors="replace").split()
     if sha256(path) not in known:
-        raise ModelFolderError(f"{path} is damaged: its SHA-256 is not the one beside it; copy it again or train anew")
+        raise ModelFolderError(f"{path} is damaged: its SHA-256 does not match; copy it again or start a new run")
     try:
         if not is_zipfile(path):  # torch writes zip files; any other would be read as a bare pickle
-            raise BadZipFile("it is no zip file")
+            raise BadZipFile("it is not a zip file")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        raise ModelFolderError(f"{path} is no checkpoint of MGE: {first_line(error)}; train anew") from error
+        raise ModelFolderError(f"{path} is not an MGE checkpoint: {first_line(error)}; start a new run") from error
     return state
 
 

@@ -22,7 +22,7 @@ DESCRIPTION = "preprocessing.json"
 KEY = "mge"  # of the text in the metadata of an .onnx file
 NO_CHECKSUM = "0" * 64  # placeholder of the file's own checksum while that is computed
 INPUT = "images"
-EXPORT_AGAIN = "export it again: mge export RUN, or copy it again from where it came"
+EXPORT_AGAIN = "export it again (mge export RUN) or copy it again from the source"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,7 @@ def as_metadata(description: Description) -> str:
 def seal(raw: bytes) -> bytes:
     """Insert the checksum into an .onnx file."""
     zeros = NO_CHECKSUM.encode()
-    assert raw.count(zeros) == 1, "the graph has no place for its checksum"
+    assert raw.count(zeros) == 1, "the graph has no field for its checksum"
     return raw.replace(zeros, hashlib.sha256(raw).hexdigest().encode())
 
 
@@ -129,16 +129,17 @@ def read_sealed(file: Path) -> tuple[bytes, Description]:
         ) from error
     text = _find_metadata(raw)
     if text is None:
-        raise ModelFolderError(f"{file} is no ONNX file that mge export wrote, or a damaged one; {EXPORT_AGAIN}")
+        raise ModelFolderError(f"{file} is not an ONNX file of mge export, or is damaged; {EXPORT_AGAIN}")
     try:
         values = json.loads(text)
         version = values["format_version"]
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise ModelFolderError(
-                f"{file} has format version {version}, and this MGE reads up to {FORMAT_VERSION}; install a newer mge"
+                f"{file} has format version {version}; this version of MGE reads up to {FORMAT_VERSION}; install a "
+                "newer mge"
             )
         if _checksum(raw, said=str(values["checksum"])) != values.pop("checksum"):
-            raise ModelFolderError(f"{file} is damaged or was changed: its checksum is another; {EXPORT_AGAIN}")
+            raise ModelFolderError(f"{file} is damaged or was modified: its checksum does not match; {EXPORT_AGAIN}")
         return raw, Description.from_dict(values)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, ModelFolderError):

@@ -83,9 +83,9 @@ def final_place(path: Path, *, kind: Kind) -> Path:
     try:
         place = Path(os.path.realpath(path)) if path.is_symlink() else path
         if place.is_symlink():
-            raise StorageError(f"{path} was not written: it is a link that leads in a circle; give another name")
+            raise StorageError(f"{path} was not written: it is a circular link; give another name")
         if place.exists() and not (place.is_file() if kind == "file" else place.is_dir()):
-            raise StorageError(f"{path} was not written: it is no {kind}, but something else; give another name")
+            raise StorageError(f"{path} was not written: it exists and is not a {kind}; give another name")
     except OSError as error:
         raise _as_storage_error(error, path) from error
     return place
@@ -219,5 +219,7 @@ def _as_storage_error(error: OSError, path: Path) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         there = next(folder for folder in path.absolute().parents if folder.is_dir())
         free = shutil.disk_usage(there).free / 1e6
-        return StorageError(f"the disk is full ({free:.0f} MB left): {path} was not written; make space and try again")
+        return StorageError(
+            f"the disk is full ({free:.0f} MB left): {path} was not written; free some space and try again"
+        )
     return StorageError(f"{path} was not written: {error.strerror or error}; check the folder and its permissions")

@@ -33,7 +33,7 @@ def is_hub(path: str | Path) -> bool:
 def check_place(path: str | Path, given: str | Path | None, *, flag: str) -> None:
     """Raise ConfigError if files would be written beside a model that is not a local folder, without another place."""
     if given is None and is_hub(path):
-        raise ConfigError(f"run is {str(path)!r}, which is no folder to write to; give an {flag}")
+        raise ConfigError(f"run is {str(path)!r}, which is not a local folder to write to; give {flag}")
 
 
 def read_name(text: str | Path) -> HubName:
@@ -63,8 +63,8 @@ def download_model(text: str | Path) -> Path:
     except _hub_errors() as error:
         reason = first_line(error).rstrip(".")
         raise ModelFolderError(
-            f"{str(text)!r} cannot be fetched: {reason}; check the name on https://huggingface.co, and for "
-            "a private or gated model log in: hf auth login"
+            f"{str(text)!r} could not be downloaded: {reason}; check the name on https://huggingface.co; for a private "
+            "or gated model log in: hf auth login"
         ) from error
 
 
@@ -90,12 +90,12 @@ def upload_model(folder: Path, text: str, *, private: bool) -> str:
         page = api.create_repo(name.repository, private=private, exist_ok=True)
         api.upload_folder(
             repo_id=name.repository, folder_path=folder, revision=name.revision, allow_patterns=list(FILES),
-            commit_message="A mixture of experts, by mge push",
+            commit_message="Mixture-of-experts classifier, uploaded by mge push",
         )  # fmt: skip
     except _hub_errors() as error:
         reason = first_line(error).rstrip(".")
         raise ConfigError(
-            f"{text!r} was not pushed: {reason}; log in with a token that may write: hf auth login"
+            f"{text!r} could not be uploaded: {reason}; log in with a write token: hf auth login"
         ) from error
     return str(page)
 

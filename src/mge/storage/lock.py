@@ -84,7 +84,7 @@ def _acquire(file: Path, *, what: Path) -> int:
             continue
         holder = _read_holder(file)
         if time.monotonic() > latest or holder.get("lasts"):
-            raise InUseError(f"{what} is in use by {_describe(holder)}; wait until that has ended, or stop it")
+            raise InUseError(f"{what} is in use by {_describe(holder)}; wait until it ends, or stop it")
         time.sleep(POLL_SECONDS)
 
 
@@ -108,7 +108,7 @@ def _open_locked(file: Path, *, what: Path, flags: int = os.O_RDONLY) -> int | N
         if error.errno not in NO_LOCKS:
             os.close(handle)
             raise StorageError(f"{what} cannot be locked: {error.strerror}; check the file system") from error
-        _say(f"{what} lies on a file system without locks ({error.strerror}); let no other process write to it")
+        _say(f"{what} is on a file system without locks ({error.strerror}); do not let another process write to it")
     return handle
 
 
@@ -129,7 +129,7 @@ def _note_local_locks(file: Path, *, what: Path) -> None:
     found = LOCAL_OPTIONS.intersection(mount.opts.split(","))
     if mount.fstype == "fuse.sshfs" or found:
         how = ", ".join([mount.fstype, *sorted(found)])
-        _say(f"the lock on {what} holds on this machine only ({how}); let no other machine write to it")
+        _say(f"the lock on {what} is valid on this machine only ({how}); do not let another machine write to it")
 
 
 def _write_holder(file: Path, *, lasts: bool) -> None:

@@ -33,7 +33,7 @@ DESCRIPTION, WEIGHTS, CARD = "model.json", "model.safetensors", "README.md"
 MAX_DESCRIPTION = 32_000_000  # bytes of model.json: enough for the names of hundreds of thousands of classes
 ATTEMPTS = 50  # to read a folder while it is being replaced
 NO_CHECKSUM = "0" * 64  # placeholder of the file's own checksum while that is computed
-COPY_AGAIN = "copy the whole folder again from where it came"
+COPY_AGAIN = "copy the whole folder again from the source"
 Result = TypeVar("Result")
 
 
@@ -70,7 +70,7 @@ def save_model(folder: Path, model: StoredModel) -> StoredModel:
         StorageError: the disk is full, the folder cannot be written to, or contains something other than a model.
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).exists():
-        raise StorageError(f"{folder} has files in it that are no model; give another folder, or empty it")
+        raise StorageError(f"{folder} contains other files than a model; give another folder, or empty it")
     return write_folder_atomically(folder, lambda unfinished: _fill(unfinished, model))
 
 
@@ -124,7 +124,7 @@ def _read(folder: Path) -> tuple[StoredModel, int]:
     file = folder / DESCRIPTION
     if not file.is_file():
         raise ModelFolderError(
-            f"{str(folder)!r} is no model folder: it has no {DESCRIPTION}; give a folder that mge train wrote"
+            f"{str(folder)!r} is not a model folder: it has no {DESCRIPTION}; give a folder written by mge train"
         )
     try:
         description, own_digest = _read_description(file)
@@ -156,7 +156,7 @@ def _at_one_moment(folder: Path, read: Callable[[], Result]) -> Result:
         else:
             if _stamps(folder) == before:
                 return result
-    raise ModelFolderError(f"{str(folder)!r} is replaced again and again while it is read; stop what writes to it")
+    raise ModelFolderError(f"{str(folder)!r} keeps changing while it is read; stop the process that writes to it")
 
 
 def _stamps(folder: Path) -> list[tuple[int, ...] | None]:
@@ -183,7 +183,7 @@ def _fill(folder: Path, model: StoredModel) -> StoredModel:
         "class_names": list(model.class_names),
         "weights": {"sha256": digest, "bytes": weights.stat().st_size},
     }
-    assert not own.keys() & model.metadata.keys(), "metadata has a name that the format uses"
+    assert not own.keys() & model.metadata.keys(), "metadata uses a reserved key"
     text = json.dumps({**own, **model.metadata}, indent=1, ensure_ascii=False) + "\n"
     text = text.replace(NO_CHECKSUM, hashlib.sha256(text.encode()).hexdigest(), 1)
     (folder / DESCRIPTION).write_text(text, encoding="utf-8", newline="\n")
@@ -201,11 +201,12 @@ def _read_description(file: Path) -> tuple[dict[str, Any], str]:
     version = description.pop("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise ModelFolderError(
-            f"{file} has format version {version}, and this MGE reads up to {FORMAT_VERSION}; install a newer mge"
+            f"{file} has format version {version}; this version of MGE reads up to {FORMAT_VERSION}; install a newer "
+            "mge"
         )
     checksum = description.pop("checksum")
     if version not in FIXED_THEN or _checksum(raw, said=checksum) != checksum:
-        raise ModelFolderError(f"{file} is damaged or was changed: its checksum is not its content's; {COPY_AGAIN}")
+        raise ModelFolderError(f"{file} is damaged or was modified: its checksum does not match; {COPY_AGAIN}")
     description["architecture"] = {**FIXED_THEN[version], **description["architecture"]}
     return description, hashlib.sha256(raw).hexdigest()
 
@@ -217,7 +218,7 @@ def _checksum(raw: bytes, *, said: str) -> str:
 
 def _read_class_names(names: list[str]) -> tuple[str, ...]:
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        raise ValueError("class_names are not different names")
+        raise ValueError("class_names are not unique names")
     return tuple(names)
 
 
@@ -241,8 +242,8 @@ def _load_weights(file: Path, *, digest: str, num_bytes: int) -> dict[str, Tenso
     if file.stat().st_size != num_bytes:
         raise ModelFolderError(f"{file} has {file.stat().st_size} bytes of {num_bytes}; {COPY_AGAIN}")
     if sha256(file) != digest:
-        raise ModelFolderError(f"{file} is damaged or was changed: its SHA-256 is not the one noted; {COPY_AGAIN}")
+        raise ModelFolderError(f"{file} is damaged or was modified: its SHA-256 does not match; {COPY_AGAIN}")
     try:
         return load_file(file)
     except SafetensorError as error:
-        raise ModelFolderError(f"{file} holds no weights: {error}; {COPY_AGAIN}") from error
+        raise ModelFolderError(f"{file} contains no weights: {error}; {COPY_AGAIN}") from error

@@ -57,7 +57,7 @@ def check_file(path: Input, *, flag: str, inputs: Iterable[Input] = (), streams:
     place = _check_place(given, flag=flag, kind="file")
     for first, *others in PARTS:
         if (place.parent / first).is_file() and any(fnmatch(place.name, name) for name in (first, *others)):
-            raise ConfigError(f"{flag} is {str(path)!r}, which is part of a model or a run; give another file")
+            raise ConfigError(f"{flag} is {str(path)!r}, which is part of a model or run folder; give another file")
     check_is_not_read(place, inputs, flag=flag)
     return place
 
@@ -88,11 +88,13 @@ def check_folder(
         home, base = os.path.split(os.fspath(name))
         homes.setdefault(home, os.path.realpath(home))
         if homes[home] == str(whole) and any(fnmatch(base, pattern) for pattern in writes):
-            raise ConfigError(f"{flag} is {str(path)!r}, where {base!r} is read and would be lost; give another folder")
+            raise ConfigError(
+                f"{flag} is {str(path)!r}, but {base!r} there is an input and would be lost; give another folder"
+            )
         if apart and os.path.isdir(name) and whole.is_relative_to(os.path.realpath(name)):  # noqa: PTH112
             raise ConfigError(
-                f"{flag} is {str(path)!r}, inside {str(name)!r}, which is read: what is written would be among the "
-                "photos next time; give a folder outside of it"
+                f"{flag} is {str(path)!r}, inside {str(name)!r}, which is an input: the output would be read as photos "
+                "next time; give a folder outside of it"
             )
     return place
 
@@ -114,7 +116,7 @@ def check_is_not_read(place: Path, inputs: Iterable[Input], *, flag: str) -> Non
             continue
         if is_same:
             raise ConfigError(
-                f"{flag} is {str(place)!r}, which is read as well and would be replaced; give another file"
+                f"{flag} is {str(place)!r}, which is also an input and would be overwritten; give another file"
             )
 
 
@@ -140,7 +142,7 @@ def open_stream(path: Path) -> Iterator[TextIO]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
             raise
-        raise StorageError(f"{path} was not written to its end: {error.strerror}; give another place") from error
+        raise StorageError(f"{path} was not written completely: {error.strerror}; give another path") from error
 
 
 def write_output(path: Path, text: str) -> None:
@@ -165,10 +167,10 @@ def _descriptor(path: Path) -> int:
         except OSError as error:
             if error.errno != NO_READER or not path.is_fifo():
                 raise
-            sys.stderr.write(f"{path} is a pipe: waiting until something reads it\n")
+            sys.stderr.write(f"{path} is a pipe: waiting for a reader\n")
             handle = os.open(path, flags)
     except OSError as error:
-        raise StorageError(f"{path} cannot be written to: {error.strerror}; give another place") from error
+        raise StorageError(f"{path} cannot be written: {error.strerror}; give another path") from error
     os.set_blocking(handle, True)
     return handle
 
@@ -187,7 +189,7 @@ def _is_descriptor(path: Path) -> bool:
 def _as_path(path: Input, *, flag: str) -> Path:
     text = os.fspath(path)
     if not text or "\0" in text:
-        raise ConfigError(f"{flag} is {text!r}, which is no path; give the name of a file or folder")
+        raise ConfigError(f"{flag} is {text!r}, which is not a path; give the name of a file or folder")
     return Path(path)
 
 
@@ -195,7 +197,7 @@ def _check_place(given: Path, *, flag: str, kind: Kind) -> Path:
     """Return the final place, after creating and removing an empty file there or in the nearest existing folder."""
     try:
         if given.exists() and not (given.is_file() if kind == "file" else given.is_dir()):
-            raise ConfigError(f"{flag} is {str(given)!r}, which exists and is no {kind}; give another name")
+            raise ConfigError(f"{flag} is {str(given)!r}, which exists and is not a {kind}; give another name")
         place = final_place(given, kind=kind)
         near = place if kind == "folder" else place.parent
         while not near.exists() and not near.is_symlink():
@@ -207,7 +209,5 @@ def _check_place(given: Path, *, flag: str, kind: Kind) -> Path:
         raise
     except OSError as error:
         reason = error.strerror or error
-        raise StorageError(
-            f"{flag} is {str(given)!r}, which cannot be written: {reason}; give another place"
-        ) from error
+        raise StorageError(f"{flag} is {str(given)!r}, which cannot be written: {reason}; give another path") from error
     return place

@@ -63,15 +63,15 @@ def read_known_photos(folder: Path) -> tuple[KnownPhoto, ...] | None:
         with file.open(newline="", encoding="utf-8", errors="surrogateescape") as opened:
             return tuple(_parse(csv.reader(opened)))
     except (OSError, ValueError, csv.Error) as error:
-        raise ModelFolderError(f"{file} is damaged: {error}; copy it again or train anew") from error
+        raise ModelFolderError(f"{file} is damaged: {error}; copy it again or start a new run") from error
 
 
 def _parse(rows: Iterator[list[str]]) -> Iterator[KnownPhoto]:
     if tuple(next(rows, ())) != COLUMNS:
-        raise ValueError(f"it does not begin with {','.join(COLUMNS)}")
+        raise ValueError(f"its header is not {','.join(COLUMNS)}")
     for number, row in enumerate(rows, start=2):
         use = next((each for each in USES if len(row) == len(COLUMNS) and row[2] == each), None)
         if use is None:
-            raise ValueError(f"row {number} is no photo")
+            raise ValueError(f"row {number} is not a photo")
         name, label, _, size, modified_ns, digest = row
         yield KnownPhoto(name, label, use, int(size), int(modified_ns), digest)

@@ -112,19 +112,19 @@ class Run(os.PathLike[str]):
             str(folder).encode("utf-8")
         except UnicodeEncodeError as error:
             raise ConfigError(
-                f"{str(folder)!r} is no text in UTF-8, and no weights can be read from there; give another --out"
+                f"{str(folder)!r} is not valid UTF-8, which safetensors cannot read; give another --out"
             ) from error
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror
-            raise StorageError(f"{folder} was not written: {reason}; check the folder above") from error
+            raise StorageError(f"{folder} was not written: {reason}; check its parent folder") from error
         try:
             folder.mkdir()
         except FileExistsError:
             return False
         except OSError as error:
-            raise StorageError(f"{folder} was not written: {error.strerror}; check the folder above") from error
+            raise StorageError(f"{folder} was not written: {error.strerror}; check its parent folder") from error
         return True
 
     @staticmethod
@@ -135,7 +135,8 @@ class Run(os.PathLike[str]):
             path.name in first or path.name.endswith(UNFINISHED) for path in folder.iterdir()
         ):
             raise ConfigError(
-                f"{folder} exists and is not empty; give another --out, or go on: --resume {quote(str(folder))}"
+                f"{folder} exists and is not empty; give another --out, or resume the run: --resume "
+                f"{quote(str(folder))}"
             )
 
     @classmethod
@@ -177,15 +178,15 @@ class Run(os.PathLike[str]):
         try:
             settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-            raise ModelFolderError(f"{file} cannot be read: {error}; copy it again or train anew") from error
+            raise ModelFolderError(f"{file} cannot be read: {error}; copy it again or start a new run") from error
         if not isinstance(settings, dict):
-            raise ModelFolderError(f"{file} is damaged: it has no settings; copy it again or train anew")
+            raise ModelFolderError(f"{file} is damaged: it has no settings; copy it again or start a new run")
         wrong = [name for name in NAMED if not isinstance(settings.get(name, ""), str)]
         if wrong:
-            raise ModelFolderError(f"{file} is damaged: {wrong[0]} is no text; copy it again or train anew")
+            raise ModelFolderError(f"{file} is damaged: {wrong[0]} is not text; copy it again or start a new run")
         lacking = [name for name in needed if name not in settings]
         if lacking:
-            raise ModelFolderError(f"{file} has no {lacking[0]}; copy it again or train anew")
+            raise ModelFolderError(f"{file} has no {lacking[0]}; copy it again or start a new run")
         return settings
 
     def data(self) -> str:
@@ -200,7 +201,8 @@ class Run(os.PathLike[str]):
         """Raise StorageError if the folder is gone, so that no incomplete one is created in its place."""
         if not is_run(self.folder) or is_lost(self.lock_path):
             raise StorageError(
-                f"the run folder {self.folder} is gone; put it back, and go on with: {self.whole.resume_command}"
+                f"the run folder {self.folder} no longer exists; restore it, then resume with: "
+                f"{self.whole.resume_command}"
             )
 
     def identity(self) -> str | None:
@@ -339,7 +341,7 @@ class Run(os.PathLike[str]):
         write_text_atomically(self.folder / name, text)
 
 
-def read_json(file: Path, kind: type[Any], *, remedy: str = "copy it again or train anew") -> Any:  # noqa: ANN401
+def read_json(file: Path, kind: type[Any], *, remedy: str = "copy it again or start a new run") -> Any:  # noqa: ANN401
     """Read a JSON file of a run; None if there is none.
 
     Args:
@@ -357,7 +359,7 @@ def read_json(file: Path, kind: type[Any], *, remedy: str = "copy it again or tr
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{file} is damaged: {error}; {remedy}") from error
     if not isinstance(content, kind):
-        raise ModelFolderError(f"{file} is damaged: it holds a {type(content).__name__}; {remedy}")
+        raise ModelFolderError(f"{file} is damaged: it contains a {type(content).__name__}; {remedy}")
     return content
 
 
@@ -397,7 +399,9 @@ def open_run(folder: str | Path) -> Run:
         ModelFolderError: there is none at this place.
     """
     if not is_run(folder):
-        raise ModelFolderError(f"{str(folder)!r} is no run folder: it has no {CONFIG}; give one that mge train wrote")
+        raise ModelFolderError(
+            f"{str(folder)!r} is not a run folder: it has no {CONFIG}; give a folder written by mge train"
+        )
     return Run(Path(folder))
 
 
@@ -416,5 +420,5 @@ def find_model_folder(path: str | Path) -> Path:
         return folder
     run = Run(folder)
     if not wait_for_folder(run.best):
-        raise ModelFolderError(f"run {str(path)!r} has no model yet; go on with it: {run.resume_command}")
+        raise ModelFolderError(f"run {str(path)!r} has no model yet; resume it with: {run.resume_command}")
     return run.best

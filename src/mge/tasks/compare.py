@@ -1,4 +1,4 @@
-"""`mge compare`: which of several runs is better, by how much, at what cost, and on which photos."""
+"""`mge compare`: paired comparison of several runs."""
 
 from __future__ import annotations
 
@@ -30,29 +30,30 @@ def compare(
     batch_size: int = 16,
     accelerator: str = "auto",
 ) -> dict[str, Any]:
-    """Compares runs on the same photos: accuracy with intervals, paired differences, cost, and where they differ.
+    """Compare runs on the same photos: accuracy with confidence intervals, paired tests, cost, disagreements.
 
     Args:
-        runs: Two or more folders of runs or models; the baselines inside a run, such as `RUN/plain`, are runs too.
-        data: Photos to compare on. By default the runs' own data, which must be the same.
-        split: Which of their splits: `train`, `val` or `test`.
+        runs: Two or more run folders or model folders. The baselines inside a run, such as `RUN/plain`, count as runs
+            too.
+        data: Photos to compare on. Default: the data of the runs, which must be the same.
+        split: Split to compare on: `train`, `val` or `test`.
         format: How to read `data`: `auto`, or the name of a reader.
-        image_column: Column of `data` with the photos or their paths; by default found by its name or type.
-        label_column: Column of `data` with the classes; by default found by its name or type.
-        ensemble: Whether the mean of all runs' probabilities is compared, too.
+        image_column: Column of `data` with the photos or their paths. Default: found by its name or type.
+        label_column: Column of `data` with the class labels. Default: found by its name or type.
+        ensemble: Also compare the ensemble of all runs (mean of their probabilities).
         output: Folder for comparison.json, differences.csv and differences.png.
-        resamples: How often photos are drawn anew for the intervals.
-        seed: Decides which photos are drawn.
-        batch_size: Photos at a time.
-        accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
+        resamples: Number of bootstrap resamples for the confidence intervals.
+        seed: Random seed of the bootstrap.
+        batch_size: Photos per batch.
+        accelerator: Accelerator for Lightning Fabric: auto, cpu, cuda, mps.
 
     Returns:
-        The figures, accuracies in percent.
+        The results, accuracies in percent.
 
     Raises:
-        ModelFolderError: there is no whole model in a run.
-        ConfigError: an option has a value that it cannot take, or the runs tell different classes apart.
-        DataError: the photos cannot be read, or the runs were tested on different ones.
+        ModelFolderError: a run contains no complete model.
+        ConfigError: an option has an invalid value, or the runs have different classes.
+        DataError: the photos cannot be read, or the runs were tested on different photos.
     """
     check_choice("split", split, SPLITS)
     seed = check_whole("seed", seed, at_least=0)

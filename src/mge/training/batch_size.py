@@ -38,8 +38,8 @@ def explain_memory(config: TrainConfig) -> Iterator[None]:
         less = "use a smaller --size or --backbone, or fewer --experts"
         if size > 1:
             less = (
-                "--batch-size auto finds one that fits; the same with half the memory: "
-                f"--batch-size {size // 2} --accumulate {2 * config.accumulate}"
+                "--batch-size auto finds one that fits; the same effective batch size with half the memory: "
+                "--batch-size {size // 2} --accumulate {2 * config.accumulate}"
             )
         raise OutOfMemoryError(f"there is not enough memory for a batch of {size} photos; {less}") from error
 
@@ -118,7 +118,7 @@ def _try_sizes(trial: _Trial) -> int:
 def _compute_size(trial: _Trial) -> int:
     """Extrapolate the number of photos that fit from steps of two and of four."""
     if not CLEAR_REFS.exists():
-        raise ConfigError("batch_size is auto, and this system does not say what a process takes; give a number")
+        raise ConfigError("batch_size is auto, but this system does not report the memory of a process; give a number")
     free = USABLE_OF_MACHINE * free_memory()
     trial.run(2)
     peaks = [_peak_of(trial, size) for size in (2, 4)]

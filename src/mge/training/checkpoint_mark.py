@@ -23,14 +23,14 @@ def check_mark(saved: Mapping[str, Any], *, run: Run) -> None:
     the two has came with another version.
     """
     where, own = run.checkpoint_path, run.identity()
-    remedy = "copy this run's own checkpoint there, or train anew"
+    remedy = "copy this run's own checkpoint there, or start a new run"
     if saved.get(RUN) != own:
         written_by, known = (f"id {name[:12]}" if isinstance(name, str) else "no id" for name in (saved.get(RUN), own))
         raise ModelFolderError(
-            f"{where} belongs to another run: it has {written_by}, and {run.folder / IDENTITY} has {known}; {remedy}"
+            f"{where} belongs to another run: it has {written_by}, but {run.folder / IDENTITY} has {known}; {remedy}"
         )
     began_with = saved.get(SETTINGS, {})
     for name, value in mark(run)[SETTINGS].items():
         then = began_with.get(name, value)
         if then != value:
-            raise ModelFolderError(f"{where} was written with {name} {then}, and the run has {name} {value}; {remedy}")
+            raise ModelFolderError(f"{where} was written with {name} {then}, but the run has {name} {value}; {remedy}")

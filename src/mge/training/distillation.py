@@ -130,10 +130,10 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
     model, _, config = split_options(options, preset=settings["preset"])
     if model.experts == 1:
         raise ConfigError(
-            f"run {str(teacher)!r} has 1 expert, so an answer costs one forward as it is; give the run of a mixture"
+            f"run {str(teacher)!r} has 1 expert and already needs only one forward pass; give the run of a mixture"
         )
     if not run.summary():
-        raise ConfigError(f"run {str(teacher)!r} is not done; go on with it: {run.resume_command}")
+        raise ConfigError(f"run {str(teacher)!r} is not finished; resume it with: {run.resume_command}")
     single, simple = plan_baselines(model, dataclasses.replace(config, baseline="same_view"))["plain"]
     weights = config.weights if changes.get("backbone", model.backbone) == model.backbone else None
     folder = run.folder.resolve()
@@ -157,8 +157,8 @@ def open_teacher(distillation: DistillConfig) -> tuple[Run, StoredModel]:
     if digest != distillation.teacher_sha256:
         raise ConfigError(
             f"the teacher {distillation.teacher} has other weights (SHA-256 {digest[:12]}…) than when this run began "
-            f"({distillation.teacher_sha256[:12]}…); put those back, or begin anew: "
-            f"mge distill {quote(distillation.teacher)}"
+            f"({distillation.teacher_sha256[:12]}…); restore those, or start a new run: mge distill "
+            f"{quote(distillation.teacher)}"
         )
     return run, stored
 
@@ -169,11 +169,13 @@ def match_classes(photos: PhotoSet, teacher_names: tuple[str, ...]) -> list[int]
     Raises:
         DataError: one of them has a class that the other lacks.
     """
-    remedy = "a student has its teacher's classes, by name; give the data that the teacher was trained with"
+    remedy = (
+        "the student needs the classes of its teacher, matched by name; give the data that the teacher was trained on"
+    )
     unknown = [name for name in photos.class_names if name not in teacher_names]
     if unknown:
-        raise DataError(f"{photos.name} has a class {unknown[0]!r} that the teacher does not know; {remedy}")
+        raise DataError(f"{photos.name} has a class {unknown[0]!r} that the teacher does not have; {remedy}")
     missing = [name for name in teacher_names if name not in photos.class_names]
     if missing:
-        raise DataError(f"{photos.name} has no class {missing[0]!r}, which the teacher knows; {remedy}")
+        raise DataError(f"{photos.name} has no class {missing[0]!r}, which the teacher has; {remedy}")
     return [teacher_names.index(name) for name in photos.class_names]

@@ -87,7 +87,7 @@ def draw_best(session: Session, run: Run, *, model_config: ModelConfig, split: S
     indices = spread_out(range(len(photos)), count=NUM_DRAWN)
     explanations = explain_photos(Classifier.from_stored(load_model(run.best)), photos, indices=indices)
     run.report.mkdir(exist_ok=True)
-    draw_experts(explanations, run.report / PICTURE, title=f"What each expert saw ({split} photos)")
+    draw_experts(explanations, run.report / PICTURE, title=f"Expert views ({split} photos)")
 
 
 def _choose(session: Session, stored: StoredModel, val_answers: Answers) -> dict[str, Any]:
@@ -122,5 +122,11 @@ def _run_over(session: Session, stored: StoredModel, photos: PhotoDataset, *, ke
     model = Classifier.from_stored(stored).model.to(session.fabric.device)
     batch_size = session.config.photos_a_step
     return run_over(
-        session.fabric, model, photos, keep=keep, batch_size=batch_size, in_float32=True, verb="measuring the best"
+        session.fabric,
+        model,
+        photos,
+        keep=keep,
+        batch_size=batch_size,
+        in_float32=True,
+        verb="evaluating the best epoch",
     )

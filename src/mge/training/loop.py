@@ -125,7 +125,9 @@ class Training:
         position = self.position
         if not (0 <= position.stage <= self.num_stages and 0 <= position.epoch <= self.config.epochs
                 and 0 <= position.batch <= len(self._batches())):  # fmt: skip
-            raise ValueError(f"stage {position.stage}, epoch {position.epoch}, batch {position.batch} are none of it")
+            raise ValueError(
+                f"stage {position.stage}, epoch {position.epoch}, batch {position.batch} do not exist in this run"
+            )
 
     def _train_epoch(self, stop: StopRequest) -> None:
         """Train on the remaining batches of this epoch."""
@@ -174,7 +176,7 @@ class Training:
             done = f"after batch {batch} of epoch {epoch + 1}" if batch else f"after epoch {epoch}"
             done = done if batch or epoch else "before the first batch"
             raise Interrupted(
-                f"stopped {done}; a checkpoint is written, go on with: {self.run.whole.resume_command}",
+                f"interrupted {done}; checkpoint saved; resume with: {self.run.whole.resume_command}",
                 signal_number=number,
             )
 
@@ -280,9 +282,9 @@ class Training:
         )
 
     def _remedy(self) -> str:
-        remedy = "training has diverged; lower --backbone-lr and --head-lr or set --clip-norm 1 and train anew"
+        remedy = "training has diverged; lower --backbone-lr and --head-lr or set --clip-norm 1, and start a new run"
         former = self.run.checkpoint_path
-        return f"{remedy}. The last checkpoint, from before, is {former}" if former.exists() else remedy
+        return f"{remedy}. The last checkpoint before that is {former}" if former.exists() else remedy
 
     def _save_checkpoint(self, tally: Tally) -> None:
         """Save a checkpoint with the position, and the metrics of this epoch over all processes."""

@@ -48,7 +48,7 @@ def train_network(
     assert photos is not None, "read_photos refuses data without training photos"
     if len(photos) < fabric.world_size:
         raise DataError(
-            f"{len(photos)} training photos cannot be dealt out to {fabric.world_size} processes; use fewer"
+            f"{len(photos)} training photos are too few for {fabric.world_size} processes; use fewer processes"
         )
     display = Display(title, is_quiet=not fabric.is_global_zero)
     _note_parts(display, model_config, model=model)
@@ -120,11 +120,11 @@ def _note_parts(display: Display, model_config: ModelConfig, *, model: MixtureOf
     num_classes, num_parts = model.num_classes, model.config.part_filters
     if model_config.part_filters == "auto" and num_parts != MOST_PART_FILTERS:
         display.note(
-            f"part_filters is {num_parts} for {num_classes} classes (auto: fewer for each the more classes there are); "
-            f"--part_filters {MOST_PART_FILTERS} is what the authors' program has"
+            f"part_filters is {num_parts} per class for {num_classes} classes (auto: fewer for more classes); the "
+            f"authors' program has --part-filters {MOST_PART_FILTERS}"
         )
     if model_config.part_head == "auto" and model_config.has_parts and num_classes > DENSE_UP_TO:
         display.note(
-            f"part_head is classwise for {num_classes} classes (auto: from {DENSE_UP_TO + 1} on): each class "
-            "reads its own part filters only; --part_head dense reads all of them, as in the paper"
+            f"part_head is classwise for {num_classes} classes (auto: from {DENSE_UP_TO + 1} on): each class reads "
+            "only its own part filters; --part-head dense reads all of them, as in the paper"
         )

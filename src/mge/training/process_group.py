@@ -86,6 +86,6 @@ class Others:
     def _lost(self, where: str, reason: str) -> LostProcessError:
         rank, world = self.fabric.global_rank, self.fabric.world_size
         return LostProcessError(
-            f"process {rank} of {world} lost another one {where}: {' '.join(reason.split())}; look at what that one "
-            f"wrote, and go on with: {self.run.whole.resume_command}"
+            f"process {rank} of {world}: another process did not respond {where}: {' '.join(reason.split())}; check "
+            f"its output, then resume with: {self.run.whole.resume_command}"
         )

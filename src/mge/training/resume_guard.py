@@ -32,8 +32,8 @@ def check_settings(settings: Mapping[str, Any], *, run: Run) -> None:
         then = began_with.get(name, value)
         if value != then and name not in HARMLESS:
             raise ConfigError(
-                f"{name} is {value} in {run.folder / CONFIG}, and the run began with {then}; put it back, or "
-                "train anew into another folder"
+                f"{name} is {value} in {run.folder / CONFIG}, but the run started with {then}; restore it, or start a "
+                "new run in another folder"
             )
 
 
@@ -48,7 +48,7 @@ def keep_or_check(fabric: Fabric, photos: PhotoSet, *, run: Run, settings: Mappi
     origin = run.origin()
     fabric.barrier()  # all have read the file before the first process writes it
     if origin is not None and not origin.keys() >= description.keys():
-        raise ModelFolderError(f"{run.folder / ORIGIN} is damaged: it lacks a part; copy it again or train anew")
+        raise ModelFolderError(f"{run.folder / ORIGIN} is damaged: it lacks a part; copy it again or start a new run")
     if origin is not None:
         _compare(description, origin=origin, name=photos.name)
         problem: MgeError | None = None
@@ -68,15 +68,15 @@ def _compare(now: Mapping[str, Any], *, origin: Mapping[str, Any], name: str) ->
     if classes != former_classes:
         new = [f"{label!r} is new" for label in classes if label not in former_classes][:1]
         gone = [f"{label!r} is gone" for label in former_classes if label not in classes][:1]
-        changed = ", ".join(new + gone) or "their order is another"
-        what = f"{len(classes)} classes, and the run began with {len(former_classes)}: {changed}"
+        changed = ", ".join(new + gone) or "their order is different"
+        what = f"{len(classes)} classes, but the run started with {len(former_classes)}: {changed}"
     elif now["num_photos"] != origin["num_photos"]:
-        what = f"{now['num_photos']} photos, and the run began with {origin['num_photos']}"
+        what = f"{now['num_photos']} photos, but the run started with {origin['num_photos']}"
     elif now["sha256_of_names"] != origin["sha256_of_names"]:
-        what = f"{now['num_photos']} photos, as when the run began, but others, or in other splits"
+        what = f"{now['num_photos']} photos, as when the run started, but different ones or in other splits"
     else:
         return
-    raise DataError(f"{name} has {what}; put them back as they were, or train anew")
+    raise DataError(f"{name} has {what}; restore them, or start a new run")
 
 
 def _find_changed(photos: PhotoSet, *, run: Run) -> DataError | None:
@@ -104,9 +104,9 @@ def _find_changed(photos: PhotoSet, *, run: Run) -> DataError | None:
         return None
     number, digest = changed[0]
     others = [photo.name for photo in known if photo.digest == digest]
-    what = f"has the content of {others[0]}" if others else "has another content" if digest else "cannot be read"
+    what = f"has the content of {others[0]}" if others else "has different content" if digest else "cannot be read"
     said = (
-        f"{len(changed)} of {len(known)} photos of {photos.name} are not what they were when the run began: "
-        f"{photos.records[number].path} {what} now; put them back as they were, or train anew"
+        f"{len(changed)} of {len(known)} photos of {photos.name} have changed since the run started: "
+        f"{photos.records[number].path} {what} now; restore them, or start a new run"
     )
     return DataError(as_text(said))

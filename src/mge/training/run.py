@@ -107,5 +107,5 @@ def _told_how_to_resume(run: Run) -> Iterator[None]:
         yield
     except StorageError as error:
         if has_begun(run):
-            raise StorageError(f"{error}, then go on with: {run.resume_command}") from error
+            raise StorageError(f"{error}, then resume with: {run.resume_command}") from error
         raise

@@ -85,6 +85,6 @@ def _with_batch_size(session: Session, model_config: ModelConfig) -> Session:
     )
     if session.fabric.is_global_zero:
         fits = "the largest power of two that fits" + (" on each device" if session.fabric.world_size > 1 else "")
-        note = f"batch size {batch_size} (auto) is {fits}; the default learning rates are meant for 16 photos"
-        print_notes([f"{note}, so raise them for many more"])
+        note = f"batch size {batch_size} (auto) is {fits}; the default learning rates are tuned for 16 photos"
+        print_notes([f"{note}; raise them for much larger batches"])
     return dataclasses.replace(session, config=dataclasses.replace(config, batch_size=batch_size))

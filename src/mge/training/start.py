@@ -66,7 +66,7 @@ def resume_run(fabric: Fabric, settings: Mapping[str, Any], folder: Path) -> Ite
             check_settings(settings, run=run)
             holding.enter_context(hold(run.lock_path, what=run.folder, lasts=True))
             if run.config() != settings:
-                raise ConfigError(f"{run.folder / CONFIG} was changed while it was read; give the same command again")
+                raise ConfigError(f"{run.folder / CONFIG} was changed while it was read; run the same command again")
             run.clear_unfinished()
             return run
 

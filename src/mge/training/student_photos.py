@@ -70,8 +70,8 @@ def check_held_out(
     trained_path = fabric.broadcast(None if trained is None else str(trained.path))
     if trained_path is not None:
         raise ConfigError(
-            f"the student would be tested on photos that its teacher was trained on, such as {trained_path}; give data "
-            "whose test split the teacher has not seen, or data without splits, which are split as the teacher's were"
+            f"the student would be tested on training photos of its teacher, such as {trained_path}; give data whose "
+            "test split the teacher has not seen, or data without splits, which is split like the teacher's"
         )
 
 
@@ -93,6 +93,6 @@ def _check_by_seed(tested: Sequence[Record], *, settings: Mapping[str, Any], dat
     known = [record.path for record in tested if record.path in trained]
     if known:
         raise ConfigError(
-            f"seed {settings['seed']} would test on photos that the teacher was trained on, with seed {seed}, such as "
-            f"{known[0]}; leave out --seed, or give data that has its own test split"
+            f"seed {settings['seed']} would test on training photos of the teacher (seed {seed}), such as {known[0]}; "
+            "leave out --seed, or give data with a test split"
         )

@@ -96,7 +96,7 @@ def explain_misfit(run: Run) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelFolderError(
-            f"{run.checkpoint_path} is not the checkpoint of this run: {reason}; copy it again or train anew"
+            f"{run.checkpoint_path} is not the checkpoint of this run: {reason}; copy it again or start a new run"
         ) from error
 
 

@@ -56,13 +56,13 @@ def refuse_too_broken(photos: PhotoSet, broken: Sequence[Broken], *, max_fractio
     if len(broken) > max_fraction * total:
         raise DataError(
             f"{len(broken)} of {total} photos of {photos.name} cannot be read, the first is {first.path}, which "
-            f"{first.reason}; accepted: a fraction of {max_fraction:g}; mge check lists them: mend or remove them, or "
-            "raise --max-broken-fraction"
+            f"{first.reason}; accepted: a fraction of {max_fraction:g}; list them with mge check and replace or remove "
+            "them, or raise --max-broken-fraction"
         )
     left = {record.label for record in leave_out(photos, broken).split("train")}
     lost = [record.label for record in photos.split("train") if record.label not in left]
     if lost:
         raise DataError(
             f"class {lost[0]!r} of {photos.name} has no training photo that can be read ({len(set(lost))} such "
-            "classes); mge check lists the broken photos: mend them, or remove the class"
+            "classes); list the broken photos with mge check and replace them, or remove the class"
         )

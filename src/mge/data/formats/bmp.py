@@ -19,5 +19,5 @@ def plain(content: bytes, *, name: str) -> bytes:
     """
     header_bytes, compression = struct.unpack_from("<I12xI", content.ljust(34, b"\0"), 14)
     if header_bytes >= 40 and compression not in UNCOMPRESSED:
-        raise DataError(f"{name} is a compressed BMP; accepted: uncompressed ones; save it anew, or as a PNG")
+        raise DataError(f"{name} is a compressed BMP; accepted: uncompressed BMP; save it uncompressed, or as PNG")
     return content

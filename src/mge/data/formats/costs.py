@@ -28,9 +28,9 @@ def check_size(size: tuple[int, int], *, name: str, form: str = "") -> None:
         of = f" of {form}" if form in MAX_PIXELS_OF else ""
         raise DataError(f"{name} has {width} x {height} pixels; accepted: up to {allowed // 1_000_000} million{of}")
     if not min(size):
-        raise DataError(f"{name} is {width} x {height} pixels, and shows nothing; accepted: at least 1 x 1")
+        raise DataError(f"{name} is {width} x {height} pixels, which is empty; accepted: at least 1 x 1")
     if max(size) > MAX_ASPECT * min(size):
-        raise DataError(f"{name} is {width} x {height} pixels; accepted: sides of at most {MAX_ASPECT} to 1")
+        raise DataError(f"{name} is {width} x {height} pixels; accepted: an aspect ratio of at most {MAX_ASPECT}:1")
 
 
 def check_bytes(needed: int, *, allowed: int, name: str, what: str) -> None:
@@ -59,4 +59,4 @@ def damaged(name: str, form: str) -> DataError:
 
 def too_many(name: str, what: str, allowed: int) -> DataError:
     """Return the error for a file in too many pieces."""
-    return DataError(f"{name} has too many {what}; accepted: up to {allowed:,}; save it anew")
+    return DataError(f"{name} has too many {what}; accepted: up to {allowed:,}; re-save it")

@@ -65,7 +65,7 @@ def plain(content: bytes, *, name: str) -> bytes:
         if segment.marker in TABLES or segment.marker in FRAMES or _is_note(segment.marker, data, kept):
             kept.append(content[segment.start : segment.end])
         if sum(map(len, kept)) > MAX_KEPT_BYTES:
-            raise DataError(f"{name} cannot be read: it is a JPEG with more tables than any photo has")
+            raise DataError(f"{name} cannot be read: it is a JPEG with more tables than any real photo has")
     raise damaged(name, "a JPEG")
 
 
@@ -118,4 +118,6 @@ def _check_scans(content: bytes, start: int, frame: Frame, name: str) -> None:
             scans += 1
             values += pixels * content[segment.content]
         if values > MAX_SCANNED_VALUES:
-            raise DataError(f"{name} is a JPEG of {scans} scans or more, which would take too long; save it anew")
+            raise DataError(
+                f"{name} is a JPEG of {scans} scans or more, which would take too long to decode; re-save it"
+            )

@@ -30,8 +30,8 @@ def read(content: bytes, *, name: str) -> Image.Image:
     kind = content[:2]
     if kind not in CHANNELS:
         raise DataError(
-            f"{name} is a {_called(kind)}; accepted of its family: binary PBM, PGM and PPM (P4, P5, P6); save it anew, "
-            "or as a PNG"
+            f"{name} is a {_called(kind)}; accepted: binary PBM, PGM and PPM (P4, P5, P6); convert it, or save it as "
+            "PNG"
         )
     (width, height, highest), start = _header(content, 2 if kind == b"P4" else 3, name)
     check_size((width, height), name=name)

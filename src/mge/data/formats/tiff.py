@@ -136,10 +136,12 @@ def _check_parts(page: dict[int, Entry], content: bytes, kind: Kind, name: str, 
         for start, size in zip(starts, lengths, strict=False):
             total += size
             if total > 2 * len(content):
-                raise DataError(f"{name} is a TIFF whose parts overlap; save it anew")
+                raise DataError(f"{name} is a TIFF whose parts overlap; re-save it")
             scanned += pixels * content.count(b"\xff\xda", start, start + size) if pixels else 0
             if scanned > MAX_SCANNED_VALUES:
-                raise DataError(f"{name} is a TIFF of JPEGs of many scans, which would take too long; save it anew")
+                raise DataError(
+                    f"{name} is a TIFF of JPEGs of many scans, which would take too long to decode; re-save it"
+                )
 
 
 def _numbers(entry: Entry | None, content: bytes, kind: Kind) -> tuple[int, ...]:

@@ -41,8 +41,8 @@ def check_is_path(data: object) -> None:
     """Raise ConfigError if data are not given as a path, but as a data frame or a list, say."""
     if not isinstance(data, str | os.PathLike):
         raise ConfigError(
-            f"data is a {type(data).__name__}; accepted: a path, or hf:owner/name; only mge.train takes a data frame, "
-            "for others write it to a file: frame.to_csv('photos.csv', index=False)"
+            f"data is a {type(data).__name__}; accepted: a path, or hf:owner/name; only mge.train accepts a data "
+            "frame; otherwise write it to a file: frame.to_csv('photos.csv', index=False)"
         )
 
 
@@ -95,8 +95,8 @@ def _note_cut_groups(photos: PhotoSet) -> PhotoSet:
     if not cut:
         return photos
     note = (
-        f"{len(cut)} groups of {photos.name} have photos in more than one split, the first is {cut[0]!r}: figures on "
-        "held-out photos will be better than they should be; leave the splits out, and groups are held out whole"
+        f"{len(cut)} groups of {photos.name} have photos in more than one split, the first is {cut[0]!r}: accuracy on "
+        "held-out photos will be too optimistic (leakage); leave out the splits, and whole groups are held out"
     )
     return dataclasses.replace(photos, notes=(*photos.notes, note))
 
@@ -123,9 +123,7 @@ def find_photos(wanted: str | Path | Sequence[str | Path], *, shards: Collection
     for name in _names(wanted):
         files = _files(name, shards=shards)
         if not files:
-            raise DataError(
-                f"{name!r} stands for no photo; give files, folders with photos, or patterns such as 'shelf/*.jpg'"
-            )
+            raise DataError(f"no photo found at {name!r}; expected files, folders or patterns such as 'shelf/*.jpg'")
         found |= dict.fromkeys(files)
     return list(found)
 
@@ -139,8 +137,8 @@ def _names(wanted: object) -> list[str]:
     other = next((item for item in items if not isinstance(item, str | os.PathLike)), None)
     if other is not None:
         raise ConfigError(
-            f"photos are given as {type(other).__name__}; accepted: a path, or a list of paths, such as "
-            "list(frame['path']); mge.load(RUN).predict also takes Pillow images and the bytes of files"
+            f"unsupported type of photos: {type(other).__name__}; accepted: a path, or a list of paths, such as "
+            "list(frame['path']); mge.load(RUN).predict also accepts Pillow images and bytes of files"
         )
     return [str(item) for item in items]
 

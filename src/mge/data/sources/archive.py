@@ -46,7 +46,9 @@ class ListedFiles:
         """Find the file like `find`; None if there is no such file."""
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts or not relative.parts or "\0" in name:
-            raise DataError(f"{where} names {name!r}, which is no file below {self.folder}; accepted: paths inside it")
+            raise DataError(
+                f"{where} names {name!r}, which is not a file below {self.folder}; accepted: paths inside it"
+            )
         path = self.folder / relative
         return path if path.name in self._names_in(path.parent) else None
 
@@ -135,7 +137,7 @@ class Archive:
             if len(values) != len(columns) - 1:
                 raise DataError(f"{where} is {line!r}; expected: {', '.join(columns)}")
             if key in rows:
-                raise DataError(f"{where} speaks of {key!r} a second time; expected one line for each")
+                raise DataError(f"{where} mentions {key!r} a second time; expected one line for each")
             rows[key] = tuple(values)
         return Table(self.folder / place, rows, self.advice)
 

@@ -79,8 +79,8 @@ def draw_beetles(
                 drawn.rename(folder)
     except OSError as error:
         raise StorageError(
-            f"the beetles cannot be drawn into {folder}: {error.strerror or error}; set MGE_CACHE to a folder that can "
-            "be written to"
+            f"the beetles demo data could not be written to {folder}: {error.strerror or error}; set MGE_CACHE to a "
+            "writable folder"
         ) from error
     return manifest
 

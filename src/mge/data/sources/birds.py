@@ -89,5 +89,5 @@ def _ancestors(used: set[str], up: Mapping[str, str], *, file: Path) -> dict[str
     try:
         graphlib.TopologicalSorter({child: [parent] for child, parent in parents.items()}).prepare()
     except graphlib.CycleError as error:
-        raise DataError(f"{file} runs in circles: {' > '.join(error.args[1])}; expected a tree") from error
+        raise DataError(f"{file} has a cycle: {' > '.join(error.args[1])}; expected a tree") from error
     return parents

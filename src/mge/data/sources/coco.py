@@ -64,7 +64,7 @@ def read_coco(data: Path) -> PhotoSet:
         labelled = {file: "test" if split == "val" else split for file, split in labelled.items()}
     if len(labelled) == 1:
         photos = read_files(dict.fromkeys(labelled), name=data.resolve().name, source="COCO-like JSON")
-        note = f"{data} has no val*.json or test*.json with labels: photos to test on are held out of train*.json"
+        note = f"{data} has no val*.json or test*.json with labels: test photos are held out of train*.json"
         return dataclasses.replace(photos, notes=(*photos.notes, note))
     source = "COCO-like JSON" + ", val*.json for testing" * (len(labelled) == 2 and "val" in files.values())
     return read_files(labelled, name=data.resolve().name, source=source)
@@ -99,7 +99,7 @@ def read_files(files: Mapping[Path, Split | None], *, name: str, source: str) ->
         for record in _records(content, annotations[file], files[file], names=names, file=file)
     ]
     if not records:
-        raise DataError(f"{_spell(files)} has no photo with an annotation; give the file that has the labels")
+        raise DataError(f"{_spell(files)} has no photo with an annotation; give the file that contains the labels")
     return PhotoSet(name, source, tuple(names.values()), tuple(records), parents)
 
 
@@ -110,7 +110,7 @@ def _coco_files(folder: Path, pattern: str, *, at_least: int = 0, at_most: int |
         raise DataError(f"{str(folder)!r} lacks the file {pattern} with images, annotations, categories; {ADVICE}")
     if at_most is not None and len(files) > at_most:
         names = ", ".join(file.name for file in files)
-        raise DataError(f"{str(folder)!r} has {names}; keep one {pattern} in it, and put the others elsewhere")
+        raise DataError(f"{str(folder)!r} has {names}; keep one {pattern} in it, and move the others elsewhere")
     return files
 
 

@@ -112,4 +112,6 @@ def _unclear(ours: str, chosen: Sequence[str], *, names: Sequence[str], where: s
         f"several columns that may hold the {WHAT.get(ours, ours)}" if chosen else f"no column for the {WHAT[ours]}"
     )
     flag = "--" + OPTIONS[ours].replace("_", "-") if ours in WHAT else "a single one"
-    return DataError(f"{where} has {problem}, among: {', '.join(names)}; say which: {flag} NAME, or call it {ours!r}")
+    return DataError(
+        f"{where} has {problem}, among: {', '.join(names)}; choose one with {flag} NAME, or rename it to {ours!r}"
+    )

@@ -9,6 +9,6 @@ def need_datasets() -> None:
         from datasets import Dataset  # noqa: F401, PLC0415  (optional; a mere folder called datasets has no Dataset)
     except ImportError as error:
         raise MissingExtraError(
-            "Parquet, Arrow and Hugging Face's data sets are read by the package `datasets`, which is not installed; "
-            "get it with: pip install 'mge[tables]'"
+            "Parquet, Arrow and Hugging Face data sets need the package `datasets`, which is not installed; install it "
+            "with: pip install 'mge[tables]'"
         ) from error

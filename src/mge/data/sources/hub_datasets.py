@@ -53,7 +53,7 @@ def parse_hub_name(text: str) -> HubName:
     match = re.fullmatch(r"hf:(\w[\w.-]*/\w[\w.-]*)(?::([^:@/]+))?(?:@(.+))?", text)
     if match is None:
         raise DataError(
-            f"data {text!r} is no name of a data set on the Hugging Face Hub; accepted: hf:owner/name, "
+            f"data {text!r} is not a valid name of a Hugging Face data set; accepted: hf:owner/name, "
             "hf:owner/name:config, hf:owner/name@revision, hf:owner/name:config@revision"
         )
     return HubName(*match.groups())
@@ -108,12 +108,12 @@ def _check_revision(commit: str, wanted: HubName, *, name: str) -> tuple[str, ..
         DataError: a revision was requested, and the cache is not known to hold it.
     """
     if wanted.revision is None:
-        return (f"the Hugging Face Hub did not answer: {name} is read from the cache, which holds commit {commit}",)
+        return (f"the Hugging Face Hub is not reachable: reading {name} from the cache (commit {commit})",)
     if commit == wanted.revision:
         return ()
     raise DataError(
-        f"the revision {wanted.revision!r} of {name} was not found: the Hub has none of that name or did not answer, "
-        f"and the cache holds commit {commit}; accepted without the Hub: {name}@{commit}"
+        f"the revision {wanted.revision!r} of {name} was not found: it does not exist or the Hub is not reachable, and "
+        f"the cache has commit {commit}; offline, use {name}@{commit}"
     )
 
 
@@ -122,11 +122,13 @@ def _explain(error: Exception, *, name: str) -> DataError:
     from datasets.exceptions import DatasetNotFoundError  # noqa: PLC0415  (an optional extra, heavy)
 
     if isinstance(error, DatasetNotFoundError):
-        todo = "check the name on https://huggingface.co/datasets; log in for a private or gated one: hf auth login"
+        todo = (
+            "check the name on https://huggingface.co/datasets; for a private or gated data set log in: hf auth login"
+        )
     elif isinstance(error, ConnectionError):
         todo = (
-            "where there is no network, download it elsewhere, copy the folder that HF_HOME names there "
-            "(~/.cache/huggingface), and set HF_HUB_OFFLINE=1; or copy its Parquet files, and give their folder"
+            "without a network, download it on another machine, copy its HF_HOME folder (~/.cache/huggingface) here "
+            "and set HF_HUB_OFFLINE=1; or copy its Parquet files and give their folder"
         )
     else:
         todo = f"a config is given as {name}:CONFIG, a revision as {name}@REVISION"

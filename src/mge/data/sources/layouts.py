@@ -79,7 +79,7 @@ SOURCES: dict[str, Source] = {
     "tables": Source(
         is_shards, read_shards, f"files {', '.join(TABLE_SUFFIXES)} and no class folders beside them", has_columns=True
     ),
-    "lists": Source(has_lists, read_lists, "train.txt with a photo and its label a line"),
+    "lists": Source(has_lists, read_lists, "train.txt with one photo and its label per line"),
     "folder": Source(Path.is_dir, read_folder, "a folder"),
 }  # fmt: skip
 NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
@@ -105,8 +105,8 @@ def read_as(name: str, path: Path, asked: Asked = BY_NAME) -> PhotoSet:
         option = "image_column" if asked.path is not None else "label_column"
         tables = ", ".join(other for other, each in SOURCES.items() if each.has_columns)
         raise ConfigError(
-            f"{option} is set, and {str(path)!r} is read as {name}, which has no columns; leave it out, or give "
-            f"--format: {tables} have some"
+            f"{option} is set, but {str(path)!r} is read as {name}, which has no columns; leave it out, or choose "
+            f"another --format: {tables} have columns"
         )
     return source.read(path)
 
@@ -131,10 +131,10 @@ def read_recognised(path: Path, asked: Asked = BY_NAME) -> tuple[PhotoSet, str]:
         if not path.is_dir() or name in (*NOT_ON_DISK, "folder"):
             raise
         if not SOURCES[name].gives_way or not has_class_folders(path):
-            hint = f"read as {name}; --format folder reads class folders, and mge check DATA --why says more"
+            hint = f"read as {name}; --format folder reads class folders instead; details: mge check DATA --why"
             raise DataError(f"{error} ({hint})") from error
         reason = first_line(error)
-    note = f"{path} has class folders, which are read; as {name} it cannot be: {reason}"
+    note = f"{path} is read as class folders; it could not be read as {name}: {reason}"
     return read_as("folder", path, asked), note
 
 
@@ -160,13 +160,13 @@ def explain(path: Path, asked: Asked = BY_NAME) -> Iterator[str]:
     is_taken = False
     for name, source in SOURCES.items():
         if not source.recognises(path):
-            yield f"{name}: no; wants {source.wants}"
+            yield f"{name}: no; requires {source.wants}"
             continue
         try:
             photos = read_as(name, path, asked)
             said = f"{len(photos.records):,} photos of {len(photos.class_names):,} classes"
         except MgeError as error:
-            said = f"would be refused: {first_line(error)}"
+            said = f"but fails: {first_line(error)}"
         yield f"{name}: {'also' if is_taken else 'yes'}; {said}"
         is_taken = True
 

@@ -36,7 +36,7 @@ def read_lists(folder: Path) -> PhotoSet:
             coarse labels.
     """
     names, coarse_names = _class_names(folder / "classes.csv")
-    photos = ListedFiles(folder, advice="put the photo there, or mend the list")
+    photos = ListedFiles(folder, advice="add the photo, or correct the list")
     records, labels, pairs = [], set(), []
     for split in SPLITS:
         file = folder / f"{split}.txt"

@@ -67,7 +67,7 @@ def read_paths(file: Path) -> list[Path]:
     for where, row in rows:
         text = as_text(row.get(column))
         if not text:
-            raise DataError(f"{where} has no photo; give it one, or take the row out")
+            raise DataError(f"{where} has no photo; add one, or remove the row")
         paths.append(photos.look_up(text) or file.parent / text)
     return paths
 
@@ -121,8 +121,8 @@ def _check_header(header: list[str], names: list[str], *, file: Path) -> None:
     photos = [name for name in header if Path(name).suffix.lower() in SUFFIXES]
     if photos:
         raise DataError(
-            f"{file} begins with the row {','.join(header)}, which was taken for the header; put a line with the names "
-            "of the columns before it: path,label"
+            f"{file} starts with the row {','.join(header)}, which was read as the header; add a header line before "
+            "it: path,label"
         )
 
 

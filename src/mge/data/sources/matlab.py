@@ -34,7 +34,7 @@ def read_texts(file: Path, variable: str) -> list[str]:
     """
     values = _read(file, variable)
     if not all(isinstance(value, str) for value in values):
-        raise DataError(f"{file} has something else than text in {variable!r}; expected a cell array of text")
+        raise DataError(f"{file} has non-text values in {variable!r}; expected a cell array of strings")
     return values
 
 
@@ -50,7 +50,7 @@ def read_numbers(file: Path, variable: str) -> list[int]:
     except (TypeError, ValueError, OverflowError):
         numbers = []
     if numbers != values:
-        raise DataError(f"{file} has something else than whole numbers in {variable!r}")
+        raise DataError(f"{file} has values other than integers in {variable!r}")
     return numbers
 
 
@@ -71,7 +71,7 @@ def read_structs(file: Path, variable: str, *, fields: Sequence[str]) -> list[Ma
 def _read(file: Path, variable: str) -> list[Any]:
     content = file.read_bytes() if file.stat().st_size <= MAX_BYTES else b""
     if not content or _inflated_bytes(content) > MAX_BYTES:
-        raise DataError(f"{file} is empty, or unfolds into more than {MAX_BYTES:,} bytes; expected an annotation file")
+        raise DataError(f"{file} is empty, or expands to more than {MAX_BYTES:,} bytes; expected an annotation file")
     found = _read_apart(file, variable)
     if "error" in found:
         raise DataError(f"{file} cannot be read as a .mat file: {found['error']}; download it again")
@@ -93,10 +93,10 @@ def _read_apart(file: Path, variable: str) -> dict[str, Any]:
     sender.close()
     try:
         if not receiver.poll(SECONDS):
-            return {"error": f"that was not done after {SECONDS} seconds"}
+            return {"error": f"reading it did not finish within {SECONDS} seconds"}
         answer: dict[str, Any] = json.loads(receiver.recv_bytes())
     except EOFError:
-        return {"error": "scipy's reader broke down over it"}
+        return {"error": "scipy's reader crashed on it"}
     finally:
         reader.kill()
         reader.join()

@@ -38,14 +38,14 @@ def read_metadata(folder: Path, asked: Asked = BY_NAME) -> PhotoSet:
     files = _find_tables(folder)
     names = sorted({file.name for file in files})
     if len(names) != 1:
-        problem = f"has {', '.join(names)}; keep those of one name" if names else f"has no {', '.join(TABLES)}"
+        problem = f"has {', '.join(names)}; keep the ones with one name" if names else f"has no {', '.join(TABLES)}"
         raise DataError(f"{str(folder)!r} {problem}")
     if set(files.values()) == {"train"}:
         files = dict.fromkeys(files)
     name, source = folder.resolve().name, f"photos with {names[0]}"
     if names == [COCO]:
         if asked != BY_NAME:
-            raise DataError(f"{names[0]} in {str(folder)!r} has no columns; leave out the names of columns")
+            raise DataError(f"{names[0]} in {str(folder)!r} has no columns; leave out the column options")
         return _note_unlisted(read_files(files, name=name, source=source), files)
     reader = RowReader(name=name)
     for file, split in files.items():

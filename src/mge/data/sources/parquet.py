@@ -63,10 +63,10 @@ class PhotoColumn:
                     content = value["bytes"] if isinstance(value, dict) else value
                     where = f"row {self._next} of its group {group}"
                     yield DataError(f"{self.file} has no photo in {where}") if content is None else content
-            reason = "it has fewer rows than it says"
+            reason = "it has fewer rows than its metadata states"
         except (ArrowException, OSError) as error:
             reason = first_line(error)
-        yield from repeat(DataError(f"{self.file} is damaged: {reason}; write it again"))
+        yield from repeat(DataError(f"{self.file} is damaged: {reason}; re-create it"))
 
 
 def check_bounds(metadata: "FileMetaData", file: Path) -> None:
@@ -74,8 +74,8 @@ def check_bounds(metadata: "FileMetaData", file: Path) -> None:
     size = file.stat().st_size
     if metadata.num_rows > max(ROWS_OF_ANY_FILE, size / BYTES_A_ROW):
         raise DataError(
-            f"{file} has {metadata.num_rows:,} rows in {size:,} bytes, too many to have photos in them; accepted: "
-            f"{ROWS_OF_ANY_FILE:,}, or {BYTES_A_ROW} bytes a row; write it again with its photos only"
+            f"{file} has {metadata.num_rows:,} rows in {size:,} bytes, too many rows for photos; accepted: "
+            f"{ROWS_OF_ANY_FILE:,}, or {BYTES_A_ROW} bytes per row; re-create it with its photos only"
         )
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
@@ -84,8 +84,9 @@ def check_bounds(metadata: "FileMetaData", file: Path) -> None:
         packed = sum(column.total_compressed_size for column in columns)
         if unpacked > max(BYTES_OF_ANY_GROUP, LARGEST_RATIO * packed):
             raise DataError(
-                f"{file} unpacks its group {number} of rows from {packed:,} into {unpacked:,} bytes, which is no way "
-                f"to keep photos; accepted: {LARGEST_RATIO} times as much; write it again in smaller groups"
+                f"{file} unpacks its group {number} of rows from {packed:,} into {unpacked:,} bytes, which is "
+                f"implausible for photos; accepted: a ratio of up to {LARGEST_RATIO}; re-create it with smaller row "
+                "groups"
             )
 
 
@@ -95,12 +96,12 @@ def _open_parquet(file: Path) -> "tuple[ParquetFile, str]":
         from pyarrow import ArrowException, parquet, types  # noqa: PLC0415  (an extra, heavy)
     except ImportError as error:
         raise MissingExtraError(
-            "Parquet is read by pyarrow, which is not installed; get it with: pip install 'mge[tables]'"
+            "reading Parquet needs pyarrow, which is not installed; install it with: pip install 'mge[tables]'"
         ) from error
     try:
         opened = parquet.ParquetFile(file, buffer_size=2**20)
     except (ArrowException, OSError) as error:
-        raise DataError(f"{file} is no Parquet file, or damaged: {first_line(error)}; write it again") from error
+        raise DataError(f"{file} is not a Parquet file, or damaged: {first_line(error)}; re-create it") from error
     check_bounds(opened.metadata, file)
     columns = []
     for field in opened.schema_arrow:
@@ -112,7 +113,7 @@ def _open_parquet(file: Path) -> "tuple[ParquetFile, str]":
     named = [name for accepted in IMAGE_COLUMNS for name in columns if name.lower() == accepted]
     if not named and len(columns) != 1:
         raise DataError(
-            f"{file} has {len(columns) or 'no'} columns of bytes, among: {', '.join(opened.schema_arrow.names)}; call "
-            f"that with the photos {IMAGE_COLUMNS[0]!r}"
+            f"{file} has {len(columns) or 'no'} binary columns, among: {', '.join(opened.schema_arrow.names)}; name "
+            f"the column of photos {IMAGE_COLUMNS[0]!r}"
         )
     return opened, (named or columns)[0]

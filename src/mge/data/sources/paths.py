@@ -59,8 +59,7 @@ class ListedPhotos:
             return []
         text, path = self._found[0]
         return [
-            f"{len(self._found):,} paths are written otherwise than the files are called, and were found: {text!r} is "
-            f"{path}"
+            f"{len(self._found):,} paths differ in spelling from the files on disk and were matched: {text!r} is {path}"
         ]
 
     def _others(self, text: str) -> list[Path]:
@@ -93,23 +92,25 @@ class ListedPhotos:
         """Explain why a path leads nowhere, with advice."""
         address = re.match(r"[A-Za-z][\w+.-]*://", text)
         if address:
-            return f"an address; only files are read: download them, and list their paths without {address[0]}"
+            return f"a URL; only local files are read: download them, and list their paths without {address[0]}"
         path = (self.folder or Path()) / text
-        start = f"relative paths start at {self.folder}"
+        start = f"relative paths are resolved from {self.folder}"
         if _is_folder(path):
             return "which is a folder; list each photo in it"
         others = self._others(text)
         if others:
-            return f"and {others[0]} and {others[1]} may be meant; write the whole path, with its suffix"
+            return f"which is ambiguous: {others[0]} or {others[1]}; write the full path with its suffix"
         if "\\" in text:
-            return f"which has backslashes and is not there with slashes either; write it with slashes; {start}"
+            return f"which has backslashes and does not exist with slashes either; write it with slashes; {start}"
         if self.folder is None:
-            return "which is not here; write the table with its photos (`dataset.save_to_disk`), or take the row out"
+            return (
+                "which does not exist here; save the table with its photos (`dataset.save_to_disk`), or remove the row"
+            )
         if _is_file(Path.cwd() / text):
-            return f"which lies below the working directory, and not below the list's folder; {start}"
+            return f"which exists below the working directory but not below the list's folder; {start}"
         without = [self.folder / text.lstrip("/")] if _is_file(self.folder / text.lstrip("/")) else []
         near = without or self._in(path.parent, path.stem) or self._deeper(path.name)
-        return f"which does not exist; {f'nearly of that name is {near[0]}; ' if near else ''}{start}"
+        return f"which does not exist; {f'a similar name is {near[0]}; ' if near else ''}{start}"
 
     def _deeper(self, name: str) -> list[Path]:
         """Return files of a name anywhere below the list's folder, searching at most a thousand folders."""

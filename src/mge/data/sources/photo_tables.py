@@ -91,7 +91,7 @@ def read_tables(tables: list[Table], *, name: str, source: str, asked: Asked) ->
         if table.split in has_labels:
             _add_rows(reader, table, names["path"], read, split=splits[table.split])
     without = dict.fromkeys(table.split for table in tables if table.split not in has_labels)
-    notes += [f"the split {split!r} of {name} is left out: it has no labels" for split in without]
+    notes += [f"the split {split!r} of {name} is skipped: it has no labels" for split in without]
     found = reader.photo_set(source, class_names=_order_classes(declared, {each.label for each in reader.records}))
     return dataclasses.replace(found, notes=(*notes, *found.notes))
 
@@ -106,7 +106,7 @@ def _choose_splits(names: list[str], *, name: str) -> tuple[dict[str, Split | No
     if not ours:
         raise DataError(f"{name} has the splits {', '.join(names)}; accepted: train, validation, test, or a single one")
     others = [split for split in names if split not in ours]
-    return ours, [f"the split {split!r} of {name} is left out: it is not train, validation or test" for split in others]
+    return ours, [f"the split {split!r} of {name} is skipped: it is not train, validation or test" for split in others]
 
 
 def _find_columns(features: Features, *, asked: Asked, name: str) -> dict[str, str]:

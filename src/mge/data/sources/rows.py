@@ -63,7 +63,7 @@ class RowReader:
                 raise DataError(f"{where} has a {type(row[column]).__name__} for {column}; expected text or a number")
         for what, is_there in (("photo", path or as_text(row.get("path"))), ("label", as_text(row.get("label")))):
             if not is_there:
-                raise DataError(f"{where} has no {what}; give it one, or take the row out")
+                raise DataError(f"{where} has no {what}; add one, or remove the row")
         photos = self._photos.get(folder) or self._photos.setdefault(folder, ListedPhotos(folder))
         path = path or photos.find(as_text(row["path"]), where=where)
         label, others = as_text(row["label"]), {column: self._optional(row, column) for column in OPTIONAL}
@@ -98,7 +98,7 @@ class RowReader:
 
     def _note_nothings(self) -> list[str]:
         said = ", ".join(f"{text!r} as {column} ({count:,} times)" for (column, text), count in self._nothings.items())
-        return [f"{self.name} has {said}, which is read as nothing"] if said else []
+        return [f"{self.name} has {said}, which is read as empty"] if said else []
 
 
 def as_text(value: object) -> str:

@@ -61,7 +61,7 @@ def read_shards(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
         if isinstance(error, DataError):
             raise
         reason = " ".join(str(error.__cause__ or error).split())
-        raise DataError(f"{data} cannot be read: {reason}; write it again, or take the damaged file out") from error
+        raise DataError(f"{data} cannot be read: {reason}; re-create it, or remove the damaged file") from error
     name = data.resolve().name if data.is_dir() else data.stem
     return read_tables(tables, name=name, source="Parquet or Arrow", asked=asked)
 
@@ -115,7 +115,7 @@ def _split_of_each(files: list[Path], *, data: Path) -> dict[Path, str]:
     without = [file for file, split in splits.items() if not split]
     if without and len(without) < len(files):
         raise DataError(
-            f"{data} has files that say which split they are, and others that do not, as {without[0].name}; begin each "
-            "name with train, validation or test, or none"
+            f"{data} has some files with a split in their name and others without, such as {without[0].name}; start "
+            "every name with train, validation or test, or none"
         )
     return {file: split or "train" for file, split in splits.items()}

@@ -59,16 +59,16 @@ class _Headers(io.BufferedReader):
         content = super().read(size)
         if size and not content:
             if self._is_at_end:
-                raise tarfile.ReadError("a header goes on behind the end")
+                raise tarfile.ReadError("a header continues past the end")
             self._is_at_end = True
         if size > tarfile.BLOCKSIZE and not _is_sane(content):
-            raise tarfile.ReadError("the notes about a member make no sense")
+            raise tarfile.ReadError("the metadata of a member is invalid")
         return content
 
     def seek(self, place: int, whence: int = io.SEEK_SET, /) -> int:
         """Seek forward; negative sizes, which would lead back, or positions past the end are refused."""
         if whence == io.SEEK_SET and not self.tell() <= place <= self.size:
-            raise tarfile.ReadError("a member claims to be larger than the archive, or smaller than nothing")
+            raise tarfile.ReadError("a member claims a size larger than the archive, or negative")
         return super().seek(place, whence)
 
 
@@ -89,17 +89,15 @@ def read_tar(file: Path) -> list[NamedPhoto]:
             repeated += latest.pop(name, None) is not None and _is_photo(name)
             latest[name] = known._replace(name=member.name)
     except DAMAGE as error:
-        reason = error if isinstance(error, tarfile.TarError | OSError) else "a header makes no sense"
+        reason = error if isinstance(error, tarfile.TarError | OSError) else "a header is invalid"
         raise DataError(
-            f"{file} is no tar archive, a compressed one, or damaged: {reason}; give a plain .tar, whole"
+            f"{file} is not an uncompressed tar archive, or is damaged: {reason}; give a complete, uncompressed .tar"
         ) from error
     if repeated:
-        sys.stderr.write(f"{file} has {repeated:,} photos under names that come again; the last counts, as for tar\n")
+        sys.stderr.write(f"{file} has {repeated:,} repeated member names; the last one is used, as tar does\n")
     photos = [_photo(file, member, latest) for name, member in latest.items() if _is_photo(name)]
     if not photos:
-        raise DataError(
-            f"{file} has no photos in it, among {len(latest)} files; accepted: {', '.join(sorted(SUFFIXES))}"
-        )
+        raise DataError(f"{file} contains no photos among {len(latest)} files; accepted: {', '.join(sorted(SUFFIXES))}")
     return photos
 
 
@@ -109,7 +107,7 @@ def _members(file: Path) -> Iterator[_Member]:
         while (found := archive.next()) is not None:
             cast(Any, archive).members = []  # otherwise it keeps all members in memory
             if len(archive.pax_headers) > MAX_NOTES:
-                raise tarfile.ReadError("the notes about all members make no sense")
+                raise tarfile.ReadError("the global metadata is invalid")
             if not found.isdir():
                 yield _as_member(found, archive_size=headers.size)
         end = archive.offset
@@ -117,7 +115,7 @@ def _members(file: Path) -> Iterator[_Member]:
         opened.seek(end)
         block = opened.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE or any(block):
-        raise tarfile.ReadError(f"it breaks off, or what comes at byte {end:,} is no member")
+        raise tarfile.ReadError(f"it ends early, or there is no valid member at byte {end:,}")
 
 
 def _as_member(found: tarfile.TarInfo, *, archive_size: int) -> _Member:
@@ -133,11 +131,11 @@ def _as_member(found: tarfile.TarInfo, *, archive_size: int) -> _Member:
     end = 0
     for start, length in pieces:
         if start < end or length < 0:
-            raise tarfile.ReadError(f"the size of {found.name!r}, or of a piece of it, makes no sense")
+            raise tarfile.ReadError(f"the size of {found.name!r}, or of a piece of it, is invalid")
         end = start + length
     num_stored = sum(length for _, length in pieces)
     if (found.isreg() and not 0 <= end <= found.size) or found.offset_data + num_stored > archive_size:
-        raise tarfile.ReadError(f"{found.name!r} does not fit into the archive")
+        raise tarfile.ReadError(f"{found.name!r} extends past the end of the archive")
     return _Member(found.name, found.size, found.offset_data if found.isreg() else -1, pieces, "")
 
 
@@ -148,9 +146,9 @@ def _photo(file: Path, member: _Member, latest: dict[str, _Member]) -> NamedPhot
         found = latest.get(found.link, found)
     holes = found.size - sum(length for _, length in found.pieces)
     if found.link:
-        reason = f"it is a link to {found.link!r}, which is no photo in the archive"
+        reason = f"it is a link to {found.link!r}, which is not a photo in the archive"
     elif found.start < 0:
-        reason = "it is no file"
+        reason = "it is not a regular file"
     elif holes > LARGEST_HOLES:
         reason = f"it has holes of {holes:,} bytes; accepted: up to {LARGEST_HOLES:,}"
     else:
@@ -166,7 +164,7 @@ def _read_member(file: Path, member: _Member) -> bytes:
             for start, length in member.pieces:
                 piece = opened.read(length)
                 if len(piece) < length:
-                    raise DataError(f"{file} was cut off while it was read; copy it again")
+                    raise DataError(f"{file} was truncated while it was read; copy it again")
                 content[start : start + length] = piece
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error

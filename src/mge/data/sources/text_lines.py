@@ -54,8 +54,8 @@ def read_values(file: Path) -> Iterator[tuple[int, list[str]]]:
             width = width or len(values)
             if any(value.strip() for value in values[width:]):
                 raise DataError(
-                    f"{file}, line {reader.line_num} has {len(values)} values for {width} columns; put a value with a "
-                    f"{DELIMITERS.get(delimiter, delimiter)} in it between quotes"
+                    f"{file}, line {reader.line_num} has {len(values)} values for {width} columns; quote values that "
+                    f"contain a {DELIMITERS.get(delimiter, delimiter)}"
                 )
             yield reader.line_num, values
     except csv.Error as error:

@@ -40,10 +40,10 @@ class Findings:
     def passed_over(self, folder: Path) -> list[str]:
         """Describe the entries below a folder that are not photos, with an example each."""
         kinds = {
-            "files that are no photos": self.others,
+            "files that are not photos": self.others,
             "folders without photos": self.empty_folders,
-            "links that lead nowhere": self.broken_links,
-            "links to folders that were read already": self.repeated_links,
+            "broken links": self.broken_links,
+            "links to folders that were already read": self.repeated_links,
         }
         return [count(kind, [path.relative_to(folder) for path in paths]) for kind, paths in kinds.items() if paths]
 
