@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn import functional
 from trainings import RESULTS, write_table
 
 from mge.config import TrainConfig
@@ -54,14 +55,14 @@ class Heads:
     def __init__(self, maps: FeatureMaps, backbone: Backbone, *, kind: PartHead, num_classes: int) -> None:
         self.expert = Expert(backbone, num_classes=num_classes, part_head=kind)
         self.expert.backbone = Maps(maps)
-        self.labels = torch.arange(BATCH) % num_classes
+        self.targets = functional.one_hot(torch.arange(BATCH) % num_classes, num_classes).float()
         self.optimizer = torch.optim.SGD(self.expert.parameters(), lr=1e-3, momentum=0.9, foreach=True)
         self.seconds: list[float] = []
 
     def step(self) -> None:
         """Forward, backward and new weights, timed."""
         started = time.process_time()
-        loss = expert_loss(self.expert(torch.empty(0)), None, self.labels)
+        loss = expert_loss(self.expert(torch.empty(0)), None, self.targets)
         loss.total(diversity_weight=1.0).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -128,10 +129,10 @@ def whole_steps(kind: PartHead, num_classes: int) -> dict[str, float]:
     network, optimizer = wrap(fabric, model.train()), build_optimizer(model, config)
     images = torch.randint(0, 256, (BATCH, 3, SIZE, SIZE), dtype=torch.uint8)
     batch = Batch(images, torch.arange(BATCH) % num_classes, torch.arange(BATCH))
-    seconds = []
+    targets, seconds = functional.one_hot(batch.labels, num_classes).float(), []
     for _ in range(2):
         started = time.process_time()
-        train_step(fabric, network, batch, config=config)
+        train_step(fabric, network, batch, targets, config=config)
         optimizer.step()
         optimizer.zero_grad()
         seconds.append(time.process_time() - started)

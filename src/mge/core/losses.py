@@ -1,16 +1,15 @@
 """The training losses (classification, diversity, their sum) and the mixing of experts."""
 
-import functools
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
 from mge.core.outputs import ExpertOutput
 
-Diversity = Literal["paper", "authors", "none"]
 FusedHeads = Literal["joint", "all", "large"]
 
 
@@ -30,42 +29,23 @@ class ExpertLoss(NamedTuple):
         return self.large + self.part + self.joint + diversity_weight * self.diversity
 
 
-class Blend(NamedTuple):
-    """The second photo that mixup or cutmix put into each image of a batch."""
+def smooth_targets(targets: Float[Tensor, "B C"], label_smoothing: float) -> Float[Tensor, "B C"]:
+    """Spread a part of each photo's target evenly over all classes.
 
-    labels: Tensor  # (B,) its class
-    share: float  # its share of the image: at most 0.5, so that the photo's own class stays the true one
+        t' = (1 - s) * t + s * mean_c(t)
 
-
-def classification_loss(
-    logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *, label_smoothing: float = 0.0,
-    blend: Blend | None = None, class_weights: Float[Tensor, " C"] | None = None,
-) -> Float[Tensor, ""]:  # fmt: skip
-    """Compute the cross-entropy, averaged over the photos.
-
-        L_cls = -1/B * sum_b class_weight[y_b] * log softmax(logits_b)[y_b]
-        blended: (1 - share) * L_cls(labels) + share * L_cls(blend.labels)
+    The sum of a row stays the same: it is the photo's weight in the cross-entropy `-1/B * sum_{b,c} t_bc * log P_bc`.
 
     Args:
-        logits: Logits of a head or of the mixture.
-        labels: True classes y.
-        label_smoothing: Probability mass given to the wrong classes.
-        blend: The second photo in each image, whose class gets its share of the loss. None: there is none.
-        class_weights: Weight of each class. None: all classes have the weight 1.
-
-    Source: L_cls^t and L_gate of the paper, section 3.3, for each head and for the mixture.
+        targets: One-hot labels, times the weight of the class; of a mixup or cutmix, both classes by their share.
+        label_smoothing: The part s.
     """
-    own = _cross_entropy(logits, labels, label_smoothing=label_smoothing, class_weights=class_weights)
-    if blend is None:
-        return own
-    other = _cross_entropy(logits, blend.labels, label_smoothing=label_smoothing, class_weights=class_weights)
-    return (1 - blend.share) * own + blend.share * other
+    return (1 - label_smoothing) * targets + label_smoothing * targets.mean(1, keepdim=True)
 
 
 def diversity_paper(
-    logits: Float[Tensor, "B C"], former_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *,
-    blend: Blend | None = None,
-) -> Float[Tensor, ""]:  # fmt: skip
+    logits: Float[Tensor, "B C"], previous_logits: Float[Tensor, "B C"], targets: Float[Tensor, "B C"]
+) -> Float[Tensor, ""]:
     """Compute the diversity term: the similarity of two consecutive experts on the wrong classes, in (0, 1].
 
         P~ = P without the true class, renormalised to sum 1
@@ -73,32 +53,30 @@ def diversity_paper(
         L_KL = 1/B * sum_b exp(-KL_b)
 
     It is 1 for equal distributions and falls towards 0 the more they differ. Both classes of a blended image are
-    removed. The divergence has no upper bound, and an expert could increase it without end by ruling out a class that
-    the previous expert holds for probable. Hence `exp(-KL)` for each photo: its gradient `-exp(-KL) * dKL` fades as the
-    divergence grows, so a photo on which the experts already differ has little effect.
+    removed: an expert that predicts either is right, and must not be pushed away from a previous one that does. The
+    divergence has no upper bound, and an expert could increase it without end by ruling out a class that the previous
+    expert holds for probable. Hence `exp(-KL)` for each photo: its gradient `-exp(-KL) * dKL` fades as the divergence
+    grows, so a photo on which the experts already differ has little effect.
 
     Args:
         logits: The expert's joint logits.
-        former_logits: Joint logits of the previous expert, which receive no gradient.
-        labels: True classes.
-        blend: The second photo in each image, whose class is removed too. With two classes in total only the photo's
-            own class is removed.
+        previous_logits: Joint logits of the previous expert, which receive no gradient.
+        targets: Soft targets, which tell the true classes from the wrong ones; their weights do not count here.
 
     Source: D_KL(P^t || P^{t+1}) of the paper, section 3.2 (the true class is removed and the rest renormalised).
     Differs: `exp(-KL)` bounds it, as the authors' program does entry by entry.
     """
-    is_true = _is_true_class(logits, labels, blend)
+    is_true = _is_true_class(targets)
     wrong = _log_probs_of_wrong(logits, is_true)
-    former_wrong = _log_probs_of_wrong(former_logits.detach(), is_true)
-    entries = former_wrong.exp() * (former_wrong - wrong)
+    previous_wrong = _log_probs_of_wrong(previous_logits.detach(), is_true)
+    entries = previous_wrong.exp() * (previous_wrong - wrong)
     divergence = entries.masked_fill(is_true, 0.0).sum(1)
     return torch.exp(-divergence).mean()
 
 
 def diversity_authors(
-    logits: Float[Tensor, "B C"], former_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *,
-    blend: Blend | None = None,
-) -> Float[Tensor, ""]:  # fmt: skip
+    logits: Float[Tensor, "B C"], previous_logits: Float[Tensor, "B C"], targets: Float[Tensor, "B C"]
+) -> Float[Tensor, ""]:
     """Compute the diversity term of the authors' program.
 
         L_KL = 1/(B * C) * sum_{b, c} exp(-P_previous[c] * (log P_previous[c] - log P[c]))
@@ -107,63 +85,54 @@ def diversity_authors(
 
     Args:
         logits: The expert's joint logits.
-        former_logits: Joint logits of the previous expert, which receive no gradient.
-        labels: True classes.
-        blend: The second photo in each image, whose class is removed too. With two classes in total only the photo's
-            own class is removed.
+        previous_logits: Joint logits of the previous expert, which receive no gradient.
+        targets: Soft targets, which tell the true classes from the wrong ones; their weights do not count here.
 
     Source: the authors' program, recorded in shared/official_parity.
     Differs: from the paper, by the missing renormalisation and by bounding each entry: with 200 classes nearly every
         entry is 1, so the term has almost no gradient.
     """
-    is_true = _is_true_class(logits, labels, blend)
-    former = functional.softmax(former_logits.detach().float(), dim=1).masked_fill(is_true, 0.0)
+    is_true = _is_true_class(targets)
+    previous = functional.softmax(previous_logits.detach().float(), dim=1).masked_fill(is_true, 0.0)
     this_log = functional.log_softmax(logits.float(), dim=1).masked_fill(is_true, 0.0)
-    entries = torch.xlogy(former, former) - former * this_log
+    entries = torch.xlogy(previous, previous) - previous * this_log
     return torch.exp(-entries).mean()
 
 
+DIVERSITY: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # each name of the option `diversity`
+    "paper": diversity_paper,
+    "authors": diversity_authors,
+    "none": lambda logits, _previous_logits, _targets: torch.zeros((), device=logits.device),
+}
+
+
 def expert_loss(
-    output: ExpertOutput,
-    former_logits: Float[Tensor, "B C"] | None,
-    labels: Int[Tensor, " B"],
-    *,
-    diversity: Diversity = "paper",
-    label_smoothing: float = 0.0,
-    has_parts: bool = True,
-    blend: Blend | None = None,
-    class_weights: Float[Tensor, " C"] | None = None,
-) -> ExpertLoss:
+    output: ExpertOutput, previous_logits: Float[Tensor, "B C"] | None, targets: Float[Tensor, "B C"], *,
+    diversity: str = "paper", has_parts: bool = True,
+) -> ExpertLoss:  # fmt: skip
     """Compute the loss terms of one expert; a plain network without part filters has one head and one term.
 
+        L_head = -1/B * sum_{b,c} t_bc * log softmax(logits_b)[c]    (cross-entropy on soft targets t)
         L^t = L_large + L_part + L_joint + diversity_weight * L_KL^t    (the sum: `ExpertLoss.total`)
 
     Args:
         output: The expert's output.
-        former_logits: Joint logits of the previous expert, or None for the first expert, which has no diversity term.
-        labels: True classes.
-        diversity: Name of the diversity term, or none.
-        label_smoothing: Probability mass given to the wrong classes by the classification terms.
+        previous_logits: Joint logits of the previous expert, or None for the first expert, which has no diversity term.
+        targets: Soft targets, smoothed where labels are: see `smooth_targets`.
+        diversity: Name of the diversity term in `DIVERSITY`.
         has_parts: Whether the expert has a part and a joint head.
-        blend: The second photo in each image: the classification terms include its class, the diversity term removes it
-            like the first. An expert that predicts it is right, and must not be pushed away from a previous one that
-            does.
-        class_weights: Weight of each class in the classification terms.
 
     Source: L_cls^t + L_KL^t of the paper, section 3.3.
     """
-    classify = functools.partial(
-        classification_loss, labels=labels, label_smoothing=label_smoothing, blend=blend, class_weights=class_weights
-    )
-    large = classify(output.large_logits)
+    large = functional.cross_entropy(output.large_logits.float(), targets)
+    nothing = torch.zeros_like(large)
     if not has_parts:
-        nothing = torch.zeros_like(large)
         return ExpertLoss(large, nothing, nothing, nothing)
-    part, joint = classify(output.part_logits), classify(output.joint_logits)
-    if former_logits is None or diversity == "none":
-        return ExpertLoss(large, part, joint, torch.zeros_like(large))
-    term = {"paper": diversity_paper, "authors": diversity_authors}[diversity]
-    return ExpertLoss(large, part, joint, term(output.joint_logits, former_logits, labels, blend=blend))
+    part = functional.cross_entropy(output.part_logits.float(), targets)
+    joint = functional.cross_entropy(output.joint_logits.float(), targets)
+    if previous_logits is None:
+        return ExpertLoss(large, part, joint, nothing)
+    return ExpertLoss(large, part, joint, DIVERSITY[diversity](output.joint_logits, previous_logits, targets))
 
 
 def fuse_heads(
@@ -218,21 +187,9 @@ def temper_gate(gate_probs: Float[Tensor, "B E"], trust: float) -> Float[Tensor,
     return (trust * log_probs).softmax(1)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float, class_weights: Tensor | None) -> Tensor:
-    """Average over the photos, not over their weights, so that a photo has the same loss in any batch."""
-    if class_weights is None:
-        return functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
-    losses = functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing, reduction="none")
-    return (class_weights[labels] * losses).mean()
-
-
-def _is_true_class(logits: Tensor, labels: Tensor, blend: Blend | None) -> Bool[Tensor, "B C"]:
-    """Mark the classes present in each image; of two classes in total only the photo's own."""
-    classes = torch.arange(logits.shape[1], device=logits.device)
-    is_own = classes == labels.unsqueeze(1)
-    if blend is None or len(classes) == 2:
-        return is_own
-    return is_own | (classes == blend.labels.unsqueeze(1))
+def _is_true_class(targets: Tensor) -> Bool[Tensor, "B C"]:
+    """Mark the classes in each image: those above what smoothing gives to all; of two in total, only the likelier."""
+    return (targets > targets.amin(1, keepdim=True)).scatter(1, targets.argmax(1, keepdim=True), value=True)
 
 
 def _log_probs_of_wrong(logits: Tensor, is_true: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Mixup and cutmix: two photos in one image, overlaid or with a rectangle pasted."""
+"""Mixup and cutmix: two photos in one image, overlaid or with a rectangle pasted, and both in its soft target."""
 
 import math
 import random
@@ -7,15 +7,14 @@ import torch
 from torch import Tensor
 
 from mge.config import DataConfig
-from mge.core.losses import Blend
-from mge.data.loader import Batch
 
 
-def blend_batch(batch: Batch, *, config: DataConfig, seed: int) -> tuple[Batch, Blend | None]:
+def blend_batch(images: Tensor, targets: Tensor, *, config: DataConfig, seed: int) -> tuple[Tensor, Tensor]:
     """Blend the next photo of the batch into each image, as a pure function of the arguments.
 
         mixup: x = (1 - share) * x_a + share * x_b
         cutmix: x = x_a with a rectangle of the area share * H * W from x_b
+        target: t = (1 - share) * t_a + share * t_b
         share = min(s, 1 - s) with s ~ Beta(strength, strength)
 
     The order in a batch is random already, so the next photo serves as a random partner. It gets at most half of the
@@ -23,26 +22,27 @@ def blend_batch(batch: Batch, *, config: DataConfig, seed: int) -> tuple[Batch, 
     probable with the roles exchanged.
 
     Args:
-        batch: Photos from `load_batches`, on any device.
+        images: uint8 (B, 3, H, W) photos from `load_batches`, on any device.
+        targets: (B, C) their soft targets.
         config: Data options: kind and strength of the blend.
         seed: Seed of the rest; the global random state is neither read nor changed.
 
     Returns:
-        The batch with new images, and the labels and shares of the second photos; None if blending is off.
+        New images and targets; those that were given if blending is off.
 
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018; Yun et al., "CutMix", 2019.
     Differs: the share of the second photo is the smaller of the two that Beta(strength, strength) gives.
     """
     if not (config.mixup or config.cutmix):
-        return batch, None
+        return images, targets
     dice = random.Random(seed)
     is_mixup = dice.random() < 0.5 if config.mixup and config.cutmix else config.mixup > 0
     strength = config.mixup if is_mixup else config.cutmix
     drawn = dice.betavariate(strength, strength)
     share = min(drawn, 1 - drawn)
-    others = batch.images.roll(1, 0)
-    images, share = _mixup(batch.images, others, share) if is_mixup else _cutmix(batch.images, others, share, dice)
-    return batch._replace(images=images), Blend(batch.labels.roll(1, 0), share)
+    others = images.roll(1, 0)
+    blended, share = _mixup(images, others, share) if is_mixup else _cutmix(images, others, share, dice)
+    return blended, targets.lerp(targets.roll(1, 0), share)
 
 
 def _mixup(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:

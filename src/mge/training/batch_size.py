@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch.nn import functional
 
 from mge.config import ModelConfig, TrainConfig
 from mge.console.allocator import is_about_memory
@@ -88,10 +89,11 @@ class _Trial:
         """Run two steps: the second one includes the optimiser's state."""
         images = torch.randint(0, 256, (size, 3, self.side, self.side), dtype=torch.uint8, device=self.fabric.device)
         labels = torch.arange(size, device=self.fabric.device) % self.model.num_classes
+        targets = functional.one_hot(labels, self.model.num_classes).float()
         network = Network(self.model, list(self.model.experts_in_turn), self.model.gate)
         for _ in range(2):
             with self.fabric.autocast():
-                train_step(self.fabric, network, Batch(images, labels, labels), config=self.config)
+                train_step(self.fabric, network, Batch(images, labels, labels), targets, config=self.config)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
 

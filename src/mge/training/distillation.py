@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mge.config import DistillConfig, TrainConfig, as_plain, split_options, take_distillation
-from mge.core.losses import Blend, classification_loss
+from mge.core.losses import smooth_targets
 from mge.data.loader import Batch
 from mge.data.records import PhotoSet
 from mge.errors import ConfigError, DataError
@@ -58,9 +59,8 @@ class StudentStep:
     distillation: DistillConfig
 
     def __call__(
-        self, fabric: Fabric, network: Network, batch: Batch, /, *, config: TrainConfig, blend: Blend | None = None,
-        class_weights: Tensor | None = None,
-    ) -> StepFigures:  # fmt: skip
+        self, fabric: Fabric, network: Network, batch: Batch, targets: Tensor, /, *, config: TrainConfig
+    ) -> StepFigures:
         """Accumulate one batch's gradients, holding the activations of one view at a time.
 
         The student learns the mixture's output for the photo from the whole photo and from each expert's view of it.
@@ -70,8 +70,7 @@ class StudentStep:
             lesson = teach(self.teacher, batch.images, class_order=self.class_order)
         zoomed = lesson.views[1:] if self.distillation.zoomed_weight else []
         score = functools.partial(
-            distillation_loss, teacher_logits=lesson.logits, labels=batch.labels, blend=blend,
-            class_weights=class_weights, label_smoothing=config.label_smoothing,
+            distillation_loss, teacher_logits=lesson.logits, targets=smooth_targets(targets, config.label_smoothing),
             temperature=self.distillation.temperature, teacher_weight=self.distillation.teacher_weight,
         )  # fmt: skip
         answer = torch.empty(0)
@@ -91,7 +90,7 @@ class StudentStep:
                 answer = output.joint_logits.detach().float()
             del output, loss
         hits = (answer.argmax(1) == batch.labels).sum()
-        measured = torch.stack([torch.stack(losses).sum(), classification_loss(answer, batch.labels)])
+        measured = torch.stack([torch.stack(losses).sum(), functional.cross_entropy(answer, batch.labels)])
         return StepFigures(measured, torch.stack([hits, hits]), torch.zeros(1))
 
 

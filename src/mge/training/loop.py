@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch.nn import functional
 
 from mge.config import DataConfig, TrainConfig
 from mge.console.display import Display
@@ -62,8 +63,8 @@ class Training:
         self.step = step or train_step
         self.position = Position()
         self.num_stages = len(model.experts) if config.schedule == "progressive" else 1
-        weights = balanced_class_weights(photos.labels) if config.balance == "loss" else None
-        self.class_weights = None if weights is None else weights.to(fabric.device)
+        weights = balanced_class_weights(photos.labels) if config.balance == "loss" else torch.ones(model.num_classes)
+        self.class_weights = weights.to(fabric.device)
         self.learner: Learner
         self.others = Others(fabric, patience=config.patience, run=run)
         self._mark = mark(run)
@@ -187,11 +188,12 @@ class Training:
         set_learning_rate(self.learner.optimizer, epoch=epoch, config=config)
         torch.manual_seed(_mix(config.seed, self._data_epoch, position.batch, self.fabric.global_rank))  # dropout
         moved = Batch(*(tensor.to(self.fabric.device, non_blocking=True) for tensor in batch))
-        blended, blend = blend_batch(moved, config=self.data, seed=_mix(config.seed, self._data_epoch, position.batch))
+        weights = self.class_weights[moved.labels].unsqueeze(1)
+        targets = functional.one_hot(moved.labels, self.model.num_classes) * weights
+        seed = _mix(config.seed, self._data_epoch, position.batch)
+        images, targets = blend_batch(moved.images, targets, config=self.data, seed=seed)
         network = self.learner.network._replace(gate_learns=epoch >= config.gate_from * config.epochs)
-        measured = self.step(
-            self.fabric, network, blended, config=config, blend=blend, class_weights=self.class_weights
-        )
+        measured = self.step(self.fabric, network, moved._replace(images=images), targets, config=config)
         position.tally.add(measured, num_photos=len(batch.labels))
         if not all(map(math.isfinite, position.tally.losses)):
             raise DivergedError(

@@ -6,9 +6,10 @@ from typing import NamedTuple, Protocol
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mge.config import TrainConfig
-from mge.core.losses import Blend, classification_loss, expert_loss, mix_experts
+from mge.core.losses import expert_loss, mix_experts, smooth_targets
 from mge.data.loader import Batch
 from mge.models.mixture import MixtureOfExperts
 
@@ -34,9 +35,8 @@ class Step(Protocol):
     """Protocol of a training step: `train_step` or a replacement."""
 
     def __call__(
-        self, fabric: Fabric, network: Network, batch: Batch, /, *, config: TrainConfig, blend: Blend | None = None,
-        class_weights: Tensor | None = None,
-    ) -> StepFigures:  # fmt: skip
+        self, fabric: Fabric, network: Network, batch: Batch, targets: Tensor, /, *, config: TrainConfig
+    ) -> StepFigures:
         """Accumulate one batch's gradients."""
 
 
@@ -52,10 +52,7 @@ def wrap(fabric: Fabric, model: MixtureOfExperts) -> Network:
     return Network(model, [experts[expert] for expert in model.experts_in_turn[: model.active_experts]], gate)
 
 
-def train_step(
-    fabric: Fabric, network: Network, batch: Batch, *, config: TrainConfig, blend: Blend | None = None,
-    class_weights: Tensor | None = None,
-) -> StepFigures:  # fmt: skip
+def train_step(fabric: Fabric, network: Network, batch: Batch, targets: Tensor, *, config: TrainConfig) -> StepFigures:
     """Accumulate one batch's gradients, holding the activations of one expert at a time.
 
         L = sum_t (L_cls^t + diversity_weight * L_KL^t) + L_gate
@@ -66,15 +63,15 @@ def train_step(
     Args:
         fabric: Lightning Fabric, launched.
         network: The mixture and its wrapped parts.
-        batch: Photos on the device.
+        batch: Photos on the device. Attention follows `batch.labels`, and accuracy counts them.
+        targets: (B, C) soft targets of the losses: one-hot labels, times class weights, blended where photos are. The
+            experts' are smoothed, as the options say.
         config: Training options.
-        blend: The second photo in each image, if there is one. `batch.labels` remain the classes for attention and
-            accuracy.
-        class_weights: Weight of each class in the classification terms.
 
     Source: L of the paper, section 3.
     """
     share = 1 / config.accumulate
+    smoothed = smooth_targets(targets, config.label_smoothing)
     losses: list[Tensor] = []
     hits: list[Tensor] = []
     diversity: list[Tensor] = []
@@ -84,9 +81,8 @@ def train_step(
     followed = batch.labels if config.follow == "true" else None
     for look in network.model.look(pictures, followed, experts=network.experts):
         terms = expert_loss(
-            look.output, answers[-1] if answers else None, batch.labels, diversity=config.diversity,
-            label_smoothing=config.label_smoothing, has_parts=network.model.config.has_parts, blend=blend,
-            class_weights=class_weights,
+            look.output, answers[-1] if answers else None, smoothed, diversity=config.diversity,
+            has_parts=network.model.config.has_parts,
         )  # fmt: skip
         total = terms.total(diversity_weight=config.diversity_weight)
         if total.requires_grad:
@@ -101,7 +97,7 @@ def train_step(
     with torch.set_grad_enabled(network.gate_learns):
         gate_probs = network.model.weigh(first_view, first_features, gate=network.gate)
     mixture = mix_experts(torch.stack(answers, dim=1), gate_probs, mix=network.model.config.mix)
-    loss = classification_loss(mixture, batch.labels, blend=blend, class_weights=class_weights)
+    loss = functional.cross_entropy(mixture, targets)
     if loss.requires_grad:
         fabric.backward(loss * share)
     losses.append(loss.detach())

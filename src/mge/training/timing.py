@@ -97,13 +97,14 @@ class Bench:
         self.model.train()
         config = TrainConfig(optimizer="sgd")
         network, batch = wrap(self.fabric, self.model), Batch(self.photos, self.labels, self.labels)
+        targets = functional.one_hot(self.labels, self.model.num_classes).float()
         optimizer = build_optimizer(self.model, config)
         optimizers = [
             torch.optim.SGD(net.train().parameters(), lr=1e-3, momentum=0.9, foreach=True) for net in self.floors
         ]
 
         def mixture() -> None:
-            train_step(self.fabric, network, batch, config=config)
+            train_step(self.fabric, network, batch, targets, config=config)
             optimizer.step()
             optimizer.zero_grad()
 
