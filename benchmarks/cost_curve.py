@@ -105,7 +105,11 @@ def draw(points: Points) -> None:
     panels = figure.subplots(1, max(1, len(points)), squeeze=False)[0]
     for panel, (name, found) in zip(panels, points.items(), strict=False):
         for series, marker in zip(SERIES, "so^", strict=True):
-            line = [(statistics.mean(p["costs"]), statistics.mean(p["top1"])) for label, p in found.items() if label.startswith(series)]  # noqa: E501
+            line = [
+                (statistics.mean(p["costs"]), statistics.mean(p["top1"]))
+                for label, p in found.items()
+                if label.startswith(series)
+            ]  # noqa: E501
             if line:
                 panel.plot(*zip(*sorted(line), strict=True), marker=marker, label=series)
         panel.set(title=name, xlabel="cost of a prediction (passes at 128 px)", ylabel="test accuracy (%)")

@@ -44,7 +44,7 @@ def main() -> None:
                 if not given.only_read:
                     train(name, count=count, seed=seed)
                 note(curves, name, photos=str(count), seed=seed, run=Run(RUNS / curve_name(name, count, seed)))
-            note(curves, name, photos="all", seed=seed, run=Run(RUNS / run_name(name, seed)))  # benchmarks/pretrained.py
+            note(curves, name, photos="all", seed=seed, run=Run(RUNS / run_name(name, seed)))
             write(curves)
 
 
@@ -110,7 +110,10 @@ def draw(curves: Curves) -> None:
         for network, marker in zip(NETWORKS, "so", strict=True):
             values = [[each[network] for each in points[photos].values()] for photos in labels]
             means = [statistics.mean(each) for each in values]
-            ends = [[m - min(v) for m, v in zip(means, values, strict=True)], [max(v) - m for m, v in zip(means, values, strict=True)]]  # noqa: E501
+            ends = [
+                [m - min(v) for m, v in zip(means, values, strict=True)],
+                [max(v) - m for m, v in zip(means, values, strict=True)],
+            ]  # noqa: E501
             panel.errorbar(labels, means, yerr=ends, marker=marker, capsize=3, label=network)
         panel.set(title=name, xlabel="training photos of each class", ylabel="test accuracy (%)")
         panel.grid(alpha=0.3)

@@ -62,7 +62,8 @@ def localisation_rows(seeds: list[dict[str, dict[str, Any]]]) -> list[list[str]]
             cells = []
             for area in AREAS:
                 experts = [seed[network]["boxes"][area]["experts"][number] for seed in seeds]
-                cells.append(" / ".join(spread(each[key] for each in experts) for key in ("max_box_acc", "pointing_game")))
+                both = [spread(each[key] for each in experts) for key in ("max_box_acc", "pointing_game")]
+                cells.append(" / ".join(both))
             rows.append([network if network == "plain network" else f"expert {number} of the mixture", *cells])
     return rows
 

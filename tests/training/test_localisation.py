@@ -105,7 +105,8 @@ def test_things_of_each_size_are_also_measured_by_themselves() -> None:
         for side, each in sized.items()
     ]
     by_area = measure_localisation(photos)["by_area"]
-    assert {name: found["num_with_box"] for name, found in by_area.items()} == {"below_5": 2, "5_to_25": 1, "above_25": 1}
+    numbers = {name: found["num_with_box"] for name, found in by_area.items()}
+    assert numbers == {"below_5": 2, "5_to_25": 1, "above_25": 1}
     assert [found["experts"][0]["max_box_acc"] for found in by_area.values()] == [100.0, 0.0, 100.0]
     assert [found["experts"][0]["pointing_game"] for found in by_area.values()] == [100.0, 0.0, 100.0]
 

@@ -99,7 +99,9 @@ def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
         },
         "experts": _measure_experts(pairs),
         "by_area": {
-            area: {"num_with_box": len(some), "experts": _measure_experts(some)} for area, some in by_area.items() if some
+            area: {"num_with_box": len(some), "experts": _measure_experts(some)}
+            for area, some in by_area.items()
+            if some
         },
     }
 

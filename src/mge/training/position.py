@@ -81,7 +81,7 @@ class Position:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Position":
-        """Return the position that `dataclasses.asdict` wrote, also of versions that kept the loss beside the accuracy."""
+        """Return the position that `dataclasses.asdict` wrote, also of versions that kept a loss beside it."""
         fields = dict(saved)
         if "best_score" in fields:
             fields["best_accuracy"] = fields.pop("best_score")[0]
