@@ -109,7 +109,7 @@ def draw(points: Points) -> None:
                 (statistics.mean(p["costs"]), statistics.mean(p["top1"]))
                 for label, p in found.items()
                 if label.startswith(series)
-            ]  # noqa: E501
+            ]
             if line:
                 panel.plot(*zip(*sorted(line), strict=True), marker=marker, label=series)
         panel.set(title=name, xlabel="cost of a prediction (passes at 128 px)", ylabel="test accuracy (%)")

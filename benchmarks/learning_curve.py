@@ -113,7 +113,7 @@ def draw(curves: Curves) -> None:
             ends = [
                 [m - min(v) for m, v in zip(means, values, strict=True)],
                 [max(v) - m for m, v in zip(means, values, strict=True)],
-            ]  # noqa: E501
+            ]
             panel.errorbar(labels, means, yerr=ends, marker=marker, capsize=3, label=network)
         panel.set(title=name, xlabel="training photos of each class", ylabel="test accuracy (%)")
         panel.grid(alpha=0.3)
