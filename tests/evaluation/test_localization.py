@@ -1,5 +1,6 @@
 """What was found against true boxes: hand-worked examples, and a naive flood fill."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,21 @@ def test_the_figures_by_hand() -> None:
     assert expert["max_box_acc_of_any"] == 25.0  # with 0.1 less, the second and the third threshold find one each
     assert expert["pointing_game"] == 75.0
     assert expert["pointing_game_15px"] == 100.0
+
+
+def test_things_of_each_size_are_also_measured_by_themselves() -> None:
+    photo = located(is_right=True, iou=0.9, class_iou=0.9, largest=[0.6, 0.6], is_hit=True)
+    miss = located(is_right=True, iou=0.9, class_iou=0.9, largest=[0.4, 0.4], is_hit=False)
+    sized = {1: photo, 3: miss, 9: photo, 2: photo}  # sides in photos of 9 x 9 px: 1.2, 11.1, 100 and 4.9 %
+    photos = [
+        each._replace(record=dataclasses.replace(each.record, box_xyxy=(0, 0, side, side)))
+        for side, each in sized.items()
+    ]
+    by_area = measure_localisation(photos)["by_area"]
+    numbers = {name: found["num_with_box"] for name, found in by_area.items()}
+    assert numbers == {"below_5": 2, "5_to_25": 1, "above_25": 1}
+    assert [found["experts"][0]["max_box_acc"] for found in by_area.values()] == [100.0, 0.0, 100.0]
+    assert [found["experts"][0]["pointing_game"] for found in by_area.values()] == [100.0, 0.0, 100.0]
 
 
 def test_nothing_is_measured_without_true_boxes() -> None:

@@ -65,6 +65,24 @@ def test_a_run_leaves_everything_that_the_design_promises(photos: Path, tmp_path
     assert (run.report / "what_each_expert_saw.png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "kept"),
+    [
+        ([40.0, 90.0, 85.0, 30.0], 2),  # within one standard error of 90 % of a handful of photos, and trained longer
+        ([40.0, 90.0, 30.0, 89.0], 3),
+        ([0.0, 100.0, 99.0, 98.0], 1),  # 100 % has no spread
+    ],
+)
+def test_the_last_epoch_within_one_standard_error_of_the_highest_accuracy_is_kept(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accuracies: list[float], kept: int
+) -> None:
+    real, scripted = loop.measure, iter(accuracies)
+    monkeypatch.setattr(loop, "measure", lambda answers: {**real(answers), "mixture_top1": next(scripted)})
+    run = mge.train(photos, out=tmp_path / "run", **{**SHORT, "epochs": 4})
+    assert load_model(run.best).metadata["provenance"]["epoch"] == kept
+    assert load_model(run.last).metadata["provenance"]["epoch"] == 3
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_stops_between_steps_and_the_resumed_run_ends_in_the_same_bits(
     photos: Path, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

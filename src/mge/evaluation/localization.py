@@ -1,5 +1,6 @@
 """Weakly supervised localization: boxes found by a mixture, compared with true boxes if there are any."""
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from mge.models.mixture import Look
 
 MAP_SIDE = 64  # pixels of the maps that boxes are computed from; their cells are much larger
 FOUND_FROM = 0.5  # intersection over union from which an object is localized
+AREAS = {"below_5": (0.0, 0.05), "5_to_25": (0.05, 0.25), "above_25": (0.25, math.inf)}  # percent of the photo
 POINTING_MARGIN = 15.0  # tolerance of the pointing game in pixels of the photo, as published
 
 
@@ -85,8 +87,10 @@ def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
     if not pairs:
         return {"num_with_box": 0}
     known = [each for _, each in pairs]
-    is_right = torch.tensor([each.label == each.record.label for each, _ in pairs])
-    num_experts = len(known[0].iou)
+    by_area = {
+        area: [(each, it) for each, it in pairs if low <= _box_fraction(each) < high]
+        for area, (low, high) in AREAS.items()
+    }
     return {
         "num_with_box": len(known),
         "whole": {
@@ -94,8 +98,26 @@ def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
             "pointing_game": percent(torch.tensor([each.centre_is_hit for each in known])),
             "pointing_game_15px": percent(torch.tensor([each.centre_is_near for each in known])),
         },
-        "experts": [_measure_expert(known, is_right, number=number) for number in range(num_experts)],
+        "experts": _measure_experts(pairs),
+        "by_area": {
+            area: {"num_with_box": len(some), "experts": _measure_experts(some)}
+            for area, some in by_area.items()
+            if some
+        },
     }
+
+
+def _box_fraction(located: Located) -> float:
+    """Return the fraction of a photo's area that its true box covers."""
+    assert located.record.box_xyxy is not None, "photos without a true box are not measured"
+    left, top, right, bottom = located.record.box_xyxy
+    return (right - left) * (bottom - top) / (located.size[0] * located.size[1])
+
+
+def _measure_experts(pairs: Sequence[tuple[Located, Known]]) -> list[dict[str, float]]:
+    known = [each for _, each in pairs]
+    is_right = torch.tensor([each.label == each.record.label for each, _ in pairs])
+    return [_measure_expert(known, is_right, number=number) for number in range(len(known[0].iou))]
 
 
 def _measure_expert(known: Sequence[Known], is_right: Tensor, *, number: int) -> dict[str, float]:

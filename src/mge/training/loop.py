@@ -44,7 +44,8 @@ class Training:
         fabric: Lightning Fabric, launched.
         model: The mixture; it is trained in place and ends with the weights of the last epoch.
         photos: Training photos.
-        val_photos: Validation photos that select the best epoch. None: the last is the best.
+        val_photos: Validation photos that choose the epoch to keep: the last whose accuracy is within one standard
+            error of the highest. None: the last epoch.
         run: The folder for metrics, checkpoints and models.
         config: Training options.
         data: Data loading and augmentation options.
@@ -209,14 +210,15 @@ class Training:
         position = self.position
         self._check_weights()
         row = self._metrics_row()
-        score = (float(position.epoch), 0.0)
+        accuracy, margin = 0.0, 0.0
         self.others.share_buffers(self.learner.evaluated)
         if self.val_photos is not None:
             with self.others.patiently():
                 row |= self._validate(self.val_photos)
-            score = (row["val_top1_mixture"], -row["val_loss_mixture"])
+            accuracy = row["val_top1_mixture"]
+            margin = standard_error(max(accuracy, position.best_accuracy), num_photos=len(self.val_photos))
         is_last_stage = position.stage == self.num_stages - 1
-        is_best = is_last_stage and score > position.best_score
+        is_best = is_last_stage and accuracy >= position.best_accuracy - margin
         is_last = is_last_stage and position.epoch + 1 == self.config.epochs
         if self.fabric.is_global_zero:
             self.run.check_exists()
@@ -225,8 +227,8 @@ class Training:
             for wanted, folder in ((is_best, self.run.best), (is_last, self.run.last)):
                 if wanted:
                     self.save_model(folder, self.learner.evaluated, row)
-        best_score = score if is_best else position.best_score
-        self.position = Position(stage=position.stage, epoch=position.epoch + 1, best_score=best_score)
+        best_accuracy = max(accuracy, position.best_accuracy) if is_last_stage else position.best_accuracy
+        self.position = Position(stage=position.stage, epoch=position.epoch + 1, best_accuracy=best_accuracy)
         self._save_checkpoint(self.position.tally)
 
     def _metrics_row(self) -> dict[str, Any]:
@@ -296,6 +298,15 @@ class Training:
             state = {**self._mark, "position": dataclasses.asdict(position), **self.learner.state()}
             save_checkpoint(self.run.checkpoint_path, state)
         self._saved_at = time.monotonic()
+
+
+def standard_error(accuracy: float, *, num_photos: int) -> float:
+    """Return the standard error in percent of an accuracy in percent.
+
+    Of many epochs the highest accuracy on a few validation photos is mostly luck, while the learning rate falls to the
+    end of training; so a later epoch is kept unless it is worse by more than this.
+    """
+    return math.sqrt(accuracy * (100 - accuracy) / num_photos)
 
 
 def _mix(*numbers: int) -> int:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -77,13 +76,16 @@ class Position:
     stage: int = 0
     epoch: int = 0
     batch: int = 0
-    best_score: tuple[float, float] = (-1.0, -math.inf)
+    best_accuracy: float = -1.0  # the highest on validation photos so far, in percent
     tally: Tally = dataclasses.field(default_factory=Tally)
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Position":
-        """Restore the position that `dataclasses.asdict` wrote."""
-        return cls(**{**saved, "best_score": tuple(saved["best_score"]), "tally": Tally(**saved["tally"])})
+        """Return the position that `dataclasses.asdict` wrote, also of versions that kept a loss beside it."""
+        fields = dict(saved)
+        if "best_score" in fields:
+            fields["best_accuracy"] = fields.pop("best_score")[0]
+        return cls(**{**fields, "tally": Tally(**fields["tally"])})
 
 
 @contextlib.contextmanager
