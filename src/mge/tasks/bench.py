@@ -32,6 +32,10 @@ def bench(
     size of a view, in the same precision, layout and batch. Times depend on the machine and on what else it does; the
     ratio of two neighbours hardly does.
 
+    Examples:
+        mge bench --backbone resnet50 --experts 3
+        mge bench runs/birds --accelerator cuda --out times.json
+
     Args:
         run: A run folder or a model folder whose mixture is timed. By default one of the options that follow.
         backbone: Name of a timm model.

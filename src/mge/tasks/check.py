@@ -30,6 +30,10 @@ def check(
 ) -> Findings:
     """Looks for broken, tiny and repeated photos, leaks between splits, doubtful labels, and uneven classes.
 
+    Examples:
+        mge check photos
+        mge check photos --strict --out checks/photos
+
     Args:
         data: Folder of class folders, manifest, benchmark folder, or `beetles`, the drawn demo data set.
         out: Folder for check.txt, check.json and the pictures. By default `checks/NAME`.

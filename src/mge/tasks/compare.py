@@ -32,6 +32,10 @@ def compare(
 ) -> dict[str, Any]:
     """Compares runs on the same photos: accuracy with intervals, paired differences, cost, and where they differ.
 
+    Examples:
+        mge compare runs/a runs/b
+        mge compare runs/a runs/a/plain --data photos
+
     Args:
         runs: Two or more folders of runs or models; the baselines inside a run, such as `RUN/plain`, are runs too.
         data: Photos to compare on. By default the runs' own data, which must be the same.

@@ -24,6 +24,10 @@ def convert(checkpoint: str | Path, out: str | Path, *, class_names: str | Path 
 
     The network computes what theirs does, number for number: their choices are stored with it.
 
+    Examples:
+        mge convert epoch_100.pth birds
+        mge convert epoch_100.pth birds --class-names classes.txt
+
     Args:
         checkpoint: The .pth file: a state dict, or a training checkpoint that holds one. ResNet-50, -101 or -152.
         out: Folder to write. It must not exist, or be empty.

@@ -48,6 +48,10 @@ def distill(
     The student sees what the teacher's first expert sees. Its run is one like any other: `mge predict`, `mge evaluate`
     and `mge train --resume` take it. Every option that is not given is the teacher's.
 
+    Examples:
+        mge distill runs/birds
+        mge distill runs/birds --backbone resnet18 --out runs/small
+
     Args:
         run: The teacher: a finished run of a mixture.
         data: Photos to learn from, of the teacher's classes. By default the teacher's. Where they have no splits of

@@ -38,6 +38,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measures every expert and head of a mixture, how far its probabilities can be trusted, and writes a report.
 
+    Examples:
+        mge evaluate runs/birds
+        mge evaluate runs/birds other-photos --out figures.json
+
     Args:
         run: A run folder or a model folder.
         data: Photos to measure on. By default the run's own data, split as they were when it was trained: the run keeps

@@ -22,6 +22,10 @@ def explain(
 ) -> list[Path]:
     """Draws what each expert saw, where it looked, what it said and how much it counted, one picture a photo.
 
+    Examples:
+        mge explain runs/birds photo.jpg
+        mge explain runs/birds photo.jpg --against Sparrow
+
     Args:
         run: A run folder or a model folder.
         photos: Files, folders (with everything below them) and patterns such as `shelf/*.jpg`.

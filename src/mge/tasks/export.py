@@ -36,6 +36,10 @@ def export(
 
     Photos go in as uint8 pictures; normalisation, experts, boxes, zooms and gate are inside.
 
+    Examples:
+        mge export runs/birds
+        mge export runs/birds --format openvino --out birds-openvino
+
     Args:
         run: A run folder, a model folder, or hf:owner/name.
         format: `onnx`, for ONNX Runtime and `mge predict`; `torch-export`, for torch.export.load; or `openvino`.

@@ -33,6 +33,10 @@ def localise(
 ) -> dict[str, Any]:
     """Writes where the experts looked as boxes in the photos, and measures them where the photos have boxes.
 
+    Examples:
+        mge localise runs/birds
+        mge localise runs/birds photos --split val --output boxes
+
     Args:
         run: A run folder or a model folder.
         data: Photos with their classes. By default the run's own data.

@@ -41,6 +41,10 @@ def predict(
     With `output`, what was done is kept as it is done: the same command goes on where a killed one stopped, and started
     by torchrun its processes share the photos.
 
+    Examples:
+        mge predict runs/birds photo.jpg
+        mge predict runs/birds folder --output predictions.csv
+
     Args:
         run: A run folder, a model folder, an .onnx file of `mge export`, or hf:owner/name on the Hugging Face Hub.
         photos: Files, folders (with everything below them), patterns such as `shelf/*.jpg`, manifests with a column

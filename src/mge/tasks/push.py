@@ -12,6 +12,10 @@ from mge.errors import ConfigError
 def push(run: str | Path, to: str, *, private: bool = False) -> str:
     """Puts a model onto the Hugging Face Hub, with its model card; `mge.load` fetches it from there.
 
+    Examples:
+        mge push runs/birds hf:owner/birds
+        mge push runs/birds hf:owner/birds --private
+
     Args:
         run: A run folder (its best model is taken) or a model folder.
         to: `hf:owner/name`. The repository is made where there is none.

@@ -45,6 +45,10 @@ def serve(
 
     Runs until Ctrl-C or SIGTERM; who was let in by then is answered. A second signal stops it at once.
 
+    Examples:
+        mge serve runs/birds
+        mge serve runs/birds/export/onnx/model.onnx --host 0.0.0.0 --port 80
+
     Args:
         model: An .onnx file of mge export, a run folder or a model folder.
         host: Address to listen at. 0.0.0.0 is every address of this machine: then set a key.

@@ -38,6 +38,10 @@ def train(
 ) -> Run:
     """Trains a mixture of experts on photos, and measures it.
 
+    Examples:
+        mge train photos --epochs 10
+        mge train beetles --backbone resnet10t --size 128 --out runs/beetles
+
     Args:
         data: Folder of class folders, manifest, benchmark folder, Parquet or Arrow files, `hf:owner/name`, or
             `beetles`, the drawn demo data set. In Python also a pandas data frame with a manifest's columns.
