@@ -103,7 +103,7 @@ def test_help_shows_every_option_with_its_default(verb: Recorder, capsys: pytest
     text = capsys.readouterr().out
     assert "Pretends to train." in text
     assert "at 100 %." in text
-    assert all(f"--{name} " in text for name in ModelConfig.__dataclass_fields__)
+    assert all(f"--{name.replace('_', '-')} " in text for name in ModelConfig.__dataclass_fields__)
     assert verb.calls == []
 
 
@@ -130,7 +130,7 @@ def test_the_printed_configuration_does_the_same_as_the_flags(
 
 def test_an_unknown_verb_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
-    assert capsys.readouterr().err == "mge: error: unknown verb 'trian'; did you mean 'train'? See mge --help\n"
+    assert capsys.readouterr().err == "mge: error: unknown command 'trian'; did you mean 'train'? See mge --help\n"
 
 
 def test_a_missing_argument_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,6 +145,18 @@ def test_without_a_verb_or_with_help_the_verbs_are_listed(capsys: pytest.Capture
     assert capsys.readouterr().out == text
     for verb in VERBS:
         assert f"\n  {verb} " in text
+
+
+def test_help_of_a_command_is_there_in_two_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "convert"]) == 0
+    text = capsys.readouterr().out
+    assert main(["convert", "--help"]) == 0
+    assert capsys.readouterr().out == text
+    assert text.startswith("Usage: mge convert CHECKPOINT OUT [OPTIONS]\n")
+    assert main(["help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: mge COMMAND")
+    assert main(["help", "trian"]) == 2
+    assert "did you mean 'train'?" in capsys.readouterr().err
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

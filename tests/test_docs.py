@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from mge.config import split_options
-from mge.flags import read_config_file
-from mge.options import options_of
+from mge.console.command_line import parse
 from mge.tasks.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -64,6 +63,6 @@ def test_the_page_about_the_code_names_what_the_code_has() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_a_recipe_has_options_that_exist(recipe: Path) -> None:
-    settings = read_config_file(recipe, options_of(train))
+    settings = parse(train, ["--config", str(recipe)])
     options = {name: value for name, value in settings.items() if name not in ("data", "format", "preset")}
     split_options(options, preset=settings.get("preset", "default"))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import nn
 
@@ -244,3 +245,8 @@ def test_a_threshold_says_unknown_below_it(run: Path, photo: Path, capsys: pytes
     assert "threshold is 1.5; accepted: at least 0 and at most 1" in capsys.readouterr().err
     assert main(["predict", str(run), str(photo), "--threshold", "0.5", "--reject", "false"]) == 2
     assert "threshold is 0.5 and reject is false; leave out one of them" in capsys.readouterr().err
+
+
+def test_numbers_and_texts_of_numpy_are_written_as_plain_ones() -> None:
+    config = TrainConfig(backbone_lr=np.logspace(-2, -1, 2)[0], optimizer=np.array(["sgd"])[0])
+    assert yaml.safe_load(yaml.safe_dump(config.to_dict())) == TrainConfig(backbone_lr=0.01).to_dict()

@@ -7,18 +7,12 @@ help needs no torch.
 import ast
 import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 import mge
 from mge.console.allocator import is_about_memory, keep_freed_memory, memory_limit
 from mge.console.streams import BROKEN_PIPE, end, full_stream, prepare_streams, silence, tell
-from mge.errors import ConfigError, MgeError, OutOfMemoryError, StorageError, first_line
-from mge.flags import build_parser, check_known, parse
-from mge.options import REQUIRED, defaults_of, options_of
+from mge.errors import MgeError, OutOfMemoryError, StorageError, first_line
 
 
 def main(args: list[str] | None = None) -> int:
@@ -62,66 +56,42 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> None:
-    if not args or args[0] in ("-h", "--help", "help"):
+    if args[:1] == ["help"]:
+        args = [*args[1:], "--help"]
+    if not args or args[0] in ("-h", "--help"):
         sys.stdout.write(_overview())
-    elif args[0] == "--version":
+        return
+    if args[0] == "--version":
         sys.stdout.write(f"mge {mge.__version__}\n")
-    else:
-        verb, *rest = args
-        check_known(verb, mge.VERBS, kind="verb", help_command="mge --help")
-        if verb != "serve":  # a server returns memory to the system
-            keep_freed_memory()
-        run_verb(verb, getattr(importlib.import_module(f"mge.tasks.{verb}"), verb), rest)
-
-
-def run_verb(verb: str, function: Callable[..., object], args: list[str]) -> None:
-    """Call a command's function with the given options; or print its help or configuration.
-
-    Only the given options are passed on: defaults, also a preset's, are resolved by the function itself.
-
-    Raises:
-        ConfigError: an option is unknown, has a value of a wrong type, or is missing.
-    """
-    options = options_of(function)
-    request = parse(verb, options, args)
-    settings = request.settings
-    defaults = defaults_of(options, preset=settings.get("preset", "default"))
-    if request.wants_help:
-        summary = (function.__doc__ or "").partition("\n")[0]
-        sys.stdout.write(build_parser(verb, options, summary=summary, defaults=defaults).format_help())
         return
-    if request.wants_config:
-        sys.stdout.write(_as_yaml({**defaults, **settings}))
-        return
-    for name, option in options.items():
-        if option.default is REQUIRED and not settings.get(name):
-            raise ConfigError(f"{name} is missing; see mge {verb} --help")
-    function(**settings)
+    from mge.console.command_line import check_known, run_command  # noqa: PLC0415  (it imports cyclopts: 0.1 s)
 
-
-def _as_yaml(settings: dict[str, Any]) -> str:
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    command, *rest = args
+    check_known(command, mge.VERBS, kind="command", help_command="mge --help")
+    if command != "serve":  # a server gives memory back
+        keep_freed_memory()
+    sys.stdout.write(run_command(getattr(importlib.import_module(f"mge.tasks.{command}"), command), rest))
 
 
 def _overview() -> str:
-    lines = [f"  {verb:<10}{_summary(verb)}" for verb in mge.VERBS]
-    return "\n".join(
-        [
-            "usage: mge VERB [arguments]",
-            "",
-            "Fine-grained image classification with a mixture of granularity-specific experts.",
-            "",
-            *lines,
-            "",
-            "mge VERB --help says what a verb takes; mge --version says which version this is.",
-            "",
-        ]
-    )
+    commands = "\n".join(f"  {command:<10}{_summary(command)}" for command in mge.VERBS)
+    return f"""Usage: mge COMMAND [ARGUMENTS] [OPTIONS]
+
+Fine-grained image classification with a mixture of granularity-specific experts.
+
+Examples:
+  mge train beetles
+  mge help train
+
+Commands:
+{commands}
+
+mge help COMMAND describes a command; mge --version prints the version.
+"""
 
 
-def _summary(verb: str) -> str:
+def _summary(command: str) -> str:
     """Return the first sentence of a command's docstring, read without importing its module."""
-    tree = ast.parse((Path(__file__).parent / "tasks" / f"{verb}.py").read_text(encoding="utf-8"))
-    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == verb)
+    tree = ast.parse((Path(__file__).parent / "tasks" / f"{command}.py").read_text(encoding="utf-8"))
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == command)
     return (ast.get_docstring(function) or "").partition("\n")[0]

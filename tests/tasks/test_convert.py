@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from mge.cli import run_verb
+from mge.console.command_line import run_command
 from mge.errors import ConfigError, DataError, ModelFolderError
 from mge.inference.classifier import Classifier
 from mge.models.authors import from_authors
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, state: dict[str, torch.Tens
     torch.save({**checkpoint, "optimizer": {"param_groups": [{"lr": 0.01}]}, "scheduler": {}}, place / "epoch_100.pth")
     (place / "names.txt").write_text("".join(f"{name}\n" for name in NAMES))
     files = [str(place / name) for name in ("epoch_100.pth", "birds")]
-    run_verb("convert", convert, [*files, "--class-names", str(place / "names.txt")])
+    run_command(convert, [*files, "--class-names", str(place / "names.txt")])
     yield place / "birds"
     shutil.rmtree(place)  # three quarters of a gigabyte
 

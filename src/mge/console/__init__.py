@@ -1,1 +1,1 @@
-"""Tables, progress and messages in a terminal."""
+"""The terminal: the command line, tables, progress and messages."""

@@ -32,6 +32,10 @@ def bench(
     memory layout and batch size. Absolute times depend on the machine and its load; the ratio is far more stable
     because the two sides are timed in alternation.
 
+    Examples:
+        mge bench --backbone resnet50 --experts 3
+        mge bench runs/birds --accelerator cuda --out times.json
+
     Args:
         run: Run folder or model folder to time. Default: a new mixture built from the options below.
         backbone: Name of a timm model.

@@ -30,6 +30,10 @@ def check(
 ) -> Findings:
     """Check a data set: broken, tiny and duplicate photos, split leakage, label noise, class imbalance.
 
+    Examples:
+        mge check photos
+        mge check photos --strict --out checks/photos
+
     Args:
         data: Folder of class folders, manifest, benchmark folder, or `beetles` (built-in synthetic demo data).
         out: Folder for check.txt, check.json and the contact sheets. Default: `checks/NAME`.

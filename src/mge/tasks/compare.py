@@ -32,6 +32,10 @@ def compare(
 ) -> dict[str, Any]:
     """Compare runs on the same photos: accuracy with confidence intervals, paired tests, cost, disagreements.
 
+    Examples:
+        mge compare runs/a runs/b
+        mge compare runs/a runs/a/plain --data photos
+
     Args:
         runs: Two or more run folders or model folders. The baselines inside a run, such as `RUN/plain`, count as runs
             too.

@@ -24,6 +24,10 @@ def convert(checkpoint: str | Path, out: str | Path, *, class_names: str | Path 
 
     The converted network computes exactly what the authors' program computes; its settings are stored with it.
 
+    Examples:
+        mge convert epoch_100.pth birds
+        mge convert epoch_100.pth birds --class-names classes.txt
+
     Args:
         checkpoint: The .pth file: a state dict, or a training checkpoint that contains one. ResNet-50, -101 or -152.
         out: Folder to write. It must not exist, or be empty.

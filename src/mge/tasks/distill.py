@@ -48,6 +48,10 @@ def distill(
     The student sees the input of the first expert, the whole photo. Its run is an ordinary run: `mge predict`, `mge
     evaluate` and `mge train --resume` accept it. Options that are not given are taken from the teacher.
 
+    Examples:
+        mge distill runs/birds
+        mge distill runs/birds --backbone resnet18 --out runs/small
+
     Args:
         run: Teacher: the finished run of a mixture.
         data: Photos to train on, with the classes of the teacher. Default: the teacher's data. If the data has no

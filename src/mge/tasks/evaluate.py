@@ -38,6 +38,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a mixture and its experts: accuracy, calibration, rejection; write an HTML report.
 
+    Examples:
+        mge evaluate runs/birds
+        mge evaluate runs/birds other-photos --out figures.json
+
     Args:
         run: Run folder or model folder.
         data: Photos to evaluate on. Default: the data of the run, with the splits recorded at training time. Photos of

@@ -22,6 +22,10 @@ def explain(
 ) -> list[Path]:
     """Explain predictions in pictures: input, attention map, prediction and gate weight of each expert.
 
+    Examples:
+        mge explain runs/birds photo.jpg
+        mge explain runs/birds photo.jpg --against Sparrow
+
     Args:
         run: Run folder or model folder.
         photos: Files, folders (searched recursively) and patterns such as `shelf/*.jpg`.

@@ -36,6 +36,10 @@ def export(
 
     The graph takes uint8 images; normalization, experts, boxes, zooms and gate are inside.
 
+    Examples:
+        mge export runs/birds
+        mge export runs/birds --format openvino --out birds-openvino
+
     Args:
         run: Run folder, model folder, or hf:owner/name.
         format: `onnx` (ONNX Runtime, `mge predict`), `torch-export` (torch.export.load), or `openvino`.

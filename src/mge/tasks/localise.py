@@ -33,6 +33,10 @@ def localise(
 ) -> dict[str, Any]:
     """Localize objects by attention: write boxes (CSV, COCO), and evaluate them if the data has boxes.
 
+    Examples:
+        mge localise runs/birds
+        mge localise runs/birds photos --split val --output boxes
+
     Args:
         run: Run folder or model folder.
         data: Labelled photos. Default: the data of the run.

@@ -41,6 +41,10 @@ def predict(
     With `output`, results are saved as they are made: after an interruption the same command resumes. Under torchrun
     the processes share the photos.
 
+    Examples:
+        mge predict runs/birds photo.jpg
+        mge predict runs/birds folder --output predictions.csv
+
     Args:
         run: Run folder, model folder, .onnx file of `mge export`, or hf:owner/name on the Hugging Face Hub.
         photos: Files, folders (searched recursively), patterns such as `shelf/*.jpg`, manifests with a column `path`

@@ -12,6 +12,10 @@ from mge.errors import ConfigError
 def push(run: str | Path, to: str, *, private: bool = False) -> str:
     """Upload a model with its model card to the Hugging Face Hub; `mge.load` downloads it.
 
+    Examples:
+        mge push runs/birds hf:owner/birds
+        mge push runs/birds hf:owner/birds --private
+
     Args:
         run: Run folder (its best model is used) or model folder.
         to: `hf:owner/name`. The repository is created if it does not exist.

@@ -45,6 +45,10 @@ def serve(
 
     Runs until Ctrl-C or SIGTERM, then finishes the requests in flight. A second signal stops immediately.
 
+    Examples:
+        mge serve runs/birds
+        mge serve runs/birds/export/onnx/model.onnx --host 0.0.0.0 --port 80
+
     Args:
         model: .onnx file of mge export, run folder or model folder.
         host: Address to listen on. 0.0.0.0 listens on all interfaces of this machine: set a key then.

@@ -38,6 +38,10 @@ def train(
 ) -> Run:
     """Train a mixture-of-experts classifier and evaluate it on the test split.
 
+    Examples:
+        mge train photos --epochs 10
+        mge train beetles --backbone resnet10t --size 128 --out runs/beetles
+
     Args:
         data: Folder of class folders, manifest, benchmark folder, Parquet or Arrow files, `hf:owner/name`, or `beetles`
             (built-in synthetic demo data). In Python also a pandas data frame with the columns of a manifest.
