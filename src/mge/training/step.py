@@ -52,9 +52,7 @@ def wrap(fabric: Fabric, model: MixtureOfExperts) -> Network:
     return Network(model, [experts[expert] for expert in model.experts_in_turn[: model.active_experts]], gate)
 
 
-def train_step(
-    fabric: Fabric, network: Network, batch: Batch, targets: Tensor, *, config: TrainConfig
-) -> StepFigures:
+def train_step(fabric: Fabric, network: Network, batch: Batch, targets: Tensor, *, config: TrainConfig) -> StepFigures:
     """Adds one batch's gradients, holding the activations of one expert at a time.
 
     Every expert's loss is followed by its backward before the next expert runs. No gradient flows between experts, so
