@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from trainings import RESULTS, runs_given, write_table
 
+from mge.cascade.runner import run_cascade
 from mge.data.dataset import PhotoDataset
-from mge.models.cascade import run_cascade
+from mge.evaluation.evaluation import evaluate_model
+from mge.evaluation.fit_parameters import Choices
 from mge.models.mixture import MixtureOfExperts
-from mge.training.choices import Choices
-from mge.training.evaluation import evaluate_model
 
 ROUNDS = 6  # times that each side goes through the photos, after one round that does not count
 BATCH_SIZE = 16

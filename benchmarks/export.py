@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from trainings import RESULTS, write_table
 
-from mge.classifier import Classifier
-from mge.data.beetles import BEETLE_CLASSES, draw_beetle
+from mge.data.drawn_beetles import BEETLE_CLASSES, draw_beetle
+from mge.data.preprocess import Pixels
 from mge.data.sources import find_photos
-from mge.data.views import Pixels
 from mge.errors import DataError
-from mge.exporting import describe, open_mixture, write_mixture
+from mge.exporting.artifacts import describe, open_mixture, write_mixture
+from mge.exporting.parity import BATCH_SIZES, measure_parity
+from mge.inference.classifier import Classifier
+from mge.inference.prediction import Photo
 from mge.models.mixture import MixtureOfExperts
-from mge.parity import BATCH_SIZES, measure_parity
-from mge.prediction import Photo
 from mge.storage.environment import describe_environment
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder

@@ -20,14 +20,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from trainings import RESULTS, RUNS, distill_once, spread, train_once, write_table
 
-from mge.classifier import Classifier
+from mge.cascade.margin import stopping_experts
 from mge.config import DataConfig
-from mge.core.cascade import stopping_experts
 from mge.data.dataset import PhotoDataset
 from mge.data.sources import read_photos
+from mge.evaluation.run_model import Answers, answer_photos
+from mge.inference.classifier import Classifier
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
-from mge.training.measure import Answers, answer_photos
 
 HERE = Path(__file__).parent
 DATA = HERE.parent.parent / "shared" / "data" / "grocery"

@@ -24,11 +24,11 @@ from trainings import RESULTS, write_table
 
 from mge.config import TrainConfig
 from mge.core.losses import expert_loss
-from mge.data.batches import Batch
+from mge.data.loader import Batch
 from mge.models.backbone import Backbone, FeatureMaps
 from mge.models.expert import Expert, PartHead
 from mge.models.mixture import MixtureOfExperts
-from mge.training.learning_rate import build_optimizer
+from mge.training.optimizer import build_optimizer
 from mge.training.step import train_step, wrap
 
 BACKBONE, SIZE, BATCH = "resnet18", 224, 8

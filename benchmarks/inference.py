@@ -24,14 +24,14 @@ from torch import Tensor, nn
 from trainings import RESULTS, write_table
 
 import mge
-from mge.allocator import keep_freed_memory
 from mge.config import DataConfig
+from mge.console.allocator import keep_freed_memory
 from mge.core.outputs import MixtureOutput
 from mge.data.sources import read_photos
-from mge.fast_path import PROOF_PHOTOS
-from mge.models.agreement import ask_again, close_calls, compare
-from mge.models.export import OUTPUTS, to_graph, to_onnx
-from mge.models.fast import compile_mixture, compile_network, concatenate, in_bfloat16, load_compiled
+from mge.exporting.graph import OUTPUTS, to_graph, to_onnx
+from mge.inference.agreement import ask_again, close_calls, compare
+from mge.inference.compiled import compile_mixture, compile_network, concatenate, in_bfloat16, load_compiled
+from mge.inference.fast_path import PROOF_PHOTOS
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.environment import describe_environment
 

@@ -14,7 +14,7 @@ import yaml
 from trainings import RESULTS, RUNS, spread, train_once, write_table
 
 import mge
-from mge.report.boxes import HEADS
+from mge.report.box_files import HEADS
 
 SEEDS = (0, 1, 2)
 RECIPE = Path(__file__).parent.parent / "recipes" / "demo.yaml"

@@ -12,7 +12,7 @@ from mge.config import DataConfig
 from mge.data.photo import open_photo
 from mge.data.records import Record, spread_out
 from mge.data.sources import read_photos
-from mge.report.contact_sheet import Strip, draw_contact_sheet
+from mge.report.grid import Strip, draw_contact_sheet
 from mge.report.overlays import cut_out, draw_boxes, fit_photo
 
 FILE = Path(__file__).parent.parent / "docs" / "pictures" / "grocery.jpg"

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from trainings import RESULTS, runs_given, spread, write_table
 
-from mge.models.fast import in_bfloat16
-from mge.training.evaluation import Examiner
-from mge.training.selection import select
+from mge.evaluation.evaluation import Examiner
+from mge.evaluation.select import select
+from mge.inference.compiled import in_bfloat16
 
 
 def main() -> None:

@@ -26,8 +26,8 @@ from trainings import RESULTS, write_table
 
 import mge
 from mge.config import DataConfig
-from mge.data.batches import epoch_batches, load_batches
 from mge.data.dataset import PhotoDataset
+from mge.data.loader import epoch_batches, load_batches
 from mge.data.records import Record
 from mge.storage.environment import describe_environment
 

@@ -18,7 +18,7 @@ import timm
 import torch
 from trainings import RESULTS, write_table
 
-from mge.allocator import keep_freed_memory
+from mge.console.allocator import keep_freed_memory
 from mge.models import heads
 
 ROUNDS = 5  # after one that does not count

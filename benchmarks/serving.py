@@ -31,7 +31,7 @@ from PIL import Image
 from trainings import RESULTS, write_table
 
 from mge.data.sources import find_photos
-from mge.onnx_classifier import OnnxClassifier
+from mge.inference.onnx_classifier import OnnxClassifier
 from mge.storage.environment import describe_environment
 
 CLIENTS, BATCH = 16, 8

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from mge.classifier import Classifier
-from mge.exporting import describe, write_mixture
+from mge.exporting.artifacts import describe, write_mixture
+from mge.inference.classifier import Classifier
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from tests.models.networks import build, expert_of

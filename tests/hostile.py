@@ -365,7 +365,7 @@ POSITION = {
     "stage": 0,
     "epoch": 0,
     "batch": 0,
-    "best_score": (-1.0, -1.0),
+    "best_accuracy": -1.0,
     "tally": {"num_photos": 0, "losses": [], "hits": [], "diversity": [], "seconds": 0.0, "data_seconds": 0.0},
 }
 RUNS: dict[str, Make] = {

@@ -386,7 +386,7 @@ READABLE: dict[str, Callable[[], OddPhoto]] = {
 DAMAGED = r"cannot be read|or damaged"
 REFUSED: dict[str, Callable[[], OddPhoto]] = {
     "zero bytes": lambda: OddPhoto("empty.jpg", b"", refusal="it is an empty file"),
-    "nothing but zeros": lambda: OddPhoto("zeros.jpg", bytes(2000), refusal="it is nothing but zeros"),
+    "all zero bytes": lambda: OddPhoto("zeros.jpg", bytes(2000), refusal="it is all zero bytes"),
     "text": lambda: OddPhoto("text.jpg", b"hello\n" * 30, refusal="it is text"),
     "a web page": lambda: OddPhoto("page.jpg", b"\n<!DOCTYPE html><html><body>404", refusal="it is a web page"),
     "a drawing": lambda: OddPhoto("drawing.jpg", b"<svg xmlns='...'/>", refusal="it is an SVG drawing"),
@@ -395,7 +395,7 @@ REFUSED: dict[str, Callable[[], OddPhoto]] = {
         "page.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", refusal="it is PostScript"
     ),
     "an archive": lambda: OddPhoto("photos.jpg", b"PK\x03\x04" + noise(60), refusal="it is a ZIP archive"),
-    "a pointer of Git LFS": lambda: OddPhoto(
+    "a Git LFS pointer": lambda: OddPhoto(
         "p.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", refusal="git lfs pull"
     ),
     "noise": lambda: OddPhoto("noise.jpg", noise(3000), refusal="is not a photo that can be read; accepted: JPEG"),

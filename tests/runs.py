@@ -5,12 +5,11 @@ from typing import Any
 
 from mge.config import DataConfig
 from mge.data.sources import read_photos
+from mge.evaluation.inspection import digest_photos
+from mge.evaluation.recorded_photos import describe_known, describe_photos
 from mge.storage.model_folder import StoredModel, save_model
 from mge.storage.photo_record import write_known_photos
 from mge.storage.run_folder import Run
-from mge.training.inspection import digest_photos
-from mge.training.origin import describe_photos
-from mge.training.recording import describe_known
 from tests.models.networks import build
 from tests.photos import COLOURS
 

@@ -196,7 +196,7 @@ def test_where_memory_runs_out_that_is_one_line(
     verb: Recorder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception,
     limit: int | None, line: str,
 ) -> None:  # fmt: skip
-    for module in ("mge.allocator", "mge.cli"):
+    for module in ("mge.console.allocator", "mge.cli"):
         monkeypatch.setattr(f"{module}.memory_limit", lambda: limit)
     verb.error = error
     assert main(["fake"]) == 71
@@ -205,7 +205,7 @@ def test_where_memory_runs_out_that_is_one_line(
 
 
 def test_without_a_limit_the_same_words_are_a_bug(verb: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mge.allocator.memory_limit", lambda: None)
+    monkeypatch.setattr("mge.console.allocator.memory_limit", lambda: None)
     verb.error = RuntimeError("could not create a primitive")
     with pytest.raises(RuntimeError, match="primitive"):
         main(["fake"])

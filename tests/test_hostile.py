@@ -106,7 +106,7 @@ def test_there_are_enough_of_them() -> None:
 if __name__ == "__main__":
     import torch
 
-    import mge.classifier
+    import mge.inference.classifier
     import mge.training.run  # noqa: F401
 
     torch.set_num_threads(1)

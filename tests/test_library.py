@@ -16,9 +16,9 @@ from PIL import Image
 from torch import nn
 
 import mge
-from mge.classifier import Classifier
 from mge.config import DataConfig, TrainConfig, check_range, check_whole
 from mge.errors import ConfigError, DataError
+from mge.inference.classifier import Classifier
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import load_model
 from tests.photos import COLOURS, write_class_folders, write_photo
@@ -101,13 +101,15 @@ def finished(run: Path, folder: Path) -> Path:
 @pytest.mark.parametrize("kind", ["a frame", "an array", "a number"])
 @pytest.mark.parametrize("verb", ["predict", "explain"])
 def test_photos_that_are_no_paths_are_one_line(run: Path, tmp_path: Path, verb: str, kind: str) -> None:
-    with pytest.raises(ConfigError, match=r"photos are given as .*; accepted: a path, or a list of paths") as caught:
+    with pytest.raises(
+        ConfigError, match=r"unsupported type of photos: .*; accepted: a path, or a list of paths"
+    ) as caught:
         getattr(mge, verb)(run, ODD[kind](), output=tmp_path / "out.csv")
     assert is_one_line(caught.value)
 
 
 def test_a_list_of_pictures_is_told_where_they_are_taken(run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"given as Image; .*mge\.load\(RUN\)\.predict also takes Pillow images"):
+    with pytest.raises(ConfigError, match=r"given as Image; .*mge\.load\(RUN\)\.predict also accepts Pillow images"):
         mge.predict(run, [Image.new("RGB", (8, 8))])  # type: ignore[list-item]
 
 
@@ -237,7 +239,7 @@ def test_a_threshold_says_unknown_below_it(run: Path, photo: Path, capsys: pytes
         assert mge.predict(run, [str(photo)], threshold=threshold, fast=False)[0].label == label
     capsys.readouterr()
     assert main(["predict", str(run), str(photo), "--conf", "1", "--no-fast"]) == 0
-    assert ": unknown: the likeliest class, " in capsys.readouterr().out
+    assert ": unknown: the most likely class, " in capsys.readouterr().out
     assert main(["predict", str(run), str(photo), "--threshold", "1.5"]) == 2
     assert "threshold is 1.5; accepted: at least 0 and at most 1" in capsys.readouterr().err
     assert main(["predict", str(run), str(photo), "--threshold", "0.5", "--reject", "false"]) == 2

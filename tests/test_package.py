@@ -15,6 +15,8 @@ import mge.errors
 
 SOURCE = Path(mge.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
+# A summary that begins with one of these is a relative clause, which nobody searches for.
+RELATIVE_WORDS = {"what", "where", "how", "whether", "which", "when", "who", "whom", "whose", "why", "that", "if"}
 
 
 def run_python(script: str) -> None:
@@ -101,6 +103,16 @@ def test_functions_are_short_and_file_names_say_something(file: Path) -> None:
             documentation = len((ast.get_docstring(node) or "").splitlines())
             num_lines = (node.end_lineno or 0) - node.body[0].lineno + 1 - documentation
             assert num_lines <= 40, node.name
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_docstrings_begin_with_a_verb_or_a_noun(file: Path) -> None:
+    """Ruff's D401 checks the mood of verbs only, and only of functions."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = re.match(r"\w*", ast.get_docstring(node) or "")
+            assert first is not None
+            assert first[0].lower() not in RELATIVE_WORDS, ast.get_docstring(node)
 
 
 def test_half_of_the_files_have_under_200_lines() -> None:

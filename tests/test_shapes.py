@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
-from mge.core.zoom import whole_boxes
+from mge.core.crop import whole_boxes
 from tests.shapes import says_shape
 
 

@@ -36,8 +36,8 @@ def make_config(folder: Path) -> list[str]:
 
 
 CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
-    "an empty folder": (make_empty, "holds no photos"),
-    "one class": (make_one_class, "one class only"),
+    "an empty folder": (make_empty, "contains no photos"),
+    "one class": (make_one_class, "only one class"),
     "a class without training photos": (make_gap, "'pear'"),
     "an unknown backbone": (lambda folder: make_good(folder, "--backbone", "resnet5000"), "did you mean"),
     "a view too small": (lambda folder: make_good(folder, "--size", "40"), "use at least 64"),
@@ -82,7 +82,7 @@ def test_the_user_is_told_what_to_do(
 OF_OTHER_VERBS: dict[str, tuple[str, str]] = {
     "a device that torch does not know": (
         "predict MODEL PHOTO --device gpu",
-        "device is 'gpu', which cannot be used",
+        "device is 'gpu', which is not available",
     ),
     "a device that this machine lacks": (
         "explain MODEL PHOTO --device cuda:99",
@@ -95,7 +95,7 @@ OF_OTHER_VERBS: dict[str, tuple[str, str]] = {
         "compare MODEL OTHER --data DATA --accelerator tpu",
         "accelerator is 'tpu', which",
     ),
-    "no accelerator to time on": ("bench MODEL --accelerator tpu", "accelerator is 'tpu', which cannot be used: "),
+    "no accelerator to time on": ("bench MODEL --accelerator tpu", "accelerator is 'tpu', which is not available: "),
     "no photos at a time": ("evaluate MODEL DATA --batch-size 0", "batch_size is 0; accepted: at least 1"),
     "no photos to time": ("bench MODEL --batch-size 0", "batch_size is 0; accepted: at least 1"),
     "no times to time": ("bench MODEL --rounds 0", "rounds is 0; accepted: at least 1"),

@@ -1,6 +1,6 @@
 """Fine-grained image classification with a mixture of granularity-specific experts.
 
-The public names are resolved when they are first used, so that `import mge` is quick and imports no torch.
+The public names are resolved lazily, so that `import mge` is fast and imports no torch.
 """
 
 import importlib
@@ -51,24 +51,23 @@ VERBS = (
     "bench", "distill",
 )  # fmt: skip
 
-# Public name → the module that has it.
+# Public name → its module.
 _HOMES = {
-    "Classifier": "mge.classifier",
-    "Findings": "mge.data.findings",
+    "Classifier": "mge.inference.classifier",
+    "Findings": "mge.data.check.findings",
     "MixtureOfExperts": "mge.models.mixture",
     "MixtureOutput": "mge.core.outputs",
-    "Prediction": "mge.prediction",
+    "Prediction": "mge.inference.prediction",
     "Run": "mge.storage.run_folder",
-    "load": "mge.loading",
+    "load": "mge.inference.load",
     **{verb: f"mge.tasks.{verb}" for verb in VERBS},
     **{name: "mge.errors" for name in __all__ if name.endswith("Error") or name == "Interrupted"},
 }
 
 if TYPE_CHECKING:
     from mge import config, models
-    from mge.classifier import Classifier
     from mge.core.outputs import MixtureOutput
-    from mge.data.findings import Findings
+    from mge.data.check.findings import Findings
     from mge.errors import (
         ConfigError,
         DataError,
@@ -83,9 +82,10 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         StorageError,
     )
-    from mge.loading import load
+    from mge.inference.classifier import Classifier
+    from mge.inference.load import load
+    from mge.inference.prediction import Prediction
     from mge.models.mixture import MixtureOfExperts
-    from mge.prediction import Prediction
     from mge.storage.run_folder import Run
     from mge.tasks.bench import bench
     from mge.tasks.check import check
@@ -103,11 +103,11 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """Imports a public name when it is first asked for."""
+    """Import a public name on first use."""
     if name == "models":
         importlib.import_module("mge.models.authors")
         return importlib.import_module("mge.models")
-    if name == "config":  # where the help of `train` says that its options are
+    if name == "config":  # named in the help of `train`
         return importlib.import_module("mge.config")
     if name not in _HOMES:
         raise AttributeError(f"module 'mge' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`python -m mge` is `mge`."""
+"""Entry point of `python -m mge`."""
 
 import sys
 

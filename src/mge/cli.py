@@ -1,7 +1,7 @@
-"""The command line: a verb is a function of `mge.tasks`, its flags are the function's parameters.
+"""The command line: a command is a function of `mge.tasks`, its options are the function's parameters.
 
-Only the module of the chosen verb is imported, and such a module imports what is heavy inside its function: help comes
-without torch.
+Only the module of the chosen command is imported, and such a module imports heavy packages inside its function, so that
+help needs no torch.
 """
 
 import ast
@@ -14,18 +14,18 @@ from typing import Any
 import yaml
 
 import mge
-from mge.allocator import is_about_memory, keep_freed_memory, memory_limit
+from mge.console.allocator import is_about_memory, keep_freed_memory, memory_limit
+from mge.console.streams import BROKEN_PIPE, end, full_stream, prepare_streams, silence, tell
 from mge.errors import ConfigError, MgeError, OutOfMemoryError, StorageError, first_line
 from mge.flags import build_parser, check_known, parse
 from mge.options import REQUIRED, defaults_of, options_of
-from mge.streams import BROKEN_PIPE, end, full_stream, prepare_streams, silence, tell
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs the command line.
+    """Run the command line.
 
     Args:
-        args: What stands after `mge`. By default what the shell gave.
+        args: Arguments after `mge`. By default those of the shell.
 
     Returns:
         The exit code: 0, an MgeError's own, 71 without memory, 130 after Ctrl-C. A bug is not caught.
@@ -48,7 +48,7 @@ def main(args: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         tell("mge: interrupted\n")
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         silence(sys.stdout)
         end(sys.stderr)
         return BROKEN_PIPE
@@ -69,15 +69,15 @@ def _run(args: list[str]) -> None:
     else:
         verb, *rest = args
         check_known(verb, mge.VERBS, kind="verb", help_command="mge --help")
-        if verb != "serve":  # a server gives memory back
+        if verb != "serve":  # a server returns memory to the system
             keep_freed_memory()
         run_verb(verb, getattr(importlib.import_module(f"mge.tasks.{verb}"), verb), rest)
 
 
 def run_verb(verb: str, function: Callable[..., object], args: list[str]) -> None:
-    """Calls a verb's function with what flags and configuration files set; or writes its help, or its configuration.
+    """Call a command's function with the given options; or print its help or configuration.
 
-    Only what was set is handed over: defaults, also a preset's, are the function's own business.
+    Only the given options are passed on: defaults, also a preset's, are resolved by the function itself.
 
     Raises:
         ConfigError: an option is unknown, has a value of a wrong type, or is missing.
@@ -121,7 +121,7 @@ def _overview() -> str:
 
 
 def _summary(verb: str) -> str:
-    """The first sentence of a verb's docstring, read without importing its module."""
+    """Return the first sentence of a command's docstring, read without importing its module."""
     tree = ast.parse((Path(__file__).parent / "tasks" / f"{verb}.py").read_text(encoding="utf-8"))
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == verb)
     return (ast.get_docstring(function) or "").partition("\n")[0]

@@ -1,4 +1,4 @@
-"""What MGE raises when its user can mend the cause.
+"""Errors whose cause the user can fix.
 
 Each message is one line: what is wrong, the value received, what is accepted, what to do next. The command line prints
 it and exits with 2. Any other exception is a bug and keeps its traceback.
@@ -9,73 +9,73 @@ from typing import Self
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its name where it says nothing."""
+    """Return the first line of an error's message, or its name if there is none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class MgeError(Exception):
-    """The parent of every error that a user can mend."""
+    """Base class of every error that a user can fix."""
 
     exit_code = 2
 
 
 class ConfigError(MgeError, ValueError):
-    """An option has a value that it cannot take, or two options contradict each other."""
+    """Invalid value of an option, or contradictory options."""
 
 
 class DataError(MgeError, ValueError):
-    """The photos, the labels or the splits are not what training or evaluation needs."""
+    """Photos, labels or splits that are unsuitable for training or evaluation."""
 
 
 class ModelFolderError(MgeError, ValueError):
-    """A model or run folder is missing, damaged, or written by a newer version."""
+    """A missing, damaged or newer model or run folder."""
 
 
 class ExportError(MgeError, ArithmeticError):
-    """An exported graph does not answer as its model does; nothing was written."""
+    """An exported graph that differs from its model; nothing was written."""
 
     exit_code = 3
 
 
 class MissingExtraError(MgeError, ImportError):
-    """An optional dependency is needed and not installed."""
+    """A missing optional dependency."""
 
 
 class DivergedError(MgeError, ArithmeticError):
-    """The loss is not a number any more; the last checkpoint is from before."""
+    """A loss that is no longer finite; the last checkpoint is from before."""
 
     exit_code = 3
 
 
 class LostProcessError(MgeError, RuntimeError):
-    """Another of the processes that train together is gone, or hangs; the run can be resumed."""
+    """A process of a distributed training that died or hangs; the run can be resumed."""
 
     exit_code = 75
 
 
 class OutOfMemoryError(MgeError, MemoryError):
-    """Memory ran out, of the machine or of the accelerator."""
+    """Exhausted memory of the machine or of the accelerator."""
 
     exit_code = 71
 
 
 class StorageError(MgeError, OSError):
-    """A file cannot be written: the disk is full, or the folder is gone or read-only."""
+    """A file that cannot be written: the disk is full, or the folder is gone or read-only."""
 
     exit_code = 74
 
 
 class InUseError(StorageError):
-    """Another process is writing to the run or the model; nothing was changed."""
+    """A run or model that another process is writing to; nothing was changed."""
 
     exit_code = 75
 
 
 class Interrupted(MgeError):
-    """A signal asked the run to stop; a checkpoint was written and the run can be resumed.
+    """A signal that stopped the run; a checkpoint was written and the run can be resumed.
 
     Args:
-        message: How to go on.
+        message: Message with the command that resumes the run.
         signal_number: The signal that was received.
     """
 
@@ -83,5 +83,5 @@ class Interrupted(MgeError):
         super().__init__(message)
         self.exit_code = 128 + signal_number
 
-    def __reduce__(self) -> tuple[partial[Self], tuple[str]]:  # to the process that started this one
+    def __reduce__(self) -> tuple[partial[Self], tuple[str]]:  # pickled for the parent process
         return partial(type(self), signal_number=self.exit_code - 128), (str(self),)

@@ -1,6 +1,7 @@
-"""Settings out of a command line and of configuration files.
+"""Parsing of command lines and configuration files.
 
-A flag and a line of a file are the same text, read by the same function: `5e-4`, `no` and `007` mean the same in both.
+A flag and a line of a file are the same text, parsed by the same function: `5e-4`, `no` and `007` mean the same in
+both.
 """
 
 import argparse
@@ -15,17 +16,17 @@ from mge.config import suggest
 from mge.errors import ConfigError
 from mge.options import BOOLEANS, REQUIRED, Option, describe
 
-ALIASES = {"conf": "threshold", "confidence": "threshold"}  # what many call a flag that we have, and nothing else
+ALIASES = {"conf": "threshold", "confidence": "threshold"}  # common names of other programs for our flags
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a command line asks for.
+    """A parsed command line.
 
     Args:
-        settings: Values by the name of their option; only what was set.
-        wants_help: Whether help shall be shown, and nothing be done.
-        wants_config: Whether the configuration shall be shown, and nothing be done.
+        settings: Values by the name of their option; only those given.
+        wants_help: Whether to show the help and exit.
+        wants_config: Whether to show the configuration and exit.
     """
 
     settings: dict[str, Any]
@@ -34,7 +35,7 @@ class Request:
 
 
 def parse(verb: str, options: Mapping[str, Option], args: list[str]) -> Request:
-    """Reads flags and the files they name: flags win over files, later files over earlier ones.
+    """Parse flags and the files they name: flags override files, later files override earlier ones.
 
     Raises:
         ConfigError: an option is unknown, or has a value of a wrong type, or a file cannot be read.
@@ -56,7 +57,7 @@ def parse(verb: str, options: Mapping[str, Option], args: list[str]) -> Request:
 
 
 def check_known(name: str, known: Collection[str], *, kind: str, help_command: str) -> None:
-    """Raises ConfigError unless the name is known, and suggests the nearest."""
+    """Raise ConfigError unless the name is known, and suggest the nearest."""
     if name not in known:
         near = suggest(name, known)
         hint = f"{near} See" if near else "see"
@@ -64,7 +65,7 @@ def check_known(name: str, known: Collection[str], *, kind: str, help_command: s
 
 
 def _normalise(args: list[str], options: Mapping[str, Option]) -> list[str]:
-    """Flags with underscores, and switches with a value: `--flip` is `--flip=true`, `--no-flip` is `--flip=false`."""
+    """Normalise flags with hyphens, and switches: `--flip` is `--flip=true`, `--no-flip` is `--flip=false`."""
     switches = {name for name, option in options.items() if option.hint in (bool, bool | None)}
     normal: list[str] = []
     for arg, following in zip(args, [*args, ""][1:], strict=True):
@@ -86,7 +87,7 @@ def _normalise(args: list[str], options: Mapping[str, Option]) -> list[str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose complaints are ConfigErrors of one line."""
+    """An ArgumentParser whose errors are ConfigErrors of one line."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")
@@ -95,7 +96,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser(
     verb: str, options: Mapping[str, Option], *, summary: str = "", defaults: Mapping[str, Any] | None = None
 ) -> argparse.ArgumentParser:
-    """The parser of a verb. It leaves values as text, and help with `defaults` to be asked for."""
+    """Build the parser of a command, which leaves values as text; `defaults` are for the help."""
     parser = _Parser(
         prog=f"mge {verb}", usage=_usage(verb, options), description=summary, add_help=False, allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -142,7 +143,7 @@ def _usage(verb: str, options: Mapping[str, Option]) -> str:
 
 
 def read_config_file(file: Path, options: Mapping[str, Option]) -> dict[str, Any]:
-    """The settings of a YAML file.
+    """Read the settings of a YAML file.
 
     Raises:
         ConfigError: it cannot be read, has an unknown or repeated name, or a value of a wrong type.
@@ -172,7 +173,7 @@ def read_config_file(file: Path, options: Mapping[str, Option]) -> dict[str, Any
 
 
 def _read_node(option: Option, node: yaml.Node) -> Any:  # noqa: ANN401  (whatever the option's type says)
-    """A value of a file: its text is read as a flag's would be, whatever YAML takes it for."""
+    """Parse a value of a file: its text is parsed like a flag's, whatever type YAML gives it."""
     items = node.value if option.is_list and isinstance(node, yaml.SequenceNode) else [node]
     if not all(isinstance(item, yaml.ScalarNode) for item in items):
         raise ConfigError(f"{option.name} is a list or mapping; accepted: {describe(option.item_hint)}")

@@ -1,6 +1,6 @@
-"""Options out of signatures: what a function's parameters are called, accept and mean, and text read as their values.
+"""Options from signatures: names, types and help of a function's parameters, and the parsing of their values.
 
-Where a function takes `**options`, they are the fields of the dataclasses in `mge.config`.
+For a function with `**options`, these are the fields of the dataclasses in `mge.config`.
 """
 
 import contextlib
@@ -19,20 +19,20 @@ from mge.errors import ConfigError
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 METAVARS = {bool: "{true,false}", int: "N", float: "X"}
 REQUIRED = inspect.Parameter.empty
-WORDS: dict[Any, dict[str, Any]] = {bool: BOOLEANS, types.NoneType: {"null": None}}  # what a type is written as
+WORDS: dict[Any, dict[str, Any]] = {bool: BOOLEANS, types.NoneType: {"null": None}}  # spellings of the values of a type
 ACCEPTED = {bool: "true, false", int: "a whole number", float: "a number", types.NoneType: "null"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One thing that can be set.
+    """One option of a command.
 
     Args:
-        name: Of the parameter or field.
+        name: Name of the parameter or field.
         hint: Its type.
-        default: Its value where nothing is said, or `REQUIRED`.
-        help: What it means.
-        group: The heading under which the help shows it; empty for the verb's own.
+        default: Its default value, or `REQUIRED`.
+        help: Its description.
+        group: Heading in the help; empty for the command's own options.
         is_positional: Whether it is given without its name.
     """
 
@@ -45,7 +45,7 @@ class Option:
 
     @property
     def is_list(self) -> bool:
-        """Whether it takes several values."""
+        """True if it takes several values."""
         return get_origin(self.hint) is list
 
     @property
@@ -55,7 +55,7 @@ class Option:
 
     @property
     def metavar(self) -> str:
-        """What stands for its value in a line of help."""
+        """Placeholder for its value in the help."""
         hint = self.item_hint
         if get_origin(hint) in (Union, types.UnionType):
             hint = next(member for member in get_args(hint) if member is not types.NoneType)
@@ -64,10 +64,10 @@ class Option:
         return METAVARS.get(hint, "TEXT")
 
     def read(self, text: str) -> Any:  # noqa: ANN401  (whatever the type says)
-        """The value that a text stands for: one item, where the option is a list.
+        """Parse a text as its value: one item, if the option is a list.
 
         Raises:
-            ConfigError: it is none of the option's type.
+            ConfigError: it does not match the option's type.
         """
         try:
             return read_text(self.item_hint, text)
@@ -77,7 +77,7 @@ class Option:
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Option]:
-    """The options of a function by their names, with the help of its docstring."""
+    """Return the options of a function by name, with the help of its docstring."""
     help_texts = read_argument_help(function.__doc__ or "")
     options: dict[str, Option] = {}
     for name, parameter in inspect.signature(function).parameters.items():
@@ -104,24 +104,24 @@ def _fields(cls: type[ModelConfig | DataConfig | TrainConfig]) -> dict[str, Opti
 
 
 def read_argument_help(docstring: str) -> dict[str, str]:
-    """The texts of a Google-style docstring's `Args:` section, by argument."""
+    """Return the texts of a Google-style docstring's `Args:` section, by argument."""
     section = re.search(r"^Args:\n((?: .*\n|\n)*)", inspect.cleandoc(docstring) + "\n", re.MULTILINE)
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}
 
 
 def defaults_of(options: Mapping[str, Option], *, preset: str) -> dict[str, Any]:
-    """What holds for each option where nothing is said, under a preset."""
+    """Return the default of each option under a preset."""
     changed = {str(name): values for name, values in PRESETS.items()}[preset]
     defaults = {name: option.default for name, option in options.items() if option.default is not REQUIRED}
     return {name: changed.get(name, default) for name, default in defaults.items()}
 
 
 def read_text(hint: Any, text: str) -> Any:  # noqa: ANN401  (a type, and a value of it)
-    """The value of a type that a text stands for; of a union null, or else its first member that can be it.
+    """Parse a text as a value of a type; of a union null, or else its first member that accepts it.
 
     Raises:
-        ValueError: it stands for none.
+        ValueError: it matches none.
     """
     words = {str(choice): choice for choice in get_args(hint)} if get_origin(hint) is Literal else WORDS.get(hint)
     if words is not None:
@@ -143,7 +143,7 @@ def read_text(hint: Any, text: str) -> Any:  # noqa: ANN401  (a type, and a valu
 
 
 def describe(hint: Any) -> str:  # noqa: ANN401  (a type)
-    """What a person may write for a type."""
+    """Describe the accepted values of a type."""
     if get_origin(hint) is Literal:
         return ", ".join(str(choice) for choice in get_args(hint))
     if get_origin(hint) in (Union, types.UnionType):

@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
 from mge.core.attention import attention_boxes, spread_boxes
+from mge.core.crop import Geometry, Sampling, compose_boxes, whole_boxes, zoom
 from mge.core.losses import diversity_authors, diversity_paper, mix_experts, temper_gate
-from mge.core.zoom import Geometry, Sampling, compose_boxes, whole_boxes, zoom
 from tests import reference
 from tests.targets import one_hot
 

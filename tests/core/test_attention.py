@@ -16,7 +16,7 @@ from mge.core.attention import (
     spread_boxes,
     uniform_weights,
 )
-from mge.core.zoom import Geometry
+from mge.core.crop import Geometry
 from tests import reference
 
 GEOMETRIES: list[Geometry] = ["pixels", "authors"]

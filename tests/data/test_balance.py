@@ -8,7 +8,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 
 from mge.data.balance import balanced_class_weights, balanced_order
-from mge.data.batches import epoch_batches
+from mge.data.loader import epoch_batches
 
 SKEWED = [0] * 60 + [1] * 5 + [2] * 1 + [3] * 31  # 97 photos: 24 or 25 places a class
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mge.data.formats.limits import MAX_FILE_BYTES
+from mge.data.formats.costs import MAX_FILE_BYTES
 from mge.data.photo import open_photo
 from mge.errors import DataError
 from tests.hostile_photos import COSTLY, note_in_png, small

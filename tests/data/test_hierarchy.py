@@ -18,8 +18,8 @@ def test_a_class_that_is_its_own_coarser_class_has_none() -> None:
     [
         ([("granny", "apple"), ("granny", "pear")], "'granny' into two coarser classes, 'apple' and 'pear'"),
         ([("granny", "apple"), ("granny", "granny")], "two coarser classes"),
-        ([("a", "b"), ("b", "a")], "lies in 'a' itself"),
-        ([("x", "a"), ("a", "b"), ("b", "c"), ("c", "a")], "lies in 'a' itself"),
+        ([("a", "b"), ("b", "a")], "is inside 'a' itself"),
+        ([("x", "a"), ("a", "b"), ("b", "c"), ("c", "a")], "is inside 'a' itself"),
     ],
 )
 def test_contradictions_are_refused(pairs: list[tuple[str, str]], match: str) -> None:

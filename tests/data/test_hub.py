@@ -13,9 +13,9 @@ import mge
 from mge.cli import main
 from mge.config import DataConfig
 from mge.data.sources import read_photos
-from mge.data.sources.hub import HubName, is_hub, parse_hub_name
+from mge.data.sources.hub_datasets import HubName, is_hub, parse_hub_name
 from mge.errors import DataError
-from mge.training.entering import _short_name
+from mge.training.start import _short_name
 from tests.tables import as_dataset, rows
 
 CONFIG = DataConfig(cache="no")
@@ -120,7 +120,7 @@ def test_a_revision_is_that_one_or_refused(cache: Path) -> None:
     assert len(photos.records) == 6
     assert not any("Hub" in note for note in photos.notes)
     for revision in (OLD, "v1.0"):
-        with pytest.raises(DataError, match=f"was not found.*accepted without the Hub: hf:nobody/birds@{NEW}"):
+        with pytest.raises(DataError, match=f"was not found.*offline, use hf:nobody/birds@{NEW}"):
             read_photos(f"hf:nobody/birds@{revision}", config=CONFIG)
 
 
@@ -159,7 +159,7 @@ def test_a_run_is_named_after_the_data_set_and_its_configuration_keeps_the_name(
         batch_size=4, accelerator="cpu",
     )  # fmt: skip
     assert run.folder == Path("runs/birds")
-    assert "Note: the Hugging Face Hub did not answer" in capsys.readouterr().out
+    assert "Note: the Hugging Face Hub is not reachable" in capsys.readouterr().out
     assert OLD in (run.best / "model.json").read_text()
     assert run.config()["data"] == "hf:nobody/birds"
     assert mge.evaluate(run.folder)["mixture_top1"] == run.summary()["mixture_top1"]

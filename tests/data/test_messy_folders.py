@@ -85,7 +85,7 @@ def test_files_that_are_no_photos_are_counted_and_the_first_is_named(tmp_path: P
     (tmp_path / "lime" / "raw.NEF").write_bytes(ODD_PHOTOS["16-bit grey in a TIFF"]().content)  # its thumbnail, say
     os.mkfifo(tmp_path / "lime" / "pipe.jpg")
     photos = read_photos(tmp_path, config=CONFIG)
-    assert photos.source == "class folders; files that are no photos: 4 (such as LICENSE)"
+    assert photos.source == "class folders; files that are not photos: 4 (such as LICENSE)"
     assert len(photos.records) == 6
 
 
@@ -113,7 +113,7 @@ def test_empty_class_folders_are_named(tmp_path: Path) -> None:
 def test_a_folder_without_photos_says_what_is_there_instead(tmp_path: Path) -> None:
     (tmp_path / "film").mkdir()
     (tmp_path / "film" / "a.mp4").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"holds no photos; .*files that are no photos: 1 \(film/a\.mp4\)"):
+    with pytest.raises(DataError, match=r"contains no photos; .*files that are not photos: 1 \(film/a\.mp4\)"):
         read_photos(tmp_path, config=CONFIG)
 
 
@@ -141,8 +141,8 @@ def test_circles_of_links_end_and_are_said(tmp_path: Path) -> None:
     (tmp_path / "lime" / "self").symlink_to(tmp_path / "lime" / "self")
     photos = read_photos(tmp_path, config=CONFIG)
     assert len(photos.records) == 6
-    assert "links to folders that were read already: 1 (apple/again)" in photos.source
-    assert "links that lead nowhere: 1 (lime/self)" in photos.source
+    assert "links to folders that were already read: 1 (apple/again)" in photos.source
+    assert "broken links: 1 (lime/self)" in photos.source
 
 
 def test_a_folder_that_is_reached_twice_is_read_under_its_own_name(tmp_path: Path) -> None:
@@ -150,14 +150,14 @@ def test_a_folder_that_is_reached_twice_is_read_under_its_own_name(tmp_path: Pat
     (tmp_path / "a link").symlink_to(tmp_path / "plum")
     photos = read_photos(tmp_path, config=CONFIG)
     assert photos.class_names == ("apple", "lime", "plum")
-    assert photos.source == "class folders; links to folders that were read already: 1 (a link)"
+    assert photos.source == "class folders; links to folders that were already read: 1 (a link)"
 
 
 def test_broken_links_are_said_and_reported_by_predict(tmp_path: Path) -> None:
     write_class_folders(tmp_path, per_class=2)
     (tmp_path / "apple" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     photos = read_photos(tmp_path, config=CONFIG)
-    assert photos.source == "class folders; links that lead nowhere: 1 (apple/gone.jpg)"
+    assert photos.source == "class folders; broken links: 1 (apple/gone.jpg)"
     assert len(photos.records) == 6
     assert str(tmp_path / "apple" / "gone.jpg") in find_photos([str(tmp_path)])
 
@@ -187,7 +187,7 @@ def test_names_that_look_the_same_are_one_class_and_it_is_said(tmp_path: Path) -
     photos = read_photos(tmp_path, config=CONFIG)
     assert photos.class_names == (COMPOSED, "apple", "lime", "plum")
     assert sum(record.label == COMPOSED for record in photos.records) == 3
-    assert photos.source == f"class folders; folders joined, whose names look the same: 1 ({COMPOSED})"
+    assert photos.source == f"class folders; folders merged because their names look the same: 1 ({COMPOSED})"
 
 
 def test_splits_may_spell_a_class_in_two_ways(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_splits_may_spell_a_class_in_two_ways(tmp_path: Path) -> None:
 def test_names_that_differ_in_capital_letters_only_are_refused(tmp_path: Path, folders: tuple[str, ...]) -> None:
     for folder in (*folders, str(Path(folders[0]).parent / "lime")):
         write_photo(tmp_path / folder / "a.png", RED)
-    with pytest.raises(DataError, match=r"differ only in capital letters: 'Apple' and 'apple'; .* manifest"):
+    with pytest.raises(DataError, match=r"differ only in letter case: 'Apple' and 'apple'; .* manifest"):
         read_photos(tmp_path, config=CONFIG)
 
 
@@ -228,7 +228,7 @@ def test_a_name_in_another_encoding_is_refused(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path) + b"/cr\xe8me"
     os.mkdir(folder)  # noqa: PTH102  (a name that is bytes)
     write_photo(Path(os.fsdecode(folder)) / "a.png", RED)
-    with pytest.raises(DataError, match=r"'cr\\udce8me' is no text in UTF-8; rename"):
+    with pytest.raises(DataError, match=r"'cr\\udce8me' is not valid UTF-8; rename"):
         read_photos(tmp_path, config=CONFIG)
 
 
@@ -252,17 +252,17 @@ def test_spaces_around_a_label_do_not_count(label: str) -> None:
 def test_photos_beside_class_folders_are_refused_at_any_depth(tmp_path: Path) -> None:
     write_class_folders(tmp_path, per_class=2)
     write_photo(tmp_path / "apple" / "close" / "a.png", RED)
-    with pytest.raises(DataError, match=r"apple/0\.png lies beside the class folder close, so that it is not clear"):
+    with pytest.raises(DataError, match=r"apple/0\.png is next to the class folder close, so its class is ambiguous"):
         read_photos(tmp_path, config=CONFIG)
     write_photo(tmp_path / "loose.png", RED)
-    with pytest.raises(DataError, match=r"loose\.png lies in no class folder"):
+    with pytest.raises(DataError, match=r"loose\.png is not in a class folder"):
         read_photos(tmp_path, config=CONFIG)
 
 
 def make_loose_test(folder: Path) -> str:
     write_class_folders(folder, per_class=2, splits=("train",))
     write_photo(folder / "test" / "0001.png", RED)
-    return "class folders; beside the folders of the splits, not read: 1 (test)"
+    return "class folders; next to the split folders, not read: 1 (test)"
 
 
 def make_extra_folder(folder: Path) -> str:
@@ -271,7 +271,7 @@ def make_extra_folder(folder: Path) -> str:
     write_photo(folder / "cover.jpg", RED)
     (folder / "README").write_text("hello")
     os.mkfifo(folder / "pipe")
-    return "class folders; beside the folders of the splits, not read: 2 (such as cover.jpg)"
+    return "class folders; next to the split folders, not read: 2 (such as cover.jpg)"
 
 
 def make_gap_in_test(folder: Path) -> str:

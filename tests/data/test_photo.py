@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mge.data.formats.limits import MAX_PIXELS
+from mge.data.formats.costs import MAX_PIXELS
 from mge.data.photo import open_photo
 from mge.errors import DataError
 

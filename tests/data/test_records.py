@@ -59,8 +59,8 @@ def test_given_splits_stay_and_only_validation_is_held_out() -> None:
 @pytest.mark.parametrize(
     ("photos", "match"),
     [
-        (PhotoSet("empty", "test", (), ()), "holds no photos"),
-        (PhotoSet("one", "test", ("a",), (Record(Path("a.jpg"), "a", "train"),)), "one class only"),
+        (PhotoSet("empty", "test", (), ()), "contains no photos"),
+        (PhotoSet("one", "test", ("a",), (Record(Path("a.jpg"), "a", "train"),)), "only one class"),
         (
             PhotoSet("gap", "test", ("a", "b"), (Record(Path("a"), "a", "train"), Record(Path("b"), "b", "test"))),
             "'b' of gap has no training photos",
@@ -93,9 +93,12 @@ def test_items_are_spread_out_evenly_and_none_twice() -> None:
     ("splits", "said"),
     [
         (("train", "val", "test"), None),
-        (("train",), "No photos are left to validate and test on, so figures are of those that were trained on: "),
-        (("train", "val"), "No photos are left to test on, so figures are of validation photos, which chose the model"),
-        (("train", "test"), "No photos are left to validate on, so the last epoch's model is kept, uncalibrated: "),
+        (("train",), "No photos are left for validation and test: all metrics are measured on training photos: "),
+        (
+            ("train", "val"),
+            "No photos are left for testing: metrics are measured on the validation photos that also selected",
+        ),
+        (("train", "test"), "No photos are left for validation: the last epoch is kept, without calibration: "),
     ],
 )
 def test_what_a_missing_split_means_is_said(splits: tuple[str, ...], said: str | None) -> None:

@@ -135,7 +135,7 @@ def test_no_group_is_no_group_and_no_label_is_refused_in_every_source(
         return
     rows = [{**row, "path": str(tmp_path / row["path"])} for row in rows]
     rows[1]["label"] = nothing if write is not write_parquet or nothing == "" else None
-    with pytest.raises(DataError, match="has no label; give it one, or take the row out"):
+    with pytest.raises(DataError, match="has no label; add one, or remove the row"):
         read(write(rows, tmp_path / "again") if write is not write_hub else write_again(rows, tmp_path))
 
 

@@ -69,17 +69,17 @@ def test_a_manifest_gives_labels_splits_and_boxes(tmp_path: Path, suffix: str) -
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ("path,name\na.png,x", "has no column for the labels, among: path, name; say which: --label-column NAME"),
-        ("path,label\na.png,", "line 2 has no label; give it one"),
+        ("path,name\na.png,x", "has no column for the labels, among: path, name; choose one with --label-column NAME"),
+        ("path,label\na.png,", "line 2 has no label; add one"),
         ("path,label\nmissing.png,x", "line 2 names 'missing.png'"),
         ("path,label,split\na.png,x,train\na.png,y,holdout", "line 3 has the split 'holdout'"),
         ("path,label,x1,y1,x2,y2\na.png,x,5,5,2,9", "line 2 has the box"),
         ("path,label,x1,y1,x2,y2\na.png,x,5,five,9,9", "line 2 has the box"),
         ("path,label", "lists no photos"),
-        ("path,label\na.png,x", "one class only"),
+        ("path,label\na.png,x", "only one class"),
         (
             "path,label\na.png,beetle, ringed",
-            "line 2 has 3 values for 2 columns; put a value with a comma in it between",
+            "line 2 has 3 values for 2 columns; quote values that contain a comma",
         ),
         ('path,label\na.png,"x\na.png,y', "line 3 cannot be read: unexpected end of data; is a quote missing"),
         ('path,label\na.png,"x"y\n', "line 2 cannot be read: .*; is a quote missing"),
@@ -128,7 +128,7 @@ def test_a_manifest_gives_groups_and_coarser_classes(tmp_path: Path) -> None:
 def test_photos_that_are_too_few_to_hold_any_out_are_noted_unless_none_was_wanted(tmp_path: Path) -> None:
     write_class_folders(tmp_path, per_class=2)
     (note,) = read_photos(tmp_path, config=DataConfig(), seed=0).notes
-    assert note.startswith("No photos are left to validate and test on, so figures are of those that were trained on")
+    assert note.startswith("No photos are left for validation and test: all metrics are measured on training photos")
     assert read_photos(tmp_path, config=DataConfig(val_fraction=0, test_fraction=0), seed=0).notes == ()
     assert read_photos(tmp_path, config=DataConfig(), seed=0, is_for_training=False).notes == ()
 
@@ -198,7 +198,7 @@ def test_lists_with_two_or_three_columns_are_read_and_named(tmp_path: Path) -> N
         ("a.jpg", "line 1 is 'a.jpg'; expected: path, label or"),
         ("a.jpg,", "line 1 is 'a.jpg,'; expected: path, label or"),
         ("b.jpg, 0", "line 1 names 'b.jpg', which does not exist below"),
-        ("../a.jpg, 0", r"line 1 names '\.\./a\.jpg', which is no file below .*; accepted: paths inside it"),
+        ("../a.jpg, 0", r"line 1 names '\.\./a\.jpg', which is not a file below .*; accepted: paths inside it"),
         ("x" * 5000 + ", 0", "which does not exist below"),
         (b"\xe4.jpg, 0", r"train\.txt is not text in UTF-8: .* at byte 0"),
     ],
@@ -243,15 +243,15 @@ def test_what_the_system_does_not_let_read_is_named(tmp_path: Path, monkeypatch:
 
 
 def test_empty_folders_one_class_and_unknown_formats_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no photos"):
+    with pytest.raises(DataError, match="contains no photos"):
         read_photos(tmp_path, config=CONFIG)
     write_photo(tmp_path / "apple" / "a.png", RED)
-    with pytest.raises(DataError, match="one class only"):
+    with pytest.raises(DataError, match="only one class"):
         read_photos(tmp_path, config=CONFIG)
     with pytest.raises(ConfigError, match=r"accepted: auto, .*folder"):
         read_photos(tmp_path, config=CONFIG, format="zip")
     write_photo(tmp_path / "loose.png", RED)
-    with pytest.raises(DataError, match=r"loose\.png lies in no class folder; .* or give a manifest"):
+    with pytest.raises(DataError, match=r"loose\.png is not in a class folder; .* or give a manifest"):
         read_photos(tmp_path, config=CONFIG)
 
 
@@ -268,5 +268,5 @@ def test_photos_are_found_by_file_folder_and_pattern(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no photo")
     assert len(find_photos([str(tmp_path)])) == 6
     assert len(find_photos([str(tmp_path / "apple" / "*.png"), str(tmp_path / "apple" / "0.png")])) == 2
-    with pytest.raises(DataError, match="stands for no photo"):
+    with pytest.raises(DataError, match="no photo found at"):
         find_photos([str(tmp_path / "*.gif")])

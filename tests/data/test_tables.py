@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from mge.config import DataConfig
-from mge.data.batches import epoch_batches, load_batches
 from mge.data.dataset import PhotoDataset
+from mge.data.loader import epoch_batches, load_batches
 from mge.data.photo import open_photo
 from mge.data.records import PhotoSet
 from mge.data.sources import read_photos
@@ -140,14 +140,14 @@ def test_two_columns_that_could_hold_the_photos_or_the_classes_are_listed(tmp_pa
     two = {"left": columns["image"], "right": columns["image"], "label": columns["label"]}
     with pytest.raises(
         DataError,
-        match=r"several columns .* photos, .*left \(struct of bytes, path\), right .*say which: --image-column",
+        match=r"several columns .* photos, .*left \(struct of bytes, path\), right .*choose one with --image-column",
     ):
         read_photos(write_parquet(tmp_path / "a.parquet", two), config=CONFIG)
     two = {"image": columns["image"], "species": columns["label"], "category": columns["label"]}
     with pytest.raises(DataError, match=r"several columns .* labels.*species \(string\), category \(string\)"):
         read_photos(write_parquet(tmp_path / "b.parquet", two), config=CONFIG)
     with pytest.raises(
-        DataError, match=r"no column for the labels.* image .*caption \(string\); say which: --label-column"
+        DataError, match=r"no column for the labels.* image .*caption \(string\); choose one with --label-column"
     ):
         read_photos(
             write_parquet(tmp_path / "c.parquet", {"image": columns["image"], "caption": ["x"] * 6}), config=CONFIG
@@ -211,7 +211,7 @@ def test_damaged_files_and_shards_of_no_clear_split_are_refused(tmp_path: Path, 
         with pytest.raises(DataError, match=f"{re.escape(name)} cannot be read"):
             read_photos(tmp_path / name, config=CONFIG)
     write_parquet(shards / "more.parquet", rows(1))
-    with pytest.raises(DataError, match=r"others that do not, as more\.parquet"):
+    with pytest.raises(DataError, match=r"others without, such as more\.parquet"):
         read_photos(shards, config=CONFIG)
 
 

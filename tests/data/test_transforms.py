@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from mge.config import PRESETS, DataConfig
+from mge.data.preprocess import resize
 from mge.data.transforms import eval_view, resize_quickly, train_view
-from mge.data.views import resize
 
 
 def make_photo(width: int, height: int) -> Image.Image:

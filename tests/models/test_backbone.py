@@ -107,9 +107,9 @@ def test_a_vit_with_a_class_token_is_read_by_it_and_its_cells_are_weighed_by_the
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vgg11", "vgg11 has layers behind its last map that see several cells at once, .* choose another backbone"),
-        ("crossvit_tiny_240", "crossvit_tiny_240 ends in several maps at once; choose one that ends in one"),
-        ("halonet26t", "halonet26t does not take views of 96 px: .*; use --size 256"),
+        ("vgg11", "vgg11 has layers after its last feature map that mix cells, .* choose another backbone"),
+        ("crossvit_tiny_240", "crossvit_tiny_240 returns several feature maps at its end; choose one that returns one"),
+        ("halonet26t", "halonet26t does not accept an input size of 96 px: .*; use --size 256"),
     ],
 )
 def test_a_network_whose_attention_cannot_be_followed_is_refused_in_one_line(name: str, message: str) -> None:
@@ -221,19 +221,19 @@ def test_a_transformer_is_built_for_the_size_asked_for() -> None:
     ("name", "options", "message"),
     [
         ("resnett50", {}, r"backbone 'resnett50' is not a timm model; did you mean .*resnet50"),
-        ("", {}, r"backbone '' is not a timm model; `timm.list_models\(\)` has them all"),
+        ("", {}, r"backbone '' is not a timm model; `timm.list_models\(\)` lists them"),
         ("hf-hub:someone/something", {}, "is not a timm model"),
         (
             "test_resnet.nonsense",
             {},
-            r"'test_resnet.nonsense' names weights .* does not have; it has test_resnet\.r160",
+            r"'test_resnet.nonsense' has a weights tag .* not know; available: test_resnet\.r160",
         ),
         ("test_resnet", {"size": 63}, "size is 63 px, too small for test_resnet, .* 32 px .*; use at least 64"),
         ("test_resnet", {"size": 0}, "size is 0 px, too small for test_resnet"),
         ("test_vit", {"size": 16}, "size is 16 px, too small for test_vit, .* use at least 32"),
         ("test_vit", {"size": 70}, "size is 70 px, .* patches of 16 px; use a multiple of 16, such as 64"),
-        ("test_vit", {"size": 64, "output_stride": 16}, "test_vit does not take img_size=64, output_stride=16"),
-        ("test_vit", {"output_stride": 8}, "test_vit does not take output_stride=8"),
+        ("test_vit", {"size": 64, "output_stride": 16}, "test_vit does not accept img_size=64, output_stride=16"),
+        ("test_vit", {"output_stride": 8}, "test_vit does not accept output_stride=8"),
     ],
 )
 def test_a_backbone_that_cannot_be_is_refused(name: str, options: dict[str, Any], message: str) -> None:
@@ -247,7 +247,7 @@ def test_the_smallest_size_that_an_error_names_is_taken() -> None:
 
 def test_a_network_without_feature_maps_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm, "create_model", lambda *_names, **_options: nn.Identity())
-    with pytest.raises(ConfigError, match="backbone test_resnet has no feature maps to attend to; take a ResNet"):
+    with pytest.raises(ConfigError, match="backbone test_resnet has no spatial feature maps; choose a ResNet"):
         Backbone("test_resnet", pretrained=False)
 
 
@@ -363,7 +363,7 @@ def test_weights_of_another_shape_or_with_one_missing_are_refused(tmp_path: Path
 @pytest.mark.parametrize("content", [[1, 2], torch.ones(3), {"conv1.0.weight": 3}, {"state_dict": {"conv1": "x"}}, 5])
 def test_a_file_with_something_else_than_named_tensors_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "weights.pth")
-    assert "something else than tensors by their names" in refused(tmp_path / "weights.pth")
+    assert "does not contain named tensors" in refused(tmp_path / "weights.pth")
 
 
 class Bomb:
@@ -378,17 +378,17 @@ class Bomb:
 
 def test_a_file_that_runs_code_when_unpickled_is_refused_and_its_code_is_not_run(tmp_path: Path) -> None:
     torch.save({**donor(), "extra": Bomb(tmp_path / "exploded")}, tmp_path / "weights.pth")
-    assert "holds more than weights, and is refused" in refused(tmp_path / "weights.pth")
+    assert "contains more than weights" in refused(tmp_path / "weights.pth")
     assert not (tmp_path / "exploded").exists()
 
 
 def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "weights.pth")
-    assert "holds more than weights, and is refused" in refused(tmp_path / "weights.pth")
+    assert "contains more than weights" in refused(tmp_path / "weights.pth")
 
 
 # --------------------------------------------------------------------------------------------------- pretrained weights
-UNREACHABLE = r"the pretrained weights of test_resnet cannot be had \(.*\); .* --weights FILE, .* --no-pretrained"
+UNREACHABLE = r"could not download the pretrained weights of test_resnet \(.*\); .* --weights FILE, .* --no-pretrained"
 
 
 def test_without_a_network_the_error_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,7 +423,7 @@ def test_where_no_name_resolves_the_cache_is_asked_at_once(monkeypatch: pytest.M
 
 
 def test_a_network_that_nobody_pretrained_is_not_silently_left_random() -> None:
-    with pytest.raises(ConfigError, match=r"mobilenetv2_035 cannot be had \(No pretrained weights exist"):
+    with pytest.raises(ConfigError, match=r"mobilenetv2_035 \(No pretrained weights exist"):
         Backbone("mobilenetv2_035", pretrained=True)
 
 

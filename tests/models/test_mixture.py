@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mge.config import NORMALISATIONS, Attention, Channels, Mix, ModelConfig
+from mge.core.crop import Geometry, compose_boxes, zoom
 from mge.core.outputs import MixtureOutput
-from mge.core.zoom import Geometry, compose_boxes, zoom
 from mge.errors import ConfigError
 from mge.models.heads import ClasswiseLinear
 from mge.models.mixture import MixtureOfExperts, choose_part_filters

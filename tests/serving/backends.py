@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mge.data.photo import open_photo
-from mge.prediction import Answer, Photo, Prediction
+from mge.inference.prediction import Answer, Photo, Prediction
 
 CLASSES = ("blue", "green", "red")
 

@@ -3,7 +3,7 @@ import dataclasses
 
 import numpy as np
 
-from mge.prediction import Answer
+from mge.inference.prediction import Answer
 from mge.serving.batcher import Batcher, ModelFailedError
 from tests.serving.backends import Colours, Prepared
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mge.onnx_classifier import OnnxClassifier
+from mge.inference.onnx_classifier import OnnxClassifier
 from tests.photos import write_scene
 from tests.serving.running import post
 

@@ -58,7 +58,7 @@ def find_faults(page: Page) -> list[str]:
 
 
 def test_a_photo_gets_an_answer_boxes_views_and_the_gates_weights(page: Page) -> None:
-    expect(page.locator("#model")).to_have_text("colours: 3 classes, told apart by a mixture of experts")
+    expect(page.locator("#model")).to_have_text("colours: mixture-of-experts classifier for 3 classes")
     give(page, RED)
     expect(page.locator("#answer")).to_have_text("red")
     expect(page.locator("#sureness")).to_have_text("75.4 %")  # (220 + 1) / (220 + 30 + 40 + 3)
@@ -104,7 +104,7 @@ def test_attention_is_bright_where_the_expert_looked_and_dark_elsewhere(page: Pa
     [
         (b"hello " * 9, "notes.png is not a photo that can be read: it is text; accepted: JPEG"),
         (RED[: len(RED) // 2], "notes.png cannot be read: "),
-        (bytes(1_500_000), "The photo has 1.5 MB; this server accepts up to 1 MB. A smaller copy will do."),
+        (bytes(1_500_000), "The photo has 1.5 MB; this server accepts up to 1 MB. Try a smaller copy."),
     ],
 )
 def test_a_photo_that_is_none_is_answered_with_the_reason_and_the_next_one_works(
@@ -192,8 +192,8 @@ def test_a_server_with_a_key_asks_for_it(browser: Browser) -> None:
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
         give(page, RED)
-        expect(page.get_by_role("alert")).to_contain_text("key is missing or wrong")
-        page.get_by_label("Key of this server").fill("sesame")
+        expect(page.get_by_role("alert")).to_contain_text("key is missing or invalid")
+        page.get_by_label("API key").fill("sesame")
         page.keyboard.press("Enter")
         expect(page.locator("#answer")).to_have_text("red")
         page.close()
@@ -215,5 +215,5 @@ def test_an_unknown_photo_is_said_to_be_one(page: Page) -> None:
     page.route("**/explain", doubt)
     give(page, RED)
     expect(page.locator("#answer")).to_have_text("unknown")
-    expect(page.locator("#eyebrow")).to_have_text("The model is not sure enough")
+    expect(page.locator("#eyebrow")).to_have_text("Confidence below the threshold")
     expect(page.locator("#sureness")).to_have_text("The likeliest class has 30 %.")

@@ -158,7 +158,7 @@ def test_a_page_of_another_name_cannot_read_a_server_of_this_machine() -> None:
     with served(Colours(), hosts=Hosts.of_server("127.0.0.1", address="127.0.0.1")) as port:
         status, answer, headers = post(port, RED, Host=f"evil.example:{port}")
         assert status == 421
-        assert answer["error"].startswith("the server is not called 'evil.example:")
+        assert answer["error"].startswith("Host 'evil.example:")
         assert "--allow-host" in answer["error"]
         assert headers["connection"] == "close"
         assert post(port, RED, Host=f"localhost:{port}")[0] == 200
@@ -182,7 +182,7 @@ def test_an_answer_that_takes_too_long_is_given_up() -> None:
         backend.gate.clear()
         status, answer, _ = post(port, RED)
         backend.gate.set()
-        assert (status, answer["error"]) == (504, "there was no answer within 1 seconds; try again later")
+        assert (status, answer["error"]) == (504, "no result within 1 seconds; try again later")
         assert post(port, RED)[0] == 200
 
 
@@ -273,7 +273,7 @@ def test_a_second_signal_stops_the_server_at_once() -> None:
 def test_a_port_that_is_taken_is_named() -> None:
     taken = listen("127.0.0.1", 0)
     port = taken.getsockname()[1]
-    with pytest.raises(ConfigError, match=f"port {port} cannot be listened to: .* give another --host or --port"):
+    with pytest.raises(ConfigError, match=f"port {port} cannot be used: .* give another --host or --port"):
         listen("127.0.0.1", port)
     taken.close()
 

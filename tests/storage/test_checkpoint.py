@@ -73,7 +73,7 @@ def test_what_is_no_checkpoint_is_refused(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
     path.with_name("last.ckpt.sha256").write_text(f"{sha256(path)}  last.ckpt\n", encoding="utf-8")
-    with pytest.raises(ModelFolderError, match=r"last\.ckpt is no checkpoint of MGE: .*; train anew$"):
+    with pytest.raises(ModelFolderError, match=r"last\.ckpt is not an MGE checkpoint: .*; start a new run$"):
         load_checkpoint(path)
 
 
@@ -82,7 +82,7 @@ def test_another_zip_file_is_refused(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("last/data.pkl", b"\x80\x02K\x01.")
     path.with_name("last.ckpt.sha256").write_text(f"{sha256(path)}  last.ckpt\n", encoding="utf-8")
-    with pytest.raises(ModelFolderError, match=r"last\.ckpt is no checkpoint of MGE"):
+    with pytest.raises(ModelFolderError, match=r"last\.ckpt is not an MGE checkpoint"):
         load_checkpoint(path)
 
 
@@ -93,7 +93,7 @@ def test_an_archive_that_says_it_goes_on_on_another_disk_is_refused(path: Path) 
     path.write_bytes(content)
     path.with_name("last.ckpt.sha256").write_text(f"{sha256(path)}  last.ckpt\n", encoding="utf-8")
     with pytest.raises(
-        ModelFolderError, match=r"last\.ckpt is no checkpoint of MGE: .* multiple disks .*; train anew$"
+        ModelFolderError, match=r"last\.ckpt is not an MGE checkpoint: .* multiple disks .*; start a new run$"
     ):
         load_checkpoint(path)
 
@@ -110,7 +110,7 @@ class Gadget:
 
 def test_a_malicious_checkpoint_runs_no_code(path: Path, tmp_path: Path) -> None:
     save_checkpoint(path, {"model": Gadget(tmp_path / "hacked")})
-    with pytest.raises(ModelFolderError, match="is no checkpoint of MGE"):
+    with pytest.raises(ModelFolderError, match="is not an MGE checkpoint"):
         load_checkpoint(path)
     assert not (tmp_path / "hacked").exists()
 

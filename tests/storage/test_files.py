@@ -49,7 +49,7 @@ def test_when_writing_fails_the_former_file_stays(tmp_path: Path, error: BaseExc
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (errno.ENOSPC, r"^the disk is full \(\d+ MB left\): .*a.txt was not written; make space and try again$"),
+        (errno.ENOSPC, r"^the disk is full \(\d+ MB left\): .*a.txt was not written; free some space and try again$"),
         (errno.EDQUOT, "^the disk is full"),
         (errno.EROFS, "a.txt was not written: Read-only file system; check the folder and its permissions"),
     ],

@@ -54,7 +54,7 @@ def test_who_holds_it_for_long_is_named_at_once_and_death_sets_it_free(
         pass
     line = str(refused.value)
     assert line.startswith(f"runs/birds is in use by process {other.pid} on {socket.gethostname()} since 20")
-    assert line.endswith("; wait until that has ended, or stop it")
+    assert line.endswith("; wait until it ends, or stop it")
     assert "\n" not in line
     assert refused.value.exit_code == 75
     other.kill()
@@ -152,7 +152,9 @@ def test_a_file_system_without_locks_is_said_to_have_none(
     with hold(tmp_path / ".lock", what=tmp_path):
         pass
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("lies on a file system without locks (No locks available); let no other process write to it")
+    assert line.endswith(
+        "is on a file system without locks (No locks available); do not let another process write to it"
+    )
 
 
 def test_where_only_what_can_be_written_is_locked_as_on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,9 +176,9 @@ def test_where_only_what_can_be_written_is_locked_as_on_nfs(tmp_path: Path, monk
     ("kind", "options", "said"),
     [
         ("nfs4", "rw,vers=4.2,local_lock=none", ""),
-        ("nfs", "rw,vers=3,local_lock=all", "holds on this machine only (nfs, local_lock=all)"),
-        ("nfs", "rw,nolock", "holds on this machine only (nfs, nolock)"),
-        ("fuse.sshfs", "rw", "holds on this machine only (fuse.sshfs)"),
+        ("nfs", "rw,vers=3,local_lock=all", "is valid on this machine only (nfs, local_lock=all)"),
+        ("nfs", "rw,nolock", "is valid on this machine only (nfs, nolock)"),
+        ("fuse.sshfs", "rw", "is valid on this machine only (fuse.sshfs)"),
     ],
 )
 def test_a_lock_that_other_machines_do_not_see_is_said_to_be_one(

@@ -27,27 +27,27 @@ def test_it_says_what_is_known() -> None:
     }
     card = write_card(CONFIG, ("Käfer", "wren"), metadata)
     for text in (
-        "3 experts, backbone resnet50, views of 224 px", "Käfer, wren", "squashed to a square", "448 x 448 px",
-        "logits are divided by 1.23.", "less than 81.5 % is called `unknown`", "thresholds for a cascade",
-        "| the mixture | 91.2 |", "| expert 0 alone | 88.0 |", "- data: birds", "mge.load",
+        "3 experts, backbone resnet50, input size 224 px", "Käfer, wren", "resized to a square", "448 x 448 px",
+        "(T = 1.23)", "below 81.5 % are labelled `unknown`", "Early-exit thresholds",
+        "| mixture | 91.2 |", "| expert 0 | 88.0 |", "- data: birds", "mge.load",
     ):  # fmt: skip
         assert text in card
-    assert "no way to say" not in card
+    assert "cannot detect" not in card
 
 
 def test_a_single_network_is_not_called_a_mixture() -> None:
     config = ModelConfig(backbone="resnet50", experts=1, part_filters=0, size=224)
     provenance = {"data": "birds", "val_top1_mixture": 91.25, "val_top1_expert0": 91.25}
     card = write_card(config, ("a", "b"), {"provenance": provenance})
-    assert "one network, backbone resnet50, which sees a photo at 224 px" in card
-    assert "| the network | 91.2 |" in card
-    body = card.partition("## Where it comes from")[0]
+    assert "one network, backbone resnet50, input size 224 px" in card
+    assert "| network | 91.2 |" in card
+    body = card.partition("## Provenance")[0]
     assert not [word for word in ("mixture", "expert", "gate") if word in body]
 
 
 def test_it_is_silent_about_what_is_not_known() -> None:
     card = write_card(CONFIG, tuple(f"class {number}" for number in range(300)), {})
-    for text in ("How good it is", "Where it comes from", "calibrated", "unknown", "cascade"):
+    for text in ("## Accuracy", "## Provenance", "calibrated", "unknown", "Early-exit"):
         assert text not in card
     assert "class 199, and 100 more" in card
-    assert "It has no way to say that a photo shows none of them." in card
+    assert "It has cannot detect that a photo shows none of them." in card

@@ -44,7 +44,9 @@ def test_a_file_that_is_read_is_refused_by_whatever_name(read: Path, how: str) -
     names |= {"hard link": (other, read), "link": (other, read), "link in the input": (read, other)}
     names["linked folder"] = (folder / "linked" / read.name, read)
     output, given = names[how]
-    with pytest.raises(ConfigError, match=r"^output is '.*parquet', which is read as well and would be replaced; give"):
+    with pytest.raises(
+        ConfigError, match=r"^output is '.*parquet', which is also an input and would be overwritten; give"
+    ):
         check_file(output, flag="output", inputs=["nowhere", given])
     assert read.read_text() == "photos"
 
@@ -70,9 +72,9 @@ def test_a_link_is_written_through_and_stays_one(tmp_path: Path) -> None:
 def test_a_link_in_a_circle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").symlink_to("b.csv")
     (tmp_path / "b.csv").symlink_to("a.csv")
-    with pytest.raises(StorageError, match="leads in a circle"):
+    with pytest.raises(StorageError, match="circular link"):
         check_file(tmp_path / "a.csv", flag="output")
-    with pytest.raises(StorageError, match="leads in a circle"):
+    with pytest.raises(StorageError, match="circular link"):
         write_text_atomically(tmp_path / "a.csv", "x")
 
 
@@ -81,12 +83,12 @@ def test_a_folder_a_socket_and_a_path_that_is_none_are_refused(tmp_path: Path) -
         check_file(tmp_path, flag="output")
     with socket.socket(socket.AF_UNIX) as opened:
         opened.bind(str(tmp_path / "s"))
-        with pytest.raises(ConfigError, match="which exists and is no file; give another name"):
+        with pytest.raises(ConfigError, match="which exists and is not a file; give another name"):
             check_file(tmp_path / "s", flag="output", streams=True)
-        with pytest.raises(StorageError, match="it is no file, but something else"):
+        with pytest.raises(StorageError, match="it exists and is not a file"):
             write_text_atomically(tmp_path / "s", "x")
     for text in ("", "a\0b"):
-        with pytest.raises(ConfigError, match="which is no path"):
+        with pytest.raises(ConfigError, match="which is not a path"):
             check_file(text, flag="output")
 
 
@@ -110,7 +112,7 @@ def test_parts_of_a_model_a_run_and_an_export_are_refused(tmp_path: Path) -> Non
         folder = tmp_path / first
         folder.mkdir(exist_ok=True)
         (folder / first).write_text("{}")
-        with pytest.raises(ConfigError, match="is part of a model or a run; give another file"):
+        with pytest.raises(ConfigError, match="is part of a model or run folder; give another file"):
             check_file(folder / part, flag="output")
         assert check_file(folder / "mine.csv", flag="output") == folder / "mine.csv"
 
@@ -155,7 +157,7 @@ def test_a_pipe_without_a_reader_is_said_to_be_waited_for(tmp_path: Path, capsys
     os.mkfifo(pipe)
     writer = threading.Thread(target=write_output, args=(pipe, "text"))
     writer.start()
-    while "waiting until something reads it" not in capsys.readouterr().err:
+    while "waiting for a reader" not in capsys.readouterr().err:
         writer.join(0.05)
     assert pipe.read_text() == "text"
     writer.join(10)
@@ -166,19 +168,19 @@ def test_a_folder_holds_nothing_that_is_read_and_would_be_replaced(tmp_path: Pat
     (tmp_path / "link").symlink_to("shelf")
     given = [tmp_path / "shelf" / "a.png", tmp_path / "b.png"]
     for folder in ("shelf", "link"):
-        with pytest.raises(ConfigError, match=r"where 'a\.png' is read and would be lost; give another folder"):
+        with pytest.raises(ConfigError, match=r"but 'a\.png' there is an input and would be lost; give another folder"):
             check_folder(tmp_path / folder, flag="output", inputs=given, writes=("*.png",))
     assert check_folder(tmp_path / "shelf", flag="output", inputs=given, writes=("boxes.csv",)) == tmp_path / "shelf"
-    with pytest.raises(ConfigError, match="which exists and is no folder"):
+    with pytest.raises(ConfigError, match="which exists and is not a folder"):
         check_folder(__file__, flag="output")
     os.mkfifo(tmp_path / "shelf" / "boxes.csv")
-    with pytest.raises(StorageError, match=r"boxes\.csv was not written: it is no file, but something else"):
+    with pytest.raises(StorageError, match=r"boxes\.csv was not written: it exists and is not a file"):
         check_folder(tmp_path / "shelf", flag="output", writes=("boxes.csv",))
 
 
 def test_a_folder_of_pictures_may_not_lie_among_the_photos(tmp_path: Path) -> None:
     for name in ("photos", "photos/explained"):
-        with pytest.raises(ConfigError, match="which is read: what is written would be among the photos next time"):
+        with pytest.raises(ConfigError, match="which is an input: the output would be read as photos next time"):
             check_folder(tmp_path / name, flag="output", inputs=[tmp_path, "beetles"], apart=True)
     (tmp_path / "photos").mkdir()
     assert check_folder(tmp_path / "shelf", flag="output", inputs=[tmp_path / "photos"], apart=True)
@@ -186,6 +188,6 @@ def test_a_folder_of_pictures_may_not_lie_among_the_photos(tmp_path: Path) -> No
 
 def test_nothing_is_lost_where_the_folder_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine")
-    with pytest.raises(StorageError, match="it is no folder"):
+    with pytest.raises(StorageError, match="it exists and is not a folder"):
         write_folder_atomically(tmp_path / "notes", lambda new: (new / "a").touch())
     assert (tmp_path / "notes").read_text() == "mine"

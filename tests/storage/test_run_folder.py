@@ -39,7 +39,7 @@ def test_a_folder_with_something_in_it_becomes_no_run(tmp_path: Path) -> None:
 
 def test_a_folder_that_safetensors_could_not_read_weights_from_becomes_no_run(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9tes"))
-    with pytest.raises(ConfigError, match=r"b\\udce9tes' is no text in UTF-8, .*; give another --out"):
+    with pytest.raises(ConfigError, match=r"b\\udce9tes' is not valid UTF-8, .*; give another --out"):
         Run.create(folder, config=CONFIG)
     assert not folder.exists()
 
@@ -49,7 +49,7 @@ def test_an_empty_folder_becomes_a_run(tmp_path: Path) -> None:
 
 
 def test_the_command_that_goes_on_with_a_run_that_is_gone_can_be_given_as_it_stands(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"go on with: mge train --resume '.*/my run'$"):
+    with pytest.raises(StorageError, match=r"resume with: mge train --resume '.*/my run'$"):
         Run(tmp_path / "my run").check_exists()
 
 
@@ -108,7 +108,7 @@ def test_damaged_files_are_one_line_for_the_user(run: Run) -> None:
 
 def test_a_setting_that_is_needed_and_lacks_is_one_line_for_the_user(run: Run) -> None:
     assert run.config("data", "experts") == CONFIG
-    with pytest.raises(ModelFolderError, match=r"config\.yaml has no seed; copy it again or train anew$"):
+    with pytest.raises(ModelFolderError, match=r"config\.yaml has no seed; copy it again or start a new run$"):
         run.config("data", "seed")
 
 
@@ -120,12 +120,12 @@ def test_metrics_that_a_spreadsheet_has_written_with_semicolons_are_refused(run:
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(ModelFolderError, match=r"is no run folder: it has no config\.yaml"):
+        with pytest.raises(ModelFolderError, match=r"is not a run folder: it has no config\.yaml"):
             open_run(folder)
 
 
 def test_a_run_stands_for_its_best_model_and_a_model_for_itself(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(ModelFolderError, match="has no model yet; go on with it: mge train --resume"):
+    with pytest.raises(ModelFolderError, match="has no model yet; resume it with: mge train --resume"):
         find_model_folder(run.folder)
     run.best.mkdir()
     assert find_model_folder(run.folder) == run.best

@@ -26,7 +26,7 @@ def test_bench_measures_both_sides_of_the_same_work(tmp_path: Path, capsys: pyte
     assert 1 < figures["sizes"]["parameters"] / figures["sizes"]["floor_parameters"] < 1.3
     # One expert's activations at a time, beside those of one plain network.
     assert 0.9 < figures["training"]["activation_ratio"] < 1.3
-    assert "mixture / floor" in capsys.readouterr().out
+    assert "plain backbones" in capsys.readouterr().out
 
 
 def test_waiting_bytes_are_those_that_a_backward_needs() -> None:

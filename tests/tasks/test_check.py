@@ -10,10 +10,10 @@ from PIL import Image
 
 import mge
 from mge.cli import main
-from mge.data import looks
+from mge.data.check import scan
 from mge.data.records import Record
 from mge.errors import ConfigError, DataError
-from tests.data.test_findings import make_folder
+from tests.data.check.test_findings import make_folder
 from tests.photos import write_scene
 
 
@@ -36,13 +36,15 @@ def test_what_was_found_is_said_written_and_drawn(
     text = capsys.readouterr().out
     assert text.startswith((out / "check.txt").read_text())
     assert "Photos that cannot be read: 3\n" in text
-    assert "Tiny photos, with a side below 32 px: 1\n" in text
-    assert "Groups of identical files: 2, of these across splits 1, with different labels 0\n" in text
-    assert "Pairs of the same picture: 2, of these across splits 1, with different labels 1\n" in text
-    assert "Classes without a photo in val: 1\n  plum\n" in text
+    assert "Tiny photos (side below 32 px): 1\n" in text
+    assert "Groups of identical files: 2 (1 across splits, 0 with different labels)\n" in text
+    assert "Pairs of near duplicates: 2 (1 across splits, 1 with different labels)\n" in text
+    assert "Classes without photos in val: 1\n  plum\n" in text
     assert "plum/wrong.png [plum]" in text
-    assert text.index("Remove the copies from all splits but one") < text.index("Copy the broken photos again")
-    assert text.splitlines()[-1] == f"Next: mge check {bad}, once it is mended"
+    assert text.index("Remove the duplicates from all splits but one") < text.index(
+        "Replace or remove the broken photos"
+    )
+    assert text.splitlines()[-1] == f"Next: fix these and run: mge check {bad}"
     saved = mge.Findings.from_json((out / "check.json").read_text())
     assert (len(saved.broken), len(saved.tiny), len(saved.exact), len(saved.near)) == (3, 1, 2, 2)
     for name in ("samples.png", "copies.png"):
@@ -55,7 +57,7 @@ def test_the_next_command_can_be_given_as_it_stands_where_a_name_has_spaces(
     data = tmp_path / "my photos"
     data.symlink_to(bad)
     assert main(["check", str(data), "--out", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"Next: mge check '{data}', once it is mended"
+    assert capsys.readouterr().out.splitlines()[-1] == f"Next: fix these and run: mge check '{data}'"
 
 
 def test_strict_exits_with_2_where_photos_are_broken_or_splits_leak(
@@ -63,20 +65,20 @@ def test_strict_exits_with_2_where_photos_are_broken_or_splits_leak(
 ) -> None:
     assert main(["check", str(bad), "--out", str(tmp_path / "out"), "--strict"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("mge: error: fruit has 3 broken photos and 2 copies across splits")
+    assert error.startswith("mge: error: fruit has 3 broken photos and 2 duplicates across splits")
     assert (tmp_path / "out" / "check.json").exists()
     good = make_good(tmp_path / "good")
     assert main(["check", str(good), "--out", str(tmp_path / "ok"), "--strict"]) == 0
 
 
-def test_good_photos_have_nothing_to_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_good_photos_have_no_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = make_good(tmp_path / "good")
     monkeypatch.chdir(tmp_path)
     findings = mge.check(good)
     text = (tmp_path / "checks" / "good" / "check.txt").read_text()
     assert not any([findings.broken, findings.exact, findings.near])
-    assert "In training all classes have the same number of photos.\n" in text
-    assert text.endswith("\n\nNothing to mend.\n")
+    assert "All classes have the same number of training photos.\n" in text
+    assert text.endswith("\n\nNo problems found.\n")
     assert not (tmp_path / "checks" / "good" / "copies.png").exists()
 
 
@@ -85,9 +87,9 @@ def test_what_training_refuses_is_a_finding_here(tmp_path: Path) -> None:
     write_scene(tmp_path / "fruit" / "test" / "b" / "1.png", seed=2)
     findings = mge.check(tmp_path / "fruit", out=tmp_path / "out")
     assert findings.missing == {"train": ("b",), "test": ("a",)}
-    assert "training refuses them" in (tmp_path / "out" / "check.txt").read_text()
+    assert "training rejects them" in (tmp_path / "out" / "check.txt").read_text()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no photos"):
+    with pytest.raises(DataError, match="contains no photos"):
         mge.check(tmp_path / "empty", out=tmp_path / "out")
 
 
@@ -95,13 +97,13 @@ def test_a_second_check_reads_no_photo_again(tmp_path: Path, monkeypatch: pytest
     good = make_good(tmp_path / "good")
     first = mge.check(good, out=tmp_path / "first")
     read: list[str] = []
-    real = looks._look
+    real = scan._look
 
-    def spy(record: Record, *, with_hashes: bool) -> looks.Look:
+    def spy(record: Record, *, with_hashes: bool) -> scan.Look:
         read.append(record.path.name)
         return real(record, with_hashes=with_hashes)
 
-    monkeypatch.setattr(looks, "_look", spy)
+    monkeypatch.setattr(scan, "_look", spy)
     assert mge.check(good, out=tmp_path / "second") == first
     assert read == []
     write_scene(good / "a" / "0.jpg", seed=77, size=(200, 150))
@@ -151,4 +153,4 @@ def test_all_readers_are_listed_with_why_they_decline(tmp_path: Path, capsys: py
     assert "\nfolder: yes; 20 photos of 2 classes\n" in said
     (tmp_path / "photos" / "loose.jpg").touch()
     assert main(["check", str(tmp_path / "photos"), "--why"]) == 2
-    assert "\nfolder: yes; would be refused: " in capsys.readouterr().out
+    assert "\nfolder: yes; but fails: " in capsys.readouterr().out

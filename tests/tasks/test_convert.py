@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from mge.classifier import Classifier
 from mge.cli import run_verb
 from mge.errors import ConfigError, DataError, ModelFolderError
+from mge.inference.classifier import Classifier
 from mge.models.authors import from_authors
 from mge.storage.model_folder import load_model
 from mge.tasks.convert import convert
@@ -119,7 +119,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run(tmp_path: 
 def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "network.pth")
     with pytest.raises(
-        ModelFolderError, match=r"torch.nn.modules.linear.Linear.*save the network's state_dict\(\) alone"
+        ModelFolderError, match=r"torch.nn.modules.linear.Linear.*save only the network's state_dict\(\) alone"
     ):
         convert(tmp_path / "network.pth", tmp_path / "out")
 
@@ -131,7 +131,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> Non
     (tmp_path / "no.pth").write_bytes(content)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ModelFolderError, match=r"is no PyTorch checkpoint, or a damaged one"):
+        with pytest.raises(ModelFolderError, match=r"is not a PyTorch checkpoint, or is damaged"):
             convert(tmp_path / "no.pth", tmp_path / "out")
 
 
@@ -143,7 +143,7 @@ def test_half_a_checkpoint_is_refused(blank: Path, tmp_path: Path) -> None:
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelFolderError, match=r"none.pth' does not exist; give the .pth file"):
+    with pytest.raises(ModelFolderError, match=r"none.pth' does not exist; give a .pth file"):
         convert(tmp_path / "none.pth", tmp_path / "out")
 
 

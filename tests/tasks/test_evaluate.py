@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, Page
 
 import mge
 from mge.cli import main
+from mge.report.evaluation_report import read_localisation
 from mge.storage.model_folder import load_model, save_model
-from mge.training.reporting import read_localisation
 from tests.photos import write_class_folders
 from tests.runs import write_run
 from tests.tiny import TINY
@@ -63,7 +63,7 @@ def test_all_photos_of_other_data_without_splits_are_measured(run: Path, tmp_pat
     other = write_class_folders(tmp_path / "shelf", per_class=5, seed=50)
     figures = mge.evaluate(run, other, report=False)
     assert (figures["num_photos"], figures["split"]) == (15, "all")
-    assert figures["measured"] == "all photos of shelf, which has no splits of its own"
+    assert figures["measured"] == "all photos of shelf (without splits)"
     assert (run / "evaluation-shelf-all.json").exists()
 
 
@@ -79,11 +79,11 @@ def test_a_network_by_itself_is_not_called_a_mixture(
 ) -> None:
     plain = write_run(tmp_path / "plain", data=photos, num_experts=1, part_filters=0, class_names=tuple(PARENTS))
     mge.evaluate(plain)
-    assert "The network's accuracy lies between" in capsys.readouterr().out
+    assert "Top-1 accuracy " in capsys.readouterr().out
     page = (plain / "evaluation-test" / "report.html").read_text(encoding="utf-8")
-    assert "The network names" in page
-    assert "The mixture names" not in page
-    assert ">the network<" in page
+    assert "the network is overconfident" in page
+    assert "the mixture is" not in page
+    assert ">network<" in page
     assert "best expert" not in page
 
 
@@ -98,7 +98,7 @@ def test_of_other_data_with_splits_the_test_split_is_measured(run: Path, tmp_pat
 def test_a_log_says_how_far_measuring_is(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mge.report.progress.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("mge.console.progress.SECONDS_BETWEEN_LINES", 0.0)
     other = write_class_folders(tmp_path / "stall", per_class=4, seed=50)
     mge.evaluate(run, other, report=False, batch_size=5)
     said = [line.split(" photos")[0] for line in capsys.readouterr().err.splitlines()]
@@ -146,7 +146,7 @@ def test_photos_below_the_threshold_are_unknown_in_text_csv_and_json(
     sure = sorted(prediction.probability for prediction in mge.predict(copy, [folder]))
     threshold = (sure[8] + sure[9]) / 2
     assert main(["evaluate", str(copy), "--reject", f"{threshold:.6f}", "--report", "false"]) == 0
-    assert f"Unknown below {100 * threshold:.1f} %: 50.0 % of photos are accepted" in capsys.readouterr().out
+    assert f"Rejection below {100 * threshold:.1f} %: coverage 50.0 %" in capsys.readouterr().out
     mge.predict(copy, [folder], output=tmp_path / "p.csv")
     mge.predict(copy, [folder], output=tmp_path / "p.json")
     with (tmp_path / "p.csv").open() as file:
@@ -161,8 +161,8 @@ def test_photos_below_the_threshold_are_unknown_in_text_csv_and_json(
     capsys.readouterr()
     mge.predict(copy, [folder])
     streams = capsys.readouterr()
-    assert streams.out.count(": unknown: the likeliest class, ") == 9
-    assert "9 of 18 photos are unknown" in streams.err
+    assert streams.out.count(": unknown: the most likely class, ") == 9
+    assert "9 of 18 photos were rejected" in streams.err
     assert all(prediction.label in PARENTS for prediction in mge.predict(copy, [folder], reject=False))
     mge.evaluate(copy, reject="off", report=False)
     assert "rejection" not in load_model(copy / "best").metadata
@@ -186,11 +186,11 @@ def test_a_threshold_is_chosen_on_validation_and_stored(copy: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"target_error": 0.1}, "target_error is 0.1, which --reject auto keeps; add it"),
+        ({"target_error": 0.1}, "target_error is 0.1, which applies to --reject auto only; add it"),
         ({"target_error": 0.0, "reject": "auto"}, "target_error is 0.0; accepted: at least 0.001 and at most 0.999"),
         ({"reject": "always"}, "reject is 'always'; accepted: auto, off"),
         ({"reject": 1.5}, "reject is 1.5; accepted: at least 0 and at most 1"),
-        ({"reject": "auto", "target_error": 0.01}, "target_error is 0.01, and 12 validation photos show no threshold"),
+        ({"reject": "auto", "target_error": 0.01}, "target_error is 0.01, but on 12 validation photos no threshold"),
         ({"batch_size": 0}, "batch_size is 0; accepted: at least 1"),
         ({"split": "rest"}, "split is 'rest'; accepted: train, val, test, new, all"),
     ],
@@ -203,7 +203,7 @@ def test_what_cannot_be_chosen_is_refused(run: Path, options: dict[str, Any], ma
 def test_a_run_that_lost_a_setting_is_one_line_for_the_user(copy: Path) -> None:
     config = copy / "config.yaml"
     config.write_text(re.sub("^seed:.*$", "", config.read_text(), flags=re.M))
-    with pytest.raises(mge.ModelFolderError, match=r"config\.yaml has no seed; copy it again or train anew"):
+    with pytest.raises(mge.ModelFolderError, match=r"config\.yaml has no seed; copy it again or start a new run"):
         mge.evaluate(copy)
 
 
@@ -308,10 +308,12 @@ def test_the_page_opens_in_a_browser_without_error_or_request_for_everybody(repo
 
 
 def test_a_model_of_the_hub_is_no_folder_to_write_to_or_to_change() -> None:
-    with pytest.raises(mge.ConfigError, match="'hf:someone/birds', which is no folder to write to; give an --out"):
+    with pytest.raises(
+        mge.ConfigError, match="'hf:someone/birds', which is not a local folder to write to; give --out"
+    ):
         mge.evaluate("hf:someone/birds", "photos")
-    with pytest.raises(mge.ConfigError, match="give an --output"):
+    with pytest.raises(mge.ConfigError, match="give --output"):
         mge.localise("hf:someone/birds", "photos")
     for chosen in ({"calibrate": True}, {"cascade": True}, {"reject": "auto"}):
-        with pytest.raises(mge.ConfigError, match="is stored with the model: download it"):
+        with pytest.raises(mge.ConfigError, match="are stored with the model: download it"):
             mge.evaluate("hf:someone/birds", "photos", out="figures.json", **chosen)

@@ -103,7 +103,7 @@ def test_a_class_name_is_text_and_nothing_else(explained: Path) -> None:
 def test_many_photos_are_spread_over_pages(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mge.report.album.PER_PAGE", 3)
+    monkeypatch.setattr("mge.report.gallery_writer.PER_PAGE", 3)
     mge.explain(model, [str(photos)], output=tmp_path)
     first, second = ((tmp_path / name).read_text(encoding="utf-8") for name in ("index.html", "index-2.html"))
     assert (first.count("<article"), second.count("<article")) == (3, 1)
@@ -132,5 +132,5 @@ def test_of_many_that_cannot_be_read_the_first_are_named(model: Path, photos: Pa
 
 def test_an_output_that_is_a_file_is_refused(model: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(mge.ConfigError, match="which exists and is no folder; give another name"):
+    with pytest.raises(mge.ConfigError, match="which exists and is not a folder; give another name"):
         mge.explain(model, [str(photos)], output=tmp_path / "taken")

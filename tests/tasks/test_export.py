@@ -12,12 +12,12 @@ import pytest
 import torch
 
 import mge
-from mge import exporting
 from mge.cli import main
-from mge.exporting import describe, open_mixture
-from mge.models.export import OUTPUTS, to_graph
-from mge.parity import Parity
-from mge.storage.exported import Format
+from mge.exporting import artifacts
+from mge.exporting.artifacts import describe, open_mixture
+from mge.exporting.graph import OUTPUTS, to_graph
+from mge.exporting.parity import Parity
+from mge.storage.export_description import Format
 from mge.storage.model_folder import load_model
 from tests.exports import build_tiny, save_mixture
 from tests.photos import write_class_folders, write_scene
@@ -47,10 +47,10 @@ def test_a_run_is_exported_from_the_command_line_and_checked_on_its_own_photos(
     capsys.readouterr()
     assert main(["export", str(run)]) == 0
     streams = capsys.readouterr()
-    assert "asking graph and model about 6 photos of data" in streams.err
+    assert "verifying on 6 photos of data" in streams.err
     file = run / "export" / "onnx" / "model.onnx"
     assert f"Written: {file}" in streams.out
-    assert "6 of 6 with the same answer" in streams.out
+    assert "6 of 6 photos with the same prediction" in streams.out
     assert sorted(path.name for path in file.parent.iterdir()) == ["classify.py", "model.onnx", "preprocessing.json"]
     expected = mge.load(run, fast=False).predict(photos / "0.png")
     assert mge.load(file).predict(photos / "0.png").probabilities == pytest.approx(expected.probabilities, abs=1e-5)
@@ -113,10 +113,10 @@ def test_probabilities_are_calibrated_inside_the_graph(tmp_path: Path) -> None:
 def test_a_graph_that_answers_otherwise_is_not_written(
     tiny_model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "write_mixture", lambda *given, **_: given[2] / "model.onnx")
-    monkeypatch.setattr(exporting, "open_mixture", lambda file: None)
-    monkeypatch.setattr(exporting, "measure_parity", lambda *_, **__: Parity(5, 4, 0.2, 30.0))
-    with pytest.raises(mge.ExportError, match="4 of 5 with the same answer"):
+    monkeypatch.setattr(artifacts, "write_mixture", lambda *given, **_: given[2] / "model.onnx")
+    monkeypatch.setattr(artifacts, "open_mixture", lambda file: None)
+    monkeypatch.setattr(artifacts, "measure_parity", lambda *_, **__: Parity(5, 4, 0.2, 30.0))
+    with pytest.raises(mge.ExportError, match="4 of 5 photos with the same prediction"):
         mge.export(tiny_model, out=tmp_path / "out", photos=photos)
     assert list(tmp_path.iterdir()) == []
     assert main(["export", str(tiny_model), "--out", str(tmp_path / "out"), "--photos", str(photos)]) == 3
@@ -132,24 +132,24 @@ def test_a_model_without_photos_is_checked_on_drawn_ones(
         (tmp_path / "out").mkdir()
         return Parity(32, 32, 0.0, 0.0)
 
-    monkeypatch.setattr(exporting, "export_mixture", pretend)
+    monkeypatch.setattr(artifacts, "export_mixture", pretend)
     mge.export(tiny_model, out=tmp_path / "out")
     assert np.shape(seen[0]) == (32, 3, 128, 128)
     said = capsys.readouterr().err
-    assert "a model without its run does not know its photos" in said
-    assert "32 drawn beetles (photos of yours say more: --photos FOLDER)" in said
+    assert "a model folder without its run has no test photos" in said
+    assert "32 drawn beetles (your own photos are a better test: --photos FOLDER)" in said
 
 
 def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path, photos: Path, tiny_model: Path) -> None:
     with pytest.raises(mge.ConfigError, match="format is 'tflite'; accepted: onnx, torch-export, openvino"):
         mge.export(tmp_path / "nowhere", format="tflite")  # type: ignore[arg-type]
-    with pytest.raises(mge.ConfigError, match="reads as a file; give a folder"):
+    with pytest.raises(mge.ConfigError, match="looks like a file; give a folder"):
         mge.export(tmp_path / "nowhere", out="birds.onnx")
-    with pytest.raises(mge.StorageError, match=r"has .* in it, which is no export"):
+    with pytest.raises(mge.StorageError, match=r"contains .*, which is not part of an export"):
         mge.export(tmp_path / "nowhere", out=photos)
     with pytest.raises(mge.ModelFolderError, match="does not exist"):
         mge.export(tmp_path / "nowhere", out=tmp_path / "out")
-    with pytest.raises(mge.DataError, match="stands for no photo"):
+    with pytest.raises(mge.DataError, match="no photo found at"):
         mge.export(tiny_model, out=tmp_path / "out", photos=tmp_path / "none")
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     with pytest.raises(mge.DataError, match="none of the photos"):

@@ -137,13 +137,13 @@ def test_top1_localisation_counts_by_hand_what_is_right_and_overlaps_by_half(fig
 def test_photos_without_boxes_get_some_and_nothing_is_measured(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mge.report.progress.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("mge.console.progress.SECONDS_BETWEEN_LINES", 0.0)
     for number, label in enumerate(COLOURS):
         write_scene(tmp_path / "photos" / label / "0.png", seed=number)
     found = mge.localise(model, tmp_path / "photos", split="train", output=tmp_path / "out")
     assert found["num_with_box"] == 0
     said = capsys.readouterr()
-    assert "nothing is measured" in said.out
+    assert "localization was not evaluated" in said.out
     assert "localising: 3 of 3 photos" in said.err
     assert len((tmp_path / "out" / "boxes.csv").read_text().splitlines()) == 4
 

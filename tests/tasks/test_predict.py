@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 import mge
-from mge.classifier import Classifier
+from mge.cascade.runner import run_cascade
 from mge.cli import main
 from mge.data.photo import open_photo
-from mge.models.cascade import run_cascade
-from mge.prediction import Photo
+from mge.inference.classifier import Classifier
+from mge.inference.prediction import Photo
 from mge.storage.model_folder import load_model, save_model
 from tests import reference
 from tests.odd_photos import READABLE, write_odd_photos
@@ -237,17 +237,17 @@ def test_half_a_photo_at_a_time_is_refused(classifier: Classifier, photos: Path,
 def test_the_letters_of_a_path_are_no_photos(classifier: Classifier, run: Path, photos: Path) -> None:
     file = photos / "lime" / "0.png"
     for one in (file, str(file), file.read_bytes()):
-        with pytest.raises(mge.ConfigError, match="photos is one photo; accepted: a list"):
+        with pytest.raises(mge.ConfigError, match="photos is a single photo; accepted: a list"):
             next(classifier.stream(one))  # type: ignore[arg-type]
     for named in (file, str(file), [file]):
         assert [each.path for each in mge.predict(run, named)] == [str(file)]  # type: ignore[arg-type]
-    with pytest.raises(mge.DataError, match=r"'.*nothing\.png' stands for no photo"):
+    with pytest.raises(mge.DataError, match=r"no photo found at '.*nothing\.png'"):
         mge.predict(run, photos / "nothing.png")  # type: ignore[arg-type]
 
 
 def test_a_model_that_is_being_trained_is_not_asked(classifier: Classifier, photos: Path) -> None:
     classifier.model.train()
-    with pytest.raises(mge.ConfigError, match=r"mode of training; go back with: classifier\.model\.eval\(\)"):
+    with pytest.raises(mge.ConfigError, match=r"training mode; call classifier\.model\.eval\(\) first"):
         classifier.predict(photos / "lime" / "0.png")
     classifier.model.eval()
     assert classifier.predict(photos / "lime" / "0.png").label
@@ -256,7 +256,7 @@ def test_a_model_that_is_being_trained_is_not_asked(classifier: Classifier, phot
 def test_no_model_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(mge.ModelFolderError, match="does not exist"):
         mge.load(tmp_path / "nowhere")
-    with pytest.raises(mge.ModelFolderError, match="no model folder"):
+    with pytest.raises(mge.ModelFolderError, match="not a model folder"):
         mge.load(tmp_path)
 
 
@@ -324,7 +324,7 @@ def test_later_data_may_have_few_classes_and_no_training_photos(run: Path, photo
 
 
 def test_evaluating_a_model_without_its_run_asks_for_data(run: Path) -> None:
-    with pytest.raises(mge.ConfigError, match="which data to evaluate on"):
+    with pytest.raises(mge.ConfigError, match="give the data to evaluate on"):
         mge.evaluate(run / "best")
 
 
@@ -335,7 +335,7 @@ def test_training_chooses_a_cascade_that_evaluate_repeats_and_predict_uses(
     cascade = json.loads((run / "summary.json").read_text())["cascade"]
     stored = json.loads((run / "best" / "model.json").read_text())["cascade"]
     assert mge.evaluate(run, out=tmp_path / "figures.json")["cascade"] == cascade
-    assert "cascade (" in capsys.readouterr().out
+    assert "early exit (" in capsys.readouterr().out
     assert {name: cascade[name] for name in ("leads", "max_accuracy_loss", "validation")} == {
         name: stored[name] for name in ("leads", "max_accuracy_loss", "validation")
     }
@@ -343,7 +343,7 @@ def test_training_chooses_a_cascade_that_evaluate_repeats_and_predict_uses(
     assert stored["max_accuracy_loss"] == 0.2
     assert list(mge.load(run).thresholds or ()) == stored["leads"]
     predictions = mge.predict(run, [str(photos / "lime")], cascade=True, output=tmp_path / "p.json")
-    assert "experts looked at a photo on average" in capsys.readouterr().err
+    assert "experts per photo on average" in capsys.readouterr().err
     rows = json.loads((tmp_path / "p.json").read_text())
     assert [row["num_experts_run"] for row in rows] == [p.num_experts_run for p in predictions]
 
@@ -395,7 +395,7 @@ def test_a_csv_has_empty_cells_for_experts_that_did_not_look(
 ) -> None:
     real = run_cascade
     monkeypatch.setattr(
-        "mge.classifier.run_cascade",
+        "mge.inference.classifier.run_cascade",
         lambda model, images, thresholds: real(model, images, thresholds=(0.0 if len(images) == 3 else 2.0, 2.0)),
     )
     mge.predict(run, [str(photos / "plum")], cascade=True, output=tmp_path / "p.csv", batch_size=3)
@@ -414,7 +414,7 @@ def test_a_model_without_thresholds_says_how_to_choose_them(
     bare = {name: value for name, value in stored.metadata.items() if name != "cascade"}
     save_model(tmp_path / "bare", dataclasses.replace(stored, metadata=bare))
     assert main(["predict", str(tmp_path / "bare"), str(photos / "lime" / "0.png"), "--cascade"]) == 2
-    assert "no thresholds for a cascade; this chooses them" in capsys.readouterr().err
+    assert "no early-exit thresholds; fit them" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "bare"), str(photos / "lime" / "0.png")]) == 0
     # Without a run, the data's own validation photos choose.
     split = write_class_folders(tmp_path / "split", per_class=2, splits=("train", "val", "test"))
@@ -428,21 +428,21 @@ def test_a_run_without_validation_photos_has_no_cascade(photos: Path, tmp_path: 
     assert "cascade" not in run.summary()
     with pytest.raises(mge.ConfigError, match=r"has no validation photos, .* train with --val-fraction above 0"):
         mge.evaluate(run.folder, cascade=True)
-    with pytest.raises(mge.ConfigError, match="no thresholds for a cascade"):
+    with pytest.raises(mge.ConfigError, match="no early-exit thresholds"):
         mge.predict(run.folder, [str(photos)], cascade=True)
 
 
 def test_one_expert_has_nobody_to_leave_out(photos: Path, tmp_path: Path) -> None:
     run = mge.train(photos, out=tmp_path / "run", **{**OPTIONS, "epochs": 1, "experts": 1})
     assert "cascade" not in run.summary()
-    with pytest.raises(mge.ConfigError, match="the model has one expert, and a cascade needs two or more"):
+    with pytest.raises(mge.ConfigError, match="the model has one expert, and early exit needs at least two"):
         mge.evaluate(run.folder, cascade=True)
 
 
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"max_accuracy_loss": 0.5}, "max_accuracy_loss is 0.5, which only a cascade has; add --cascade"),
+        ({"max_accuracy_loss": 0.5}, "max_accuracy_loss is 0.5, which applies to early exit only; add --cascade"),
         ({"max_accuracy_loss": -1.0, "cascade": True}, "max_accuracy_loss is -1.0; accepted: at least 0"),
     ],
 )

@@ -50,7 +50,7 @@ def test_what_is_read_is_not_replaced_by_predictions(
     assert main(["predict", str(tiny_model), given, "--output", output, "--format", "csv"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("mge: error: output is ")
-    assert "which is read as well and would be replaced; give another file" in line
+    assert "which is also an input and would be overwritten; give another file" in line
     assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
 
 
@@ -68,7 +68,7 @@ def test_a_model_is_not_replaced_by_predictions(
 ) -> None:
     shutil.copytree(tiny_model, home / "model")
     assert main(["predict", "model", "photos", "--output", "model/model.json"]) == 2
-    assert "is part of a model or a run" in capsys.readouterr().err
+    assert "is part of a model or run folder" in capsys.readouterr().err
     assert mge.load(home / "model")
 
 
@@ -168,16 +168,16 @@ def test_pictures_figures_and_boxes_replace_no_photo_and_no_list(
     before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
     model = str(tiny_model)
     for command, refusal in (
-        (["explain", model, "photos", "--output", "photos/apple"], "where '0.png' is read and would be lost"),
-        (["localise", model, "boxes.csv", "--output", "."], "where 'boxes.csv' is read and would be lost"),
-        (["evaluate", model, "list.csv", "--out", "list.csv"], "which is read as well and would be replaced"),
-        (["evaluate", model, "photos", "--out", "photos.json"], "its report would go among the photos in"),
-        (["evaluate", model, "photos", "--out", "/dev/null"], "which has no room for a report beside it"),
+        (["explain", model, "photos", "--output", "photos/apple"], "but '0.png' there is an input and would be lost"),
+        (["localise", model, "boxes.csv", "--output", "."], "but 'boxes.csv' there is an input and would be lost"),
+        (["evaluate", model, "list.csv", "--out", "list.csv"], "which is also an input and would be overwritten"),
+        (["evaluate", model, "photos", "--out", "photos.json"], "its report would be written among the photos in"),
+        (["evaluate", model, "photos", "--out", "/dev/null"], "which has no place for a report next to it"),
         (["check", "photos", "--out", "photos/checked"], "inside 'photos', which is read"),
         (["compare", model, model, "--data", "photos", "--output", "photos"], "inside 'photos', which is read"),
         (["bench", "--out", "photos"], "which is a folder"),
-        (["export", model, "--out", "photos"], "has 'apple' in it, which is no export"),
-        (["convert", "weights.pth", "list.csv"], "which exists and is no folder"),
+        (["export", model, "--out", "photos"], "contains 'apple', which is not part of an export"),
+        (["convert", "weights.pth", "list.csv"], "which exists and is not a folder"),
     ):
         assert main(command) in (2, 74)
         (line,) = capsys.readouterr().err.splitlines()

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 import mge
 from mge.cli import main
-from mge.prediction import Prediction
+from mge.inference.prediction import Prediction
 from tests.data.sources.test_containers import write_tar
 from tests.exports import build_tiny, save_mixture
 from tests.photos import write_class_folders, write_photo
@@ -80,7 +80,7 @@ class Stopped(Exception):
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    from mge.storage.parts import Parts
+    from mge.inference.resumable_rows import Parts
 
     append = Parts.append
 
@@ -104,7 +104,7 @@ def test_the_same_command_goes_on_where_the_former_one_stopped(
     capsys.readouterr()
     rest = mge.predict(tiny_model, [str(photos)], output=tmp_path / "p.csv")
     said = capsys.readouterr().err
-    assert "going on: 7 of 12 photos were classified before" in said
+    assert "resuming: 7 of 12 photos are already classified" in said
     assert "12 predictions written" in said
     assert [prediction.path for prediction in rest] == [wanted.path for wanted in expected[7:]]
     assert [row["path"] for row in read_csv(tmp_path / "p.csv")] == [wanted.path for wanted in expected]
@@ -124,8 +124,8 @@ def test_what_was_begun_otherwise_is_done_anew(
     folders = [str(photos / "apple"), str(photos / "lime")]
     mge.predict(model, folders, output=tmp_path / "p.csv", top=2 if what == "top" else 3)
     said = capsys.readouterr().err
-    assert "was begun with another model or other options: all is done anew" in said
-    assert "going on" not in said
+    assert "was started with another model or other options: starting over" in said
+    assert "resuming" not in said
     assert len(read_csv(tmp_path / "p.csv")) == 8
 
 
@@ -135,7 +135,7 @@ def test_a_finished_file_is_replaced_by_the_next_command(
     for folder in ("apple", "plum"):
         mge.predict(tiny_model, [str(photos / folder)], output=tmp_path / "p.csv")
     assert {Path(row["path"]).parent.name for row in read_csv(tmp_path / "p.csv")} == {"plum"}
-    assert "going on" not in capsys.readouterr().err
+    assert "resuming" not in capsys.readouterr().err
 
 
 def test_many_unreadable_photos_are_counted_and_some_named(
@@ -155,7 +155,7 @@ def test_many_unreadable_photos_are_counted_and_some_named(
 def test_options_that_do_not_go_together_are_refused(
     tiny_model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(mge.ConfigError, match="format is 'parquet', which is no text to print"):
+    with pytest.raises(mge.ConfigError, match="format is 'parquet', which cannot be printed"):
         mge.predict(tiny_model, [str(photos)], format="parquet")
     with pytest.raises(mge.ConfigError, match="batch_size"):
         mge.predict(tiny_model, [str(photos)], batch_size=0)
@@ -188,7 +188,7 @@ def test_a_killed_process_loses_nothing(tiny_model: Path, tmp_path: Path) -> Non
         assert process.returncode == -signal.SIGKILL
         assert not output.exists()
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
-    assert "going on: " in done.stderr
+    assert "resuming: " in done.stderr
     paths = [row["path"] for row in read_csv(output)]
     assert paths == sorted(map(str, photos.rglob("*.png")))
     assert only(tmp_path) == ["p.csv", "photos"]
@@ -208,5 +208,5 @@ def test_two_processes_share_the_photos_and_go_on_after_a_kill(tiny_model: Path,
     psutil.wait_procs(family, timeout=10)
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
-    assert "going on: " in done.stderr
+    assert "resuming: " in done.stderr
     assert [row["path"] for row in read_csv(output)] == sorted(map(str, photos.rglob("*.png")))

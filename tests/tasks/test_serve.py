@@ -68,7 +68,9 @@ def test_an_export_that_fails_says_why(tiny_model: Path, tmp_path: Path, monkeyp
     failed = subprocess.CompletedProcess([], 2, "", "exporting ...\nmge: error: onnxscript is not installed\n")
     monkeypatch.setattr("mge.tasks.serve.subprocess.run", lambda *_, **__: failed)
     monkeypatch.setenv("MGE_CACHE", str(tmp_path))
-    with pytest.raises(ModelFolderError, match=r"could not be exported: onnxscript is not installed; or serve it with"):
+    with pytest.raises(
+        ModelFolderError, match=r"could not be exported: onnxscript is not installed; alternatively serve it with"
+    ):
         task._exported(tiny_model)
 
 
@@ -77,7 +79,7 @@ def test_an_export_that_fails_says_why(tiny_model: Path, tmp_path: Path, monkeyp
     [
         ({"port": 70000}, "port is 70000; accepted: at least 0 and at most 65535"),
         ({"backend": "tensorrt"}, "backend is 'tensorrt'; accepted: onnx, torch"),
-        ({"api_key": "pass\nword"}, "the key has letters that no header can carry"),
+        ({"api_key": "pass\nword"}, "the API key has characters that an HTTP header cannot contain"),
         ({"queue": 0, "port": 0}, "queue is 0; accepted: at least 1"),
         ({"backend": "torch", "port": 0}, "is run by ONNX Runtime; leave out --backend torch"),
     ],

@@ -81,15 +81,15 @@ def test_labels_may_be_numbers(frame: pd.DataFrame, tmp_path: Path) -> None:
     [
         (
             lambda frame: frame.drop(columns="label"),
-            "no column for the labels, among: Path, group, price; say which: --label-column NAME",
+            "no column for the labels, among: Path, group, price; choose one with --label-column NAME",
         ),
         (lambda frame: frame.assign(path="x"), "two columns 'path'"),
         (lambda frame: frame.assign(label=["x"] * 3 + [None] + ["y"] * 20), "row 3 of the data frame has no label"),
         (lambda frame: frame.assign(Path=["photos/0.png"] * 5 + ["gone.png"] * 19), "row 5 .* names 'gone.png'"),
         (lambda frame: frame.assign(split="holdout"), "row 0 .* split 'holdout'"),
         (lambda frame: frame.assign(x1=5, y1=5, x2=1, y2=9), "row 0 .* the box"),
-        (lambda frame: frame.head(0), "holds no photos|lists no photos"),
-        (lambda frame: frame.assign(label="one"), "one class only"),
+        (lambda frame: frame.head(0), "contains no photos|lists no photos"),
+        (lambda frame: frame.assign(label="one"), "only one class"),
         (lambda frame: frame.assign(parent=["a", "b"] * 12), "two coarser classes"),
     ],
 )

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from mge.config import DataConfig
 from mge.data.records import PhotoSet
 from mge.data.sources import read_photos
+from mge.evaluation.inspection import digest_photos
+from mge.evaluation.known_photos import restore_splits
+from mge.evaluation.recorded_photos import describe_known
 from mge.storage.photo_record import KnownPhoto
-from mge.training.inspection import digest_photos
-from mge.training.known_photos import restore_splits
-from mge.training.recording import describe_known
 
 CLASSES = ("apple", "lime", "plum")
 CONFIG = DataConfig(val_fraction=0.2, test_fraction=0.3)

@@ -13,10 +13,10 @@ import yaml
 
 import mge
 from mge.errors import ConfigError, DataError, Interrupted, ModelFolderError
+from mge.evaluation.run_model import measure
 from mge.storage.checkpoint import load_checkpoint
 from mge.storage.run_folder import NAMED, Run
 from mge.training import loop
-from mge.training.measure import measure
 from mge.training.step import train_step
 from tests.photos import write_photo
 from tests.tiny import SHORT, digest
@@ -119,7 +119,7 @@ def test_a_run_whose_options_were_changed_is_refused_by_their_names(
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **option}))
     (name, value) = next(iter(option.items()))
-    with pytest.raises(ConfigError, match=rf"{name} is {value}.*, and the run began with {SHORT.get(name, '')}"):
+    with pytest.raises(ConfigError, match=rf"{name} is {value}.*, but the run started with {SHORT.get(name, '')}"):
         mge.train(resume=folder)
 
 
@@ -144,10 +144,10 @@ def test_a_signal_in_validation_stops_the_run_before_another_step(
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "measure", measure_and_be_told)
-        with pytest.raises(Interrupted, match=rf"stopped after epoch {after}; a checkpoint is written") as stop:
+        with pytest.raises(Interrupted, match=rf"interrupted after epoch {after}; checkpoint saved") as stop:
             mge.train(photos, out=tmp_path / "a run", **SHORT)
     assert stop.value.exit_code == 143
-    assert str(stop.value).endswith(f"go on with: mge train --resume '{tmp_path / 'a run'}'")
+    assert str(stop.value).endswith(f"resume with: mge train --resume '{tmp_path / 'a run'}'")
     resumed = mge.train(resume=tmp_path / "a run")
     assert digest(resumed.last) == digest(whole.last)
     assert resumed.summary() == whole.summary()
@@ -173,10 +173,10 @@ def swap_two_photos(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (add_a_class, r"4 classes, and the run began with 3: 'kiwi' is new"),
-        (rename_a_class, r"3 classes, and the run began with 3: 'limette' is new, 'lime' is gone"),
-        (add_a_photo, r"25 photos, and the run began with 24"),
-        (swap_two_photos, r"24 photos, as when the run began, but others"),
+        (add_a_class, r"4 classes, but the run started with 3: 'kiwi' is new"),
+        (rename_a_class, r"3 classes, but the run started with 3: 'limette' is new, 'lime' is gone"),
+        (add_a_photo, r"25 photos, but the run started with 24"),
+        (swap_two_photos, r"24 photos, as when the run started, but different ones"),
     ],
 )
 def test_other_photos_than_the_run_began_with_are_refused(
@@ -190,7 +190,7 @@ def test_other_photos_than_the_run_began_with_are_refused(
     shutil.copytree(photos, own)
     folder = stopped(own, tmp_path / "run", monkeypatch, after=2)
     change(own)
-    with pytest.raises(DataError, match=rf"photos has {message}.*put them back as they were, or train anew"):
+    with pytest.raises(DataError, match=rf"photos has {message}.*restore them, or start a new run"):
         mge.train(resume=folder)
 
 
@@ -199,7 +199,7 @@ def test_a_run_that_lost_what_it_is_opened_by_is_one_line(tmp_path: Path, name: 
     settings = {"data": "beetles", "format": "auto", "preset": "default"}
     del settings[name]
     run = Run.create(tmp_path / "run", config=settings)
-    with pytest.raises(ModelFolderError, match=rf"config\.yaml has no {name}; copy it again or train anew"):
+    with pytest.raises(ModelFolderError, match=rf"config\.yaml has no {name}; copy it again or start a new run"):
         mge.train(resume=run.folder)
 
 
@@ -230,7 +230,7 @@ def test_a_vanished_folder_stops_the_run_after_a_checkpoint_and_it_goes_on_when_
     done: list[Any] = []
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", step)
-        with pytest.raises(DataError, match=r"photos/.*\.png cannot be read: No such file.*put it back.*and go on"):
+        with pytest.raises(DataError, match=r"photos/.*\.png cannot be read: No such file.*restore it and resume"):
             mge.train(own, out=tmp_path / "run", cache="no", workers=0, **SHORT)
     assert load_checkpoint(Run(tmp_path / "run").checkpoint_path)["position"]["batch"] == after
     with pytest.raises(DataError, match="does not exist"):
@@ -262,5 +262,5 @@ def test_a_run_that_died_before_it_had_a_configuration_is_begun_anew(photos: Pat
     "given", [{"out": "runs/other"}, {"preset": "paper"}, {"format": "cub"}, {"epochs": 3}], ids=str
 )
 def test_an_option_beside_a_run_to_go_on_with_is_not_ignored(given: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"goes on with the options of the run; leave out {next(iter(given))}$"):
+    with pytest.raises(ConfigError, match=f"reads all options from the run; leave out {next(iter(given))}$"):
         mge.train(resume="runs/birds", **given)

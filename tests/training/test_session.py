@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 import mge
-from mge.data.batches import Batch
+from mge.data.loader import Batch
 from mge.errors import ConfigError, DivergedError, Interrupted, ModelFolderError
+from mge.inference.devices import choose_precision
 from mge.models import mixture
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
 from mge.training import loop, network
-from mge.training.devices import choose_precision
 from mge.training.step import train_step
 from tests.targets import one_hot
 from tests.tiny import SHORT, digest
@@ -64,6 +64,24 @@ def test_a_run_leaves_everything_that_the_design_promises(photos: Path, tmp_path
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert {"train_loss_expert1", "train_top1_mixture", "diversity_expert1", "val_top1_mixture"} <= set(rows[0])
     assert (run.report / "what_each_expert_saw.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "kept"),
+    [
+        ([40.0, 90.0, 85.0, 30.0], 2),  # within one standard error of 90 % of a handful of photos, and trained longer
+        ([40.0, 90.0, 30.0, 89.0], 3),
+        ([0.0, 100.0, 99.0, 98.0], 1),  # 100 % has no spread
+    ],
+)
+def test_the_last_epoch_within_one_standard_error_of_the_highest_accuracy_is_kept(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accuracies: list[float], kept: int
+) -> None:
+    real, scripted = loop.measure, iter(accuracies)
+    monkeypatch.setattr(loop, "measure", lambda answers: {**real(answers), "mixture_top1": next(scripted)})
+    run = mge.train(photos, out=tmp_path / "run", **{**SHORT, "epochs": 4})
+    assert load_model(run.best).metadata["provenance"]["epoch"] == kept
+    assert load_model(run.last).metadata["provenance"]["epoch"] == 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
@@ -225,7 +243,7 @@ def test_wrong_requests_say_what_to_do(photos: Path, tmp_path: Path) -> None:
         mge.train()
     with pytest.raises(ConfigError, match="did you mean 'experts'"):
         mge.train(photos, expert=2)
-    with pytest.raises(ModelFolderError, match="no run folder"):
+    with pytest.raises(ModelFolderError, match="not a run folder"):
         mge.train(resume=tmp_path)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thing").write_text("")

@@ -14,15 +14,15 @@ from lightning_fabric import Fabric
 import mge
 from mge.cli import main
 from mge.config import DataConfig
-from mge.data import looks
-from mge.data.batches import load_batches
-from mge.data.broken import Broken
+from mge.data.check import scan
+from mge.data.check.broken import Broken
+from mge.data.loader import load_batches
 from mge.data.records import Record
 from mge.data.sources import read_photos
 from mge.errors import DataError, Interrupted, ModelFolderError
+from mge.evaluation.inspection import skip_broken
 from mge.storage.run_folder import Run
 from mge.training import loop
-from mge.training.inspection import skip_broken
 from mge.training.step import train_step
 from tests.photos import truncate, write_class_folders
 from tests.tiny import TINY, digest
@@ -120,13 +120,13 @@ def test_a_second_run_looks_at_nothing_but_what_is_broken(
 ) -> None:
     file = break_photo(photos)
     read: list[Path] = []
-    real = looks._look
+    real = scan._look
 
-    def spy(record: Record, *, with_hashes: bool) -> looks.Look:
+    def spy(record: Record, *, with_hashes: bool) -> scan.Look:
         read.append(record.path)
         return real(record, with_hashes=with_hashes)
 
-    monkeypatch.setattr(looks, "_look", spy)
+    monkeypatch.setattr(scan, "_look", spy)
     skip(photos, Run(tmp_path / "first"))
     assert len(read) == 24
     skip(photos, Run(tmp_path / "second"))
@@ -204,7 +204,7 @@ def test_a_resumed_run_skips_what_it_skipped_and_ends_in_the_same_bits(
     shutil.copy(next(iter(content)), skipped)  # mended meanwhile: it stays out
     for file in content:
         truncate(file)
-    with pytest.raises(DataError, match=r"23 of 24 photos of photos are not what they were when the run began"):
+    with pytest.raises(DataError, match=r"23 of 24 photos of photos have changed since the run started"):
         mge.train(resume=tmp_path / "stopped")
     for file, original in content.items():
         file.write_bytes(original)

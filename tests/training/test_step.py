@@ -5,10 +5,10 @@ from torch.nn import functional
 
 from mge.config import TrainConfig
 from mge.core.losses import diversity_paper
-from mge.data.batches import Batch
+from mge.data.loader import Batch
 from mge.models.mixture import MixtureOfExperts
-from mge.training.position import Tally
 from mge.training.step import train_step, wrap
+from mge.training.train_state import Tally
 from tests.targets import one_hot
 
 

@@ -21,7 +21,7 @@ import torch
 
 import mge
 from mge.cli import main
-from mge.data.batches import Batch, load_batches
+from mge.data.loader import Batch, load_batches
 from mge.errors import DivergedError, StorageError
 from mge.storage.checkpoint import load_checkpoint
 from mge.storage.run_folder import Run
@@ -116,7 +116,7 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_space(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "the disk is full (0 MB left)" in line
     assert "last.ckpt was not written" in line
-    assert f"make space and try again, then go on with: mge train --resume {small_disk / 'run'}" in line
+    assert f"free some space and try again, then resume with: mge train --resume {small_disk / 'run'}" in line
     assert load_checkpoint(Run(small_disk / "run").checkpoint_path)["position"]["batch"] == 2
     assert not list(small_disk.rglob("*.unfinished"))
     (small_disk / "other").unlink()
@@ -139,7 +139,7 @@ def test_a_disk_that_may_only_be_read_stops_the_run(photos: Path, small_disk: Pa
 def test_a_run_folder_that_vanishes_is_not_made_again(photos: Path, tmp_path: Path, happens: Arrange) -> None:
     happens(2, lambda: (tmp_path / "run").rename(tmp_path / "moved"))
     with pytest.raises(
-        StorageError, match=r"the run folder .*run is gone; put it back, and go on with: mge train --re"
+        StorageError, match=r"the run folder .*run no longer exists; restore it, then resume with: mge train --re"
     ):
         mge.train(photos, out=tmp_path / "run", **OPTIONS)
     assert not (tmp_path / "run").exists()
@@ -170,7 +170,7 @@ def test_where_there_is_no_checkpoint_yet_none_is_promised(
         return measured._replace(losses=measured.losses * math.inf)
 
     monkeypatch.setattr(loop, "train_step", step)
-    with pytest.raises(DivergedError, match=r"set --clip-norm 1 and train anew$"):
+    with pytest.raises(DivergedError, match=r"set --clip-norm 1 and start a new run$"):
         mge.train(photos, out=tmp_path / "run", **OPTIONS)
 
 
@@ -221,7 +221,10 @@ def test_where_memory_runs_out_it_is_said_what_needs_less(
     assert main(["train", str(photos), "--out", str(tmp_path / "run"), *options]) == 71
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "there is not enough memory for a batch of 4 photos" in line
-    assert "--batch-size auto finds one that fits; the same with half the memory: --batch-size 2 --accumulate 2" in line
+    assert (
+        "--batch-size auto finds one that fits; the same effective batch size with half the memory: --batch-size 2 "
+        "--accumulate 2" in line
+    )
 
 
 def test_another_runtime_error_is_a_bug_and_keeps_its_traceback(photos: Path, tmp_path: Path, happens: Arrange) -> None:
@@ -244,7 +247,7 @@ def test_a_reading_process_that_the_system_kills_is_said_to_be_that(
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr("mge.data.dataset.PhotoDataset.__getitem__", die)
-    with pytest.raises(mge.OutOfMemoryError, match=r"a process that reads photos was killed.*--workers 1"):
+    with pytest.raises(mge.OutOfMemoryError, match=r"a data-loading process was killed.*--workers 1"):
         mge.train(photos, out=tmp_path / "run", **{**OPTIONS, "workers": 2})
 
 
@@ -261,7 +264,7 @@ def test_a_signal_stops_a_run_whose_photos_never_come_and_it_goes_on_later(
 
     monkeypatch.setattr(loop, "load_batches", hang)
     done = f"after batch {num_steps} of epoch 1" if num_steps else "before the first batch"
-    with pytest.raises(mge.Interrupted, match=f"stopped {done}; a checkpoint is written, go on with") as stopped:
+    with pytest.raises(mge.Interrupted, match=f"interrupted {done}; checkpoint saved; resume with") as stopped:
         mge.train(photos, out=tmp_path / "run", **OPTIONS)
     assert stopped.value.exit_code == 128 + signal.SIGTERM
     monkeypatch.undo()
@@ -274,7 +277,7 @@ def test_a_reading_process_that_has_just_begun_does_not_outlive_a_killed_run(tmp
 import os, time
 import torch
 from torch.utils.data import TensorDataset
-from mge.data.batches import load_batches
+from mge.data.loader import load_batches
 def begin(): print(os.getpid(), flush=True); time.sleep(2)
 os.register_at_fork(after_in_child=begin)
 photos = TensorDataset(torch.zeros(4))
@@ -323,7 +326,7 @@ def test_a_batch_size_that_fits_is_found_written_down_and_kept(
     run = mge.train(photos, out=tmp_path / "run", **options)
     assert run.config()["batch_size"] == 8  # of 15 training photos
     assert "batch size 8 (auto)" in capsys.readouterr().out
-    monkeypatch.setattr("mge.training.memory.free_memory", lambda: 0)
+    monkeypatch.setattr("mge.training.batch_size.free_memory", lambda: 0)
     with pytest.raises(mge.OutOfMemoryError, match="not enough memory to train on one photo at a time"):
         mge.train(photos, out=tmp_path / "none", **options)
     (run.folder / "summary.json").unlink()

@@ -18,14 +18,15 @@ import torch
 import mge
 from mge.cli import main
 from mge.errors import ConfigError, DataError, Interrupted, InUseError, ModelFolderError
+from mge.evaluation import evaluation
+from mge.inference.devices import one_device
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.lock import hold
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from mge.storage.run_folder import NAMED, Run
-from mge.training import evaluation, loop
+from mge.training import loop
 from mge.training import run as run_module
-from mge.training.devices import one_device
-from mge.training.entering import enter_part
+from mge.training.start import enter_part
 from mge.training.step import train_step
 from tests.tiny import SHORT, digest
 
@@ -247,7 +248,7 @@ def test_an_evaluation_never_writes_an_older_epoch_over_a_newer(
     known = {**load_model(copy.best).metadata, "rejection": {"threshold": 0.5}, "calibration": {"temperature": 9.0}}
     save_model(copy.best, dataclasses.replace(load_model(copy.best), metadata=known))
     while_measuring(monkeypatch, lambda: save_model(copy.best, newer(load_model(copy.best))))
-    with pytest.raises(ModelFolderError, match=r"best was changed while it was measured.*give the same command again$"):
+    with pytest.raises(ModelFolderError, match=r"best was changed during the evaluation.*run the same command again$"):
         mge.evaluate(copy.folder, report=False, **options)
     assert load_model(copy.best).metadata["epoch"] == "newer"
 
@@ -349,7 +350,7 @@ def test_a_checkpoint_of_other_settings_is_refused_by_their_name(stopped: Run) -
         text = (stopped.folder / name).read_text()
         (stopped.folder / name).write_text(text.replace("0.001", "0.002"))
     assert stopped.config()["head_lr"] == 0.002
-    with pytest.raises(ModelFolderError, match=r"was written with .*_lr 0\.001, and the run has .*_lr 0\.002"):
+    with pytest.raises(ModelFolderError, match=r"was written with .*_lr 0\.001, but the run has .*_lr 0\.002"):
         mge.train(resume=stopped.folder)
 
 

@@ -1,8 +1,8 @@
-"""Every option of MGE, its default, what it accepts, and the presets.
+"""All options of MGE with their defaults, accepted values and presets.
 
-Frozen dataclasses hold the options by concern: the network (`ModelConfig`), the photos (`DataConfig`), the training
-(`TrainConfig`) and, of a student, what it learns from (`DistillConfig`). Their field names are the names of the command
-line's flags. They validate themselves.
+Frozen dataclasses hold the options by concern: the network (`ModelConfig`), the data (`DataConfig`), the training
+(`TrainConfig`) and distillation (`DistillConfig`). Their field names are the names of the command-line options. They
+validate themselves.
 """
 
 from mge.config.checks import (
@@ -16,7 +16,6 @@ from mge.config.checks import (
     suggest,
 )
 from mge.config.data import DataConfig, Interpolation, Resize
-from mge.config.distillation import DistillConfig, take_distillation
 from mge.config.model import (
     NORMALISATIONS,
     Attention,
@@ -36,6 +35,7 @@ from mge.config.model import (
     write_normalisation,
 )  # fmt: skip
 from mge.config.presets import PRESETS, Preset, split_options
+from mge.config.student import DistillConfig, take_distillation
 from mge.config.training import (
     Accelerator,
     Balance,

@@ -1,4 +1,4 @@
-"""What every class of options has in common: it checks itself, and says what it accepts."""
+"""Validation shared by the option classes, with errors that list the accepted values."""
 
 import dataclasses
 import difflib
@@ -12,8 +12,8 @@ from mge.errors import ConfigError
 
 # What to do in place of a choice that others have and this is without, by the option's name.
 INSTEAD = {
-    "strategy": "; weights are not split over GPUs: where they do not fit on one, use schedule=progressive, "
-    "gate=shared or precision=bfloat16, and where the photos do not, a smaller batch_size with accumulate",
+    "strategy": "; weights are not sharded over GPUs: if they do not fit on one, use schedule=progressive, "
+    "gate=shared or precision=bfloat16; if the activations do not, a smaller batch_size with accumulate",
 }
 
 LONGEST_SHOWN = 100  # letters of a value that an error repeats
@@ -29,11 +29,11 @@ class Options:
         self._check()
 
     def _check(self) -> None:
-        """Checks what no type can say."""
+        """Check constraints that types cannot express."""
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> Self:
-        """The options of a mapping, the defaults for the rest.
+        """Build the options from a mapping, with defaults for the rest.
 
         Raises:
             ConfigError: a name is unknown, or a value is not accepted.
@@ -42,7 +42,7 @@ class Options:
         return cls(**options)
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain JSON-able values."""
+        """Return the options as plain JSON-able values."""
         return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]
 
 
@@ -67,7 +67,7 @@ def shown(value: object) -> str:
 
 
 def check_names(options: Mapping[str, Any], *, known: list[str]) -> None:
-    """Raises ConfigError at the first unknown name, and suggests the nearest known one."""
+    """Raise ConfigError at the first unknown name, and suggest the nearest known one."""
     for name in options:
         if name not in known:
             hint = suggest(name, known) or "known options: " + ", ".join(known)
@@ -88,7 +88,7 @@ def suggest(name: str, known: Collection[str]) -> str:
 
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    """Raises ConfigError unless the value is one of the choices."""
+    """Raise ConfigError unless the value is one of the choices."""
     if not isinstance(value, str | int | float | None) or value not in choices:  # an array has no one answer to `in`
         accepted = ", ".join(str(choice) for choice in choices)
         raise ConfigError(f"{name} is {shown(value)}; accepted: {accepted}{INSTEAD.get(name, '')}")
@@ -106,7 +106,7 @@ def check_range(name: str, value: Any, *, at_least: float, at_most: float | None
 
 
 def check_whole_or_auto(name: str, value: object, *, at_least: int, at_most: int | None = None) -> None:
-    """Raises ConfigError unless the value is `auto`, or a whole number inside the bounds."""
+    """Raise ConfigError unless the value is `auto`, or a whole number inside the bounds."""
     if value != "auto":
         check_whole(name, value, at_least=at_least, at_most=at_most, other=", or auto")
 
@@ -129,7 +129,7 @@ def check_whole(name: str, value: object, *, at_least: int, at_most: int | None 
 
 
 def check_ranges(options: object, *names: str, at_least: float, at_most: float | None = None) -> None:
-    """Raises ConfigError unless all these fields are numbers inside the bounds."""
+    """Raise ConfigError unless all these fields are numbers inside the bounds."""
     for name in names:
         check_range(name, getattr(options, name), at_least=at_least, at_most=at_most)
 

@@ -1,4 +1,4 @@
-"""The options of the photos."""
+"""Options of the data."""
 
 import dataclasses
 from typing import Literal
@@ -11,31 +11,30 @@ Resize = Literal["short", "squash"]
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Options):
-    """How photos become batches.
+    """Data options.
 
     Args:
-        val_fraction: Fraction of the training photos of each class held out for validation where the data has no
+        val_fraction: Fraction of the training photos of each class held out for validation if the data has no
             validation split.
-        test_fraction: Fraction of all photos of each class held out for testing where the data has no test split.
-        image_column: Column of a manifest or table with photos or their paths; by default found by its name or type.
-        label_column: Column of a manifest or table with the classes; by default found by its name or type.
-        resize: `short` scales the photo's shorter side and keeps its shape; `squash` scales both sides alike.
-        interpolation: Filter that resizes photos: `bilinear`, `bicubic`, or what the backbone's pretrained weights were
-            made with (`auto`).
-        crop_fraction: Side of the square crop as a fraction of the resized photo. The paper crops 448 out of 512.
-        flip: Whether training mirrors half of the photos.
-        jitter: Strength of the random change of brightness, contrast and saturation in training, from 0 (none) to 1.
-        resized_crop: Smallest fraction of the photo's area that training may crop and enlarge to a view: a random
-            resized crop. 0 crops at one scale, as the paper does.
-        randaugment: Magnitude, up to 30, of two random changes of colour or shape in training (RandAugment). 0: none.
-        erasing: Probability that training overwrites a rectangle of a photo with noise.
-        mixup: Strength, often 0.2, with which training lays another photo of the batch over each. 0: not at all.
-        cutmix: Strength, often 1, with which training pastes a rectangle of another photo of the batch into each.
-            0: not at all. Where mixup is set too, each batch has one of the two.
-        workers: Number of processes that decode photos. -1 chooses by the machine.
-        cache: Whether resized photos are kept in memory: `auto` does where they fit well.
-        max_broken_fraction: Fraction of all photos that may be broken: they are skipped. More stop the run before it
-            begins.
+        test_fraction: Fraction of the photos of each class held out for testing if the data has no test split.
+        image_column: Column of a manifest or table with the photos or their paths. Default: found by its name or type.
+        label_column: Column of a manifest or table with the class labels. Default: found by its name or type.
+        resize: `short` scales the shorter side and keeps the aspect ratio; `squash` resizes to a square.
+        interpolation: Resize filter: `bilinear`, `bicubic`, or the one that the pretrained weights were trained with
+            (`auto`).
+        crop_fraction: Side of the center crop as a fraction of the resized photo. The paper crops 448 out of 512.
+        flip: Random horizontal flips in training.
+        jitter: Strength of color jitter (brightness, contrast, saturation) in training, from 0 (off) to 1.
+        resized_crop: Minimum area of a random resized crop, as a fraction of the photo. 0 crops at a fixed scale, as in
+            the paper.
+        randaugment: Magnitude of RandAugment with two operations, up to 30. 0: off.
+        erasing: Probability of random erasing.
+        mixup: Mixup alpha, often 0.2. 0: off.
+        cutmix: CutMix alpha, often 1. 0: off. With mixup too, each batch uses one of the two.
+        workers: Number of data-loading processes. -1 chooses by the machine.
+        cache: Keep resized photos in memory; `auto` does so if they easily fit.
+        max_broken_fraction: Fraction of broken photos to tolerate; they are skipped. With more, training does not
+            start.
     """
 
     val_fraction: float = 0.1

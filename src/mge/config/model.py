@@ -1,4 +1,4 @@
-"""The options of the network."""
+"""Options of the network."""
 
 import dataclasses
 import math
@@ -28,45 +28,45 @@ NORMALISATIONS: dict[str, tuple[Channels, Channels]] = {
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(Options):
-    """The mixture's architecture: what is stored with a model.
+    """Model options (stored with the model).
 
     Args:
-        backbone: Name of a timm model whose features can be read at two depths.
+        backbone: Name of a timm model that provides feature maps at two strides.
         experts: Number of experts. 1 is a single network.
-        share_experts: Whether all experts are one network, for which every view of a photo is another example, or each
-            has weights of its own, as in the paper.
-        size: Side in pixels of the square view that every expert sees.
-        detail: How many times larger than a view the photo is kept, so that a zoom shows real detail. 1 is the paper.
-        output_stride: Pixels of a view for each cell of the last feature map: 32, 16 or 8. 0 leaves it to the backbone.
-        zoom_from: Whether an expert's view is cut out of the `photo` itself or out of the `previous` expert's view.
-        geometry: `pixels` treats a pixel as an area and a box as end-exclusive; `authors` aligns corners and drops the
-            last row and column, as the authors' program does.
-        attention: Whether each expert's `own` classifier weights its map, or the `first` expert's weights all of them.
-        attention_to: What an expert's map shows: the evidence for one `class`, as in the paper, or for every class as
-            much as the expert believes in it (`belief`).
-        positive_weights: Whether negative channel weights are set to 0 before the map is summed.
-        box: `extent`: the smallest box around all cells above the threshold, as in the paper; `spread`: around the mean
-            of what lies above it, as wide as its standard deviation says.
-        attention_threshold: Fraction of the map's range above which a point lies inside the box, between 0 and 1.
-        attention_offset: Pixels of a view by which what a cell of the last map sees lies right of and below the cell;
-            boxes are moved by it. Training measures it where `measure_offset` says so.
-        part_filters: Number of part filters for each class. 0 leaves the part and joint heads out: a plain network.
-            `auto`: 10, as in the authors' program, up to 42 classes, and fewer for more, so that all filters together
-            stay about 400; at least 4.
-        part_padding: Zero cells put around the feature map before the part filters. The authors' program has 1.
-        part_head: `dense`: each class reads the part features of all classes, as in the paper; `classwise`: its own
-            only, so that heads grow linearly with classes; `auto`: dense for up to 500 classes.
-        part_norm: Whether the part filters read features normalised channel by channel (`batch`), so that they do not
-            depend on the scale of the backbone's, or as they are (`none`), as in the paper.
-        part_gradient: Whether the part and joint heads train the backbone.
-        fused_heads: Heads that an expert answers with: `joint`, as in the paper, `large`, or the mean of `all` three.
-            Training sets it, where validation photos choose.
-        head_layers: Whether layers that the pretrained network has between its last stage and its classifier are kept
-            (`pretrained`), or left out (`none`), as MGE did before it knew of them.
-        gate: Whether the gate has a backbone of its `own` or reads the `shared` features of the first expert.
-        mix: Whether the gate weighs the experts' `logits` or their probabilities (`probs`).
-        normalisation: Mean and standard deviation of the input: those of the pretrained weights (`auto`), `imagenet`'s,
-            0.5 each (`half`), or six numbers, MEAN,MEAN,MEAN/STD,STD,STD, of red, green and blue from 0 to 1.
+        share_experts: Use one set of weights for all experts, which then also learns from the zoomed views. If false,
+            each expert has its own weights, as in the paper.
+        size: Side of the square input view of each expert, in pixels.
+        detail: Resolution at which the photo is kept for zooming, as a multiple of `size`. 1 as in the paper.
+        output_stride: Stride of the last feature map in pixels: 32, 16 or 8. 0: that of the backbone.
+        zoom_from: Crop the next view from the `photo` or from the `previous` expert's view.
+        geometry: Pixel convention: `pixels` (pixels are areas, boxes are end-exclusive) or `authors` (align_corners,
+            the last row and column are dropped, as in the authors' program).
+        attention: Classifier weights used for the class activation map: each expert's `own`, or those of the `first`
+            expert.
+        attention_to: Class activation map: of one `class`, as in the paper, or of all classes weighted by their softmax
+            probability (`belief`).
+        positive_weights: Set negative channel weights to 0 before summing the class activation map.
+        box: Box around the attention: `extent`, the bounding box of all cells above the threshold, as in the paper, or
+            `spread`, from the mean and standard deviation of the map above the threshold.
+        attention_threshold: Threshold of the attention map, as a fraction of its range, from 0 to 1.
+        attention_offset: Shift of the boxes in pixels that corrects the offset between a cell and its receptive field.
+            Training measures it with `measure_offset`.
+        part_filters: Part filters per class. 0 removes the part and joint heads: a plain network. `auto`: 10 as in the
+            authors' program for up to 42 classes, fewer for more (about 400 in total), at least 4.
+        part_padding: Zero padding of the feature map before the part filters. 1 in the authors' program.
+        part_head: `dense`: each class reads the part features of all classes, as in the paper; `classwise`: only its
+            own, so that the head grows linearly with the number of classes; `auto`: dense for up to 500 classes.
+        part_norm: Normalization of the features that the part filters read: `batch`, per channel, or `none`, as in the
+            paper.
+        part_gradient: Backpropagate the part and joint heads into the backbone.
+        fused_heads: Heads that the mixture uses: `joint`, as in the paper, `large` (the global head), or the mean of
+            `all` three. Training sets it if it is fitted on validation photos.
+        head_layers: Keep (`pretrained`) or drop (`none`) the layers between pooling and classifier of the pretrained
+            network.
+        gate: Gate with its `own` backbone, or on the `shared` features of the first expert.
+        mix: Combine the experts' `logits` or their probabilities (`probs`).
+        normalisation: Mean and standard deviation of the input: of the pretrained weights (`auto`), of `imagenet`, 0.5
+            each (`half`), or six numbers, MEAN,MEAN,MEAN/STD,STD,STD, for red, green and blue from 0 to 1.
     """
 
     backbone: str = "resnet50"
@@ -105,7 +105,7 @@ class ModelConfig(Options):
         check_range("part_padding", self.part_padding, at_least=0, at_most=64)
         read_normalisation(self.normalisation)
         if self.box == "spread" and self.geometry == "authors":
-            raise ConfigError("box is spread and geometry is authors, which knows extents only; use box=extent")
+            raise ConfigError("box is spread and geometry is authors, which supports extent only; use box=extent")
         if self.part_filters == 0 and self.experts > 1:
             raise ConfigError(
                 f"part_filters is 0 and experts is {self.experts}: a network without part filters has one head only; "
@@ -119,7 +119,7 @@ class ModelConfig(Options):
 
     @property
     def has_parts(self) -> bool:
-        """Whether the network has part filters, and so three heads."""
+        """True if the network has part filters, and so three heads."""
         return self.part_filters != 0
 
 

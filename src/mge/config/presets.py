@@ -1,4 +1,4 @@
-"""Sets of options that have a name, and flat options sorted into their classes."""
+"""Presets, and sorting of flat options into their classes."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -148,7 +148,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
 def split_options(
     options: Mapping[str, Any], *, preset: Preset = "default"
 ) -> tuple[ModelConfig, DataConfig, TrainConfig]:
-    """Sorts flat options into the three classes, over the preset's values.
+    """Split flat options into the three classes, overriding the preset's values.
 
     Args:
         options: Flat names and values, as the command line has them.
@@ -172,13 +172,15 @@ def check_schedule(model: ModelConfig, data: DataConfig, train: TrainConfig) -> 
     """Raise ConfigError where the schedule of training does not go with the network or the crops."""
     if model.share_experts and train.schedule == "progressive":
         raise ConfigError(
-            "schedule is progressive and share_experts is true: one network cannot be added to itself; use "
+            "schedule is progressive and share_experts is true: progressive training needs separate experts; use "
             "schedule=joint or crops, or share_experts=false"
         )
     if train.schedule == "crops" and not (model.experts == 1 or model.share_experts):
         raise ConfigError(
-            "schedule is crops and share_experts is false: crops train one network; use share_experts=true, or "
-            "schedule=joint"
+            "schedule is crops and share_experts is false: the crops schedule trains one shared network; use "
+            "share_experts=true, or schedule=joint"
         )
     if train.schedule == "crops" and not data.resized_crop:
-        raise ConfigError("schedule is crops and resized_crop is 0: no crop is smaller; use resized_crop=0.1")
+        raise ConfigError(
+            "schedule is crops and resized_crop is 0: the crops schedule needs random crops; use resized_crop=0.1"
+        )

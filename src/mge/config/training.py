@@ -1,4 +1,4 @@
-"""The options of the training."""
+"""Options of the training."""
 
 import dataclasses
 from typing import Literal
@@ -24,60 +24,63 @@ Strategy = Literal["auto", "ddp"]
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(Options):
-    """How the mixture learns.
+    """Training options.
 
     Args:
-        epochs: Passes over the training photos (under the progressive schedule: for each expert).
-        batch_size: Photos a step, over all devices. `auto` takes the largest power of two that fits on each.
-        seed: Decides the order of photos, augmentation, dropout, first weights and splits.
-        schedule: `joint` trains all experts in each step; `progressive` adds one after the other; `crops` trains the
-            one network that all experts share on a random crop of each photo, of any size down to `resized_crop`, so
-            that it knows whole photos and zooms alike. That costs as much as training a plain network.
-        freeze_former: Whether the progressive schedule leaves former experts as they are.
-        start: What an expert's backbone starts from under the progressive schedule: its own first `weights`, or a copy
-            of the `former` expert.
-        follow: Whose attention leads the next expert in training: that for the `true` class, as in the paper, or for
-            the class that each expert has `predicted`, as it is when the mixture is used.
-        measure_offset: Whether `attention_offset` is measured on the backbone before training, and set.
-        pretrained: Whether backbones start from timm's ImageNet weights (downloaded once).
+        epochs: Number of epochs (per expert with the progressive schedule).
+        batch_size: Photos per step, over all devices. `auto` uses the largest power of two that fits in memory.
+        seed: Random seed of the photo order, augmentation, dropout, initialization and splits.
+        schedule: `joint` trains all experts in each step; `progressive` adds one after the other; `crops` trains one
+            shared network on random crops of every scale down to `resized_crop`, at the cost of training a plain
+            network.
+        freeze_former: Freeze the previous experts in the progressive schedule.
+        start: Initial weights of a new expert's backbone in the progressive schedule: the pretrained `weights`, or a
+            copy of the previous expert (`former`).
+        follow: Class whose activation map guides the next expert during training: the `true` class, as in the paper, or
+            the `predicted` one, as at inference.
+        measure_offset: Measure `attention_offset` on the backbone before training, and set it.
+        pretrained: Start from ImageNet weights (timm; downloaded once).
         weights: File with backbone weights (.safetensors or .pth) to use instead of a download.
         optimizer: `sgd` with momentum 0.9, or `adamw`.
-        backbone_lr: Highest learning rate of the backbones.
-        head_lr: Highest learning rate of the heads.
-        gate_lr: Highest learning rate of the gate's layers.
-        gate_from: Fraction of the epochs (of each stage) after which the gate learns. Before, all experts count the
-            same: a gate that is asked sooner goes by how far each expert is, not by what it is good at.
-        gate_trust: Whether what the gate has learned counts in `full`, or as far as validation photos say (`chosen`):
-            from not at all, so that all experts count the same, to in full.
-        fusion: Whether validation photos choose how many experts answer, and with which heads (`chosen`; fewer where
-            they are within a standard error of the best), or `all` experts answer with their joint heads.
-        weight_decay: L2 penalty (`sgd`) or decoupled decay (`adamw`).
-        warmup_epochs: Epochs during which the learning rate rises from 0.
-        decay: `cosine` to 0, or `step`: a tenth after each `decay_epochs`.
-        decay_epochs: Length in epochs of a step of the `step` decay.
-        label_smoothing: Probability mass given to the wrong classes by the classification terms.
-        balance: What makes up for rare classes: `sampler` shows every class equally often; `loss` weighs each photo in
-            the classification terms by how rare its class is; `none`: nothing.
-        diversity: Which diversity term is added between consecutive experts.
-        diversity_weight: Its weight.
-        clip_norm: Largest gradient norm of an expert. 0 does not clip.
-        accumulate: Batches whose gradients are added before the weights change.
-        ema: Decay of the averaged weights that are evaluated and saved. 0 keeps none.
-        batch_norm: Which photos batch norm takes its statistics from in training: those of each process (`local`), of
-            all of them (`synced`, on GPUs only), or none (`frozen`: they stay as they are); `auto` is synced where
-            several GPUs train, and local otherwise.
-        precision: Arithmetic of the backbones: `auto` takes bfloat16 where the hardware multiplies it natively (CUDA;
-            on a CPU AMX or AVX-512 BF16).
-        channels_last: Whether pictures are laid out with channels last in memory.
-        baseline: Also train plain networks to compare with: of the `same_view`, of `equal_compute` (a larger view), or
-            `both`.
-        accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
+        backbone_lr: Peak learning rate of the backbones.
+        head_lr: Peak learning rate of the heads.
+        gate_lr: Peak learning rate of the gate.
+        gate_from: Fraction of the epochs (of each stage) after which the gate is trained. Until then the gate is
+            uniform. Trained earlier, it learns how far each expert has converged rather than which photos it is good
+            at.
+        gate_trust: Gate temperature: `chosen` fits it on validation photos, between a uniform and the trained gate;
+            `full` uses the trained gate as it is.
+        fusion: `chosen`: select the number of experts and the heads on validation photos (fewer if within one standard
+            error of the best); `all`: use the joint heads of all experts.
+        weight_decay: L2 penalty (`sgd`) or decoupled weight decay (`adamw`).
+        warmup_epochs: Epochs of linear learning-rate warmup.
+        decay: Learning-rate schedule: `cosine` to 0, or `step`, divided by 10 every `decay_epochs`.
+        decay_epochs: Epochs between two steps of the `step` schedule.
+        label_smoothing: Label smoothing of the classification losses.
+        balance: Class balancing: `sampler` draws all classes equally often; `loss` weights each photo by the inverse
+            frequency of its class; `none`.
+        diversity: Diversity loss between consecutive experts: as in the `paper`, as in the `authors` program, or
+            `none`.
+        diversity_weight: Weight of the diversity loss.
+        clip_norm: Maximum gradient norm per expert. 0: no clipping.
+        accumulate: Number of batches for gradient accumulation.
+        ema: Decay of the exponential moving average of the weights, which is evaluated and saved. 0: off.
+        batch_norm: Batch-norm statistics in training: per process (`local`), over all processes (`synced`, GPUs only),
+            or `frozen`; `auto` is synced on several GPUs, else local.
+        precision: Precision of the backbones: `float32`, `bfloat16`, or `auto` (bfloat16 where the hardware supports it
+            natively: CUDA, or CPUs with AMX or AVX-512 BF16).
+        channels_last: Use the channels-last memory layout.
+        baseline: Also train plain networks for comparison: with the `same_view`, with `equal_compute` (a larger input),
+            or `both`.
+        accelerator: Accelerator for Lightning Fabric: auto, cpu, cuda, mps.
         devices: Number of devices, or `auto`.
         nodes: Number of machines.
-        strategy: Lightning Fabric's strategy for several devices; `auto` is ddp.
-        patience: Seconds that a process waits in a step for the others before the run stops and says whom it lost.
-        checkpoint_minutes: Minutes between checkpoints inside an epoch. One is written after each epoch anyway.
-        checkpoint_steps: Also write one after every so many batches of an epoch. 0: by the clock only.
+        strategy: Strategy for Lightning Fabric on several devices; `auto` is ddp.
+        patience: Process-group timeout in seconds: stop if another process does not respond in a step. Not early
+            stopping.
+        checkpoint_minutes: Minutes between checkpoints within an epoch. A checkpoint is always written after each
+            epoch.
+        checkpoint_steps: Also write a checkpoint every so many batches. 0: by time only.
     """
 
     epochs: int = 30

@@ -1,8 +1,8 @@
-"""What other tools call things, for whoever types their words here."""
+"""Option names of other tools, translated to MGE's for error messages."""
 
 from collections.abc import Collection
 
-# Our options and verbs that mean the same, in the order in which they are looked for.
+# Our options and commands with the same meaning, in order of preference.
 MEANT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("model", "arch", "architecture", "net", "network", "encoder"), ("backbone", "run")),
     **dict.fromkeys(("imgsz", "img_size", "image_size", "input_size", "resolution", "img", "crop_size"), ("size",)),
@@ -50,12 +50,10 @@ MEANT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("upload", "publish"), ("push",)),
 }
 NOT_THERE = "there is no option for it: "
-FREEZE = f"{NOT_THERE}--backbone-lr 0 --batch-norm frozen leaves backbones as they are."
-STOPPING = (
-    f"{NOT_THERE}the best epoch on validation photos is kept (best/), so give the most --epochs that there is time for."
-)
-LOGGING = f"{NOT_THERE}the run's metrics.csv has the figures of each epoch as they come, for any logger to read."
-# What to do where there is no such option.
+FREEZE = f"{NOT_THERE}--backbone-lr 0 --batch-norm frozen freezes the backbones."
+STOPPING = f"{NOT_THERE}the best epoch on validation photos is kept (best/): set --epochs as high as time allows."
+LOGGING = f"{NOT_THERE}the run folder's metrics.csv has the figures of each epoch as they come, for any logger."
+# The alternative where there is no such option.
 INSTEAD_OF: dict[str, str] = {
     **dict.fromkeys(("freeze", "freeze_backbone", "frozen", "freeze_layers", "unfreeze", "freeze_at"), FREEZE),
     **dict.fromkeys(
@@ -75,12 +73,12 @@ INSTEAD_OF: dict[str, str] = {
     ),
     **dict.fromkeys(
         ("time_limit", "max_time", "timeout", "max_hours"),
-        f"{NOT_THERE}Ctrl-C or SIGTERM stops a training with a checkpoint, and --resume RUN goes on.",
+        f"{NOT_THERE}Ctrl-C or SIGTERM writes a checkpoint and stops; --resume RUN continues.",
     ),
     **dict.fromkeys(
         ("lr_find", "auto_lr_find", "find_lr", "lr_finder"),
-        f"{NOT_THERE}the default learning rates are meant for 16 photos a step; --head-lr and --backbone-lr change "
-        "them.",
+        f"{NOT_THERE}the default learning rates are tuned for their preset's batch size; set --head-lr and "
+        "--backbone-lr to change them.",
     ),
     **dict.fromkeys(
         ("num_classes", "nc", "n_classes", "classes"), f"{NOT_THERE}the classes are those that the photos have."
@@ -89,16 +87,16 @@ INSTEAD_OF: dict[str, str] = {
         ("loss", "criterion", "loss_fn", "focal"),
         f"{NOT_THERE}--label-smoothing, --balance and --diversity change the loss.",
     ),
-    "momentum": f"{NOT_THERE}sgd has a momentum of 0.9.",
+    "momentum": f"{NOT_THERE}sgd uses a momentum of 0.9.",
 }
 
 
 def translate(word: str, known: Collection[str]) -> str:
-    """Return what to say to who uses another tool's word; empty where it is none, or means nothing here.
+    """Return a hint for the name of another tool's option; empty if there is none.
 
     Args:
-        word: What was typed.
-        known: The names that there are.
+        word: The name that was typed.
+        known: The valid names.
     """
     options = [name for name in MEANT.get(word, ()) if name in known]
     if options:

@@ -1,1 +1,1 @@
-"""The paper: pure functions on tensors."""
+"""The method of the paper as pure functions on tensors."""

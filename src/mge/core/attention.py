@@ -1,4 +1,4 @@
-"""Where an expert looked: class activation maps in closed form, without autograd.
+"""Class activation maps in closed form, without autograd, and the boxes around them.
 
 An expert's large-part head is a mean pool followed by a linear layer, so the gradient of a class's logit with respect
 to channel k of the last feature map is `weight[c, k] / (h * w)` in every cell. Grad-CAM needs nothing more.
@@ -9,24 +9,27 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from mge.core.zoom import Geometry, zoom
+from mge.core.crop import Geometry, zoom
 
 
 def channel_weights(
     classifier: Float[Tensor, "C D"], labels: Int[Tensor, " B"], *, num_cells: int, positive: bool = False
 ) -> Float[Tensor, "B D"]:
-    """The Grad-CAM weight of each channel for one class a photo.
+    """Return the Grad-CAM weight of each channel for one class per photo.
+
+        w[b, k] = mean_ij dlogit_c / dA_k[i, j] = W[c, k] / (h * w)    with c = labels[b]
 
     Args:
-        classifier: Weight of the linear layer behind the mean pool.
-        labels: The class that each photo's map is made for.
+        classifier: Weight W of the linear layer behind the mean pool.
+        labels: Class c that each photo's map is made for.
         num_cells: Number of cells h * w of the pooled feature map.
-        positive: Whether negative weights become 0.
+        positive: Whether negative weights are set to 0.
 
     Returns:
         The mean over the cells of the gradient of the class's logit.
 
-    Source: section 3.1 of the paper, with Grad-CAM (Selvaraju et al., ICCV 2017, equation 1).
+    Source: the paper's Grad-CAM weight of channel k for class c, section 3.1, with Grad-CAM (Selvaraju et al., ICCV
+        2017, equation 1).
     Differs: `positive` is the authors' program, which applies ReLU to the gradient before its mean.
     """
     weights = classifier[labels].float() / num_cells
@@ -36,19 +39,21 @@ def channel_weights(
 def expected_weights(
     classifier: Float[Tensor, "C D"], probs: Float[Tensor, "B C"], *, num_cells: int, positive: bool = False
 ) -> Float[Tensor, "B D"]:
-    """The Grad-CAM weight of each channel, every class counting as much as the expert believes in it.
+    """Return the Grad-CAM weight of each channel, averaged over all classes by their predicted probability.
 
-    An expert that is sure gives the map of its class. One that is not gives the map of all the classes that it wavers
-    between, which shows where the thing is whatever its name.
+        w[b, k] = sum_c p[b, c] * W[c, k] / (h * w)
+
+    A confident expert gives the map of its predicted class. An uncertain one gives the mean map of the candidate
+    classes, which still shows the object.
 
     Args:
-        classifier: Weight of the linear layer behind the mean pool.
-        probs: How probable the expert holds each class for.
+        classifier: Weight W of the linear layer behind the mean pool.
+        probs: Class probabilities p predicted by the expert.
         num_cells: Number of cells h * w of the pooled feature map.
-        positive: Whether negative weights become 0, class by class.
+        positive: Whether negative weights are set to 0, class by class, before averaging.
 
     Returns:
-        The weights in float32 whatever autocast says: divided by the number of cells, they are small for float16.
+        The weights in float32 even under autocast: divided by the number of cells, they are small for float16.
 
     Differs: the paper follows one class.
     """
@@ -58,48 +63,53 @@ def expected_weights(
 
 
 def attention_map(features: Float[Tensor, "B D h w"], weights: Float[Tensor, "B D"]) -> Float[Tensor, "B h w"]:
-    """The class activation map: channels summed with their weights, negative evidence left out.
+    """Compute the class activation map: the weighted sum of the channels, followed by ReLU.
+
+        M[i, j] = ReLU(sum_k w_k * A_k[i, j])
 
     Args:
-        features: Feature map of the last stage.
-        weights: Weight of each channel, from `channel_weights`.
+        features: Feature map A of the last stage.
+        weights: Weight w of each channel, from `channel_weights`.
 
     Returns:
-        The map in float32 whatever autocast says, at least 0 everywhere.
+        The map in float32 even under autocast, at least 0 everywhere.
 
-    Source: Grad-CAM (Selvaraju et al., ICCV 2017, equation 2).
+    Source: the paper's attention map, section 3.1, with Grad-CAM (Selvaraju et al., ICCV 2017, equation 2).
     """
     return _weighted_sum(features, weights).relu()
 
 
 def uniform_weights(classifier: Float[Tensor, "C D"], *, batch_size: int, num_cells: int) -> Float[Tensor, "B D"]:
-    """Return the mean over all classes of the positive channel weights: the map that they give shows the whole thing.
+    """Return the mean over all classes of the positive channel weights, for a class-agnostic map.
 
-    The map of one class is highest where it differs from the others, often on a small part. What all classes have in
-    common is the whole thing, which is what a box should hold.
+        w[b, k] = 1/C * sum_c ReLU(W[c, k]) / (h * w)
+
+    The map of one class is highest where it differs from the others, often on a small part. The mean over the classes
+    covers the whole object, which is what a box should contain.
 
     Args:
-        classifier: Weight of the linear layer behind the mean pool.
+        classifier: Weight W of the linear layer behind the mean pool.
         batch_size: Number of photos B.
         num_cells: Number of cells h * w of the pooled feature map.
 
-    Differs: the paper follows one class. That boxes of things are better found without asking for the class is known
-        from Zhang, Cao and Wu, "Rethinking the Route Towards Weakly Supervised Object Localization", CVPR 2020.
+    Differs: the paper follows one class. Class-agnostic boxes were shown to localize objects better by Zhang, Cao and
+        Wu, "Rethinking the Route Towards Weakly Supervised Object Localization", CVPR 2020.
     """
     alike = classifier.new_full((batch_size, len(classifier)), 1 / len(classifier))
     return expected_weights(classifier, alike, num_cells=num_cells, positive=True)
 
 
 def class_evidence(features: Float[Tensor, "B D h w"], weights: Float[Tensor, "B D"]) -> Float[Tensor, "B h w"]:
-    """Return what each cell adds to the logit of one class a photo: its class activation map with its signs.
+    """Return each cell's contribution to the logit of one class per photo: the signed class activation map.
 
-    All cells together are the logit of the large-part head, less its bias; so the difference of the maps of two classes
-    is, cell by cell, what speaks for the one and not for the other. Behind layers between pool and classifier that is
-    so to first order.
+        E[i, j] = sum_k w_k * A_k[i, j],    sum_ij E[i, j] = logit_c - bias_c
+
+    So the difference of the maps of two classes shows, cell by cell, the evidence for the one against the other. With
+    layers between pool and classifier this holds to first order.
 
     Args:
-        features: Feature map that the network pools.
-        weights: Weight of each channel, from `channel_weights`.
+        features: Feature map A that the network pools.
+        weights: Weight w of each channel, from `channel_weights`.
 
     Source: CAM (Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016).
     """
@@ -114,12 +124,13 @@ def _weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
 
 
 def enlarge(maps: Float[Tensor, "B h w"], *, side: int, offset: float = 0.0) -> Float[Tensor, "B side side"]:
-    """Each map laid over its view: enlarged, and moved to where its cells looked.
+    """Resize each map bilinearly to its view, shifted by the offset of the cells' receptive fields.
 
     Args:
-        maps: One value a cell.
+        maps: One value per cell.
         side: Side of the result in pixels.
-        offset: How many of these pixels right of and below its place in the map what a cell sees lies.
+        offset: Shift, in pixels of the result, of the centre of a cell's receptive field to the right of and below the
+            cell's place in the map.
     """
     height, width = maps.shape[1:]
     x, y = offset * width / side, offset * height / side
@@ -128,7 +139,7 @@ def enlarge(maps: Float[Tensor, "B h w"], *, side: int, offset: float = 0.0) -> 
 
 
 def scale_to_unit(maps: Float[Tensor, "B h w"]) -> Float[Tensor, "B h w"]:
-    """Each map shifted and scaled to run from 0 to 1; a map without contrast becomes 0."""
+    """Rescale each map to the range [0, 1]: (M - min M) / (max M - min M); a constant map becomes 0."""
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     return (maps - low) / (high - low).clamp_min(torch.finfo(maps.dtype).tiny)
 
@@ -141,24 +152,27 @@ def attention_boxes(
     geometry: Geometry = "pixels",
     offset: float = 0.0,
 ) -> Float[Tensor, "B 4"]:
-    """The smallest box around everything that the map, enlarged to the view, holds for important.
+    """Return the smallest box around all pixels of the enlarged map that reach the threshold.
+
+        box = [min x, min y, max x + 1, max y + 1]    over all (x, y) with scale_to_unit(resize(M))[y, x] >= threshold
 
     Args:
-        maps: Class activation maps.
+        maps: Class activation maps M.
         size: Height and width of the view in pixels.
-        threshold: Fraction of the enlarged map's range, between 0 and 1, from which a pixel counts.
-        geometry: `pixels`: the box is end-exclusive and holds every pixel that counts. `authors`: the map is enlarged
-            with aligned corners, the last row and column are left out, an empty box becomes the whole view.
-        offset: How many pixels right of and below its place in the map what a cell sees lies; see
-            `Backbone.measure_offset`.
+        threshold: Fraction of the enlarged map's range, between 0 and 1, from which a pixel belongs to the box.
+        geometry: `pixels`: the box is end-exclusive and contains every pixel above the threshold. `authors`: the map is
+            enlarged with aligned corners, the last row and column are left out, an empty box becomes the whole view.
+        offset: Shift in pixels of the centre of a cell's receptive field to the right of and below the cell's place in
+            the map; see `Backbone.measure_offset`.
 
     Returns:
-        Boxes as x1, y1, x2, y2 in pixels of the view. A map without contrast gives the whole view.
+        Boxes as x1, y1, x2, y2 in pixels of the view. A constant map gives the whole view.
 
-    Source: section 3.1 of the paper; its threshold and enlargement are those of the authors' program.
+    Source: the paper's thresholded map and bounding box, section 3.1; threshold and enlargement are those of the
+        authors' program.
     """
     corners = geometry == "authors"
-    # Scaled before the enlargement too, whose rounding would be contrast to a map that has none.
+    # Scaled before the enlargement too: otherwise its rounding errors would become contrast in a constant map.
     cells = scale_to_unit(maps).unsqueeze(1)
     enlarged = functional.interpolate(cells, size=size, mode="bilinear", align_corners=corners).squeeze(1)
     mask = scale_to_unit(enlarged) >= threshold
@@ -177,23 +191,24 @@ def attention_boxes(
 def spread_boxes(
     maps: Float[Tensor, "B h w"], *, size: tuple[int, int], threshold: float, offset: float = 0.0
 ) -> Float[Tensor, "B 4"]:
-    """Boxes around where a map is centred, as wide as it is spread, one direction at a time.
+    """Return boxes centred on each map's mean whose sides follow from its standard deviation, axis by axis.
 
-    Each cell counts with how far it lies above the threshold. A rectangle of even weight has a standard deviation of
-    its width divided by the square root of 12, so the box of that width is drawn around the mean: an evenly lit
-    rectangle of cells gives itself. Unlike the outermost cell above a threshold, mean and spread follow the map without
-    jumps, so that rounding moves a box no more than it moves the map, and one far cell does not decide alone.
+        s[i, j] = max(0, scale_to_unit(M)[i, j] - threshold),    p = s / sum s
+        x = [mean_p(x) - sqrt(3 * var_p(x)), mean_p(x) + sqrt(3 * var_p(x))], and y alike
+
+    A uniform rectangle of width w has the standard deviation w / sqrt(12), so a uniform rectangle of cells gives
+    itself. Unlike the outermost cell above a threshold, mean and deviation are continuous in the map: rounding moves a
+    box no more than it moves the map, and a single distant cell does not decide.
 
     Args:
-        maps: Class activation maps.
+        maps: Class activation maps M.
         size: Height and width of the view in pixels.
         threshold: Fraction of the map's range, at least 0 and below 1, that is subtracted first.
-        offset: How many pixels right of and below its place in the map what a cell sees lies; see
-            `Backbone.measure_offset`.
+        offset: Shift in pixels of the centre of a cell's receptive field to the right of and below the cell's place in
+            the map; see `Backbone.measure_offset`.
 
     Returns:
-        Boxes as x1, y1, x2, y2 in pixels of the view, at least a pixel wide. A map without contrast gives the whole
-        view.
+        Boxes as x1, y1, x2, y2 in pixels of the view, at least one pixel wide. A constant map gives the whole view.
 
     Differs: the paper takes the smallest box around all cells above the threshold.
     """
@@ -209,7 +224,7 @@ def spread_boxes(
 
 
 def _mean_and_half(shares: Float[Tensor, "B n"], *, length: int) -> tuple[Tensor, Tensor]:
-    """Centre and half width, in pixels, of n cells that divide a length and have these shares of the whole."""
+    """Return centre and half width, in pixels, of a distribution over n cells that divide a length."""
     cell = length / shares.shape[1]
     centres = (torch.arange(shares.shape[1], device=shares.device) + 0.5) * cell
     mean = (shares * centres).sum(1)
@@ -218,7 +233,7 @@ def _mean_and_half(shares: Float[Tensor, "B n"], *, length: int) -> tuple[Tensor
 
 
 def _keep_inside(boxes: Tensor, *, size: tuple[int, int]) -> Tensor:
-    """What of each box lies in the view, at least a pixel of it."""
+    """Clip each box to the view, keeping at least one pixel of it."""
     limit = boxes.new_tensor([size[1], size[0]])
     start = boxes[:, :2].clamp_min(0).minimum(limit - 1)
     end = boxes[:, 2:].minimum(limit).maximum(start + 1)
@@ -226,7 +241,7 @@ def _keep_inside(boxes: Tensor, *, size: tuple[int, int]) -> Tensor:
 
 
 def _shift(boxes: Tensor, offset: float, *, size: tuple[int, int]) -> Tensor:
-    """Moves the edges that lie inside the view; what reaches its border goes on doing so."""
+    """Shift the edges that lie inside the view; edges at its border stay there."""
     limit = torch.tensor([size[1], size[0]], dtype=boxes.dtype, device=boxes.device)
     start, end = boxes[:, :2], boxes[:, 2:]
     start = torch.where(start > 0, start + offset, start).clamp_min(0).minimum(limit - 1)
@@ -235,6 +250,6 @@ def _shift(boxes: Tensor, offset: float, *, size: tuple[int, int]) -> Tensor:
 
 
 def _extent(marked: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the first and of the last marked element of each row of a (B, N) mask."""
+    """Return the index of the first and of the last marked element of each row of a (B, N) mask."""
     numbers = marked.int()
     return numbers.argmax(1), marked.shape[1] - 1 - numbers.flip(1).argmax(1)

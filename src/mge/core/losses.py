@@ -139,15 +139,17 @@ def fuse_heads(
     large_logits: Float[Tensor, "*B C"], part_logits: Float[Tensor, "*B C"], joint_logits: Float[Tensor, "*B C"], *,
     heads: FusedHeads,
 ) -> Float[Tensor, "*B C"]:  # fmt: skip
-    """Return an expert's answer out of those of its heads.
+    """Combine the logits of an expert's three heads into the expert's logits.
+
+        all: (large + part + joint) / 3
 
     Args:
-        large_logits: Of the large-part head.
-        part_logits: Of the small-part head.
-        joint_logits: Of the head that reads both.
+        large_logits: Logits of the large-part head.
+        part_logits: Logits of the small-part head.
+        joint_logits: Logits of the joint head, which reads both features.
         heads: `joint` as in the paper, `large`, or the mean of `all` three, which is a product of experts.
 
-    Differs: the paper answers with the joint head.
+    Differs: the paper predicts with the joint head.
     """
     if heads == "all":
         return (large_logits + part_logits + joint_logits) / 3
@@ -157,14 +159,17 @@ def fuse_heads(
 def mix_experts(
     joint_logits: Float[Tensor, "B E C"], gate_probs: Float[Tensor, "B E"], *, mix: Literal["logits", "probs"]
 ) -> Float[Tensor, "B C"]:
-    """The mixture of the experts' answers.
+    """Mix the experts' logits or probabilities with the gate weights.
+
+        logits: y = sum_t g_t * y^t
+        probs: log P = log sum_t g_t * softmax(y^t)
 
     Args:
-        joint_logits: The experts' logits.
-        gate_probs: How much each expert counts.
-        mix: Whether logits are mixed, or probabilities; then the result is their logarithm.
+        joint_logits: The experts' logits y^t.
+        gate_probs: Gate weights g_t.
+        mix: `logits`, or `probs`, whose result is log-probabilities.
 
-    Source: section 3.4 of the paper. Differs: the authors' program mixes logits.
+    Source: y = sum g_t y^t of the paper, section 3.4. Differs: the authors' program mixes logits.
     """
     weights, logits = gate_probs.float().unsqueeze(2), joint_logits.float()
     if mix == "logits":
@@ -174,7 +179,10 @@ def mix_experts(
 
 
 def temper_gate(gate_probs: Float[Tensor, "B E"], trust: float) -> Float[Tensor, "B E"]:
-    """What a gate says when its logits are multiplied: 0 counts all experts the same, 1 leaves it as it is."""
+    """Apply an inverse temperature to the gate's logits: 0 gives equal weights, 1 leaves the gate unchanged.
+
+    g' = softmax(trust * log g)
+    """
     log_probs = gate_probs.float().clamp_min(torch.finfo(torch.float32).tiny).log()
     return (trust * log_probs).softmax(1)
 
@@ -185,5 +193,5 @@ def _is_true_class(targets: Tensor) -> Bool[Tensor, "B C"]:
 
 
 def _log_probs_of_wrong(logits: Tensor, is_true: Tensor) -> Tensor:
-    """Log-probabilities renormalised over the wrong classes; minus infinity for the true ones."""
+    """Return log-probabilities renormalised over the wrong classes; minus infinity for the true ones."""
     return functional.log_softmax(logits.float().masked_fill(is_true, -torch.inf), dim=1)

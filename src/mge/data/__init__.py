@@ -1,1 +1,1 @@
-"""Files into tensors. Knows no model."""
+"""Data loading: from files to tensors, independent of any model."""

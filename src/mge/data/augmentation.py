@@ -1,4 +1,4 @@
-"""Random changes of single pictures beyond the paper's crop and flip; each draws from the dice that it is given.
+"""Random augmentations beyond the paper's crop and flip; each draws from the random generator that it is given.
 
 The kernels are torchvision's. Its transforms are not used, because they draw from the global random state.
 """
@@ -14,11 +14,11 @@ from torch import Tensor
 
 BILINEAR = kernels.InterpolationMode.BILINEAR
 MAX_MAGNITUDE = 30
-NUM_CHANGES = 2  # of each picture
+NUM_CHANGES = 2  # per image
 
 
 class Rectangle(NamedTuple):
-    """A part of a picture, in pixels."""
+    """A region of an image, in pixels."""
 
     top: int
     left: int
@@ -27,7 +27,7 @@ class Rectangle(NamedTuple):
 
 
 def resized_crop(resized: Tensor, *, side: int, smallest: float, dice: random.Random) -> Tensor:
-    """A random part of a picture, at least as large as the given fraction of its area, as `side` x `side` pixels.
+    """Crop a random region with at least the given fraction of the area, and resize it to `side` x `side` pixels.
 
     Source: Szegedy et al., "Going Deeper with Convolutions", 2015, in torchvision's form.
     """
@@ -41,10 +41,10 @@ def resized_crop(resized: Tensor, *, side: int, smallest: float, dice: random.Ra
 
 
 def randaugment(view: Tensor, *, magnitude: int, dice: random.Random) -> Tensor:
-    """Two changes out of fourteen, each of the given magnitude and of a random direction where it has two.
+    """Apply two of fourteen operations, each with the given magnitude and, where it has a direction, a random one.
 
-    Source: Cubuk et al., "RandAugment", 2020, with torchvision's changes and ranges.
-    Differs: shapes change with bilinear interpolation, torchvision's default takes the nearest pixel.
+    Source: Cubuk et al., "RandAugment", 2020, with torchvision's operations and ranges.
+    Differs: geometric operations interpolate bilinearly, torchvision's default takes the nearest pixel.
     """
     for name in dice.choices(list(CHANGES), k=NUM_CHANGES):
         view = CHANGES[name](view, dice.choice((-1, 1)) * magnitude / MAX_MAGNITUDE)
@@ -52,7 +52,7 @@ def randaugment(view: Tensor, *, magnitude: int, dice: random.Random) -> Tensor:
 
 
 def erase(view: Tensor, *, dice: random.Random) -> Tensor:
-    """A picture with noise in a rectangle of 2 to 33 % of its area.
+    """Replace a rectangle of 2 to 33 % of the area by noise.
 
     Source: Zhong et al., "Random Erasing Data Augmentation", 2020.
     """
@@ -70,17 +70,17 @@ def erase(view: Tensor, *, dice: random.Random) -> Tensor:
 def draw_rectangle(
     height: int, width: int, *, areas: tuple[float, float], ratios: tuple[float, float], dice: random.Random
 ) -> Rectangle | None:
-    """A random rectangle inside a picture.
+    """Draw a random rectangle inside an image.
 
     Args:
-        height: Of the picture.
-        width: Of the picture.
-        areas: Smallest and largest area, as fractions of the picture's.
+        height: Height of the image.
+        width: Width of the image.
+        areas: Smallest and largest area, as fractions of the image's.
         ratios: Smallest and largest ratio of width to height.
-        dice: Decides.
+        dice: Random generator.
 
     Returns:
-        The first of ten draws that fits; None where none does.
+        The first of ten draws that fits; None if none does.
     """
     for _ in range(10):
         area = dice.uniform(*areas) * height * width
@@ -93,7 +93,7 @@ def draw_rectangle(
 
 
 def _affine(view: Tensor, *, shift: tuple[float, float] = (0, 0), shear: tuple[float, float] = (0, 0)) -> Tensor:
-    """A picture moved by pixels and sheared by slopes around its upper left corner."""
+    """Translate an image by pixels and shear it by slopes around its upper left corner."""
     moved: Tensor = kernels.affine(
         view, angle=0.0, translate=[int(pixels) for pixels in shift], scale=1.0,
         shear=[math.degrees(math.atan(slope)) for slope in shear], center=[0, 0], interpolation=BILINEAR,
@@ -101,8 +101,8 @@ def _affine(view: Tensor, *, shift: tuple[float, float] = (0, 0), shear: tuple[f
     return moved
 
 
-# The fourteen changes by their names, with the range of each: the strength is a fraction of the largest magnitude,
-# below 0 where the change goes the other way.
+# The fourteen operations by their names, with the range of each: the strength is a fraction of the largest magnitude,
+# negative for the opposite direction.
 CHANGES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "identity": lambda view, _: view,
     "shear_x": lambda view, strength: _affine(view, shear=(0.3 * strength, 0)),

@@ -1,4 +1,4 @@
-"""Making up for rare classes: by how often photos are shown, or by how much they count."""
+"""Class balancing: by the sampling frequency of photos, or by class weights."""
 
 import random
 from collections import defaultdict
@@ -9,25 +9,25 @@ from torch import Tensor
 
 
 def balanced_order(labels: Sequence[int], *, seed: int, epoch: int) -> list[int]:
-    """An epoch as long as the data set in which every class is shown equally often, give or take one.
+    """Return an order as long as the data set in which all classes are equally frequent, give or take one photo.
 
-    The photos of a class take turns: none is shown again before all others were. Of a class with more photos than
+    The photos of a class take turns: none is repeated before all others were shown. Of a class with more photos than
     places, each epoch shows a random selection.
 
     Args:
         labels: The class of each photo.
-        seed: Decides the order.
-        epoch: Gives each epoch an order of its own.
+        seed: Seed of the order.
+        epoch: Index of the epoch, each of which has another order.
 
     Returns:
-        Numbers of photos, as many as there are.
+        Indices of photos, as many as there are.
     """
     dice = random.Random(f"balance {seed} {epoch}")
     photos: dict[int, list[int]] = defaultdict(list)
     for number, label in enumerate(labels):
         photos[label].append(number)
     classes = sorted(photos)
-    dice.shuffle(classes)  # the first ones get one place more, where places do not come out even
+    dice.shuffle(classes)  # the first ones get the remaining places
     places, extra = divmod(len(labels), len(classes))
     order = []
     for turn, label in enumerate(classes):
@@ -39,10 +39,11 @@ def balanced_order(labels: Sequence[int], *, seed: int, epoch: int) -> list[int]
 
 
 def balanced_class_weights(labels: Sequence[int]) -> Tensor:
-    """By how much a photo of each class counts: the rarer the class, the more, and 1 in the mean over the photos.
+    """Return class weights inversely proportional to class frequency, with mean 1 over the photos.
 
-    So all classes together weigh what they would weigh if they were equally frequent, and the learning rate keeps its
-    meaning.
+        weight_c = N / (C * N_c)
+
+    All classes together have the same total weight as without balancing, so the learning rate keeps its meaning.
 
     Args:
         labels: The class of each photo; every class occurs.

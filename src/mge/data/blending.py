@@ -50,7 +50,7 @@ def _mixup(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]
 
 
 def _cutmix(images: Tensor, others: Tensor, share: float, dice: random.Random) -> tuple[Tensor, float]:
-    """The rectangle has the picture's shape and its centre anywhere; what sticks out is cut off, and the share less."""
+    """Paste a rectangle of the image's shape at a random centre; it is clipped to the image, and its share reduced."""
     height, width = images.shape[2:]
     side = math.sqrt(share)
     top, bottom = _stretch(dice.random() * height, side * height, height)

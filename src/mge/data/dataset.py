@@ -1,4 +1,4 @@
-"""Photos as training and evaluation see them."""
+"""The data set of photos for training and evaluation."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +11,16 @@ from torch.utils.data import Dataset
 from mge.config import DataConfig
 from mge.data.machine import free_memory
 from mge.data.photo import open_photo
+from mge.data.preprocess import shorter_side
 from mge.data.records import Record
 from mge.data.transforms import eval_view, resize_quickly, train_view
-from mge.data.views import shorter_side
 from mge.errors import DataError
 
-DRAFT_RESERVE = 2  # how many times larger than needed a JPEG is decoded at least, where not every pixel is wanted
+DRAFT_RESERVE = 2  # smallest oversampling of a JPEG that is decoded at reduced size
 
 
 class Sample(NamedTuple):
-    """One picture with its label."""
+    """An image with its label."""
 
     image: Tensor  # uint8 (3, side, side)
     label: int  # number of its class
@@ -33,11 +33,11 @@ class PhotoDataset(Dataset[Sample]):
     Args:
         records: The photos.
         class_names: The classes, in the order of the logits.
-        side: Side in pixels of the pictures.
-        config: How they are resized, cropped and changed.
-        train: Whether they are changed at random, as training wants them.
-        view_side: Side in pixels of what training cuts out of them. None: `side`.
-        seed: Decides the changes.
+        side: Side in pixels of the images.
+        config: Resizing, cropping and augmentation options.
+        train: Whether to augment them at random.
+        view_side: Side in pixels of the training crops. None: `side`.
+        seed: Seed of the augmentation.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class PhotoDataset(Dataset[Sample]):
         return len(self.records)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """The photo of a key (epoch, index); evaluation gives the same for every epoch."""
+        """Return the photo of a key (epoch, index); evaluation gives the same for every epoch."""
         epoch, index = key
         image = self._load(index) if self._cache is None else self._cache[index]
         if self.train:
@@ -64,14 +64,14 @@ class PhotoDataset(Dataset[Sample]):
 
     @property
     def is_cached(self) -> bool:
-        """Whether all photos are in memory."""
+        """True if all photos are in memory."""
         return self._cache is not None
 
     def _load(self, index: int) -> Tensor:
-        """The view of evaluation; for training the resized photo, which views are cut out of."""
+        """Load the view for evaluation, or for training the resized photo, from which views are cropped."""
         if not self.train:
             return eval_view(self._open(index), side=self.side, config=self.config)[0]
-        # Twice the size is averaged away by the resizing that follows: values change by less than 1 of 255 in the mean.
+        # Decoding at twice the size hardly changes the resized photo: values differ by less than 1 of 255 on average.
         enough = DRAFT_RESERVE * shorter_side(self.side, config=self.config)
         return resize_quickly(self._open(index, at_least_px=enough), side=self.side, config=self.config)
 
@@ -81,8 +81,8 @@ class PhotoDataset(Dataset[Sample]):
             return open_photo(record.content, name=str(record.path), at_least_px=at_least_px)
         except DataError as error:
             raise DataError(
-                f"{error}; it could be read when the photos were looked at: put it back as it was, and go on; "
-                "mge check lists every broken photo"
+                f"{error}; it was readable when the run started: restore it and resume the run; mge check lists every "
+                "broken photo"
             ) from error
 
     def _is_worth_caching(self) -> bool:

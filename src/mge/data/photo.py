@@ -1,4 +1,4 @@
-"""Opening a photo: one guarded function, so that no file can crash, hang or silently mislead a run."""
+"""Opening of photos: one guarded function, so that no file can crash, hang or silently mislead a run."""
 
 import io
 import os
@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from mge.data.colours import to_rgb
+from mge.data.color import to_rgb
+from mge.data.file_type import HEAD, describe, form_of
 from mge.data.formats import bmp, gif, jpeg, netpbm, png, tiff, webp
-from mge.data.formats.limits import MAX_FILE_BYTES, check_size
-from mge.data.signatures import HEAD, describe, form_of
+from mge.data.formats.costs import MAX_FILE_BYTES, check_size
 from mge.errors import DataError, first_line
 
-# What each format's file is cut down to before Pillow sees it.
+# Reduces each format's file before Pillow reads it.
 PLAIN: dict[str, Callable[..., bytes]] = {
     "JPEG": jpeg.plain,
     "PNG": png.plain,
@@ -33,7 +33,7 @@ PLAIN: dict[str, Callable[..., bytes]] = {
 FORMATS = (*PLAIN, "PPM", "HEIC")
 
 ORIENTATION = 0x0112
-# What turns a photo upright that was stored with an EXIF orientation.
+# The transposition that undoes each EXIF orientation.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,9 +43,9 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What readers of damaged files may raise. On 31,000 mutated files that was OSError, ValueError, SyntaxError, EOFError,
-# RuntimeError and DecompressionBombError; the others are those that Pillow's own code reckons with. Calls of Pillow
-# alone are guarded with it, so that it hides no mistake of ours.
+# Exceptions raised for damaged files. On 31,000 mutated files these were OSError, ValueError, SyntaxError, EOFError,
+# RuntimeError and DecompressionBombError; the others are handled by Pillow's own code. Only calls of Pillow are guarded
+# with it, so that it hides no bug of ours.
 DAMAGE = (
     OSError, ValueError, SyntaxError, EOFError, MemoryError, ArithmeticError, LookupError, TypeError, AttributeError,
     RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
@@ -53,31 +53,31 @@ DAMAGE = (
 
 
 class NamedPhoto(NamedTuple):
-    """A photo that is no file of its own: a row of a table, or a member of an archive."""
+    """A photo that is not a file of its own: a row of a table, or a member of an archive."""
 
-    name: str  # what people find it by
-    read: Callable[[], bytes]  # gives the content of its file; raises DataError where it cannot
-    file: str = ""  # the larger file that it lies in
+    name: str  # its name for users
+    read: Callable[[], bytes]  # returns the content of its file; raises DataError if it cannot
+    file: str = ""  # the larger file that contains it
 
 
 def as_text(path: str) -> str:
-    """A path that any file and terminal can hold: a name in another encoding than UTF-8 gets marks for odd letters."""
+    """Replace characters of a path that are not valid UTF-8, so that any file and terminal can hold it."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def open_photo(
     photo: str | Path | bytes | Image.Image | NamedPhoto, *, name: str = "", at_least_px: int | None = None
 ) -> Image.Image:
-    """A photo as it is shown: upright, RGB, transparency on white, the first frame of several.
+    """Open a photo as it is displayed: upright, RGB, transparency on white, the first frame of several.
 
     Args:
-        photo: A file, the content of one, a picture that Pillow has opened, or a photo in a larger file.
-        name: What an error calls it. By default the file's path.
-        at_least_px: Shorter side in pixels that is enough. A JPEG of twice, four or eight times that is decoded at a
-            fraction of its size, which is quicker. None: every pixel.
+        photo: A file, the content of one, an image opened by Pillow, or a photo in a larger file.
+        name: Name of the photo in errors. By default the file's path.
+        at_least_px: Shorter side in pixels that is sufficient. A JPEG of twice, four or eight times that is decoded at
+            a fraction of its size, which is faster. None: full resolution.
 
     Raises:
-        DataError: it cannot be read whole, or is larger or thinner than any photo.
+        DataError: it cannot be read completely, or exceeds the limits of size or aspect ratio.
     """
     if isinstance(photo, NamedPhoto):
         return open_photo(photo.read(), name=name or photo.name, at_least_px=at_least_px)
@@ -88,7 +88,7 @@ def open_photo(
         return _read(photo, name=name, at_least_px=at_least_px)
     if not isinstance(photo, str | os.PathLike):
         raise DataError(
-            f"a photo is given as {type(photo).__name__}; accepted: a path, the bytes of a file, a Pillow image "
+            f"unsupported type of photo: {type(photo).__name__}; accepted: a path, the bytes of a file, a Pillow image "
             "(Image.fromarray makes one of an array), or a list of these"
         )
     return _read(_content(photo, name=name), name=name, at_least_px=at_least_px)
@@ -97,13 +97,13 @@ def open_photo(
 def _content(photo: str | Path, *, name: str) -> bytes:
     try:
         path = Path(photo)
-        if not path.is_file() and path.exists():  # a pipe, say, would be waited for without end
-            raise DataError(f"{name} cannot be read: it is no file")
+        if not path.is_file() and path.exists():  # a pipe, say, would block forever
+            raise DataError(f"{name} cannot be read: it is not a regular file")
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise DataError(f"{name} has {size / 1e9:.1f} GB; accepted: up to {MAX_FILE_BYTES / 1e9:g} GB")
         return path.read_bytes()
-    except (OSError, ValueError, MemoryError) as error:  # the second of a path with a zero byte
+    except (OSError, ValueError, MemoryError) as error:  # ValueError: a path with a zero byte
         raise DataError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
@@ -118,7 +118,7 @@ def _read(content: bytes, *, name: str, at_least_px: int | None) -> Image.Image:
     else:
         raise _not_a_photo(content, name=name)
     file = io.BytesIO(content)
-    del content  # a large one is not held twice
+    del content  # do not keep a large one twice
     try:
         with _quiet():
             opened = read(file)
@@ -128,7 +128,7 @@ def _read(content: bytes, *, name: str, at_least_px: int | None) -> Image.Image:
         raise _unreadable(error, name=name) from error
     with opened:
         shown = _as_shown(opened, name=name, at_least_px=at_least_px)
-    shown.info = {}  # of an upload nothing is kept but what it shows: encoders, too, take options from here
+    shown.info = {}  # keep only the pixels of an upload: encoders read options from here
     return shown
 
 
@@ -155,15 +155,15 @@ def _as_shown(opened: Image.Image, *, name: str, at_least_px: int | None) -> Ima
         raise _unreadable(error, name=name) from error
     if turn is not None:
         shown = shown.transpose(turn)
-        shown.info = {}  # it says how the photo was stored: who opens this one again must not turn it again
+        shown.info = {}  # its orientation has been applied, and must not be applied again
     return shown
 
 
 def _orientation(opened: Image.Image) -> int:
-    """The EXIF orientation; 1, upright, where nobody can tell."""
+    """Return the EXIF orientation; 1, upright, if it is unknown."""
     try:
         value = opened.getexif().get(ORIENTATION)
-    except DAMAGE:  # damaged notes about a photo leave the photo as it is
+    except DAMAGE:  # damaged metadata are ignored
         return 1
     return value if isinstance(value, int) else 1
 
@@ -173,7 +173,7 @@ def _heif_reader(name: str) -> Callable[[Any], Image.Image]:
         from pillow_heif.as_plugin import HeifImageFile  # noqa: PLC0415  (an extra)
     except ImportError as error:
         raise DataError(
-            f"{name} is a HEIC photo, which pillow-heif is needed for; install it: pip install 'mge[heif]'"
+            f"{name} is a HEIC photo, which needs pillow-heif; install it with: pip install 'mge[heif]'"
         ) from error
     return HeifImageFile
 
@@ -183,10 +183,10 @@ def _unreadable(error: BaseException, *, name: str) -> DataError:
 
 
 class _Quiet:
-    """Warnings of Pillow about odd files, switched off while any thread reads one.
+    """Pillow's warnings about odd files, switched off while any thread reads one.
 
-    `warnings.catch_warnings` changes the whole process: of two threads that overlap, the second would put back what
-    the first had set, and every warning of the process would stay off.
+    `warnings.catch_warnings` changes the whole process: of two threads that overlap, the second would restore the state
+    that the first had set, and every warning of the process would stay off.
     """
 
     lock, readers, catcher = threading.Lock(), 0, warnings.catch_warnings()

@@ -1,4 +1,4 @@
-"""What is known about a set of photos before any of them is opened."""
+"""Records of photos before any of them is opened: labels, splits, groups."""
 
 import dataclasses
 import random
@@ -19,15 +19,16 @@ Unit = tuple[str, str]  # a group, or the path of a photo without one
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One photo.
+    """A photo.
 
     Args:
-        path: Where it lies; for a photo that is no file of its own, what people find it by.
+        path: Its path; for a photo that is not a file of its own, its name for users.
         label: Name of its class.
-        split: What it is used for; None until `assign_splits` has decided, and where a run did not have it.
-        box_xyxy: Where the thing is, in the photo's pixels as it is shown, end-exclusive; None where nobody said.
-        group: What it shares with other photos of the same object, which then stay in one split; empty for none.
-        read: Gives the bytes of a photo that is no file of its own: a row of a table, say. It must be picklable.
+        split: Its split; None until `assign_splits` has decided, and for photos that a run did not have.
+        box_xyxy: Box of the object, in the photo's pixels as displayed, end-exclusive; None if unknown.
+        group: Group of photos of the same object, which stay in one split; empty for none.
+        read: Returns the bytes of a photo that is not a file of its own, such as a row of a table. It must be
+            picklable.
     """
 
     path: Path
@@ -39,7 +40,7 @@ class Record:
 
     @property
     def content(self) -> Path | bytes:
-        """What `open_photo` is given."""
+        """The argument for `open_photo`."""
         return self.path if self.read is None else self.read()
 
 
@@ -48,15 +49,15 @@ class PhotoSet:
     """Photos with their labels and splits.
 
     Args:
-        name: What people call it.
-        source: Which reader took it.
+        name: Name of the data.
+        source: Reader of the data.
         class_names: The classes, in the order of the logits.
         records: The photos.
-        parents: The coarser class of each class, where the data has a hierarchy; a coarser class may have a parent too.
-            A class that is a coarser class itself, as `Banana` is among groceries, has no entry.
-        held_out: The splits that the data left open, so that `assign_splits` chose their photos.
-        notes: What a person should know about them before training: one sentence each.
-        pinned: What names exactly these photos where `data` named the newest ones; empty where it is the same.
+        parents: The parent of each class, if the data has a hierarchy; a parent may have a parent too. A class that is
+            a parent itself, as `Banana` is among groceries, has no entry.
+        held_out: The splits missing from the data, whose photos `assign_splits` chose.
+        notes: Notes for users before training: one sentence each.
+        pinned: Immutable name of exactly these photos if `data` names the newest ones; empty if it is the same.
     """
 
     name: str
@@ -69,23 +70,23 @@ class PhotoSet:
     pinned: str = ""
 
     def split(self, name: Split) -> tuple[Record, ...]:
-        """The photos of one split."""
+        """Return the photos of one split."""
         return tuple(record for record in self.records if record.split == name)
 
     def select(self, name: Selection) -> tuple[Record, ...]:
-        """The photos of one split, those of none, or all."""
+        """Return the photos of one split, those of none, or all."""
         if name == "all":
             return self.records
         return tuple(record for record in self.records if record.split == (None if name == "new" else name))
 
 
 def assign_splits(photos: PhotoSet, *, config: DataConfig, seed: int) -> PhotoSet:
-    """Holds out photos of each class for testing and validation where the data does not.
+    """Hold out photos of each class for testing and validation if the data has no such splits.
 
     Photos of one group go into one split: groups are held out whole, and the fractions are fractions of each class's
     groups. A photo without a group is a group by itself. At least one group of each class stays for training. A group
-    with photos of several classes is one of each of them, and is held out only where none of them has its fraction
-    already: such a class may have less held out than was asked for, never more.
+    with photos of several classes is one of each of them, and is held out only if none of them has reached its
+    fraction: such a class may have less held out than requested, never more.
 
     The choice depends on the seed, the groups and the photos' paths, not on the order in which a disk lists them.
     """
@@ -102,37 +103,40 @@ def assign_splits(photos: PhotoSet, *, config: DataConfig, seed: int) -> PhotoSe
 
 
 def check_photos(photos: PhotoSet) -> None:
-    """Raises DataError where nothing can be learned from the photos."""
+    """Raise DataError if nothing can be learned from the photos."""
     if not photos.records:
-        raise DataError(f"{photos.name} holds no photos; expected one folder a class with photos in it, or a manifest")
+        raise DataError(f"{photos.name} contains no photos; expected one folder per class, or a manifest")
     if len(photos.class_names) < 2:
         raise DataError(
-            f"{photos.name} has one class only, {photos.class_names[0]!r}; a classifier needs at least two: put "
-            "the photos of each class into a folder of its own"
+            f"{photos.name} has only one class, {photos.class_names[0]!r}; a classifier needs at least two: put the "
+            "photos of each class into its own folder"
         )
     trained = {record.label for record in photos.split("train")}
     missing = [name for name in photos.class_names if name not in trained]
     if missing:
         raise DataError(
             f"class {missing[0]!r} of {photos.name} has no training photos ({len(missing)} such classes); add some to "
-            "its train split, or remove the class from the other splits"
+            "the train split, or remove the class from the other splits"
         )
 
 
 def what_is_unmeasured(splits: Collection[str]) -> str | None:
-    """What it means for the figures that one of the splits to measure on is not there; None where both are."""
-    remedy = "give each class more photos, or smaller groups of them"
+    """Describe the effect of a missing validation or test split on the metrics; None if both exist."""
+    remedy = "give each class more photos, or smaller groups"
     if "val" not in splits and "test" not in splits:
-        return f"No photos are left to validate and test on, so figures are of those that were trained on: {remedy}"
+        return f"No photos are left for validation and test: all metrics are measured on training photos: {remedy}"
     if "test" not in splits:
-        return f"No photos are left to test on, so figures are of validation photos, which chose the model: {remedy}"
+        return (
+            "No photos are left for testing: metrics are measured on the validation photos that also selected "
+            f"the model: {remedy}"
+        )
     if "val" not in splits:
-        return f"No photos are left to validate on, so the last epoch's model is kept, uncalibrated: {remedy}"
+        return f"No photos are left for validation: the last epoch is kept, without calibration: {remedy}"
     return None
 
 
 def cut_groups(photos: PhotoSet) -> tuple[str, ...]:
-    """The groups with photos in more than one split, in order: the data's own splits can cut a group."""
+    """Return the groups with photos in more than one split, in order: the data's own splits can cut a group."""
     splits: dict[str, set[Split | None]] = defaultdict(set)
     for record in photos.records:
         splits[record.group].add(record.split)
@@ -154,17 +158,17 @@ def _hold_out(
 
 
 def _unit(record: Record) -> Unit:
-    """What is held out whole: a record's group, or the photo itself."""
+    """Return the unit that is held out as a whole: a record's group, or the photo itself."""
     return (record.group, "" if record.group else record.path.as_posix())
 
 
 def _choose_units(labels: Mapping[Unit, set[str]], *, fraction: float, seed: int) -> set[Unit]:
-    """A fraction of each class's units, rounded, such that at least one of each class is left.
+    """Choose a fraction of each class's units, rounded, leaving at least one of each class.
 
     Args:
         labels: The classes of the photos of each unit.
-        fraction: Of the units of each class.
-        seed: Decides which.
+        fraction: Fraction of the units of each class.
+        seed: Seed of the choice.
     """
     by_label: dict[str, list[Unit]] = defaultdict(list)
     for unit in sorted(labels):
@@ -183,6 +187,6 @@ def _choose_units(labels: Mapping[Unit, set[str]], *, fraction: float, seed: int
 
 
 def spread_out(items: Sequence[Item], *, count: int) -> list[Item]:
-    """So many of the items, evenly spread; all where there are fewer."""
+    """Return so many of the items, evenly spaced; all if there are fewer."""
     count = min(count, len(items))
     return [items[number * len(items) // count] for number in range(count)]

@@ -1,4 +1,4 @@
-"""Photos that data list more than once: what is said again counts once, and what contradicts itself is noted."""
+"""Photos that data list more than once: repetitions are merged, and contradictions are noted."""
 
 import dataclasses
 import os
@@ -8,9 +8,9 @@ from mge.data.records import PhotoSet, Record
 
 
 def settle_repeats(photos: PhotoSet) -> PhotoSet:
-    """Return the photos without rows that come again, and with notes on what is said of one photo in two ways.
+    """Return the photos without repeated rows, with notes on contradictory rows of one photo.
 
-    Of rows that differ in the box only the one with the largest box stays: a record has room for one.
+    Of rows that differ only in the box, the one with the largest box stays: a record has room for one.
     """
     kept: dict[tuple[str, str, str | None, str], Record] = {}
     for record in photos.records:
@@ -23,26 +23,26 @@ def settle_repeats(photos: PhotoSet) -> PhotoSet:
         splits[place].add(split or "no split")
     notes = [*photos.notes]
     if len(kept) < len(photos.records):
-        notes.append(f"{len(photos.records) - len(kept):,} rows of {photos.name} repeat others, and count once")
+        notes.append(f"{len(photos.records) - len(kept):,} rows of {photos.name} are duplicates and were dropped")
     torn = [place for place, found in labels.items() if len(found) > 1]
     if torn:
         names = " and ".join(map(repr, sorted(labels[torn[0]])[:2]))
         notes.append(
-            f"{len(torn):,} photos of {photos.name} have several labels, the first is {torn[0]} with {names}: at most "
-            "one of them is right for a classifier; keep one row for each photo"
+            f"{len(torn):,} photos of {photos.name} have several labels, the first is {torn[0]} with {names}: a "
+            "classifier needs one label per photo; keep one row for each photo"
         )
     leaked = [place for place, found in splits.items() if len(found) > 1]
     if leaked:
         names = " and ".join(sorted(splits[leaked[0]])[:2])
         notes.append(
             f"{len(leaked):,} photos of {photos.name} are in more than one split, the first is {leaked[0]} in {names}: "
-            "figures on held-out photos will be better than they should be; keep one row for each photo"
+            "accuracy on held-out photos will be too optimistic (leakage); keep one row for each photo"
         )
     return dataclasses.replace(photos, records=tuple(kept.values()), notes=tuple(notes))
 
 
 def _place(record: Record) -> str:
-    """Return what tells a photo from others, however its path is written; links are not looked into."""
+    """Return a photo's identity, however its path is written; links are not resolved."""
     return os.path.abspath(record.path) if record.read is None else str(record.path)  # noqa: PTH100  (no disk is asked)
 
 

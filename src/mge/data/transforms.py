@@ -1,4 +1,4 @@
-"""Photos to the tensors that networks see."""
+"""Transforms of photos to input tensors of networks."""
 
 import random
 
@@ -11,17 +11,17 @@ from torchvision.transforms.v2.functional import adjust_brightness, adjust_contr
 
 from mge.config import DataConfig
 from mge.data.augmentation import erase, randaugment, resized_crop
-from mge.data.views import MAX_SCALED_ASPECT, CropGeometry, middle_view, resize, scaled_size
+from mge.data.preprocess import MAX_SCALED_ASPECT, CropGeometry, middle_view, resize, scaled_size
 
 
 def resize_quickly(photo: Image.Image, *, side: int, config: DataConfig) -> Tensor:
-    """What `resize` gives, in half the time, for training.
+    """Resize for training, in half the time of `resize`.
 
-    A value in some hundreds is off by 1 out of 255, where torch rounds otherwise than Pillow. Evaluation and answers
-    keep to Pillow, which computes the same on every machine.
+    A value in some hundreds differs by 1 out of 255, where torch rounds differently from Pillow. Evaluation and
+    inference use Pillow, which computes the same on every machine.
 
     Returns:
-        uint8 (3, height, width), with channels last in memory, as Pillow has them and as resizing is quickest.
+        uint8 (3, height, width), with channels last in memory, as Pillow has them and as resizing is fastest.
     """
     width, height = scaled_size(photo.size, side=side, config=config)
     if max(width, height) > MAX_SCALED_ASPECT * min(width, height):
@@ -35,19 +35,19 @@ def resize_quickly(photo: Image.Image, *, side: int, config: DataConfig) -> Tens
 
 
 def eval_view(photo: Image.Image, *, side: int, config: DataConfig) -> tuple[Tensor, CropGeometry]:
-    """The picture that evaluation uses, as `middle_view` makes it, and how it lies in the photo."""
+    """Return the view for evaluation, as `middle_view` makes it, with its geometry in the photo."""
     pixels, geometry = middle_view(photo, side=side, config=config)
     return torch.from_numpy(pixels), geometry
 
 
 def train_view(resized: Tensor, *, side: int, config: DataConfig, seed: int) -> Tensor:
-    """A random crop, flip and whatever other changes the options ask for: a pure function of its arguments.
+    """Apply a random crop, flip and the configured augmentations, as a pure function of the arguments.
 
     Args:
         resized: uint8 (3, height, width), from `resize_quickly`.
         side: Side of the view in pixels.
-        config: Which changes.
-        seed: Decides them; the global random state is neither read nor changed.
+        config: Augmentation options.
+        seed: Seed of the augmentations; the global random state is neither read nor changed.
     """
     dice = random.Random(seed)
     if config.resized_crop:

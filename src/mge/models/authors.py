@@ -1,4 +1,4 @@
-"""Reads the checkpoints of the authors' program (github.com/lbzhang/MGE-CNN) into our network, tensor by tensor."""
+"""Conversion of the authors' checkpoints (github.com/lbzhang/MGE-CNN) to our network, tensor by tensor."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -10,7 +10,7 @@ from mge.config import ModelConfig, split_options
 from mge.errors import ModelFolderError
 from mge.models.mixture import MixtureOfExperts
 
-EXPERTS = 3  # written out by suffix in their program, so neither more nor fewer
+EXPERTS = 3  # hard-coded by suffix in their program
 PART_FILTERS = 10  # for each class, a constant of their program
 BLOCKS_OF_STAGE_3 = {6: "resnet50", 23: "resnet101", 36: "resnet152"}
 BACKBONE_SUFFIXES = {"experts.0.": "", "experts.1.": "_box", "experts.2.": "_box_2", "gate.": "_gate"}
@@ -23,31 +23,31 @@ STAGES = {
     "layer3.": "conv4{}.6.",
     "layer4.": "conv5{}.",
 }
-UNUSED = "cls_cat_a."  # a layer that their program makes and never calls
+UNUSED = "cls_cat_a."  # a layer that their program creates and never calls
 
 
 def from_authors(state_dict: Mapping[str, Any]) -> MixtureOfExperts:
-    """The authors' network as ours, with all their choices set.
+    """Convert the state dict of the authors' program to a mixture with all their settings.
 
-    Float pictures given to it are taken as normalised already; uint8 pictures are normalised with their mean and
-    standard deviation of 0.5.
+    Float images are taken as already normalised; uint8 images are normalised with the authors' mean and standard
+    deviation of 0.5.
 
     Args:
         state_dict: State dict of their program, also inside a training checkpoint, with or without `module.` before
             the names. ResNet-50, -101 and -152 are recognised, with any number of classes.
 
     Returns:
-        The network on the CPU, in training mode as any new module.
+        The network on the CPU, in training mode like any new module.
 
     Raises:
         ModelFolderError: a tensor is missing, unexpected, or of another shape or type.
 
-    Source: the authors' program; `docs/deviations.md` lists where it differs from the paper.
+    Source: the authors' program; `docs/deviations.md` lists its differences from the paper.
     """
     given = _unwrap(state_dict)
     num_classes = _count_classes(given)
     config = authors_config(_recognise_backbone(given))
-    with torch.device("meta"):  # shapes only: a misfit is found before anything large is built
+    with torch.device("meta"):  # shapes only: a mismatch is found before anything large is allocated
         outline = MixtureOfExperts.from_config(config, num_classes=num_classes)
     _check_fit(given, expected=_expected_tensors(outline), num_classes=num_classes)
     model = MixtureOfExperts.from_config(config, num_classes=num_classes)
@@ -56,18 +56,18 @@ def from_authors(state_dict: Mapping[str, Any]) -> MixtureOfExperts:
 
 
 def authors_config(backbone: str = "resnet50") -> ModelConfig:
-    """The architecture of the authors' program: what the preset `authors` says, without the tag of first weights."""
+    """Return the architecture of the authors' program: the preset `authors` without a tag of pretrained weights."""
     fixed = {"backbone": backbone, "experts": EXPERTS, "part_filters": PART_FILTERS}
     return split_options(fixed, preset="authors")[0]
 
 
 def authors_key(key: str) -> str:
-    """What the authors call one of our tensors. The two halves of a joint head are one tensor of theirs."""
+    """Return the authors' name of one of our tensors; the two halves of a joint head are one tensor of theirs."""
     return next(theirs + key.removeprefix(ours) for ours, theirs in _prefixes() if key.startswith(ours))
 
 
 def _prefixes() -> Iterator[tuple[str, str]]:
-    """The beginnings of our names, and of theirs."""
+    """Yield the prefixes of our tensor names and of theirs."""
     for owner, suffix in BACKBONE_SUFFIXES.items():
         for ours, theirs in STAGES.items():
             yield f"{owner}backbone.net.{ours}", theirs.format(suffix)
@@ -82,7 +82,7 @@ def _prefixes() -> Iterator[tuple[str, str]]:
 
 
 def _unwrap(checkpoint: object) -> dict[str, Tensor]:
-    """The tensors by the names that their program gives them."""
+    """Return the tensors by the names of the authors' program."""
     if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get("state_dict"), Mapping):
         checkpoint = checkpoint["state_dict"]
     hint = "give the authors' state dict, or a training checkpoint with one under 'state_dict'"
@@ -105,7 +105,8 @@ def _count_classes(state: Mapping[str, Tensor]) -> int:
         )
     if classifier.ndim != 2 or len(classifier) < 2:
         raise ModelFolderError(
-            f"'classifier.fc.weight' has the shape {list(classifier.shape)}; expected one row a class, for 2 or more"
+            f"'classifier.fc.weight' has the shape {list(classifier.shape)}; expected one row per class, for 2 or more "
+            "classes"
         )
     return len(classifier)
 
@@ -125,11 +126,11 @@ def _recognise_backbone(state: Mapping[str, Tensor]) -> str:
 
 
 def _expected_tensors(outline: MixtureOfExperts) -> dict[str, tuple[list[int], bool]]:
-    """By their name, the shape that each tensor must have, and whether it holds floating-point numbers."""
+    """Return the expected shape of each tensor by name, and whether it is floating-point."""
     expected: dict[str, tuple[list[int], bool]] = {}
     for key, tensor in outline.state_dict().items():
         name, shape = authors_key(key), list(tensor.shape)
-        if name in expected:  # the part half of a joint head stands behind its large half
+        if name in expected:  # the part half of a joint head follows its large half
             shape = [shape[0], expected[name][0][1] + shape[1]]
         expected[name] = (shape, tensor.is_floating_point())
     return expected
@@ -138,7 +139,7 @@ def _expected_tensors(outline: MixtureOfExperts) -> dict[str, tuple[list[int], b
 def _check_fit(
     given: Mapping[str, Tensor], *, expected: Mapping[str, tuple[list[int], bool]], num_classes: int
 ) -> None:
-    """Raises ModelFolderError unless the tensors are all that the network needs, and nothing else."""
+    """Raise ModelFolderError unless the tensors are exactly those that the network needs."""
     missing = [key for key in expected if key not in given and not _is_count(key)]
     if missing:
         raise ModelFolderError(
@@ -162,7 +163,7 @@ def _check_fit(
 
 
 def _take(given: Mapping[str, Tensor], key: str, *, like: Tensor) -> Tensor:
-    """One of our tensors out of theirs."""
+    """Extract one of our tensors from theirs."""
     name = authors_key(key)
     if name not in given and _is_count(name):
         return torch.zeros(like.shape, dtype=like.dtype)
@@ -173,5 +174,5 @@ def _take(given: Mapping[str, Tensor], key: str, *, like: Tensor) -> Tensor:
 
 
 def _is_count(key: str) -> bool:
-    """Whether this is a batch norm's number of batches, which old PyTorch did not save and nothing here reads."""
+    """Test for a batch norm's number of batches, which old PyTorch did not save and nothing here reads."""
     return key.endswith(".num_batches_tracked")

@@ -1,6 +1,6 @@
-"""Timm networks as backbones: feature maps at two depths, and the features that the pretrained classifier reads.
+"""Timm networks as backbones: feature maps at two depths, and the features of the pretrained classifier.
 
-The only file that says timm.
+The only file that imports timm.
 """
 
 import contextlib
@@ -26,25 +26,25 @@ from mge.config import NORMALISATIONS, HeadLayers
 from mge.errors import ConfigError, first_line
 from mge.models.neck import apply_layers, check_layers, is_passing, pull_back
 
-OFFSET_PICTURES = 4  # noise pictures that the offset is measured on
+OFFSET_PICTURES = 4  # noise images for measuring the offset
 OFFSET_CELLS = 8  # their side in cells, where the network takes any size
 TOKEN_POOLS = ("token", "map")  # a class token, or attention over all tokens
-DEFAULT_SIDE = 224  # of networks that say nothing about it
-MIN_CELLS = 2  # a coarser map than 2 x 2 cannot say where
+DEFAULT_SIDE = 224  # of networks without a default size
+MIN_CELLS = 2  # a coarser map than 2 x 2 cannot localise
 
 
 class FeatureMaps(NamedTuple):
     """Features of a view at two depths, and pooled."""
 
-    part: Tensor  # (B, D', h', w') the stage before the last: what the part filters read
+    part: Tensor  # (B, D', h', w') the stage before the last: input of the part filters
     large: Tensor  # (B, D, h, w) the map that the network pools
-    pooled: Tensor  # (B, F) what the network's own classifier reads
+    pooled: Tensor  # (B, F) input of the network's own classifier
 
 
 class Structure(NamedTuple):
-    """Layout of a network's end: how its last map becomes the features that its classifier reads."""
+    """Structure of a network's head: from its last map to the features of its classifier."""
 
-    layout: Literal["NCHW", "NHWC", "tokens"]  # of what `forward_features` returns
+    layout: Literal["NCHW", "NHWC", "tokens"]  # of the result of `forward_features`
     pools: bool  # whether the features come from the mean over the cells; not with a class token
     before: tuple[str, ...]  # names of the layers between the last map and its mean
     behind: tuple[str, ...]  # names of the layers between the mean and the classifier
@@ -53,27 +53,27 @@ class Structure(NamedTuple):
 class Backbone(nn.Module):
     """A timm network without its classifier.
 
-    Pooled features are those that the network's own classifier reads: `forward_head(forward_features(x),
-    pre_logits=True)`, with every pretrained layer between the last stage and the classifier (the LayerNorm of ConvNeXt,
-    the 1x1 convolutions of EfficientNet and MobileNet).
+    Pooled features are the input of the network's own classifier: `forward_head(forward_features(x), pre_logits=True)`,
+    with every pretrained layer between the last stage and the classifier (the LayerNorm of ConvNeXt, the 1x1
+    convolutions of EfficientNet and MobileNet).
 
     Networks with stages (ResNet, ConvNeXt, EfficientNet, Swin) give their last two stages. Transformers of one
-    resolution (ViT) give the block at three quarters of their depth and the last one, normalised. Whatever a network
-    computes with (tokens, NHWC), the maps are (B, D, h, w).
+    resolution (ViT) give the block at three quarters of their depth and the last one, normalised. Whatever the internal
+    layout (tokens, NHWC), the maps are (B, D, h, w).
 
     Args:
         name: Name of a timm model.
-        size: Side of the square views in pixels, for networks that are built for one size. None: any size is fed, and
-            networks of a fixed size are built for their own.
-        output_stride: Pixels for each cell of the last map: 32, 16 or 8. 0 leaves it to the network.
+        size: Side of the square views in pixels, for networks that are built for one size. None: any size is accepted,
+            and networks of a fixed size are built for their default size.
+        output_stride: Pixels per cell of the last map: 32, 16 or 8. 0 keeps the network's own.
         pretrained: Whether to start from timm's pretrained weights (downloaded once, then cached by Hugging Face).
         weights: File with weights in timm's names (.safetensors or .pth) to start from instead.
         head_layers: `pretrained` keeps the layers between the last stage and the classifier; `none` leaves them out, as
-            models stored before they were kept need it.
+            models stored by older versions need it.
 
     Raises:
-        ConfigError: no such model, one without feature maps, an unsuitable size or stride, or weights that cannot be
-            had.
+        ConfigError: no such model, one without feature maps, an unsuitable size or stride, or weights that could not be
+            downloaded.
     """
 
     def __init__(
@@ -93,20 +93,20 @@ class Backbone(nn.Module):
         self.stride = min(int(stages[last]["reduction"]), output_stride or 2**16)
         if size is not None and size < MIN_CELLS * self.stride:
             raise ConfigError(
-                f"size is {size} px, too small for {name}, which sees {self.stride} px in one cell of its last map; "
-                f"use at least {MIN_CELLS * self.stride}"
+                f"size is {size} px, too small for {name} with a stride of {self.stride} px; use at least "
+                f"{MIN_CELLS * self.stride}"
             )
         if size is not None and is_flat and size % self.stride:
             raise ConfigError(
-                f"size is {size} px, which {name} cannot cut into patches of {self.stride} px; use a multiple of "
+                f"size is {size} px, which {name} cannot divide into patches of {self.stride} px; use a multiple of "
                 f"{self.stride}, such as {round(size / self.stride) * self.stride}"
             )
         if pretrained and weights is None:
             self.net = _create_pretrained(name, options)
         self.num_features = self.width
         self.structure: Structure | None = None
-        self._normalises = True  # whether intermediate stages come normalised
-        # Layers that are not used must not be stored, or waited for by other processes.
+        self._normalises = True  # whether intermediate stages are normalised
+        # Unused layers must not be stored, nor waited for by DDP.
         if head_layers == "none":
             self.net.prune_intermediate_layers(list(self.depths), prune_norm=False, prune_head=True)
         else:
@@ -116,15 +116,15 @@ class Backbone(nn.Module):
             load_weights(self.net, Path(weights), name=name)
 
     def measure_offset(self) -> float:
-        """How far right of and below a cell of the last map, as drawn over the view, lies what the cell sees.
+        """Measure the offset of a cell's receptive field from the cell's place in the last map, to the right and below.
 
-        A strided convolution with padding sees around the first pixel of its step, not around the middle of it. Over
-        a whole network this adds up: to -15 of the 32 px of a ResNet-50's cell. It is 0 for ViT, Swin and ConvNeXt,
-        whose patches do not overlap.
+        A strided convolution with padding is centred on the first pixel of its step, not on the middle of it. Over a
+        whole network this adds up: to -15 of the 32 px of a ResNet-50's cell. It is 0 for ViT, Swin and ConvNeXt, whose
+        patches do not overlap.
 
         Returns:
             Pixels of the view: the centre of mass of the squared gradient of the middle of the map with respect to
-            noise, seen from the middle of the view, on average over both axes.
+            noise, relative to the middle of the view, averaged over both axes.
         """
         dice = torch.Generator().manual_seed(0)
         side = self.fixed_size or OFFSET_CELLS * self.stride
@@ -145,7 +145,7 @@ class Backbone(nn.Module):
         return round(found.item() - side / 2, 2)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
-        """Return the feature maps of normalised pictures, and their pooled features."""
+        """Return the feature maps of normalised images, and their pooled features."""
         if self.structure is None:
             part, large = self.net.forward_intermediates(
                 images, indices=list(self.depths), norm=True, output_fmt="NCHW", intermediates_only=True
@@ -160,10 +160,10 @@ class Backbone(nn.Module):
         return FeatureMaps(part, large, pooled)
 
     def pull_back(self, large: Float[Tensor, "B D h w"], cotangent: Float[Tensor, "B F"]) -> Float[Tensor, "B D"]:
-        """Return the gradient at the pooled map of `(cotangent * pooled features).sum()`, in closed form.
+        """Return the gradient of `(cotangent * pooled features).sum()` at the pooled map, in closed form.
 
         For a class's row of the classifier's weights and divided by the number of cells, these are Grad-CAM's weights.
-        Networks that read a class token have no gradient at the cells behind their last block; their cells are weighed
+        Networks that read a class token have no gradient at the cells behind their last block; their cells are weighted
         by the classifier itself.
 
         Args:
@@ -187,17 +187,17 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def _examine(self, side: int) -> None:
-        """Find out how the network pools, and check that views of this size go through it.
+        """Determine the pooling of the network, and check that it accepts views of this size.
 
         Raises:
-            ConfigError: they do not, or attention cannot be followed through the network's end.
+            ConfigError: it does not, or its head cannot be differentiated in closed form.
         """
         self.net.eval()
         blank = torch.zeros(1, 3, side, side, device=next(self.net.parameters()).device)
         try:
             try:
                 final, _, last = self._run(blank)
-            except AssertionError:  # Hiera gives its stages as they are
+            except AssertionError:  # Hiera returns its stages unnormalised
                 self._normalises = False
                 final, _, last = self._run(blank)
             structure = _find_structure(self.net, final, last, name=self.name)
@@ -207,7 +207,7 @@ class Backbone(nn.Module):
             usual = timm.get_pretrained_cfg(self.name)
             remedy = f"use --size {usual.input_size[-1]}" if usual and usual.input_size[-1] != side else "take another"
             raise ConfigError(
-                f"backbone {self.name} does not take views of {side} px: {first_line(error)}; {remedy}"
+                f"backbone {self.name} does not accept an input size of {side} px: {first_line(error)}; {remedy}"
             ) from error
         self.structure = structure
         self.net.train()
@@ -216,7 +216,7 @@ class Backbone(nn.Module):
         self.num_features = int(self.net.head_hidden_size)
 
     def _map_of(self, final: Tensor, last: Tensor) -> Tensor:
-        """The map that the network pools, (B, D, h, w), from what `forward_features` returned."""
+        """Return the map that the network pools, (B, D, h, w), given the result of `forward_features`."""
         assert self.structure is not None
         large = _as_map(final, last, layout=self.structure.layout)
         for layer in self._layers(self.structure.before):
@@ -225,7 +225,7 @@ class Backbone(nn.Module):
 
 
 class PretrainedInput(NamedTuple):
-    """Pictures as a network's pretrained weights expect them."""
+    """Image preprocessing that a network's pretrained weights expect."""
 
     mean: tuple[float, float, float]  # of red, green and blue, from 0 to 1
     std: tuple[float, float, float]
@@ -234,7 +234,7 @@ class PretrainedInput(NamedTuple):
 
 
 def pretrained_input(name: str) -> PretrainedInput:
-    """Return how a network's pretrained weights expect their input, as timm's `pretrained_cfg` says.
+    """Return the input format of a network's pretrained weights, from timm's `pretrained_cfg`.
 
     Raises:
         ConfigError: timm has no such model.
@@ -259,7 +259,7 @@ def plain_name(name: object) -> str:
 
 
 def _as_map(final: Tensor, last: Tensor, *, layout: str) -> Tensor:
-    """What `forward_features` returned, as (B, D, h, w) and without class tokens."""
+    """Convert the result of `forward_features` to (B, D, h, w) without class tokens."""
     if layout == "NHWC":
         return final.permute(0, 3, 1, 2)
     if layout == "tokens":
@@ -270,20 +270,20 @@ def _as_map(final: Tensor, last: Tensor, *, layout: str) -> Tensor:
 
 
 def _find_structure(net: Any, final: Tensor, last: Tensor, *, name: str) -> Structure:  # noqa: ANN401
-    """Read off the layers that `forward_head` runs how a network makes features of its last map.
+    """Infer from the layers run by `forward_head` how a network computes its features from its last map.
 
     Args:
         net: The network, in evaluation mode.
-        final: What its `forward_features` returned for some picture.
-        last: Its last stage for the same picture, (B, D, h, w).
+        final: Result of its `forward_features` for some image.
+        last: Its last stage for the same image, (B, D, h, w).
         name: Its name.
 
     Raises:
-        ConfigError: the features are no function of the map's mean that attention can be followed through.
+        ConfigError: the features are not a function of the map's mean with a known gradient.
     """
     if not isinstance(final, Tensor):
         raise ConfigError(
-            f"backbone {name} ends in several maps at once; choose one that ends in one, such as a ResNet"
+            f"backbone {name} returns several feature maps at its end; choose one that returns one, such as a ResNet"
         )
     is_channels_last = final.ndim == 4 and final.shape[1:] == (*last.shape[2:], last.shape[1]) != last.shape[1:]
     layout: Literal["NCHW", "NHWC", "tokens"] = "tokens" if final.ndim == 3 else "NHWC" if is_channels_last else "NCHW"
@@ -299,8 +299,8 @@ def _find_structure(net: Any, final: Tensor, last: Tensor, *, name: str) -> Stru
     layers, ends = ([net.get_submodule(each) for each in names] for names in (before, behind))
     if any(isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1) for layer in layers):
         raise ConfigError(
-            f"backbone {name} has layers behind its last map that see several cells at once, through which MGE cannot "
-            "follow attention; choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, Swin or ViT"
+            f"backbone {name} has layers after its last feature map that mix cells, so class activation maps cannot be "
+            "computed; choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, Swin or ViT"
         )
     check_layers(ends, name=name)
     large = _as_map(noise, last, layout=layout)
@@ -309,14 +309,14 @@ def _find_structure(net: Any, final: Tensor, last: Tensor, *, name: str) -> Stru
     found = apply_layers(ends, large.mean((2, 3)))
     if found.shape != wanted.shape or not (found.is_meta or torch.allclose(found, wanted, rtol=1e-3, atol=1e-4)):
         raise ConfigError(
-            f"backbone {name} makes its features in a way that MGE does not know, so attention cannot be followed; "
-            "choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, Swin or ViT"
+            f"backbone {name} computes its features in an unsupported way, so class activation maps cannot be "
+            "computed; choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, Swin or ViT"
         )
     return Structure(layout, True, before, behind)
 
 
 def _trace_head(net: Any, final: Tensor) -> tuple[list[str], Tensor]:  # noqa: ANN401
-    """Names of the layers that `forward_head` runs, in order, and the features that it makes."""
+    """Return the names of the layers that `forward_head` runs, in order, and the resulting features."""
     ran: list[str] = []
 
     def note(name: str) -> Callable[..., None]:
@@ -325,7 +325,7 @@ def _trace_head(net: Any, final: Tensor) -> tuple[list[str], Tensor]:  # noqa: A
     layers = {
         name: module
         for name, module in net.named_modules()
-        if not list(module.children()) or isinstance(module, nn.BatchNorm2d)  # timm's may hold an activation
+        if not list(module.children()) or isinstance(module, nn.BatchNorm2d)  # timm's may contain an activation
     }
     hooks = [module.register_forward_pre_hook(note(name)) for name, module in layers.items()]
     try:
@@ -337,13 +337,13 @@ def _trace_head(net: Any, final: Tensor) -> tuple[list[str], Tensor]:  # noqa: A
 
 
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:
-    """The same module with batch norm over all processes, which GPUs can do; timm's own kinds keep their activation."""
+    """Convert batch norm to synchronise over all processes (GPUs only); timm's variants keep their activation."""
     converted: nn.Module = timm.layers.convert_sync_batchnorm(module)  # type: ignore[attr-defined,no-untyped-call]
     return converted
 
 
 def load_weights(net: nn.Module, file: Path, *, name: str) -> None:
-    """Fills a timm network from a local file, which may hold more than the network: a classifier, say.
+    """Load a timm network from a local file, which may contain more than the network, such as a classifier.
 
     Raises:
         ConfigError: the file is missing, unreadable, or holds the weights of another network.
@@ -353,7 +353,7 @@ def load_weights(net: nn.Module, file: Path, *, name: str) -> None:
     wrong = _misfits(state, wanted)
     adapt = getattr(inspect.getmodule(type(net)), "checkpoint_filter_fn", None)
     if wrong and adapt is not None and all(key in state for key in wanted):
-        state = adapt(dict(state), net)  # timm resamples the position embeddings of another picture size
+        state = adapt(dict(state), net)  # timm resamples position embeddings to another image size
         wrong = _misfits(state, wanted)
     if wrong:
         raise ConfigError(
@@ -368,7 +368,7 @@ def _misfits(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[
 
 
 def _read(file: Path, *, name: str) -> Mapping[str, Tensor]:
-    """The tensors of a weights file by their names; nothing else is unpickled."""
+    """Read the tensors of a weights file by name; nothing else is unpickled."""
     if not file.is_file():
         raise ConfigError(f"weights file {str(file)!r} does not exist; give a .safetensors or .pth file of {name}")
     try:
@@ -380,42 +380,41 @@ def _read(file: Path, *, name: str) -> Mapping[str, Tensor]:
         ) from error
     except UnpicklingError as error:
         raise ConfigError(
-            f"weights file {str(file)!r} is damaged or holds more than weights, and is refused; give a .safetensors or "
-            f".pth file of {name}"
+            f"weights file {str(file)!r} is damaged or contains more than weights; give a .safetensors or .pth file of "
+            f"{name}"
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ConfigError(
-            f"weights file {str(file)!r} holds something else than tensors by their names; give the state dict of "
-            f"timm's {name}"
+            f"weights file {str(file)!r} does not contain named tensors; give the state dict of timm's {name}"
         )
     return state
 
 
 def _usual_size(name: str) -> int:
-    """Side in pixels of the pictures that a network was made for."""
+    """Return the side in pixels of the network's default input size."""
     settings = timm.get_pretrained_cfg(name)
     return DEFAULT_SIDE if settings is None else int(settings.input_size[-1])
 
 
 def _fixed_size(name: str, *, size: int | None) -> int | None:
-    """The only size that a network of a fixed one takes; None where any will do."""
+    """Return the only size that a network of fixed size accepts; None if any is accepted."""
     settings = timm.get_pretrained_cfg(name)
     return (size or settings.input_size[-1]) if settings is not None and settings.fixed_input_size else None
 
 
 def _options(name: str, *, size: int | None, output_stride: int) -> dict[str, Any]:
-    """What timm is told besides the name."""
+    """Return the options of timm's `create_model` besides the name."""
     if not timm.is_model(name.split(".")[0]):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "`timm.list_models()` has them all"
+        hint = f"did you mean {', '.join(near)}?" if near else "`timm.list_models()` lists them"
         raise ConfigError(f"backbone {name!r} is not a timm model; {hint}")
     try:
         has_fixed_size = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
     except RuntimeError as error:
         known = ", ".join(timm.list_pretrained(name.split(".")[0])) or "none"
-        raise ConfigError(f"backbone {name!r} names weights that timm does not have; it has {known}") from error
+        raise ConfigError(f"backbone {name!r} has a weights tag that timm does not know; available: {known}") from error
     options: dict[str, Any] = {}
     if size is not None and has_fixed_size:
         options["img_size"] = size
@@ -429,35 +428,38 @@ def _create(name: str, options: dict[str, Any]) -> Any:  # noqa: ANN401  (timm's
         return timm.create_model(name, pretrained=False, **options)
     except (TypeError, AssertionError, NotImplementedError, ValueError) as error:
         given = ", ".join(f"{key}={value}" for key, value in options.items()) or "its own defaults"
-        raise ConfigError(f"backbone {name} does not take {given}: {first_line(error)}") from error
+        raise ConfigError(f"backbone {name} does not accept {given}: {first_line(error)}") from error
 
 
 def _stages(net: Any, name: str) -> list[dict[str, Any]]:  # noqa: ANN401
     info = getattr(net, "feature_info", None)
     if info is None or not hasattr(net, "forward_intermediates"):
-        raise ConfigError(f"backbone {name} has no feature maps to attend to; take a ResNet, ConvNeXt, Swin or ViT")
+        raise ConfigError(f"backbone {name} has no spatial feature maps; choose a ResNet, ConvNeXt, Swin or ViT")
     return cast(list[dict[str, Any]], list(info))
 
 
 def _create_pretrained(name: str, options: dict[str, Any]) -> Any:  # noqa: ANN401
-    """The network anew, filled by timm itself: it knows how to fit weights to another picture size."""
+    """Create the network with its pretrained weights; timm adapts them to another image size."""
     try:
         with _cache_only_without_network():
             return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError, ValueError) as error:
+        settings = timm.get_pretrained_cfg(name)
+        source = getattr(settings, "hf_hub_id", None)
+        elsewhere = f"download {source} from the Hugging Face Hub on another machine and pass" if source else "pass"
         raise ConfigError(
-            f"the pretrained weights of {name} cannot be had ({first_line(error)}); download them elsewhere and give "
-            "--weights FILE, or train from scratch with --no-pretrained"
+            f"could not download the pretrained weights of {name} ({first_line(error)}); {elsewhere} --weights FILE, "
+            "or use --no-pretrained"
         ) from error
 
 
 @contextlib.contextmanager
 def _cache_only_without_network() -> Iterator[None]:
-    """Without a network, lets Hugging Face look into its cache at once instead of calling its server for a minute."""
+    """Restrict Hugging Face to its cache while offline, instead of retrying its server for a minute."""
     hub = urlsplit(constants.ENDPOINT)
     was_offline = constants.HF_HUB_OFFLINE
     try:
-        if not getproxies():  # a proxy knows names that this machine does not
+        if not getproxies():  # a proxy resolves names that this machine cannot
             socket.getaddrinfo(hub.hostname, hub.port or hub.scheme)
     except socket.gaierror:
         constants.HF_HUB_OFFLINE = True

@@ -1,4 +1,4 @@
-"""One expert: a backbone and its three heads."""
+"""An expert: a backbone with three heads."""
 
 from typing import Literal
 
@@ -18,16 +18,16 @@ class Expert(nn.Module):
     Source: section 3.1 of the paper.
 
     Args:
-        backbone: What gives the feature maps.
+        backbone: Backbone that computes the feature maps.
         num_classes: Number of classes C.
-        part_filters: Number of part filters for each class. 0: no part and no joint head; their logits are those of the
+        part_filters: Number of part filters per class. 0: no part and no joint head; their logits are those of the
             large-part head, and the expert is a plain network.
         part_padding: Zero cells around the feature map before the part filters.
-        part_head: `dense`: each class reads the part features of all classes, as in the paper. `classwise`: its own
-            only.
-        part_norm: Whether the part filters read features normalised by `batch` statistics, or as they are (`none`).
+        part_head: `dense`: each class reads the part features of all classes, as in the paper. `classwise`: only its
+            own.
+        part_norm: Normalisation of the part filters' input: `batch` statistics or `none`.
         part_gradient: Whether the part and joint heads train the backbone.
-        fused_heads: Heads that it answers with; see `fuse_heads`.
+        fused_heads: Heads that its logits are combined from; see `fuse_heads`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Expert(nn.Module):
             self.joint_head = JointHead(backbone.num_features, part_filters, num_classes, classwise=classwise)
 
     def forward(self, views: Float[Tensor, "B 3 H W"]) -> ExpertOutput:
-        """The expert's three answers about normalised views."""
+        """Return the logits of the expert's three heads for normalised views."""
         maps = self.backbone(views)
         large = maps.pooled
         large_logits = self.large_head(large)
@@ -70,6 +70,6 @@ class Expert(nn.Module):
         return ExpertOutput(large_logits, part_logits, joint_logits, large, maps.large, logits)
 
     def pull_back(self, features: Float[Tensor, "B D h w"], cotangent: Float[Tensor, "B F"]) -> Float[Tensor, "B D"]:
-        """Return channel weights of the map from those of the pooled features; see `Backbone.pull_back`."""
+        """Return channel weights of the map, given those of the pooled features; see `Backbone.pull_back`."""
         weights: Tensor = self.backbone.pull_back(features, cotangent)
         return weights

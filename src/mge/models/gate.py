@@ -1,4 +1,4 @@
-"""The gate: how much each expert counts for a photo."""
+"""The gate, which predicts the weight of each expert for a photo."""
 
 from typing import cast
 
@@ -11,14 +11,16 @@ HIDDEN_WIDTH = 512  # the authors' program
 
 
 class Gate(nn.Module):
-    """Two linear layers on a photo's pooled features; the softmax is left to the mixture.
+    """Two linear layers on a photo's pooled features; the mixture applies the softmax.
 
-    Source: section 3.4 of the paper; the two layers without a non-linearity between are the authors' program.
+        g = softmax(W_2 (W_1 f + b_1) + b_2)
+
+    Source: g_t of the paper, section 3.4; the two layers without a non-linearity between are the authors' program.
 
     Args:
         width: Number of features.
         num_experts: Number of experts E.
-        backbone: A backbone of the gate's own. None: it reads the features of the first expert.
+        backbone: A backbone for the gate alone. None: it reads the features of the first expert.
     """
 
     def __init__(self, width: int, num_experts: int, *, backbone: Backbone | None = None) -> None:
@@ -28,10 +30,11 @@ class Gate(nn.Module):
         self.start_even()
 
     def start_even(self) -> None:
-        """Lets all experts count the same, until learning says otherwise.
+        """Initialise the last layer to zero, so that all experts start with equal weights.
 
-        Differs: neither paper nor program says how a gate starts. One that leans to the first expert, the only one it
-        knew, needs longer to change its mind than a short stage lasts.
+        Differs: neither paper nor program specifies the initial gate. One that favours the first expert, the only one
+            it
+        knew, takes longer to adapt than a short stage lasts.
         """
         last = cast(nn.Linear, self.layers[1])
         nn.init.zeros_(last.weight)
@@ -40,10 +43,10 @@ class Gate(nn.Module):
     def forward(
         self, first_view: Float[Tensor, "B 3 H W"], first_features: Float[Tensor, "B D"]
     ) -> Float[Tensor, "B E"]:
-        """The gate's logits. The first expert receives no gradient.
+        """Return the gate's logits. The first expert receives no gradient.
 
         Args:
-            first_view: What the first expert saw: the whole photo.
+            first_view: View of the first expert: the whole photo.
             first_features: Its large-part features.
         """
         features = first_features.detach() if self.backbone is None else self.backbone(first_view).pooled

@@ -1,4 +1,4 @@
-"""Small heads that experts are made of."""
+"""Classification heads and part filters of the experts."""
 
 from typing import Any
 
@@ -7,12 +7,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-SPARSE_DEVICES = ("cpu", "cuda")  # where PyTorch multiplies sparse matrices
+SPARSE_DEVICES = ("cpu", "cuda")  # devices with sparse matrix products in PyTorch
 UNIT_SCALE = 10.0  # the authors' program: unit vectors alone would keep the joint logits too close together
 
 
 class PartFilters(nn.Module):
-    """A bank of 1x1 filters, each of which looks for one small part anywhere in the view.
+    """A bank of 1x1 filters, each of which detects one small part anywhere in the view.
+
+        part_p = ReLU(max_ij (w_p . A[:, i, j] + b_p))
 
     Source: section 3.1 of the paper. Differs: `padding` 1 is the authors' program.
 
@@ -20,9 +22,9 @@ class PartFilters(nn.Module):
         width: Channels of the feature map.
         count: Number of filters.
         padding: Zero cells around the map.
-        is_normalised: Whether channels are normalised first, by batch norm without weights of its own. Differs: the
-            paper's filters read them as they are; those of pretrained networks have scales of their own, from which
-            filters that start at random learn slowly, or not at all.
+        is_normalised: Whether channels are normalised first, by batch norm without affine parameters. Differs: the
+            paper's filters read them unnormalised; features of pretrained networks vary in scale, so that randomly
+            initialised filters learn slowly or not at all.
     """
 
     def __init__(self, width: int, count: int, *, padding: int = 0, is_normalised: bool = False) -> None:
@@ -32,35 +34,35 @@ class PartFilters(nn.Module):
         self.filters = nn.Conv2d(width, count, kernel_size=1, padding=padding)
 
     def forward(self, features: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P"]:
-        """How strongly each part is there: its filter's largest response."""
+        """Return the presence of each part: its filter's largest response."""
         features = self.norm(features)
-        is_compiling = torch.compiler.is_compiling()  # the compiler knows no sparse matrices
+        is_compiling = torch.compiler.is_compiling()  # the compiler does not support sparse matrices
         if torch.is_grad_enabled() and not is_compiling and features.device.type in SPARSE_DEVICES:
             padded = functional.pad(features, (self.padding,) * 4) if self.padding else features
             largest: Tensor = LargestResponses.apply(padded, self.filters.weight, self.filters.bias)
             return largest.relu()
         responses: Tensor = self.filters(features)
-        return responses.amax((2, 3)).relu()  # the same as the largest of the ReLU's values, which need not be written
+        return responses.amax((2, 3)).relu()  # max before ReLU gives the same without storing all ReLU values
 
 
 class LargestResponses(torch.autograd.Function):
     """The largest response of each 1x1 filter, with a backward that does not multiply zeros.
 
-    The gradient of a maximum reaches one cell for each filter. Written as a matrix of cells and filters it has one
-    entry for each filter and photo; autograd's own backward of pooling and convolution treats all of its entries
-    alike. Where several cells are the largest, the first has the gradient.
+    The gradient of a maximum reaches one cell per filter. As a matrix of cells and filters it has one entry per filter
+    and photo; autograd's own backward of pooling and convolution computes with all entries. If several cells share the
+    maximum, the first gets the gradient.
     """
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # noqa: ANN401
-        """Largest responses (B, P) of features (B, D, h, w) to filters (P, D, 1, 1)."""
+        """Return the largest responses (B, P) of features (B, D, h, w) to filters (P, D, 1, 1)."""
         largest, places = functional.conv2d(features, weight, bias).flatten(2).max(2)
         ctx.save_for_backward(features, weight, places)
         return largest
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:  # noqa: ANN401
-        """Gradients of the features, where they want one, of the filters and of their biases."""
+        """Return the gradients of the features (if required), of the filters and of their biases."""
         features, weight, places = ctx.saved_tensors
         gradient = gradients[0].to(weight.dtype)
         (batch, _, height, width), count = features.shape, weight.shape[0]
@@ -80,11 +82,11 @@ class LargestResponses(torch.autograd.Function):
 
 
 class ClasswiseLinear(nn.Module):
-    """A linear layer in which each class reads its own part features only, so that it grows linearly with classes.
+    """A linear layer in which each class reads only its own part features, so that its size is linear in the classes.
 
     Args:
         num_classes: Number of classes C.
-        num_parts: Part filters for each class.
+        num_parts: Part filters per class.
     """
 
     def __init__(self, num_classes: int, num_parts: int) -> None:
@@ -94,21 +96,23 @@ class ClasswiseLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(num_classes).uniform_(-bound, bound))
 
     def forward(self, features: Float[Tensor, "B P"]) -> Float[Tensor, "B C"]:
-        """Logits of part features that are grouped by class."""
+        """Return the logits, given part features that are grouped by class."""
         by_class = features.reshape(features.shape[0], *self.weight.shape)
         return (by_class * self.weight).sum(2) + self.bias
 
 
 class JointHead(nn.Module):
-    """Logits of large-part and small-part features together, each scaled to unit length.
+    """Classifier on large-part and small-part features together, each scaled to the same length.
+
+        logits = W_large (10 * f_large / |f_large|) + W_part (10 * f_part / |f_part|) + b
 
     Source: section 3.1 of the paper. Differs: both are multiplied by 10, as in the authors' program.
 
     Args:
         width: Number of large-part features.
-        num_parts: Number of small-part features for each class.
+        num_parts: Number of small-part features per class.
         num_classes: Number of classes.
-        classwise: Whether each class reads its own small parts only.
+        classwise: Whether each class reads only its own small parts.
     """
 
     def __init__(self, width: int, num_parts: int, num_classes: int, *, classwise: bool = False) -> None:
@@ -121,11 +125,11 @@ class JointHead(nn.Module):
         )
 
     def forward(self, large: Float[Tensor, "B D"], part: Float[Tensor, "B P"]) -> Float[Tensor, "B C"]:
-        """The joint logits. One linear layer on the joined vector, written as the sum of its two halves."""
+        """Return the joint logits: one linear layer on the concatenated vector, as the sum of its two halves."""
         logits: Tensor = self.large(unit(large)) + self.part(unit(part))
         return logits
 
 
 def unit(features: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-    """Each row scaled to the length `UNIT_SCALE`, in float32."""
+    """Scale each row to the length `UNIT_SCALE`, in float32."""
     return UNIT_SCALE * functional.normalize(features.float(), dim=1)

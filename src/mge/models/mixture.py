@@ -1,4 +1,4 @@
-"""The mixture: experts one after the other, each looking where the former one found something, and a gate."""
+"""The mixture: experts in sequence, each on the region found by the previous one, and a gate."""
 
 import dataclasses
 import math
@@ -35,21 +35,21 @@ from mge.core.attention import (
     scale_to_unit,
     spread_boxes,
 )
+from mge.core.crop import Sampling, compose_boxes, whole_boxes, zoom
 from mge.core.losses import mix_experts
 from mge.core.outputs import ExpertOutput, MixtureOutput
-from mge.core.zoom import Sampling, compose_boxes, whole_boxes, zoom
 from mge.errors import ConfigError
 from mge.models.backbone import Backbone, pretrained_input
 from mge.models.expert import Expert
 from mge.models.gate import Gate
 
 MOST_PART_FILTERS, FEWEST_PART_FILTERS = 10, 4  # for each class
-PART_FILTERS_IN_ALL = 400  # about as many: each costs multiplications in every cell
+PART_FILTERS_IN_ALL = 400  # approximate total: each costs multiplications in every cell
 DENSE_UP_TO = 500  # classes; the dense part head has as many weights for each pair of classes as part filters for each
 
 
 def choose_part_filters(num_classes: int) -> int:
-    """Part filters for each class where nobody says: 10 up to 42 classes, from 89 on 4.
+    """Return the default number of part filters per class: 10 up to 42 classes, 4 from 89 on.
 
     Differs: the authors' program has 10 for each of 200 classes, whose multiplications are a tenth of a ResNet-50's.
     """
@@ -57,17 +57,19 @@ def choose_part_filters(num_classes: int) -> int:
 
 
 class Look(NamedTuple):
-    """One expert's turn: what it saw, what it said, where it looked."""
+    """The pass of one expert: its view, output, attention map and box."""
 
-    view: Tensor  # (B, 3, h, w) what it saw
+    view: Tensor  # (B, 3, h, w) its input
     output: ExpertOutput
     attention: Tensor  # (B, h, w) its map over its view, in [0, 1]
-    boxes_xyxy: Tensor  # (B, 4) what it saw, in pixels of the pictures given
-    next_boxes_xyxy: Tensor  # (B, 4) what it found, in pixels of its view
+    boxes_xyxy: Tensor  # (B, 4) region of its view, in pixels of the input images
+    next_boxes_xyxy: Tensor  # (B, 4) box around its attention, in pixels of its view
 
 
 class MixtureOfExperts(nn.Module):
     """A mixture of granularity-specific experts.
+
+        y = sum_t g_t * y^t    with y^t = expert_t(view_t) and view_{t+1} = zoom(image, box of expert t's attention map)
 
     Source: Zhang et al., "Learning a Mixture of Granularity-Specific Experts for Fine-Grained Categorization", ICCV
     2019.
@@ -78,34 +80,33 @@ class MixtureOfExperts(nn.Module):
         num_experts: Number of experts E. 1 is a single network.
         pretrained: Whether backbones start from timm's pretrained weights.
         weights: File with backbone weights to start from instead.
-        share_experts: Whether all experts are one network.
-        size: Side in pixels of the square view that every expert sees. None: the side of the pictures given, divided by
+        share_experts: Whether all experts share one network.
+        size: Side in pixels of the square view that every expert sees. None: the side of the input images, divided by
             `detail`.
-        detail: How many times larger than a view the pictures are, where `size` does not say.
-        output_stride: Pixels of a view for each cell of the last feature map. 0 leaves it to the backbone.
-        zoom_from: Whether views are cut out of the `photo` (one resampling), or out of the `previous` view.
+        detail: Ratio of the side of the images to that of a view, if `size` is None.
+        output_stride: Pixels of a view per cell of the last feature map. 0 keeps the backbone's own.
+        zoom_from: Source of the views: the `photo` (one resampling) or the `previous` view.
         geometry: `pixels`, or `authors` for the aligned corners and dropped last rows of their program.
-        attention: Whether each expert's `own` classifier weights its map, or the `first` expert's all of them.
-        attention_to: Whether a map shows the evidence for one `class`, or for each as much as the expert believes in it
-            (`belief`).
-        positive_weights: Whether negative channel weights become 0.
-        box: Whether boxes are the `extent` of what lies above the threshold, or follow its `spread`.
+        attention: Classifier that weights the maps: each expert's `own`, or the `first` expert's for all.
+        attention_to: Class of the maps: one `class`, or all weighted by their predicted probability (`belief`).
+        positive_weights: Whether negative channel weights are set to 0.
+        box: Shape of the boxes: the `extent` of the cells above the threshold, or the `spread` (moments) of the map.
         attention_threshold: Fraction of a map's range from which a point lies inside the box.
-        attention_offset: Pixels of a view by which what a cell sees lies right of and below the cell.
-        part_filters: Part filters for each class, or `auto`; see `choose_part_filters`. 0 (one expert only) is a plain
+        attention_offset: Offset, in pixels of a view, of a cell's receptive field to the right of and below the cell.
+        part_filters: Part filters per class, or `auto`; see `choose_part_filters`. 0 (one expert only) is a plain
             network.
         part_padding: Zero cells around the map that the part filters read.
         part_head: `dense` as in the paper, `classwise`, or `auto`: dense for up to 500 classes.
-        part_norm: Whether part filters read features normalised by `batch` statistics, or as they are (`none`).
+        part_norm: Normalisation of the part filters' input: `batch` statistics or `none`.
         part_gradient: Whether the part and joint heads train the backbones.
-        fused_heads: Heads that each expert answers with; see `fuse_heads`.
+        fused_heads: Heads that each expert's logits are combined from; see `fuse_heads`.
         head_layers: Whether the `pretrained` layers between the last stage and the classifier are kept (`none`: not).
-        gate: Whether the gate has a backbone of its `own` or reads the first expert's features (`shared`).
-        mix: Whether the gate weighs `logits` or probabilities (`probs`).
-        normalisation: Mean and standard deviation that uint8 pictures are scaled with; see `ModelConfig`.
+        gate: Input of the gate: a backbone of its `own`, or the first expert's features (`shared`).
+        mix: What the gate weights: `logits` or probabilities (`probs`).
+        normalisation: Mean and standard deviation that uint8 images are normalised with; see `ModelConfig`.
 
     Raises:
-        ConfigError: an option has a value that it cannot take.
+        ConfigError: an option has an invalid value.
     """
 
     mean: Tensor
@@ -166,7 +167,7 @@ class MixtureOfExperts(nn.Module):
     def from_config(
         cls, config: ModelConfig, *, num_classes: int, pretrained: bool = False, weights: str | Path | None = None
     ) -> Self:
-        """The network that a stored or typed configuration describes."""
+        """Build the network that a configuration describes."""
         options = config.to_dict()
         return cls(
             options.pop("backbone"), num_classes=num_classes, num_experts=options.pop("experts"),
@@ -174,25 +175,25 @@ class MixtureOfExperts(nn.Module):
         )  # fmt: skip
 
     def forward(self, images: Shaped[Tensor, "B 3 H W"], labels: Int[Tensor, " B"] | None = None) -> MixtureOutput:
-        """Classifies a batch.
+        """Classify a batch.
 
         Args:
-            images: Pictures; uint8 from 0 to 255, which are normalised here, or float, taken as normalised.
-            labels: Whose attention the experts follow. None: the class that each expert predicts.
+            images: Images; uint8 from 0 to 255, which are normalised here, or float, taken as normalised.
+            labels: Classes whose attention the experts follow. None: the class that each expert predicts.
 
         Returns:
-            Every expert's answers and maps, the gate, and the mixture. No field is left out in training.
+            Logits and maps of every expert, the gate, and the mixture. No field is left out in training.
         """
         return self.combine(list(self.look(self.normalise(images), labels)))
 
     @property
     def experts_in_turn(self) -> list[Expert]:
-        """The experts in the order in which they look; one that is shared looks several times."""
+        """The experts in the order in which they run; a shared one runs several times."""
         experts = cast(list[Expert], list(self.experts))
         return experts * self.config.experts if self.config.share_experts else experts
 
     def combine(self, looks: Sequence[Look]) -> MixtureOutput:
-        """The mixture's answer out of the turns of its active experts."""
+        """Combine the passes of the active experts into the mixture's output."""
         joint_logits = torch.stack([look.output.logits for look in looks], dim=1)
         gate_probs = self.weigh(looks[0].view, looks[0].output.large_features)
         return MixtureOutput(
@@ -206,13 +207,13 @@ class MixtureOfExperts(nn.Module):
         )
 
     def measure_offset(self) -> None:
-        """Sets `attention_offset` to what the first backbone's maps are off by; the authors' geometry knows none."""
+        """Set `attention_offset` to the measured offset of the first backbone; the authors' geometry has none."""
         if self.config.geometry == "pixels":
             backbone = next(module for module in self.modules() if isinstance(module, Backbone))
             self.config = dataclasses.replace(self.config, attention_offset=backbone.measure_offset())
 
     def normalise(self, images: Shaped[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-        """Pictures as the backbones expect them; float pictures are returned as they are."""
+        """Normalise uint8 images for the backbones; float images are returned unchanged."""
         if images.dtype != torch.uint8:
             return images
         return images.float().sub_(255 * self.mean).div_(255 * self.std)
@@ -221,17 +222,17 @@ class MixtureOfExperts(nn.Module):
         self, pictures: Float[Tensor, "B 3 H W"], labels: Int[Tensor, " B"] | None = None, *,
         experts: Sequence[nn.Module] | None = None,
     ) -> Generator[Look, Tensor | None, None]:  # fmt: skip
-        """Lets the active experts look, one after the other.
+        """Run the active experts one after the other.
 
         Nothing that one expert hands to the next carries a gradient, so the caller may call backward on each expert's
         loss, and drop its output, before the next one runs: one expert's activations are in memory at a time. (Python's
-        `enumerate` and `zip` hold on to what they gave last.)
+        `enumerate` and `zip` keep a reference to their last item.)
 
-        Who calls `send` with the numbers of some photos (rows of the last look) lets the other ones leave.
+        Callers that `send` the row numbers of some photos (of the last pass) continue with these photos only.
 
         Args:
-            pictures: Normalised pictures.
-            labels: Whose attention the experts follow. None: the class that each expert predicts.
+            pictures: Normalised images.
+            labels: Classes whose attention the experts follow. None: the class that each expert predicts.
             experts: The experts as wrapped for several devices. None: the mixture's own.
         """
         boxes = whole_boxes(pictures)
@@ -251,10 +252,10 @@ class MixtureOfExperts(nn.Module):
         self, first_view: Float[Tensor, "B 3 h w"], first_features: Float[Tensor, "B D"], *,
         gate: nn.Module | None = None,
     ) -> Float[Tensor, "B E"]:  # fmt: skip
-        """How much each active expert counts; the experts receive no gradient.
+        """Return the gate weights of the active experts; the experts receive no gradient.
 
         Args:
-            first_view: What expert 0 saw, for a gate with a backbone of its own.
+            first_view: View of expert 0, for a gate with a backbone of its own.
             first_features: Its large-part features, for a shared gate.
             gate: The gate as wrapped for several devices. None: the mixture's own.
         """
@@ -268,7 +269,7 @@ class MixtureOfExperts(nn.Module):
     def attend(
         self, expert: nn.Module, output: ExpertOutput, labels: Tensor | None, *, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """The box that an expert found in its view, and its map scaled to [0, 1]."""
+        """Return the box that an expert found in its view, and its map scaled to [0, 1]."""
         config = self.config
         first = config.attention == "first"
         head = cast(nn.Linear, (self.experts[0] if first else expert).large_head)
@@ -293,7 +294,7 @@ class MixtureOfExperts(nn.Module):
 
     @torch.no_grad()
     def first_view(self, pictures: Tensor, boxes: Tensor) -> Tensor:
-        """The whole picture at the size of a view."""
+        """Resize the whole image to the size of a view."""
         size = self._size_of_view(pictures)
         supersample = _reduction(pictures, size)
         if (size[0] * supersample, size[1] * supersample) == tuple(pictures.shape[2:]):
@@ -302,7 +303,7 @@ class MixtureOfExperts(nn.Module):
 
     @torch.no_grad()
     def next_view(self, pictures: Tensor, view: Tensor, boxes: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
-        """The view of what the former expert found, and its box in pixels of the pictures."""
+        """Return the view of the box that the previous expert found, and its box in pixels of the images."""
         size = (view.shape[2], view.shape[3])
         composed = compose_boxes(boxes, found, size=size)
         source, boxes = (view, found) if self.config.zoom_from == "previous" else (pictures, composed)
@@ -320,5 +321,5 @@ class MixtureOfExperts(nn.Module):
 
 
 def _reduction(pictures: Tensor, size: tuple[int, int]) -> int:
-    """The largest whole factor by which a view can reduce the picture."""
+    """Return the largest whole factor by which a view can reduce the image."""
     return max(1, math.ceil(pictures.shape[2] / size[0]), math.ceil(pictures.shape[3] / size[1]))

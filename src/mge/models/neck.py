@@ -1,8 +1,8 @@
-"""Layers between a network's pooling and its classifier: ConvNeXt's LayerNorm, the 1x1 convolution of MobileNetV3.
+"""Layers between a network's pooling and its classifier, such as ConvNeXt's LayerNorm, with their gradients.
 
-They see one vector a photo, so that the gradient of anything behind them with respect to the pooled features is a
-product of a vector with a few small Jacobians. All of them are known in closed form, which keeps attention free of
-autograd and exportable.
+Their input is one vector per photo, so the gradient with respect to the pooled features is the product of a vector
+with a few small Jacobians. All of them are known in closed form, which keeps attention free of autograd and
+exportable.
 """
 
 import math
@@ -25,11 +25,11 @@ DERIVATIVES: dict[str, Callable[[Tensor], Tensor]] = {
     "SiLU": lambda x: torch.sigmoid(x) * (1 + x * (1 - torch.sigmoid(x))),
     "Tanh": lambda x: 1 - torch.tanh(x) ** 2,
 }
-PASSING = ("Identity", "Dropout", "Flatten")  # layers that do nothing to one vector a photo
+PASSING = ("Identity", "Dropout", "Flatten")  # layers that are the identity on one vector per photo
 
 
 def is_passing(layer: nn.Module) -> bool:
-    """Return whether a layer hands one vector a photo on as it is, in evaluation."""
+    """Test if a layer is the identity for one vector per photo, in evaluation mode."""
     return type(layer).__name__ in PASSING
 
 
@@ -44,13 +44,13 @@ def check_layers(layers: Sequence[nn.Module], *, name: str) -> None:
         if not (_is_linear(layer) or _is_norm(layer) or _is_scale(layer) or _is_activation(layer)):
             raise ConfigError(
                 f"backbone {name} has a layer {type(layer).__name__} between its pooling and its classifier, through "
-                "which MGE cannot follow attention; choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, "
-                "Swin or ViT"
+                "which class activation maps cannot be computed; choose another backbone, such as a ResNet, ConvNeXt, "
+                "EfficientNet, Swin or ViT"
             )
 
 
 def apply_layers(layers: Sequence[nn.Module], pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B F"]:
-    """Return the features that the classifier reads, from the pooled ones."""
+    """Return the classifier's input features, given the pooled ones."""
     for layer in layers:
         pooled = layer(pooled[:, :, None, None]).flatten(1) if _wants_map(layer) else layer(pooled)
     return pooled
@@ -59,14 +59,14 @@ def apply_layers(layers: Sequence[nn.Module], pooled: Float[Tensor, "B D"]) -> F
 def pull_back(
     layers: Sequence[nn.Module], pooled: Float[Tensor, "B D"], cotangent: Float[Tensor, "B F"]
 ) -> Float[Tensor, "B D"]:
-    """Return the gradient at the pooled features of `(cotangent * apply_layers(layers, pooled)).sum()`.
+    """Return the gradient of `(cotangent * apply_layers(layers, pooled)).sum()` at the pooled features.
 
-    Batch normalization counts with its running statistics, whatever the mode.
+    Batch normalization uses its running statistics, whatever the mode.
 
     Args:
         layers: Layers behind the pooling, in order.
-        pooled: Pooled features that the gradient is taken at.
-        cotangent: Gradient at the features that the classifier reads, such as a class's row of its weights.
+        pooled: Pooled features at which the gradient is taken.
+        cotangent: Gradient at the classifier's input features, such as a class's row of its weights.
 
     Returns:
         The vector-Jacobian product in float32.
@@ -82,7 +82,7 @@ def pull_back(
 
 
 def _evaluate(layer: nn.Module, x: Tensor) -> Tensor:
-    """One layer in evaluation mode and float32, without touching its statistics."""
+    """Evaluate one layer in evaluation mode and float32, without updating its statistics."""
     if isinstance(layer, nn.BatchNorm2d):
         mean, var = layer.running_mean, layer.running_var
         normal = functional.batch_norm(x, mean, var, layer.weight, layer.bias, training=False, eps=layer.eps)
@@ -111,7 +111,10 @@ def _pull_back_one(layer: nn.Module, x: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _pull_back_layer_norm(layer: nn.LayerNorm, x: Tensor, gradient: Tensor) -> Tensor:
-    """With n = (x - mean) / deviation: (g - mean(g) - n * mean(g * n)) / deviation, where g is weighted."""
+    """Return the gradient of a layer norm at its input.
+
+    n = (x - mean) / deviation,  dx = (g - mean(g) - n * mean(g * n)) / deviation,  g the weighted gradient
+    """
     weighted = gradient if layer.weight is None else gradient * layer.weight
     deviation = (x.var(1, unbiased=False, keepdim=True) + layer.eps).sqrt()
     normal = (x - x.mean(1, keepdim=True)) / deviation
@@ -120,7 +123,7 @@ def _pull_back_layer_norm(layer: nn.LayerNorm, x: Tensor, gradient: Tensor) -> T
 
 
 def _activation(layer: nn.BatchNorm2d) -> nn.Module:
-    """The activation inside timm's BatchNormAct2d; none in a plain BatchNorm2d."""
+    """Return the activation inside timm's BatchNormAct2d; the identity for a plain BatchNorm2d."""
     activation = getattr(layer, "act", None)
     return activation if isinstance(activation, nn.Module) else nn.Identity()
 
@@ -142,7 +145,7 @@ def _is_norm(layer: nn.Module) -> bool:
 
 
 def _is_scale(layer: nn.Module) -> bool:
-    """Return whether a layer is HGNetV2's: one factor and one offset for all channels."""
+    """Test if a layer is HGNetV2's: one factor and one offset for all channels."""
     return type(layer).__name__ == "LearnableAffineBlock"
 
 

@@ -1,1 +1,1 @@
-"""Tables and pictures about a trained mixture."""
+"""Tables, plots and pictures about a trained mixture."""

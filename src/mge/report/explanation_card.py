@@ -1,12 +1,12 @@
-"""One photo explained in one picture: what each expert saw, where it looked, what it said, and how much it counted.
+"""The explanation of one photo in one picture: views, attention, predictions and gate weights of the experts.
 
-answer, file
-photo with      view 0   view 1   view 2        as the expert saw it
-all boxes       view 0   view 1   view 2        under its attention
-mixture's       what expert 0, 1, 2 said, and the gate's weight
+prediction, file
+photo with      view 0   view 1   view 2        input of each expert
+all boxes       view 0   view 1   view 2        with its attention
+mixture's       predictions of expert 0, 1, 2 and their gate weights
 top three
-where a class is contrasted with another, one row each:
-what speaks for the one, for the other, for the one and not for the other
+if a class is contrasted with another, one row each:
+evidence for the one, for the other, and their difference
 """
 
 from collections.abc import Sequence
@@ -17,34 +17,34 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from mge.report.figures import GAP, PHOTO_SIDE, VIEW_SIDE, Contrast, ExpertView, Explanation, Ranking, draw_photo, frame
-from mge.report.lettering import FAINT, INK, percent, write, write_lines
 from mge.report.overlays import SPEAKS_AGAINST, SPEAKS_FOR, expert_colour, lay_attention, lay_contrast
+from mge.report.text import FAINT, INK, percent, write, write_lines
 
 PAD, HEADER, LINE, BAR = 20, 78, 34, 6  # pixels: around everything, for the answer, for a class with its bar, of a bar
-TRACK = "#e7eaee"  # what a bar runs in
-LEFT = PAD + PHOTO_SIDE + 2 * GAP  # where the experts' columns begin
+TRACK = "#e7eaee"  # background of a bar
+LEFT = PAD + PHOTO_SIDE + 2 * GAP  # start of the experts' columns
 CONTRASTS = 3  # rows: for the one, for the other, their difference
 NUM_RANKED = 3
 SCORES = (
-    "The parts of each view that raise the score of this class. Below it, the score itself: what all parts add and "
-    "take away, and the class's bias."
+    "Regions of each view that raise the logit of this class. Below: the logit, which also includes negative "
+    "contributions and the bias."
 )
 DIFFERENCES = (
-    "The colours add up to the difference of the two scores but for the biases; all views have one scale, and so have "
+    "The map sums to the difference of the two logits, without the biases. All views share one color scale, and so do "
     "the maps above."
 )
 
 
 class Drawn(NamedTuple):
-    """The pictures of an explanation, each by itself."""
+    """The separate pictures of an explanation."""
 
     photo: Image.Image  # with all boxes
     attention: list[Image.Image]  # a view under its map, one an expert
-    contrasts: list[list[Image.Image]]  # one row of views for each of `CONTRASTS`; empty where nothing is contrasted
+    contrasts: list[list[Image.Image]]  # one row of views for each of `CONTRASTS`; empty without a contrast
 
 
 def draw_parts(explanation: Explanation) -> Drawn:
-    """The pictures that the card and the gallery are made of."""
+    """Draw the pictures used by the card and the gallery."""
     views = explanation.views
     attention = [lay_attention(view.picture, view.attention) for view in views]
     contrasts = _draw_contrast_rows(views) if all(view.contrast for view in views) else []
@@ -55,7 +55,7 @@ def draw_parts(explanation: Explanation) -> Drawn:
 
 
 def _draw_contrast_rows(views: Sequence[ExpertView]) -> list[list[Image.Image]]:
-    """What speaks for the one class, for the other, and their difference; each row, one view an expert."""
+    """Draw the evidence for the one class, for the other, and their difference; each row, one view per expert."""
     given = [view.contrast for view in views if view.contrast is not None]
     strongest = _strongest(*(each for contrast in given for each in (contrast.evidence, contrast.other_evidence)))
     differences = [contrast.evidence - contrast.other_evidence for contrast in given]
@@ -69,11 +69,11 @@ def _draw_contrast_rows(views: Sequence[ExpertView]) -> list[list[Image.Image]]:
 
 
 def draw_card(explanation: Explanation, parts: Drawn) -> Image.Image:
-    """The whole picture.
+    """Draw the whole picture.
 
     Args:
-        explanation: What is said in words.
-        parts: What is shown.
+        explanation: The texts.
+        parts: The pictures.
     """
     columns = len(explanation.views)
     said = PAD + HEADER + PHOTO_SIDE + GAP  # below the pictures
@@ -83,7 +83,7 @@ def draw_card(explanation: Explanation, parts: Drawn) -> Image.Image:
     _write_header(draw, explanation, width=card.width - 2 * PAD)
     x, y = PAD + (PHOTO_SIDE - parts.photo.width) // 2, PAD + HEADER + (PHOTO_SIDE - parts.photo.height) // 2
     card.paste(parts.photo, (x, y))
-    write(draw, (PAD, said), "the mixture", size=14, colour=FAINT)
+    write(draw, (PAD, said), "mixture", size=14, colour=FAINT)
     _write_ranking(draw, explanation.top, at=(PAD, said + 26), width=PHOTO_SIDE, colour=INK)
     for number, (view, attention) in enumerate(zip(explanation.views, parts.attention, strict=True)):
         left, top = LEFT + number * (VIEW_SIDE + GAP), PAD + HEADER
@@ -96,7 +96,7 @@ def draw_card(explanation: Explanation, parts: Drawn) -> Image.Image:
 
 
 def _strongest(*maps: NDArray[np.float32]) -> float:
-    """What counts as 1: the largest value of all maps, so that they can be compared."""
+    """Return the largest value of all maps, as their common scale."""
     return max([float(each.max()) for each in maps] + [1e-9])
 
 
@@ -105,7 +105,7 @@ def _write_header(draw: ImageDraw.ImageDraw, explanation: Explanation, *, width:
     write(draw, (PAD, PAD - 4), f"{explanation.label}  {chance}", size=27, bold=True, width=width)
     facts = [explanation.path, f"{explanation.size[0]} x {explanation.size[1]} px"]
     if explanation.true_label is not None:
-        facts.append(f"truly {explanation.true_label}")
+        facts.append(f"true: {explanation.true_label}")
     write(draw, (PAD, PAD + 36), "   ·   ".join(fact for fact in facts if fact), size=14, colour=FAINT, width=width)
 
 
@@ -140,23 +140,23 @@ def _draw_contrasts(
 
 
 def _write_contrast(draw: ImageDraw.ImageDraw, explanation: Explanation, *, row: int, y: int) -> None:
-    """What a row of contrasts shows, in words."""
+    """Write the description of a row of contrasts."""
     one, other = explanation.label, str(explanation.other_label)
     if row < CONTRASTS - 1:
-        write(draw, (PAD, y), "what speaks for", size=14, colour=FAINT)
+        write(draw, (PAD, y), "evidence for", size=14, colour=FAINT)
         write(draw, (PAD, y + 22), (one, other)[row], size=20, bold=True, width=PHOTO_SIDE)
         if row == 0:
             write_lines(draw, (PAD, y + 58), SCORES, size=13, width=PHOTO_SIDE - 60, colour=FAINT)
         return
-    write(draw, (PAD, y), "blue speaks for this one, and not for the other", size=14, colour=FAINT)
+    write(draw, (PAD, y), "difference of the evidence; blue: for", size=14, colour=FAINT)
     write(draw, (PAD, y + 22), one, size=20, bold=True, width=PHOTO_SIDE, colour=SPEAKS_FOR)
-    write(draw, (PAD, y + 60), "vermilion speaks for", size=14, colour=FAINT)
+    write(draw, (PAD, y + 60), "vermilion: for", size=14, colour=FAINT)
     write(draw, (PAD, y + 82), other, size=20, bold=True, width=PHOTO_SIDE, colour=SPEAKS_AGAINST)
     write_lines(draw, (PAD, y + 120), DIFFERENCES, size=13, width=PHOTO_SIDE - 60, colour=FAINT)
 
 
 def score(contrast: Contrast, *, row: int) -> str:
-    """The figure below a view of a row of contrasts."""
+    """Return the number below a view of a row of contrasts."""
     figures = (contrast.logit, contrast.other_logit, contrast.logit - contrast.other_logit)
-    name = "difference" if row == CONTRASTS - 1 else "score"
+    name = "difference" if row == CONTRASTS - 1 else "logit"
     return f"{name} {figures[row]:+.2f}"

@@ -1,4 +1,4 @@
-"""What the experts saw of some photos, one row a photo."""
+"""Views of the experts for some photos, one row per photo."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mge.report.lettering import FAINT, font, percent, write
 from mge.report.overlays import Box, cut_out, draw_boxes, expert_colour, fit_photo, lay_attention
-from mge.report.png import save_picture
+from mge.report.picture_file import save_picture
+from mge.report.text import FAINT, font, percent, write
 
-PHOTO_SIDE, VIEW_SIDE = 464, 226  # pixels: of the photo, and of what is cut out of it; two views are as high as it is
+PHOTO_SIDE, VIEW_SIDE = 464, 226  # pixels: of the photo, and of its views; two views are as high as the photo
 GAP, CAPTION, TITLE = 12, 40, 44
 
-Ranking = tuple[tuple[str, float], ...]  # class names with their probabilities, likeliest first
+Ranking = tuple[tuple[str, float], ...]  # class names with their probabilities, most probable first
 
 
 class Contrast(NamedTuple):
-    """What speaks for one class and for another, cell by cell, in an expert's large-part head."""
+    """Evidence for one class and for another, cell by cell, in an expert's large-part head."""
 
     evidence: NDArray[np.float32]  # (h, w) for the class that was predicted
     other_evidence: NDArray[np.float32]  # (h, w) for the other one
@@ -28,7 +28,7 @@ class Contrast(NamedTuple):
 
 
 class ExpertView(NamedTuple):
-    """What one expert saw of a photo, and what it made of it."""
+    """View of one expert for a photo, with its predictions."""
 
     picture: Image.Image  # its view, cut out of the photo
     attention: NDArray[np.float32]  # (h, w) in [0, 1], over its view
@@ -46,37 +46,37 @@ class Explanation(NamedTuple):
     views: Sequence[ExpertView]
     top: Ranking  # the mixture's
     true_label: str | None = None
-    other_label: str | None = None  # what the answer is contrasted with
+    other_label: str | None = None  # class that the prediction is contrasted with
     path: str = ""
 
     @property
     def label(self) -> str:
-        """The mixture's answer."""
+        """The mixture's prediction."""
         return self.top[0][0]
 
     @property
     def probability(self) -> float:
-        """The probability that the mixture gives it."""
+        """The probability of the mixture's prediction."""
         return self.top[0][1]
 
 
 def fit_and_cut(photo: Image.Image, boxes_xyxy: Sequence[Box]) -> tuple[Image.Image, list[Image.Image]]:
-    """A photo fitted into what is drawn of it, and the views cut out of its own pixels."""
+    """Fit a photo to its size in the drawing, and crop the views at full resolution."""
     return fit_photo(photo, side=PHOTO_SIDE), [cut_out(photo, box, side=VIEW_SIDE) for box in boxes_xyxy]
 
 
 def draw_photo(explanation: Explanation) -> Image.Image:
-    """The photo with the boxes of all experts."""
+    """Draw the photo with the boxes of all experts."""
     return draw_boxes(explanation.picture, [view.box_xyxy for view in explanation.views], size=explanation.size)
 
 
 def draw_experts(explanations: Sequence[Explanation], file: Path, *, title: str = "") -> None:
-    """One row a photo: the photo with all boxes, then each expert's view with its attention over it.
+    """Draw one row per photo: the photo with all boxes, then each expert's view with its attention over it.
 
     Args:
-        explanations: What to draw.
+        explanations: The explanations to draw.
         file: PNG to write.
-        title: Written above.
+        title: Title above.
 
     Raises:
         StorageError: it cannot be written.
@@ -100,7 +100,7 @@ def _draw_photo_cell(
 ) -> None:
     is_wrong = explanation.true_label not in (None, explanation.label)
     mark = "" if explanation.true_label is None else " ✗" if is_wrong else " ✓"
-    truth = f"truly {explanation.true_label}" if is_wrong else ""
+    truth = f"true: {explanation.true_label}" if is_wrong else ""
     _write_caption(draw, explanation.top[0], truth, mark=mark, x=x, y=y)
     fitted = fit_photo(explanation.picture, side=VIEW_SIDE)
     marked = draw_boxes(fitted, [view.box_xyxy for view in explanation.views], size=explanation.size)
@@ -115,7 +115,7 @@ def _draw_view_cell(
 
 
 def frame(view: Image.Image, *, number: int) -> Image.Image:
-    """Draws an edge in its expert's colour on a view, and returns it."""
+    """Draw a border in the expert's colour around its view, and return it."""
     edge = (0, 0, view.width - 1, view.height - 1)
     ImageDraw.Draw(view).rectangle(edge, outline=expert_colour(number), width=3)
     return view

@@ -1,4 +1,4 @@
-"""Explained photos as HTML pages: each page is whole in itself, and needs nothing from the network."""
+"""Explained photos as self-contained HTML pages, without any network access."""
 
 import os
 from collections.abc import Sequence
@@ -9,45 +9,45 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mge.data.photo import as_text
+from mge.report.cards import as_uri
 from mge.report.explanation_card import Drawn, score
 from mge.report.figures import Explanation
-from mge.report.lettering import percent
 from mge.report.overlays import expert_colour
-from mge.report.shown import as_uri
+from mge.report.text import percent
 from mge.storage.files import write_text_atomically
 
 
 class EntryView(NamedTuple):
-    """A view in the page, and what is said about it."""
+    """A view on the page, with its texts."""
 
     picture: str  # as a data URI
     colour: str
     gate: str
-    top: list[tuple[str, str, float]]  # class, its probability for people, and in percent for its bar
+    top: list[tuple[str, str, float]]  # class, its formatted probability, and in percent for its bar
     scores: list[str]  # below each of its contrasts
     contrasts: list[str]  # as data URIs
 
 
 class Entry(NamedTuple):
-    """A photo in the page."""
+    """A photo on the page."""
 
     label: str
     chance: str
     probability: float
     path: str
     file: str  # the whole picture, beside the page
-    other: str  # the class that the answer is contrasted with; empty where it is not
+    other: str  # the class that the prediction is contrasted with; empty for none
     top: list[tuple[str, str, float]]
     photo: str  # as a data URI
     views: list[EntryView]
 
 
 def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> Entry:
-    """What a page shows of an explanation.
+    """Convert an explanation to an entry of a page.
 
     Args:
-        explanation: What is said in words.
-        parts: What is shown.
+        explanation: The texts.
+        parts: The pictures.
         file: Name of the whole picture, beside the page.
     """
     views = [
@@ -65,14 +65,14 @@ def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> Entry:
 
 
 def write_page(entries: Sequence[Entry], folder: Path, *, title: str, names: Sequence[str], number: int) -> None:
-    """Writes one page.
+    """Write one page.
 
     Args:
         entries: Its photos.
-        folder: Where the pages and the whole pictures lie.
-        title: Of all pages.
-        names: Of all pages.
-        number: Which of them this is.
+        folder: Folder of the pages and the whole pictures.
+        title: Title of all pages.
+        names: File names of all pages.
+        number: Index of this page.
     """
     environment = Environment(loader=PackageLoader("mge", "report"), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("gallery.html").render(entries=entries, title=title, names=names, number=number)

@@ -1,4 +1,4 @@
-"""Confusion matrices that can be read: confused classes stand together, and the worst of them by themselves."""
+"""Readable confusion matrices: confused classes are adjacent, and the most confused ones are shown separately."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 
 LARGEST_TABLE = 25  # classes of a table with numbers
-OPTIMAL_UP_TO = 300  # classes that are put into the best order; finding it takes the third power of their number
+OPTIMAL_UP_TO = 300  # classes that are ordered optimally, in cubic time
 
 
 class Cell(NamedTuple):
@@ -29,7 +29,7 @@ class Matrix(NamedTuple):
 
 
 def cluster(counts: NDArray[np.int64]) -> list[int]:
-    """An order of the classes in which those that are taken for each other are neighbours."""
+    """Order the classes so that confused ones are adjacent."""
     if len(counts) < 3:
         return list(range(len(counts)))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -43,7 +43,7 @@ def cluster(counts: NDArray[np.int64]) -> list[int]:
 
 
 def confused_block(pairs: Iterable[tuple[int, int]], *, at_most: int = LARGEST_TABLE) -> list[int]:
-    """The classes of the worst pairs, as many as a table holds, those of a pair side by side."""
+    """Return the classes of the most confused pairs, as many as a table fits, those of a pair side by side."""
     chosen: dict[int, None] = {}
     for pair in pairs:
         if len(chosen.keys() | set(pair)) <= at_most:
@@ -52,7 +52,7 @@ def confused_block(pairs: Iterable[tuple[int, int]], *, at_most: int = LARGEST_T
 
 
 def as_matrix(counts: NDArray[np.int64], class_names: Sequence[str], *, order: Sequence[int]) -> Matrix:
-    """Some classes of a confusion matrix, in an order."""
+    """Return some classes of a confusion matrix, in the given order."""
     totals = counts.sum(1)
     rows = [[Cell(int(counts[i, j]), float(counts[i, j] / max(totals[i], 1)), i == j) for j in order] for i in order]
     return Matrix([class_names[i] for i in order], rows, [int(totals[i]) for i in order])

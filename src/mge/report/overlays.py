@@ -1,4 +1,4 @@
-"""Photos with what a mixture found laid over them: boxes, attention, and what speaks for a class or against it."""
+"""Overlays on photos: boxes, attention, and evidence for or against a class."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
-from mge.report.lettering import font
+from mge.report.text import font
 
-# Okabe and Ito's colours, which colour-blind people can tell apart.
+# Okabe and Ito's colours, distinguishable for colour-blind people.
 EXPERT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
 SPEAKS_FOR, SPEAKS_AGAINST = "#0072B2", "#D55E00"  # blue and vermilion
 
 # Points of matplotlib's `inferno`, without its palest end: brighter means more, also in a grey print.
 _INFERNO = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (247, 209, 61))
-_STRONGEST = 175  # of 255: how much the strongest colour covers of the photo
+_STRONGEST = 175  # of 255: opacity of the strongest colour
 
 NOTHING = "nothing speaks for it"  # on a view whose map is empty
 
@@ -24,12 +24,12 @@ Palette = tuple[Image.Image, tuple[int, ...]]  # one pixel with 256 colours; how
 
 
 def expert_colour(number: int) -> str:
-    """The colour of an expert, wherever it is drawn."""
+    """Return the colour of an expert, used in all drawings."""
     return EXPERT_COLOURS[number % len(EXPERT_COLOURS)]
 
 
 def cut_out(photo: Image.Image, box_xyxy: Box, *, side: int) -> Image.Image:
-    """What a box shows, as the expert saw it: stretched to a square, out of the photo's own pixels."""
+    """Crop a box from the full-resolution photo and stretch it to a square, as the expert saw it."""
     x1, y1, x2, y2 = box_xyxy
     left, top = min(max(x1, 0.0), photo.width - 1.0), min(max(y1, 0.0), photo.height - 1.0)
     right, bottom = min(max(x2, left + 1), photo.width), min(max(y2, top + 1), photo.height)
@@ -37,19 +37,19 @@ def cut_out(photo: Image.Image, box_xyxy: Box, *, side: int) -> Image.Image:
 
 
 def fit_photo(photo: Image.Image, *, side: int) -> Image.Image:
-    """The whole photo, no wider and no higher than so many pixels, and enlarged where it is smaller."""
+    """Resize the whole photo to fit into a square of this side, enlarging smaller ones."""
     factor = side / max(photo.size)
     size = (max(1, round(factor * photo.width)), max(1, round(factor * photo.height)))
     return photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def draw_boxes(picture: Image.Image, boxes_xyxy: Sequence[Box], *, size: tuple[int, int]) -> Image.Image:
-    """A copy with the box of each expert in its colour and with its number.
+    """Draw the box of each expert in its colour and with its number on a copy.
 
     Args:
         picture: A photo, at any size.
-        boxes_xyxy: One box an expert, in pixels of the photo.
-        size: Width and height of the photo at its own size.
+        boxes_xyxy: One box per expert, in pixels of the photo.
+        size: Width and height of the photo at its original size.
     """
     marked = picture.copy()
     draw = ImageDraw.Draw(marked)
@@ -65,7 +65,7 @@ def draw_boxes(picture: Image.Image, boxes_xyxy: Sequence[Box], *, size: tuple[i
         draw.rectangle((left, top, right, bottom), outline=colour, width=3)
         x, y = min(left, picture.width - tag - 1), min(top, picture.height - tag - 1)
         while any(abs(x - other) <= tag and abs(y - line) <= tag for other, line in tags):
-            x += tag + 2  # boxes often have a corner in common: their numbers stand side by side, not on one heap
+            x += tag + 2  # boxes often share a corner: their numbers are drawn side by side
         tags.append((x, y))
         draw.rectangle((x, y, x + tag, y + tag), fill=colour)
         middle = (x + tag / 2, y + tag / 2)
@@ -74,13 +74,13 @@ def draw_boxes(picture: Image.Image, boxes_xyxy: Sequence[Box], *, size: tuple[i
 
 
 def letters_on(colour: str) -> str:
-    """Black or white, whichever is legible on a colour."""
+    """Return black or white, whichever is legible on a colour."""
     red, green, blue, *_ = ImageColor.getrgb(colour)
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
 
 
 def lay_attention(picture: Image.Image, attention: NDArray[np.float32]) -> Image.Image:
-    """A picture under an attention map in [0, 1]: what counts glows, and what does not stays as it is."""
+    """Overlay a picture with an attention map in [0, 1]: high values glow, and zero is transparent."""
     covered = _blend(picture, attention, _attention_palette())
     if not (attention > 0).any():
         room = (0, picture.height - 24, picture.width, picture.height)
@@ -91,12 +91,12 @@ def lay_attention(picture: Image.Image, attention: NDArray[np.float32]) -> Image
 
 
 def lay_contrast(picture: Image.Image, contrast: NDArray[np.float32]) -> Image.Image:
-    """A picture under a map in [-1, 1]: blue where it is above 0, vermilion where it is below, clear at 0."""
+    """Overlay a picture with a map in [-1, 1]: blue above 0, vermilion below, transparent at 0."""
     return _blend(picture, np.float32(0.5) * (contrast + 1), _contrast_palette())
 
 
 def _blend(picture: Image.Image, values: NDArray[np.float32], palette: Palette) -> Image.Image:
-    """A picture under the palette's colours for values in [0, 1]: all of it is Pillow's work, and takes about 1 ms."""
+    """Overlay a picture with the palette's colours for values in [0, 1], using Pillow only (about 1 ms)."""
     levels = Image.fromarray((255 * values.clip(0, 1)).round().astype(np.uint8))
     levels = levels.resize(picture.size, Image.Resampling.BILINEAR)
     holder, opacities = palette

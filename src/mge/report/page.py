@@ -1,4 +1,4 @@
-"""The report as one HTML file that holds all it shows, and asks nobody for anything."""
+"""The report as one self-contained HTML file, without any network access."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from mge.console.tables import what_answers
+from mge.report.cards import Shown
 from mge.report.matrices import Matrix
 from mge.report.overlays import EXPERT_COLOURS
-from mge.report.shown import Shown
-from mge.report.tables import what_answers
 
 
 class Part(NamedTuple):
-    """What answers, and how often it is right, in percent."""
+    """A component with its accuracy in percent."""
 
     name: str
     top1: float
@@ -23,18 +23,18 @@ class Part(NamedTuple):
 
 
 class ClassRow(NamedTuple):
-    """How well one class is told, in percent; None where there is nothing to divide by."""
+    """Metrics of one class, in percent; None if the denominator is 0."""
 
     name: str
     num_photos: int
     recall: float | None
     precision: float | None
     f1: float | None
-    mistaken_for: str  # the class that its photos are given most often in its place, and how often
+    mistaken_for: str  # the class most often predicted in its place, and how often
 
 
 class Located(NamedTuple):
-    """How well one expert's boxes fit those of the data: figures in percent by their names."""
+    """Localization metrics of one expert, in percent by name."""
 
     name: str
     figures: Mapping[str, float]
@@ -42,24 +42,24 @@ class Located(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """What the report says.
+    """Content of the report.
 
     Args:
-        title: Above all.
-        figures: The figures of the evaluation, as its JSON holds them.
-        parts: Accuracy of everything that answers.
-        classes: The worst first.
-        plots: By their names: `reliability`, `coverage`, `confusion`, `training`, `loss`, `cascade`. Those are missing
-            that there is nothing to draw for.
-        matrix: The classes of the worst pairs among each other, or all where they are few.
+        title: Title of the page.
+        figures: The metrics of the evaluation, as in its JSON.
+        parts: Accuracy of every component.
+        classes: The classes, the worst first.
+        plots: Plots by name: `reliability`, `coverage`, `confusion`, `training`, `loss`, `cascade`. Plots without data
+            are missing.
+        matrix: Confusions among the classes of the most confused pairs, or among all if they are few.
         pairs: The most confused pairs, with photos.
-        mistakes: The surest ones.
-        doubtful: Photos whose label looks wrong.
-        num_doubtful: How many there are.
-        localisation: What `mge localise` measured on the same photos; empty where it did not.
+        mistakes: The most confident mistakes.
+        doubtful: Photos with a doubtful label.
+        num_doubtful: Their number.
+        localisation: Metrics of `mge localise` on the same photos; empty without them.
         data: Facts about the photos, in order.
-        origin: Facts about how the figures came to be, in order.
-        files: Names of the files beside the page, and what they hold.
+        origin: Facts about the origin of the metrics, in order.
+        files: Names of the files beside the page, with descriptions.
     """
 
     title: str
@@ -79,7 +79,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The whole file."""
+    """Render the whole file."""
     environment = Environment(
         loader=PackageLoader("mge", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -90,10 +90,10 @@ def render(page: Page) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A figure in percent, for people."""
+    """Format a percentage for users."""
     return "\N{EN DASH}" if value is None else f"{value:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def count(value: int) -> str:
-    """A number, for people."""
+    """Format a number for users."""
     return f"{value:,}"

@@ -1,6 +1,6 @@
-"""The report's plots, as SVG that takes the page's colours and so can be read in light and in dark.
+"""The report's plots, as SVG that inherits the page's colours and so is legible in light and dark mode.
 
-Lines differ in colour (Okabe and Ito's, which colour-blind people can tell apart), in marker and in dashes.
+Lines differ in colour (Okabe and Ito's palette, distinguishable for colour-blind people), in marker and in dashes.
 """
 
 import io
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mge.report.overlays import EXPERT_COLOURS
 
-# Colours of which the page makes its own: that of its text, and one for what is in the background.
+# Placeholders for the page's colours: of its text, and of the background.
 TEXT, FAINT = "#010203", "#040506"
 PAGE_COLOURS = {TEXT: "currentColor", FAINT: "var(--faint)"}
 RIGHT, WRONG = EXPERT_COLOURS[0], EXPERT_COLOURS[4]
@@ -34,7 +34,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "figure.facecolor": "none",
     "axes.facecolor": "none", "savefig.facecolor": "none", "text.parse_math": False,
 }  # fmt: skip
-MOST_NAMED = 250  # classes whose names stand beside a matrix
+MOST_NAMED = 250  # classes with names beside a matrix
 INCHES_A_CLASS = 0.085  # of a matrix that has room for a name in each row
 PX_AN_INCH = 110  # at least; what does not fit can be scrolled
 
@@ -48,20 +48,20 @@ class Curve(NamedTuple):
 
 
 class Bins(NamedTuple):
-    """What a reliability diagram shows: see `mge.core.calibration.Reliability`."""
+    """Data of a reliability diagram: see `mge.evaluation.calibration.Reliability`."""
 
     name: str
     counts: Sequence[int]
-    confidence: Sequence[float]  # NaN where a bin is empty
+    confidence: Sequence[float]  # NaN for an empty bin
     accuracy: Sequence[float]
 
 
 def draw_reliability(series: Sequence[Bins], *, alt: str) -> Markup:
-    """How often answers are right against how sure they were; below it, how many photos were that sure."""
+    """Plot accuracy against confidence; below it, the number of photos by confidence."""
     with style.context(STYLE):
         figure = Figure(figsize=(5, 5), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        upper.plot([0, 100], [0, 100], color=TEXT, linewidth=1, linestyle=":", label="as it should be")
+        upper.plot([0, 100], [0, 100], color=TEXT, linewidth=1, linestyle=":", label="perfect calibration")
         for number, bins in enumerate(series):
             line = {"color": (WRONG, RIGHT)[number % 2], "linestyle": DASHES[(number + 1) % 2]}
             shown = [place for place, count in enumerate(bins.counts) if count]
@@ -69,9 +69,9 @@ def draw_reliability(series: Sequence[Bins], *, alt: str) -> Markup:
             upper.plot(xs, ys, marker=MARKERS[number], markersize=5, label=bins.name, **line)
             edges = np.linspace(0, 100, len(bins.counts) + 1)
             lower.stairs(np.asarray(bins.counts), edges, linewidth=1.5, **line)
-        upper.set_ylabel("were right, %")
+        upper.set_ylabel("accuracy (%)")
         lower.set_ylabel("photos")
-        lower.set_xlabel("said to be right, %")
+        lower.set_xlabel("confidence (%)")
         upper.set_xlim(0, 100)
         upper.set_ylim(0, 100)
         upper.legend(loc="upper left")
@@ -79,13 +79,13 @@ def draw_reliability(series: Sequence[Bins], *, alt: str) -> Markup:
 
 
 def draw_coverage(curve: Curve, *, chosen: tuple[float, float] | None, target: float | None, alt: str) -> Markup:
-    """Accuracy against the share of photos that is answered, in percent.
+    """Plot accuracy against coverage, in percent.
 
     Args:
-        curve: Shares and accuracies.
-        chosen: The place of the stored threshold.
-        target: The accuracy that it was to keep.
-        alt: What the plot shows, for who cannot see it.
+        curve: Coverage and accuracy.
+        chosen: Position of the stored threshold.
+        target: The target accuracy.
+        alt: Alternative text.
     """
     with style.context(STYLE):
         figure = Figure(figsize=(5, 3.8), layout="constrained")
@@ -97,8 +97,8 @@ def draw_coverage(curve: Curve, *, chosen: tuple[float, float] | None, target: f
             axes.plot(*chosen, marker="D", markersize=8, color=WRONG, linestyle="", label="stored threshold")
         if target is not None or chosen is not None:
             axes.legend(loc="lower left")
-        axes.set_xlabel("photos answered, the surest first, %")
-        axes.set_ylabel("of these right, %")
+        axes.set_xlabel("coverage (%)")
+        axes.set_ylabel("accuracy of accepted photos (%)")
         axes.set_xlim(0, 100)
         axes.set_ylim(top=100.5)
         return _as_svg(figure, name="coverage", alt=alt)
@@ -108,15 +108,15 @@ def draw_curves(
     curves: Sequence[Curve], *, x_label: str, y_label: str, name: str, alt: str, breaks: Sequence[float] = (),
     is_marked: bool = False,
 ) -> Markup:  # fmt: skip
-    """Lines over a common axis.
+    """Plot lines over a common axis.
 
     Args:
-        curves: The lines, each in a colour and with dashes of its own.
-        x_label: What is to the right.
-        y_label: What is up.
-        name: Of the plot, unlike the others on the page.
-        alt: What the plot shows, for who cannot see it.
-        breaks: Where something new begins.
+        curves: The lines, each with its own colour and dashes.
+        x_label: Label of the x axis.
+        y_label: Label of the y axis.
+        name: Unique name of the plot on the page.
+        alt: Alternative text.
+        breaks: Positions of vertical lines.
         is_marked: Whether each point is marked.
     """
     with style.context(STYLE):
@@ -141,12 +141,12 @@ def draw_curves(
 
 
 def draw_confusion(counts: NDArray[np.int64], class_names: Sequence[str], *, alt: str) -> Markup:
-    """A whole confusion matrix: the stronger the blue, the more of a row is right; orange is what was wrong."""
+    """Plot a whole confusion matrix: the stronger the blue, the more of a row is right; orange marks mistakes."""
     num_classes = len(class_names)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     pixels = np.zeros((num_classes, num_classes, 4))
     pixels[..., :3] = to_rgb(WRONG)
-    pixels[..., 3] = np.where(shares > 0, 0.15 + 0.85 * np.sqrt(shares), 0)  # a single mistake can be seen
+    pixels[..., 3] = np.where(shares > 0, 0.15 + 0.85 * np.sqrt(shares), 0)  # keeps single mistakes visible
     diagonal = np.arange(num_classes)
     pixels[diagonal, diagonal, :3] = to_rgb(RIGHT)
     with style.context(STYLE):
@@ -154,8 +154,8 @@ def draw_confusion(counts: NDArray[np.int64], class_names: Sequence[str], *, alt
         figure = Figure(figsize=(side, side), layout="constrained")
         axes = figure.subplots()
         axes.imshow(pixels, interpolation="none")
-        axes.set_xlabel("answer")
-        axes.set_ylabel("label")
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
         _name_classes(axes, class_names)
         return _as_svg(figure, name="confusion", alt=alt, least_px=PX_AN_INCH * round(side))
 
@@ -175,10 +175,10 @@ def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:
 
 
 def _as_svg(figure: Figure, *, name: str, alt: str, least_px: int = 0) -> Markup:
-    """A figure as an SVG element for a page: no header, no fixed size, no colours but the page's and the data's."""
+    """Convert a figure to an SVG element for a page: no header, no fixed size, and the page's colours."""
     FigureCanvasSVG(figure)
     text = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name}):  # names of its parts that no other plot of the page has
+    with mpl.rc_context({"svg.hashsalt": name}):  # ids that are unique on the page
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]

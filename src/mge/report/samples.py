@@ -7,12 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from mge.data.findings import Copies, Findings
-from mge.data.looks import Look
+from mge.data.check.findings import Copies, Findings
+from mge.data.check.scan import Look
 from mge.data.photo import open_photo
 from mge.data.records import PhotoSet, Record, spread_out
-from mge.report.contact_sheet import Strip, draw_contact_sheet
-from mge.report.findings import worst_first
+from mge.report.check_report import worst_first
+from mge.report.grid import Strip, draw_contact_sheet
 
 SAMPLES, COPIES = "samples.png", "copies.png"
 MAX_CLASSES, NUM_SAMPLES, SAMPLE_SIDE = 200, 4, 72
@@ -20,13 +20,13 @@ MAX_COPIES, NUM_IN_GROUP, COPY_SIDE = 60, 3, 128
 
 
 def draw_findings(folder: Path, photos: PhotoSet, looks: Sequence[Look], findings: Findings) -> list[Path]:
-    """Draws samples of the classes, and the copies where there are any.
+    """Draw samples of the classes, and the copies if there are any.
 
     Args:
-        folder: Where the pictures go.
+        folder: Folder for the pictures.
         photos: The photos.
-        looks: What was seen of each: broken ones are not drawn.
-        findings: What was found.
+        looks: The scan of each: broken ones are not drawn.
+        findings: The findings.
 
     Returns:
         The files that were written.
@@ -36,21 +36,21 @@ def draw_findings(folder: Path, photos: PhotoSet, looks: Sequence[Look], finding
     if readable:
         strips = list(_sample_strips(photos.class_names, readable))
         of = f" of {len(photos.class_names)}" if len(photos.class_names) > len(strips) else ""
-        title = f"{photos.name}: {len(strips)}{of} classes, with the number of their photos"
+        title = f"{photos.name}: {len(strips)}{of} classes (number of photos)"
         draw_contact_sheet(strips, folder / SAMPLES, side=SAMPLE_SIDE, title=title)
         written.append(folder / SAMPLES)
     copies = worst_first((*findings.exact, *findings.near))
     if copies:
         records = {str(record.path): record for record in readable}
         strips = [_copies_strip(found, records) for found in copies[:MAX_COPIES]]
-        title = f"{photos.name}: copies, {len(strips)} of {len(copies)} groups, the worst first"
+        title = f"{photos.name}: duplicates, {len(strips)} of {len(copies)} groups, most serious first"
         draw_contact_sheet(strips, folder / COPIES, side=COPY_SIDE, title=title)
         written.append(folder / COPIES)
     return written
 
 
 def _sample_strips(class_names: Sequence[str], records: Sequence[Record]) -> Iterator[Strip]:
-    """Photos of each class, spread over what it has; of very many classes a share, spread over all of them."""
+    """Yield evenly spaced photos of each class; of very many classes an evenly spaced selection."""
     by_label: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_label[record.label].append(record)

@@ -1,1 +1,1 @@
-"""A server that classifies photos for many clients at a time. Imports no torch."""
+"""A server that classifies photos for many clients concurrently. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Who may come in: as many photos at a time as the server has places for."""
+"""Admission control: a limited number of photos at a time."""
 
 from collections import Counter
 from typing import Self
@@ -9,7 +9,7 @@ RETRY = {"Retry-After": str(RETRY_SECONDS)}
 
 
 class Admission:
-    """Counts photos and bytes that the server has taken on; it is used by the event loop's thread only."""
+    """Counter of the photos and bytes in flight; used by the event loop's thread only."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -18,10 +18,10 @@ class Admission:
         self.by_client: Counter[str] = Counter()
 
     def enter(self, client: str) -> "Place":
-        """A place for a request of one photo.
+        """Reserve a place for a request of one photo.
 
         Raises:
-            Refusal: there is none left: 503, or 429 where this client has its share already.
+            Refusal: there is none left: 503, or 429 if this client has used up its share.
         """
         place = Place(self, client)
         place.take(1)
@@ -29,7 +29,7 @@ class Admission:
 
 
 class Place:
-    """What a request takes up. Used as a context: at its end all is given back."""
+    """The resources reserved by a request. As a context manager it releases all of them at its end."""
 
     def __init__(self, admission: Admission, client: str) -> None:
         self.admission, self.client = admission, client
@@ -37,28 +37,30 @@ class Place:
         self.held_bytes = 0
 
     def take(self, photos: int) -> None:
-        """Takes room for more photos.
+        """Reserve places for more photos.
 
         Raises:
-            Refusal: there is not enough of it left.
+            Refusal: there are not enough left.
         """
         admission, limits = self.admission, self.admission.limits
         if admission.photos + photos > limits.queue:
             raise Refusal(503, f"the server is busy with {admission.photos} photos; try again in a moment", RETRY)
         if limits.per_client and admission.by_client[self.client] + photos > limits.per_client:
-            raise Refusal(429, f"accepted: {limits.per_client} photos of a client at a time; wait for answers", RETRY)
+            raise Refusal(
+                429, f"too many photos in flight; accepted per client: {limits.per_client}; wait for the results", RETRY
+            )
         admission.photos += photos
         admission.by_client[self.client] += photos
         self.photos += photos
 
     def hold(self, num_bytes: int) -> None:
-        """Takes room for more bytes.
+        """Reserve memory for more bytes.
 
         Raises:
-            Refusal: there is not enough of it left.
+            Refusal: there is not enough left.
         """
         if self.admission.held_bytes + num_bytes > MAX_HELD_BYTES:
-            raise Refusal(503, "the server holds as many uploads as it can; try again in a moment", RETRY)
+            raise Refusal(503, "the server cannot hold more uploads; try again in a moment", RETRY)
         self.admission.held_bytes += num_bytes
         self.held_bytes += num_bytes
 

@@ -1,4 +1,4 @@
-"""The server as an application: routes, page, errors, figures."""
+"""The server as an application: routes, page, errors, metrics."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ from mge.serving.documentation import ABOUT
 from mge.serving.front import EVERY, Front, Hosts
 from mge.serving.intake import Intake
 from mge.serving.limits import Limits, Refusal
-from mge.serving.metrics import Measured, Metrics
+from mge.serving.prometheus import Measured, Metrics
 from mge.serving.routes import Server, guarded, open_to_all
 from mge.serving.schemas import Model
 from mge.serving.service import Service
@@ -31,14 +31,14 @@ PAGE = {
     "/page.js": ("page.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-CLIENT_HAS_GONE = 499  # nginx's number for it; nobody but the figures sees it
+CLIENT_HAS_GONE = 499  # nginx's code for it; only the metrics see it
 
 
 class App(FastAPI):
-    """An application whose answers are all counted, also those to bugs, which FastAPI gives outside of middleware."""
+    """An application that measures all responses, also those of FastAPI's error handler outside of middleware."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Called once, before the first request."""
+        """Build the middleware; called once, before the first request."""
         paths = frozenset([*self.openapi()["paths"], *PAGE])
         front = Front(super().build_middleware_stack(), hosts=self.state.hosts)
         return Measured(front, metrics=self.state.server.metrics, paths=paths)
@@ -48,14 +48,14 @@ def create_app(
     backend: Backend[P], *, limits: Limits | None = None, api_key: str = "", name: str = "mixture",
     hosts: Hosts | None = None,
 ) -> FastAPI:  # fmt: skip
-    """A server for a mixture, to be run by uvicorn or mounted in another application.
+    """Create a server for a mixture, to be run by uvicorn or mounted in another application.
 
     Args:
         backend: The mixture.
-        limits: How much is taken on at a time.
-        api_key: What requests for answers and figures have to show; empty: nothing.
-        name: What the page calls the model.
-        hosts: The names by which the server may be addressed. None: every name.
+        limits: Limits of the load.
+        api_key: Key required for predictions and metrics; empty: none.
+        name: Name of the model on the page.
+        hosts: Accepted host names of the server. None: every name.
     """
     limits = limits or Limits()
     metrics, admission = Metrics(), Admission(limits)
@@ -65,7 +65,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with service.running():
-            await service.check()  # a mixture that does not work is found out before anyone asks
+            await service.check()  # detects a broken mixture before the first request
             yield
 
     app = App(title="MGE", version=mge.__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -90,7 +90,7 @@ def _describe(backend: Backend[P], limits: Limits, name: str) -> Model:
 
 
 def _add_page(app: FastAPI) -> None:
-    """The page: a few files, which are read once."""
+    """Add the page: a few files, which are read once."""
     for path, (file, media_type) in PAGE.items():
         content = (WEB / file).read_bytes()
 
@@ -101,7 +101,7 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every error is one line of JSON, and says nothing of the server's inside."""
+    """Convert every error to one line of JSON, without internals of the server."""
 
     @app.exception_handler(Refusal)
     async def refused(_: Request, error: Refusal) -> Response:
@@ -111,11 +111,11 @@ def _add_errors(app: FastAPI) -> None:
     async def misused(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"][1:])
-        return JSONResponse({"error": f"{name}: {first['msg']}; /openapi.json says what is accepted"}, status_code=422)
+        return JSONResponse({"error": f"{name}: {first['msg']}; accepted parameters: /openapi.json"}, status_code=422)
 
     @app.exception_handler(HTTPException)
     async def not_found(request: Request, error: HTTPException) -> Response:
-        reason = f"{request.method} {request.url.path}: {error.detail}; /openapi.json says what there is"
+        reason = f"{request.method} {request.url.path}: {error.detail}; available paths: /openapi.json"
         return JSONResponse({"error": reason}, status_code=error.status_code, headers=error.headers)
 
     @app.exception_handler(ClientDisconnect)
@@ -124,4 +124,4 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(500)
     async def broken(_: Request, __: Exception) -> Response:
-        return JSONResponse({"error": "the server made a mistake; its log says which"}, status_code=500)
+        return JSONResponse({"error": "internal server error; see the server log"}, status_code=500)

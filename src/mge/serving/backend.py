@@ -1,15 +1,15 @@
-"""What the server asks of whatever runs the mixture: an ONNX file or a network of PyTorch."""
+"""The server's interface to the mixture: an ONNX file or a PyTorch network."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from mge.prediction import Answer, Photo
+from mge.inference.prediction import Answer, Photo
 
 P = TypeVar("P")
 
 
 class Backend(Protocol[P]):
-    """A mixture that is ready to answer. `prepare` is called from several threads at a time, `answer` from one."""
+    """A mixture ready for inference. `prepare` is called from several threads concurrently, `answer` from one."""
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -17,10 +17,10 @@ class Backend(Protocol[P]):
 
     @property
     def side(self) -> int:
-        """Side in pixels of what a photo is prepared to."""
+        """Side in pixels of prepared photos."""
 
     def prepare(self, photo: Photo) -> P:
-        """A photo as the mixture wants it; DataError for one that cannot be read."""
+        """Preprocess a photo for the mixture; DataError if it cannot be read."""
 
     def answer(self, prepared: list[P]) -> Sequence[Answer]:
-        """One answer a photo, in their order."""
+        """Predict one answer per photo, in their order."""

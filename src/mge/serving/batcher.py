@@ -1,4 +1,4 @@
-"""Photos of different requests → batches for the mixture."""
+"""Dynamic batching of photos from different requests."""
 
 import asyncio
 import dataclasses
@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Generic
 
-from mge.prediction import Answer
+from mge.inference.prediction import Answer
 from mge.serving.backend import Backend, P
 
 LOG = logging.getLogger("mge.serving")
-FAILURES_IN_A_ROW = 3  # after as many photos that the mixture failed on, one after the other, the server is not ready
+FAILURES_IN_A_ROW = 3  # consecutive failures of the mixture after which the server is not ready
 
 
 class ModelFailedError(Exception):
@@ -22,22 +22,22 @@ class ModelFailedError(Exception):
 
 @dataclasses.dataclass(eq=False)
 class _Waiting(Generic[P]):
-    """A photo in the queue, and what its request waits for."""
+    """A photo in the queue, with the future that its request waits for."""
 
     prepared: P
     answer: asyncio.Future[Answer]
 
 
 class Batcher(Generic[P]):
-    """Has a mixture answer photos in batches, on a thread of its own; one batch at a time, first come, first served.
+    """Batches photos for a mixture, on its own thread; one batch at a time, first come, first served.
 
-    A batch waits only for photos that are announced, and never long. A photo whose request was cancelled while it
-    waited is left out. Where a batch fails, its photos are asked about one by one: only the guilty one fails.
+    A batch waits only for announced photos, and never long. A photo whose request was cancelled in the queue is left
+    out. If a batch fails, its photos are run one by one: only the one that causes the error fails.
 
     Args:
         backend: The mixture.
-        batch_size: Photos that it looks at together.
-        batch_seconds: For how long a batch waits for announced photos.
+        batch_size: Largest number of photos in a batch.
+        batch_seconds: Longest time that a batch waits for announced photos.
         on_batch: Called with the number of photos of each batch that was computed.
     """
 
@@ -48,18 +48,18 @@ class Batcher(Generic[P]):
         self.backend, self.batch_size, self.batch_seconds = backend, batch_size, batch_seconds
         self.on_batch = on_batch
         self.failures_in_a_row = 0
-        self._queue: asyncio.Queue[_Waiting[P]] = asyncio.Queue()  # bounded by who is let in, see admission
+        self._queue: asyncio.Queue[_Waiting[P]] = asyncio.Queue()  # bounded by admission control
         self._announced = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mge-model")
 
     @property
     def is_healthy(self) -> bool:
-        """Whether the mixture works."""
+        """True unless the mixture failed on several photos in a row."""
         return self.failures_in_a_row < FAILURES_IN_A_ROW
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """While it is open, photos are answered."""
+        """Process photos while the context is open."""
         work = asyncio.create_task(self._work())
         try:
             yield
@@ -70,7 +70,7 @@ class Batcher(Generic[P]):
 
     @contextmanager
     def announced(self) -> Iterator[None]:
-        """While it is open, a photo is on its way, for which a batch may wait."""
+        """Announce a photo while the context is open, so that a batch may wait for it."""
         self._announced += 1
         try:
             yield
@@ -78,7 +78,7 @@ class Batcher(Generic[P]):
             self._announced -= 1
 
     async def answer(self, prepared: P) -> Answer:
-        """What the mixture says about a photo.
+        """Run the mixture on a photo.
 
         Raises:
             ModelFailedError: it failed on this photo.
@@ -116,14 +116,14 @@ class Batcher(Generic[P]):
             return
         for waiting, answer in zip(batch, answers, strict=True):
             if not math.isfinite(answer.prediction.probability):
-                self._fail(waiting, ArithmeticError("probabilities are no numbers"))
+                self._fail(waiting, ArithmeticError("probabilities are not finite"))
                 continue
             self.failures_in_a_row = 0
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
 
     async def _compute(self, batch: list[_Waiting[P]]) -> list[Answer] | BaseException:
-        """The answers, or whatever the mixture raised: other people's photos must not suffer from it."""
+        """Return the outputs, or any exception of the mixture, which must not affect the photos of others."""
         self.on_batch(len(batch))
         job = self._thread.submit(lambda: list(self.backend.answer([waiting.prepared for waiting in batch])))
         done = asyncio.wrap_future(job)
@@ -132,6 +132,6 @@ class Batcher(Generic[P]):
 
     def _fail(self, waiting: _Waiting[P], error: BaseException) -> None:
         self.failures_in_a_row += 1
-        LOG.error("the mixture failed on a photo", exc_info=error)
+        LOG.error("the model failed on a photo", exc_info=error)
         if not waiting.answer.done():
-            waiting.answer.set_exception(ModelFailedError("the mixture failed on this photo"))
+            waiting.answer.set_exception(ModelFailedError("the model failed on this photo"))

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the signatures of the routes."""
+"""Descriptions for the OpenAPI document beyond the signatures of the routes."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from mge.serving.schemas import Problem
 from mge.serving.uploads import FIELD
 
 ABOUT = """\
-Classifies photos with a mixture of granularity-specific experts. Each expert sees a photo at a finer granularity than
-the one before it; boxes are in pixels of the upright photo.
+Image classification with a mixture of granularity-specific experts. Each expert sees the photo at a finer granularity
+than the one before it. Boxes are in pixels of the upright photo.
 
     curl -F photos=@one.jpg -F photos=@two.jpg http://127.0.0.1:8000/predict
     curl --data-binary @one.jpg -H 'Content-Type: image/jpeg' http://127.0.0.1:8000/explain
 
-Every error is `{"error": "one line that says what is wrong and what is accepted"}`.
+Errors have the form `{"error": "one line: what is wrong and what is accepted"}`.
 """
 
 _PHOTO: dict[str, Any] = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, GIF, HEIC, AVIF, …"}
@@ -37,24 +37,24 @@ def _problem(description: str, more: dict[str, Any] | None = None) -> dict[str, 
     return {"model": Problem, "description": description, **(more or {})}
 
 
-KEY: dict[int | str, dict[str, Any]] = {401: _problem("The key is missing or wrong.")}
+KEY: dict[int | str, dict[str, Any]] = {401: _problem("The API key is missing or invalid.")}
 FRONT: dict[int | str, dict[str, Any]] = {
     400: _problem("The request has both Transfer-Encoding and Content-Length."),
-    421: _problem("The request is meant for a server of another name."),
+    421: _problem("The Host header is not allowed."),
 }
-BUSY: dict[int | str, dict[str, Any]] = {503: _problem("Not now.", _RETRY)}
+BUSY: dict[int | str, dict[str, Any]] = {503: _problem("Temporarily unavailable.", _RETRY)}
 TEXT: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text format."}
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text format."}
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
     **KEY,
     **FRONT,
     408: _problem("The body did not arrive in time."),
     413: _problem("The body has too many bytes, or too many photos."),
-    415: _problem("The body is no photo and no form of photos."),
-    422: _problem("The photo cannot be read, or the form or a parameter is wrong."),
-    429: _problem("This client has as many photos in work as one may have.", _RETRY),
-    500: _problem("The mixture failed on this photo."),
-    503: _problem("Every place is taken.", _RETRY),
-    504: _problem("The deadline is over."),
+    415: _problem("The body is neither a photo nor a form of photos."),
+    422: _problem("The photo cannot be read, or the form or a parameter is invalid."),
+    429: _problem("Too many photos of this client are in flight.", _RETRY),
+    500: _problem("The model failed on this photo."),
+    503: _problem("The queue is full.", _RETRY),
+    504: _problem("The deadline was exceeded."),
 }

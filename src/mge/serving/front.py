@@ -1,4 +1,4 @@
-"""The first look at a request, before it is routed: whom it is meant for, and how its body is framed."""
+"""Checks of a request before routing: its host, and the framing of its body."""
 
 import ipaddress
 import re
@@ -12,18 +12,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 HERE = ("127.0.0.1", "::1", "localhost")
 EVERY = "*"
 HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::\d{0,5})?")
-MAX_SHOWN = 100  # characters of a name that an answer repeats
+MAX_SHOWN = 100  # characters of a name repeated in an error
 
 
 class Hosts:
-    """The names by which a server may be addressed.
+    """Host names by which a server may be addressed.
 
-    A web page of evil.example can have its name resolved to 127.0.0.1 and then read the answers of a server there (DNS
-    rebinding); the browser still sends the page's name as Host. A page cannot be at an address that it does not own.
+    A web page of evil.example can have its name resolved to 127.0.0.1 and then read the responses of a server there
+    (DNS rebinding); the browser still sends the page's name as Host. A page cannot be at an address that it does not
+    own.
 
     Args:
         names: Names and addresses, without ports; `*` is every name.
-        every_address: Whether any IP address will do.
+        every_address: Whether any IP address is accepted.
     """
 
     def __init__(self, names: Iterable[str], *, every_address: bool = False) -> None:
@@ -32,15 +33,15 @@ class Hosts:
 
     @classmethod
     def of_server(cls, host: str, *, address: str, allowed: Iterable[str] = ()) -> Self:
-        """Returns the names of a server that listens at an address.
+        """Return the names of a server that listens at an address.
 
-        At an address of this machine alone, these are its own names. Elsewhere, where other machines are meant to
-        ask, they are every name, unless some are given.
+        At a loopback address these are its own names. Elsewhere, where other machines are expected as clients, every
+        name is accepted, unless some are given.
 
         Args:
-            host: Where it was told to listen.
-            address: Where it listens.
-            allowed: Further names.
+            host: Configured host.
+            address: Address of the socket.
+            allowed: Additional names.
         """
         further = [name for name in allowed if name.strip()]
         is_here = ipaddress.ip_address(address).is_loopback
@@ -58,7 +59,7 @@ class Hosts:
 
 
 def _normal(name: str) -> str:
-    """A name or address as it is compared."""
+    """Normalise a name or address for comparison."""
     name = name.strip().strip("[]").lower().removesuffix(".")
     address = _address(name)
     return name if address is None else str(address)
@@ -72,10 +73,10 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 class Front:
-    """Refuses requests that are meant for somebody else, or whose body could be read in two ways.
+    """Middleware that refuses requests for other hosts, or with an ambiguous body.
 
     Args:
-        app: Answers the others.
+        app: Application that handles the others.
         hosts: Names of the server.
     """
 
@@ -83,7 +84,7 @@ class Front:
         self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles a request."""
+        """Handle a request."""
         if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))) is not None:
             status, reason = refusal
             await JSONResponse({"error": reason}, status_code=status, headers={"Connection": "close"})(
@@ -93,12 +94,12 @@ class Front:
         await self.app(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> tuple[int, str] | None:
-        if "transfer-encoding" in headers and "content-length" in headers:  # RFC 9112, 6.1: who smuggles sends both
+        if "transfer-encoding" in headers and "content-length" in headers:  # RFC 9112, 6.1: request smuggling
             return 400, "the request has Transfer-Encoding and Content-Length; send one of them"
         host = headers.get("host")
-        if host is None or self.hosts.accept(host):  # every browser sends it; of other programs, old ones may not
+        if host is None or self.hosts.accept(host):  # every browser sends it; old programs may not
             return None
         return 421, (
-            f"the server is not called {host[:MAX_SHOWN]!r}; accepted: {', '.join(sorted(self.hosts.names))}; "
-            "mge serve --allow-host takes more names"
+            f"Host {host[:MAX_SHOWN]!r} is not allowed; accepted: {', '.join(sorted(self.hosts.names))}; add names "
+            "with mge serve --allow-host"
         )

@@ -1,4 +1,4 @@
-"""How a request comes in: it has the key, gets a place, sends its body in time, and stays until it is answered."""
+"""Intake of requests: check of the key, admission, reading the body within a deadline, and detection of disconnects."""
 
 import asyncio
 import hmac
@@ -12,11 +12,11 @@ from mge.serving.admission import Admission, Place
 from mge.serving.limits import MAX_DRAINED_BYTES, Limits, Refusal
 
 T = TypeVar("T")
-CLOSE = {"Connection": "close"}  # after a body that was not read to its end, nothing else can come
+CLOSE = {"Connection": "close"}  # after an incompletely read body, the connection cannot be reused
 
 
 class Visit(NamedTuple):
-    """A request that was let in."""
+    """An admitted request."""
 
     request: Request
     body: bytes
@@ -24,11 +24,11 @@ class Visit(NamedTuple):
     deadline: float
 
     async def finish(self, work: Coroutine[None, None, T]) -> T:
-        """The result of some work, which is cancelled when the client has gone or the deadline is over.
+        """Return the result of some work, which is cancelled when the client disconnects or the deadline expires.
 
         Raises:
             Refusal: 504, it took too long.
-            ClientDisconnect: nobody waits for it any more.
+            ClientDisconnect: the client has disconnected.
         """
         working = asyncio.create_task(work)
         gone = asyncio.create_task(_gone(self.request))
@@ -38,7 +38,7 @@ class Visit(NamedTuple):
                 return working.result()
             if gone.done():
                 raise ClientDisconnect
-            raise Refusal(504, f"there was no answer within {self.deadline:g} seconds; try again later")
+            raise Refusal(504, f"no result within {self.deadline:g} seconds; try again later")
         finally:
             working.cancel()
             gone.cancel()
@@ -51,12 +51,12 @@ async def _gone(request: Request) -> None:
 
 
 class Intake:
-    """Lets requests in, or refuses them.
+    """Admission of requests.
 
     Args:
-        limits: How much is taken on.
-        admission: Counts who is in.
-        api_key: What a request has to show; empty: nothing.
+        limits: Limits of the load.
+        admission: Counter of the photos in flight.
+        api_key: Key that a request must have; empty: none.
     """
 
     def __init__(self, limits: Limits, *, admission: Admission, api_key: str = "") -> None:
@@ -64,22 +64,26 @@ class Intake:
 
     @asynccontextmanager
     async def visit(self, request: Request) -> AsyncIterator[Visit]:
-        """While it is open, the request has its place.
+        """Admit a request while the context is open.
 
         Raises:
-            Refusal: it is not let in.
+            Refusal: it is not admitted.
         """
         with await self._enter(request) as place:
             body = await self._read_body(request, place)
             yield Visit(request, body, place, self.limits.deadline)
 
     def check_key(self, request: Request) -> None:
-        """Raises Refusal 401 unless the request shows the key, where there is one."""
+        """Raise Refusal 401 unless the request has the key, if one is required."""
         authorization = request.headers.get("authorization", "")
         scheme, _, token = authorization.partition(" ")
         said = request.headers.get("x-api-key") or (token if scheme.lower() == "bearer" else authorization)
         if self.api_key and not hmac.compare_digest(said.encode(), self.api_key.encode()):
-            raise Refusal(401, "the key is missing or wrong; send it as X-API-Key", {"WWW-Authenticate": "Bearer"})
+            raise Refusal(
+                401,
+                "the API key is missing or invalid; send it in the X-API-Key header",
+                {"WWW-Authenticate": "Bearer"},
+            )
 
     async def _enter(self, request: Request) -> Place:
         try:
@@ -95,7 +99,7 @@ class Intake:
         if _declared_bytes(request) > self.limits.max_bytes:
             raise self._too_large()
         if request.headers.get("content-encoding", "identity") != "identity":
-            raise Refusal(415, "the body is compressed; accepted: photos as they are, without Content-Encoding")
+            raise Refusal(415, "the body is compressed; accepted: uncompressed requests, without Content-Encoding")
 
     async def _read_body(self, request: Request, place: Place) -> bytes:
         chunks, size = [], 0
@@ -122,7 +126,7 @@ class Intake:
         return b"".join(chunks)
 
     async def _drain(self, request: Request) -> bool:
-        """Reads a body and throws it away, within bounds: most clients look for an answer when they have sent all.
+        """Read and discard a body, within limits: most clients read a response only after they have sent everything.
 
         Returns:
             Whether it was read to its end.

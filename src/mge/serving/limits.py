@@ -1,11 +1,11 @@
-"""What the server takes on, and how it refuses the rest."""
+"""Limits of the server's load, and the refusal of requests beyond them."""
 
 import dataclasses
 
 from mge.config import check_ranges
 
 MAX_CONNECTIONS = 800  # a process may often have 1024 files open
-# Of a body that is refused: most clients read no answer before they have sent all of it.
+# Of a refused body: most clients read no response before they have sent all of it.
 MAX_DRAINED_BYTES = 256_000_000
 MAX_HELD_BYTES = 256_000_000  # of all bodies that wait to be decoded
 RETRY_SECONDS = 1
@@ -13,18 +13,18 @@ RETRY_SECONDS = 1
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """How much at a time, and for how long.
+    """Limits of concurrency, size and time.
 
     Args:
-        queue: Photos that are read, waiting or being classified at a time, of all clients together.
-        per_client: Of one client's address; 0 is no limit of its own.
-        batch_size: Photos that the mixture looks at together.
-        batch_seconds: For how long a batch waits for photos that are being decoded.
-        max_bytes: Of the body of a request.
+        queue: Photos in flight (read, waiting or being classified), of all clients together.
+        per_client: Photos in flight per client address; 0: no separate limit.
+        batch_size: Largest number of photos in a batch.
+        batch_seconds: Longest time that a batch waits for photos that are being decoded.
+        max_bytes: Bytes of the body of a request.
         max_photos: Photos in a request.
-        header_seconds: For the header of a request to arrive.
-        body_seconds: For its body to arrive.
-        deadline: Seconds from the end of the body to the answer.
+        header_seconds: Time limit for the header of a request.
+        body_seconds: Time limit for its body.
+        deadline: Seconds from the end of the body to the response.
         decoders: Threads that decode photos.
     """
 
@@ -46,12 +46,12 @@ class Limits:
 
 
 class Refusal(Exception):
-    """A request that gets no answer, with the reason.
+    """Refusal of a request, with the reason.
 
     Args:
-        status: The status code of HTTP.
-        reason: One line for the person who asked.
-        headers: Further headers of the response.
+        status: The HTTP status code.
+        reason: One line for the client.
+        headers: Additional headers of the response.
     """
 
     def __init__(self, status: int, reason: str, headers: dict[str, str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What `/explain` shows: the photo, what each expert saw of it, and where it looked."""
+"""Pictures for `/explain`: the photo, and each expert's view and attention."""
 
 import base64
 import io
@@ -10,13 +10,13 @@ from PIL import Image
 
 Box = tuple[float, float, float, float]
 
-MAX_SHOWN_PX = 1600  # of the photo that is shown and that views are cut out of
+MAX_SHOWN_PX = 1600  # of the returned photo, from which the views are cropped
 VIEW_PX = 256
 JPEG_QUALITY = 85
 
 
 def shrink_to_show(photo: Image.Image) -> Image.Image:
-    """The photo, no larger than a screen."""
+    """Shrink the photo to at most the size of a screen."""
     scale = MAX_SHOWN_PX / max(photo.size)
     if scale >= 1:
         return photo
@@ -25,11 +25,11 @@ def shrink_to_show(photo: Image.Image) -> Image.Image:
 
 
 def cut_view(shown: Image.Image, box_xyxy: Box, *, photo_size: tuple[int, int]) -> Image.Image:
-    """What an expert saw, as a square.
+    """Crop the view of an expert, as a square.
 
     Args:
-        shown: The photo, perhaps smaller than it was.
-        box_xyxy: What the expert saw, in pixels of the photo itself.
+        shown: The photo, possibly reduced.
+        box_xyxy: Region seen by the expert, in pixels of the original photo.
         photo_size: The photo's width and height.
     """
     scale_x, scale_y = (shown / whole for shown, whole in zip(shown.size, photo_size, strict=True))
@@ -39,18 +39,18 @@ def cut_view(shown: Image.Image, box_xyxy: Box, *, photo_size: tuple[int, int]) 
 
 
 def _inside(start: float, end: float, length: int) -> tuple[float, float]:
-    """A stretch of at least a pixel that does not leave the picture."""
+    """Clip an interval to the picture, keeping at least one pixel."""
     start = min(max(start, 0.0), length - 1.0)
     return start, min(max(end, start + 1), length)
 
 
 def draw_attention(attention: npt.NDArray[np.float32]) -> Image.Image:
-    """A map (h, w) from 0 to 1 as a grey picture, one pixel a cell."""
+    """Convert a map (h, w) from 0 to 1 to a grey picture, one pixel per cell."""
     return Image.fromarray(np.rint(np.nan_to_num(attention) * 255).clip(0, 255).astype(np.uint8))
 
 
 def as_data_url(picture: Image.Image, *, form: Literal["jpeg", "png"]) -> str:
-    """A picture as text that a page can show."""
+    """Encode a picture as a data URL."""
     file = io.BytesIO()
     picture.save(file, form, **({"quality": JPEG_QUALITY} if form == "jpeg" else {}))
     return f"data:image/{form};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""HTTP with deadlines: uvicorn alone waits for a header, and for a client that reads nothing, without end."""
+"""HTTP with deadlines: uvicorn alone waits without end for a header, and for a client that does not read."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ TOO_LATE = (
 
 
 class DeadlineProtocol(H11Protocol):
-    """One connection. It ends where a header, or reading an answer, takes too long."""
+    """One connection, which is closed if a header, or reading a response, takes too long."""
 
     header_seconds = 10.0
     send_seconds = 30.0
@@ -21,40 +21,40 @@ class DeadlineProtocol(H11Protocol):
     send_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has come."""
+        """Start the header timer for a new connection."""
         super().connection_made(transport)
         self._watch_header()
 
     def data_received(self, data: bytes) -> None:
-        """It has sent something."""
+        """Handle received data, and update the header timer."""
         super().data_received(data)
         self._watch_header()
 
     def on_response_complete(self) -> None:
-        """It was answered, and may ask again."""
+        """Restart the header timer, since the client may send another request."""
         super().on_response_complete()
         self._watch_header()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It has gone."""
+        """Cancel the timers of a closed connection."""
         super().connection_lost(exc)
         for timer in (self.header_timer, self.send_timer):
             if timer is not None:
                 timer.cancel()
 
     def pause_writing(self) -> None:
-        """It does not read as fast as it is answered."""
+        """Start the send timer, since the client reads more slowly than it is answered."""
         super().pause_writing()
         self.send_timer = self.loop.call_later(self.send_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Cancel the send timer, since the client reads again."""
         super().resume_writing()
         if self.send_timer is not None:
             self.send_timer.cancel()
 
     def _watch_header(self) -> None:
-        """Runs a timer while a header is due."""
+        """Run a timer while a header is due."""
         if self.conn.their_state is h11.IDLE:
             self.header_timer = self.header_timer or self.loop.call_later(self.header_seconds, self._give_up)
         elif self.header_timer is not None:
@@ -69,5 +69,5 @@ class DeadlineProtocol(H11Protocol):
 
 
 def protocol_with(*, header_seconds: float) -> type[DeadlineProtocol]:
-    """The protocol of a server, which makes one of it for each connection."""
+    """Return the protocol class of a server, which creates an instance for each connection."""
     return type("DeadlineProtocol", (DeadlineProtocol,), {"header_seconds": header_seconds})

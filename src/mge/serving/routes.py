@@ -1,4 +1,4 @@
-"""What can be asked, and how it is answered."""
+"""Routes of the HTTP API."""
 
 import asyncio
 import dataclasses
@@ -15,7 +15,7 @@ from mge.serving.batcher import ModelFailedError
 from mge.serving.documentation import BUSY, FRONT, KEY, PHOTO_BODY, PHOTOS_BODY, REFUSALS, TEXT
 from mge.serving.intake import Intake, Visit
 from mge.serving.limits import Refusal
-from mge.serving.metrics import Metrics
+from mge.serving.prometheus import Metrics
 from mge.serving.schemas import Explanation, Health, Model, Parameters, Predictions
 from mge.serving.service import Service
 from mge.serving.uploads import Upload, read_uploads
@@ -23,27 +23,27 @@ from mge.serving.uploads import Upload, read_uploads
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """What the routes of one application work with."""
+    """State shared by the routes of one application."""
 
-    service: Service[Any]  # of whatever its own backend prepares
+    service: Service[Any]  # generic in the type of prepared photos
     intake: Intake
     metrics: Metrics
     about: Model
 
 
 def server_of(request: Request) -> Server:
-    """The server that a request came to."""
+    """Return the server of a request."""
     return cast(Server, request.app.state.server)
 
 
 async def admitted(request: Request) -> AsyncIterator[Visit]:
-    """The visit of a request that brings photos; its place is given back before the answer is sent."""
+    """Yield the admitted request with its photos; its place is released before the response is sent."""
     async with server_of(request).intake.visit(request) as visit:
         yield visit
 
 
 def check_key(request: Request) -> None:
-    """Refuses a request that does not show the key."""
+    """Refuse a request without the key."""
     server_of(request).intake.check_key(request)
 
 
@@ -51,28 +51,28 @@ LOG = logging.getLogger("mge.serving")
 Admitted = Annotated[Visit, Depends(admitted, scope="function")]
 Asked = Annotated[Parameters, Query()]
 
-guarded = APIRouter()  # asks for the key, where there is one
+guarded = APIRouter()  # requires the key, if one is set
 open_to_all = APIRouter()
 
 
 @guarded.post("/predict", response_model=Predictions, responses=REFUSALS, openapi_extra=PHOTOS_BODY)
 async def predict(visit: Admitted, asked: Asked) -> Response:
-    """Classifies one photo or several.
+    """Classify one or more photos.
 
-    A photo among several that cannot be read has an `error` in its entry; where none can be read, the status is 422.
+    If some photos cannot be read, their entries have an `error`; if none can be read, the status is 422.
     """
     return await visit.finish(_predict(visit, top=asked.top))
 
 
 @guarded.post("/explain", response_model=Explanation, responses=REFUSALS, openapi_extra=PHOTO_BODY)
 async def explain(visit: Admitted, asked: Asked) -> Response:
-    """Classifies one photo, and shows what each expert saw of it and where it looked."""
+    """Classify one photo and return the view and the attention map of each expert."""
     return await visit.finish(_explain(visit, top=asked.top))
 
 
 @guarded.get("/metrics", response_class=Response, responses={**TEXT, **KEY, **FRONT}, dependencies=[Depends(check_key)])
 async def metrics(request: Request) -> Response:
-    """Counters and times, as Prometheus reads them."""
+    """Return metrics in the Prometheus format."""
     text = generate_latest(server_of(request).metrics.registry)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -80,26 +80,26 @@ async def metrics(request: Request) -> Response:
 @open_to_all.head("/health", include_in_schema=False)
 @open_to_all.get("/health", response_model=Health, responses=FRONT)
 async def health() -> Response:
-    """The process is alive: for who restarts it otherwise. Answers also when every place is taken."""
+    """Liveness probe. Succeeds also when the queue is full."""
     return JSONResponse({"status": "alive"})
 
 
 @open_to_all.head("/ready", include_in_schema=False)
 @open_to_all.get("/ready", response_model=Health, responses={**BUSY, **FRONT})
 async def ready(request: Request) -> Response:
-    """The mixture works: for who sends requests somewhere else otherwise."""
+    """Readiness probe: the model works."""
     service = server_of(request).service
     if not service.batcher.is_healthy:
         try:
-            await service.check()  # it may have been the photos
+            await service.check()  # the photos may have been the cause
         except ModelFailedError as error:
-            raise Refusal(503, "the mixture does not work; the server's log says why") from error
+            raise Refusal(503, "the model does not work; see the server log") from error
     return JSONResponse({"status": "ready"})
 
 
 @open_to_all.get("/model", response_model=Model, responses=FRONT)
 async def model(request: Request) -> Response:
-    """What is being served, and what it takes."""
+    """Describe the served model and its limits."""
     return JSONResponse(server_of(request).about.model_dump())
 
 
@@ -122,7 +122,7 @@ async def _predict(visit: Visit, *, top: int) -> Response:
 
 
 async def _classify(server: Server, upload: Upload, *, top: int) -> dict[str, Any] | Refusal:
-    """The answer about a photo, or why there is none: one bad photo is no reason to leave the others."""
+    """Return the prediction for a photo, or a refusal: one unreadable photo does not affect the others."""
     try:
         return await server.service.classify(upload, top=top)
     except (DataError, ModelFailedError) as error:
@@ -130,11 +130,11 @@ async def _classify(server: Server, upload: Upload, *, top: int) -> dict[str, An
 
 
 def _settled(result: dict[str, Any] | Refusal | BaseException) -> dict[str, Any] | Refusal:
-    """The answer about a photo; of a mistake of ours its log, so that the other photos are answered all the same."""
+    """Return the result for a photo; bugs are logged and become a refusal, so that the other photos are answered."""
     if isinstance(result, dict | Refusal):
         return result
-    LOG.error("the server made a mistake with a photo", exc_info=result)
-    return Refusal(500, "the server made a mistake; its log says which")
+    LOG.error("internal error on a photo", exc_info=result)
+    return Refusal(500, "internal server error; see the server log")
 
 
 async def _explain(visit: Visit, *, top: int) -> Response:

@@ -1,4 +1,4 @@
-"""The shape of every answer and of what is asked for, for the OpenAPI document."""
+"""Schemas of all requests and responses, for the OpenAPI document."""
 
 from typing import Annotated
 
@@ -12,17 +12,17 @@ Box = Annotated[
 
 
 class Parameters(BaseModel):
-    """What may stand behind a question mark; anything else is a mistake that is said."""
+    """Query parameters; unknown ones are rejected."""
 
     model_config = ConfigDict(extra="forbid")
 
-    top: int = Field(5, ge=1, le=1000, description="How many of the likeliest classes are listed.")
+    top: int = Field(5, ge=1, le=1000, description="Number of most likely classes to list.")
 
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """An error."""
 
-    error: str = Field(description="One line for a person.")
+    error: str = Field(description="One line: what is wrong and what is accepted.")
 
 
 class LikelyClass(BaseModel):
@@ -33,64 +33,66 @@ class LikelyClass(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What the mixture says about a photo. Models may say more than is listed."""
+    """The prediction for one photo. Models may return further fields."""
 
     model_config = ConfigDict(extra="allow")
 
-    name: str = Field(description="The file's name as it was sent; empty where there was none.")
-    label: str = Field(description="The likeliest class, or `unknown` where the model is not sure enough of it.")
+    name: str = Field(description="File name as it was sent; empty if there was none.")
+    label: str = Field(description="Most likely class, or `unknown` below the rejection threshold.")
     probability: Probability
-    top: list[LikelyClass] = Field(description="The likeliest classes, likeliest first.")
-    expert_labels: list[str] = Field(description="The class that each expert by itself holds for likeliest.")
-    gate_probs: list[Probability] = Field(description="How much each expert counted.")
-    boxes_xyxy: list[Box] = Field(description="What each expert saw.")
-    reason: str = Field("", description="Why the label is `unknown`; empty where it is a class.")
+    top: list[LikelyClass] = Field(description="Most likely classes, in descending order.")
+    expert_labels: list[str] = Field(description="Most likely class of each expert.")
+    gate_probs: list[Probability] = Field(description="Gate weight of each expert.")
+    boxes_xyxy: list[Box] = Field(description="View of each expert.")
+    reason: str = Field("", description="Reason for the label `unknown`; empty otherwise.")
 
 
 class Unreadable(BaseModel):
-    """A photo that could not be read, among others that could."""
+    """A photo that could not be read, in a request with readable ones."""
 
     name: str
     error: str
 
 
 class Predictions(BaseModel):
-    """One entry a photo, in the order in which they were sent."""
+    """One entry per photo, in the order of the request."""
 
     predictions: list[Prediction | Unreadable]
 
 
 class Expert(BaseModel):
-    """What one expert saw and said."""
+    """View, attention and prediction of one expert."""
 
-    label: str = Field(description="The class that it holds for likeliest.")
-    gate_prob: Probability = Field(description="How much it counted.")
+    label: str = Field(description="Its most likely class.")
+    gate_prob: Probability = Field(description="Its gate weight.")
     box_xyxy: Box
-    view: str = Field(description="What it saw: a square JPEG as a data URL.")
-    attention: str = Field(description="Where it looked in its view: a grey PNG of one pixel a cell, as a data URL.")
+    view: str = Field(description="Its view: a square JPEG as a data URL.")
+    attention: str = Field(
+        description="Attention map of its view: a grayscale PNG with one pixel per cell, as a data URL."
+    )
 
 
 class Explanation(Prediction):
-    """A prediction, and what led to it."""
+    """A prediction with its explanation."""
 
-    width: int = Field(description="Of the upright photo in pixels.")
+    width: int = Field(description="Width of the upright photo in pixels.")
     height: int
-    photo: str = Field(description="The photo as it was understood, at most 1600 px long: a JPEG as a data URL.")
+    photo: str = Field(description="The decoded photo, at most 1600 px long: a JPEG as a data URL.")
     experts: list[Expert]
 
 
 class Health(BaseModel):
-    """The process is alive."""
+    """The state of the server."""
 
     status: str
 
 
 class Model(BaseModel):
-    """What is being served, and what it takes."""
+    """The served model and its limits."""
 
     name: str
-    version: str = Field(description="Of MGE.")
+    version: str = Field(description="Version of MGE.")
     classes: list[str]
-    view_px: int = Field(description="Side in pixels of what a photo is prepared to.")
-    max_bytes: int = Field(description="Of the body of a request.")
-    max_photos: int = Field(description="In a request to /predict.")
+    view_px: int = Field(description="Side of the preprocessed photo in pixels.")
+    max_bytes: int = Field(description="Maximum size of a request body in bytes.")
+    max_photos: int = Field(description="Maximum number of photos in a request to /predict.")

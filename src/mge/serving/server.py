@@ -1,4 +1,4 @@
-"""Running the application: a socket, signals, an end that leaves nobody without an answer."""
+"""Running of the application: socket, signals, and a graceful shutdown."""
 
 import logging
 import os
@@ -20,11 +20,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Server(uvicorn.Server):
-    """A server that finishes what it took on when it is told to stop, and stops at once when it is told again.
+    """A server that finishes requests in flight at the first signal, and exits at once at the second.
 
     Args:
-        config: Uvicorn's.
-        on_start: Called when it answers.
+        config: Uvicorn's configuration.
+        on_start: Called once the server accepts requests.
     """
 
     def __init__(self, config: uvicorn.Config, *, on_start: Callable[[], None]) -> None:
@@ -32,14 +32,14 @@ class Server(uvicorn.Server):
         self.on_start = on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts to listen."""
+        """Start listening."""
         await super().startup(sockets)
         self.on_start()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """While it is open, signals stop the server; uvicorn's own would kill the process with them afterwards."""
-        if threading.current_thread() is not threading.main_thread():  # Python takes signals nowhere else
+        """Stop the server on signals while the context is open; uvicorn's own would kill the process afterwards."""
+        if threading.current_thread() is not threading.main_thread():  # Python handles signals only there
             yield
             return
         former = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
@@ -50,17 +50,17 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stops; the second time at once."""
+        """Stop gracefully; at the second signal at once."""
         if self.should_exit:
             os._exit(128 + sig)
         self.should_exit = True
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+    """Return a listening socket.
 
     Raises:
-        ConfigError: it cannot be had.
+        ConfigError: the address cannot be used.
     """
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -79,15 +79,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _cannot_listen(host: str, port: int, error: Exception) -> ConfigError:
     reason = error.strerror if isinstance(error, OSError) else error
-    return ConfigError(f"host {host!r}, port {port} cannot be listened to: {reason}; give another --host or --port")
+    return ConfigError(f"host {host!r}, port {port} cannot be used: {reason}; give another --host or --port")
 
 
-# Of libraries that would write a line for each odd request, only what is broken is heard.
+# Libraries that would log each odd request are limited to errors.
 QUIET = ("python_multipart", "uvicorn", "asyncio")
 
 
 def build_server(app: FastAPI, *, limits: Limits, on_start: Callable[[], None] = lambda: None) -> Server:
-    """A server for an application; `run(sockets=[...])` serves until a signal, or `should_exit`, stops it."""
+    """Build a server for an application; `run(sockets=[...])` serves until a signal, or `should_exit`, stops it."""
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
     config = uvicorn.Config(

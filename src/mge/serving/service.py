@@ -1,4 +1,4 @@
-"""From the bytes of a photo to what is answered about it."""
+"""From the bytes of a photo to the response."""
 
 import asyncio
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from PIL import Image
 
 from mge.data.photo import open_photo
-from mge.prediction import Answer, Prediction
+from mge.inference.prediction import Answer, Prediction
 from mge.serving.backend import Backend, P
 from mge.serving.batcher import Batcher
 from mge.serving.limits import Limits
@@ -18,15 +18,15 @@ from mge.serving.pictures import as_data_url, cut_view, draw_attention, shrink_t
 from mge.serving.uploads import Upload
 
 T = TypeVar("T")
-LEFT_OUT = ("path", "probabilities", "class_names")  # fields of a Prediction that an answer does not repeat
+LEFT_OUT = ("path", "probabilities", "class_names")  # fields of a Prediction that are not returned
 
 
 class Service(Generic[P]):
-    """Decodes photos on a few threads and has the mixture answer them in batches.
+    """Decodes photos in a few threads and runs the mixture on them in batches.
 
     Args:
         backend: The mixture.
-        limits: How many threads, and how large a batch.
+        limits: Number of threads, and batch size.
         on_batch: Called with the number of photos of each batch.
     """
 
@@ -40,7 +40,7 @@ class Service(Generic[P]):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """While it is open, photos are answered."""
+        """Process photos while the context is open."""
         try:
             async with self.batcher.running():
                 yield
@@ -48,9 +48,9 @@ class Service(Generic[P]):
             self._decoders.shutdown()
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """The result of some work with bytes or pixels, which must not stop the event loop.
+        """Run work with bytes or pixels in a thread, so that it does not block the event loop.
 
-        Work waits here and not in the queue of the threads: what is cancelled there keeps its bytes until its turn.
+        Work waits here and not in the executor's queue, where cancelled work would keep its bytes until its turn.
         """
         await self._free_decoders.acquire()
         loop, job = asyncio.get_running_loop(), self._decoders.submit(work)
@@ -58,7 +58,7 @@ class Service(Generic[P]):
         return await asyncio.wrap_future(job)
 
     async def classify(self, upload: Upload, *, top: int) -> dict[str, Any]:
-        """The answer about a photo, as JSON has it.
+        """Classify a photo, and return the prediction as JSON-able values.
 
         Raises:
             DataError: it cannot be read.
@@ -70,7 +70,7 @@ class Service(Generic[P]):
         return _as_json(answer.prediction, name=upload.name, top=top)
 
     async def explain(self, upload: Upload, *, top: int) -> dict[str, Any]:
-        """The answer about a photo with pictures of what led to it.
+        """Classify a photo, and return the prediction with pictures of views and attention.
 
         Raises:
             DataError: it cannot be read.
@@ -83,7 +83,7 @@ class Service(Generic[P]):
         return {**_as_json(answer.prediction, name=upload.name, top=top), **pictures}
 
     async def check(self) -> None:
-        """Asks the mixture about a grey picture.
+        """Run the mixture on a grey picture as a self-test.
 
         Raises:
             ModelFailedError: it does not work.
@@ -119,6 +119,6 @@ def _explanation(answer: Answer, shown: Image.Image, size: tuple[int, int]) -> d
         }
         for label, share, box, attention in zip(
             prediction.expert_labels, prediction.gate_probs, prediction.boxes_xyxy, answer.attention, strict=False
-        )  # a cascade's later experts may not have looked
+        )  # with early exit, later experts may not have run
     ]
     return {"width": size[0], "height": size[1], "photo": as_data_url(shown, form="jpeg"), "experts": experts}

@@ -1,4 +1,4 @@
-"""The photos in the body of a request: the body itself, or the files of a form."""
+"""Parsing of the photos in the body of a request: the body itself, or the files of a form."""
 
 from typing import NamedTuple
 
@@ -8,30 +8,30 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 from mge.serving.limits import Refusal
 
 FIELD = "photos"
-MAX_NAME = 200  # characters of a file's name that an answer repeats
+MAX_NAME = 200  # characters of a file's name repeated in a response
 ACCEPTED = (
-    f"accepted: a photo as the body (Content-Type: image/jpeg, say), or a form of files named {FIELD} "
-    "(multipart/form-data)"
+    "accepted: a photo as the body (such as Content-Type: image/jpeg), or a multipart/form-data form with files named "
+    f"{FIELD}"
 )
 
 
 class Upload(NamedTuple):
-    """A file that a client sent."""
+    """A file sent by a client."""
 
     name: str
     content: bytes
 
 
 def read_uploads(body: bytes, *, content_type: str, max_photos: int) -> list[Upload]:
-    """The photos of a request.
+    """Parse the photos of a request.
 
     Args:
-        body: All of it.
-        content_type: The header of that name.
-        max_photos: That are accepted.
+        body: The whole body.
+        content_type: The Content-Type header.
+        max_photos: Largest number of photos.
 
     Raises:
-        Refusal: 415 where the body is of another kind, 422 where it is damaged or has no photo, 413 for too many.
+        Refusal: 415 if the body is of another type, 422 if it is damaged or has no photo, 413 for too many.
     """
     kind, parameters = parse_options_header(content_type)
     if kind.startswith(b"image/") or kind == b"application/octet-stream":
@@ -39,7 +39,7 @@ def read_uploads(body: bytes, *, content_type: str, max_photos: int) -> list[Upl
     if kind != b"multipart/form-data":
         raise Refusal(415, f"Content-Type is {content_type[:MAX_NAME]!r}; {ACCEPTED}")
     if not parameters.get(b"boundary"):
-        raise Refusal(422, "the form's Content-Type names no boundary; let the program that sends the form write it")
+        raise Refusal(422, "the form's Content-Type has no boundary; let the HTTP client set it")
     uploads = _read_form(body, boundary=parameters[b"boundary"], max_photos=max_photos)
     if not uploads:
         raise Refusal(422, f"the form has no file; {ACCEPTED}")
@@ -60,9 +60,9 @@ def _read_form(body: bytes, *, boundary: bytes, max_photos: int) -> list[Upload]
 
     def refuse(field: Field) -> None:
         _check_field(field.field_name)
-        raise Refusal(422, f"{FIELD} is text and no file; {ACCEPTED}")
+        raise Refusal(422, f"{FIELD} is text, not a file; {ACCEPTED}")
 
-    in_memory = {"MAX_MEMORY_FILE_SIZE": len(body) + 1}  # nothing goes to disk: the body is in memory anyway
+    in_memory = {"MAX_MEMORY_FILE_SIZE": len(body) + 1}  # nothing is written to disk: the body is in memory anyway
     try:
         parser = FormParser("multipart/form-data", refuse, add, boundary=boundary, config=in_memory)
         parser.write(body)

@@ -1,1 +1,1 @@
-"""A model and a run on disk: written whole or not at all."""
+"""Models and runs on disk, written atomically."""

@@ -1,6 +1,6 @@
-"""What a run needs to go on: weights, optimiser state, position.
+"""Checkpoints of a run for resuming it: weights, optimiser state, position.
 
-Beside a checkpoint lies its SHA-256, because torch reads a file with a flipped bit without a word.
+Each checkpoint has its SHA-256 beside it, because torch silently reads a file with a flipped bit.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from mge.errors import ModelFolderError, first_line
 from mge.storage.files import sha256, write_atomically, write_text_atomically
 
-# What torch and zipfile raise over a file that somebody has made up.
+# Exceptions of torch and zipfile for invalid files.
 UNREADABLE = (
     BadZipFile,
     RuntimeError,
@@ -28,21 +28,21 @@ UNREADABLE = (
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes a checkpoint; a crash while it is written leaves the former one.
+    """Write a checkpoint; after a crash while writing, the previous one is still there.
 
     Args:
-        path: The file. Its checksum goes beside it.
+        path: The file. Its checksum is written beside it.
         state: Tensors and plain values, in dicts, lists and tuples.
 
     Raises:
-        StorageError: the disk is full, or the folder cannot be written to; the former checkpoint is still there.
+        StorageError: the disk is full, or the folder cannot be written to; the previous checkpoint is still there.
     """
     checksums = _checksum_file(path)
     former = checksums.read_text(encoding="utf-8") if checksums.exists() else ""
 
     def write(file: Path) -> None:
         _save(state, file)
-        # Until the new file has its name, either may be the one that is found.
+        # Until the new file is renamed, a reader may find either file.
         write_text_atomically(checksums, f"{sha256(file)}  {path.name}\n{former}")
 
     write_atomically(path, write)
@@ -50,23 +50,23 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint; only tensors and plain values are made of it.
+    """Read a checkpoint, restricted to tensors and plain values.
 
     Raises:
         ModelFolderError: it is missing or damaged.
     """
     for file in (path, _checksum_file(path)):
         if not file.is_file():
-            raise ModelFolderError(f"{file} does not exist: there is no checkpoint to go on from; train anew")
+            raise ModelFolderError(f"{file} does not exist: there is no checkpoint to resume from; start a new run")
     known = _checksum_file(path).read_text(encoding="utf-8", errors="replace").split()
     if sha256(path) not in known:
-        raise ModelFolderError(f"{path} is damaged: its SHA-256 is not the one beside it; copy it again or train anew")
+        raise ModelFolderError(f"{path} is damaged: its SHA-256 does not match; copy it again or start a new run")
     try:
-        if not is_zipfile(path):  # torch writes zip files; what is none would be read as a bare pickle
-            raise BadZipFile("it is no zip file")
+        if not is_zipfile(path):  # torch writes zip files; any other would be read as a bare pickle
+            raise BadZipFile("it is not a zip file")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        raise ModelFolderError(f"{path} is no checkpoint of MGE: {first_line(error)}; train anew") from error
+        raise ModelFolderError(f"{path} is not an MGE checkpoint: {first_line(error)}; start a new run") from error
     return state
 
 
@@ -75,7 +75,7 @@ def _checksum_file(path: Path) -> Path:
 
 
 def _save(state: dict[str, Any], path: Path) -> None:
-    """`torch.save`, which raises the system's own error where the disk is full."""
+    """Call `torch.save`, raising the system's own error if the disk is full."""
     with path.open("wb") as file:
         try:
             torch.save(state, file)

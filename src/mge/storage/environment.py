@@ -1,4 +1,4 @@
-"""What a run ran on: what has to be said beside its figures."""
+"""Environment of a run, reported beside its metrics."""
 
 import datetime
 import importlib.metadata
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("mge", "torch", "torchvision", "timm", "lightning-fabric", "pillow", "numpy", "safetensors")
-CHECKOUT = Path(__file__).parents[3]  # where mge is used out of its repository
+CHECKOUT = Path(__file__).parents[3]  # if mge is used from its repository
 
 
 def describe_environment() -> dict[str, Any]:
-    """Date, command, versions and machine, JSON-able. What cannot be found out is None."""
+    """Return date, command, versions and machine, JSON-able. Unknown values are None."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
@@ -35,7 +35,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of mge's own repository, with `-dirty` where files were changed since."""
+    """Return the commit of mge's own repository, with `-dirty` if files were changed since."""
     if not (CHECKOUT / ".git").exists():
         return None
     git = ["git", "--no-optional-locks", "-C", str(CHECKOUT)]
@@ -48,13 +48,13 @@ def _commit() -> str | None:
 
 
 def processor_lines(*beginnings: str) -> list[str]:
-    """What Linux says about each core, in lines that begin so; nothing where the system is another."""
+    """Return the lines of /proc/cpuinfo that begin so; nothing on systems other than Linux."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
     return [line for line in lines if line.startswith(beginnings)]
 
 
 def _processor() -> str | None:
-    """The processor's name."""
+    """Return the processor's name."""
     names = [line.partition(":")[2].strip() for line in processor_lines("model name")]
     return names[0] if names else platform.processor() or None

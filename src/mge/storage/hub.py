@@ -1,6 +1,6 @@
 """Models on the Hugging Face Hub: `hf:owner/name`, or `hf:owner/name@revision`.
 
-What comes from there is a model folder as any other: its checksums are checked, and nothing in it is run.
+A downloaded model is a model folder like any other: its checksums are checked, and no code in it is run.
 """
 
 import re
@@ -14,7 +14,7 @@ FILES = ("model.json", "model.safetensors", "README.md")
 
 
 class HubName(NamedTuple):
-    """What `hf:` text names.
+    """A parsed name of a model on the Hub.
 
     Args:
         repository: Owner and name.
@@ -26,21 +26,21 @@ class HubName(NamedTuple):
 
 
 def is_hub(path: str | Path) -> bool:
-    """Whether this names a model on the Hub."""
+    """Return whether this names a model on the Hub."""
     return str(path).startswith(PREFIX)
 
 
 def check_place(path: str | Path, given: str | Path | None, *, flag: str) -> None:
-    """Raises ConfigError where files would go beside a model that is no folder here, and no other place is given."""
+    """Raise ConfigError if files would be written beside a model that is not a local folder, without another place."""
     if given is None and is_hub(path):
-        raise ConfigError(f"run is {str(path)!r}, which is no folder to write to; give an {flag}")
+        raise ConfigError(f"run is {str(path)!r}, which is not a local folder to write to; give {flag}")
 
 
 def read_name(text: str | Path) -> HubName:
-    """The parts of a name.
+    """Parse a name.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it has another form.
     """
     match = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@(\S+))?", str(text))
     if match is None:
@@ -49,11 +49,11 @@ def read_name(text: str | Path) -> HubName:
 
 
 def download_model(text: str | Path) -> Path:
-    """The folder of a model that was fetched from the Hub, or is in its cache already.
+    """Return the folder of a model that is downloaded from the Hub, or cached already.
 
     Raises:
         ModelFolderError: there is none of this name, or it cannot be reached.
-        ConfigError: the name is none.
+        ConfigError: the name is invalid.
     """
     from huggingface_hub import snapshot_download  # noqa: PLC0415  (takes a while to import)
 
@@ -63,24 +63,24 @@ def download_model(text: str | Path) -> Path:
     except _hub_errors() as error:
         reason = first_line(error).rstrip(".")
         raise ModelFolderError(
-            f"{str(text)!r} cannot be fetched: {reason}; check the name on https://huggingface.co, and for "
-            "a private or gated model log in: hf auth login"
+            f"{str(text)!r} could not be downloaded: {reason}; check the name on https://huggingface.co; for a private "
+            "or gated model log in: hf auth login"
         ) from error
 
 
 def upload_model(folder: Path, text: str, *, private: bool) -> str:
-    """Puts a model folder onto the Hub, in one commit.
+    """Upload a model folder to the Hub, in one commit.
 
     Args:
         folder: The folder; it is not checked here.
-        text: `hf:owner/name`. The repository is made where there is none.
-        private: Whether a repository that is made is private.
+        text: `hf:owner/name`. The repository is created if it does not exist.
+        private: Whether a new repository is private.
 
     Returns:
-        The address of the model's page.
+        The URL of the model's page.
 
     Raises:
-        ConfigError: the name is none, the Hub refuses, or it cannot be reached.
+        ConfigError: the name is invalid, the Hub refuses, or it cannot be reached.
     """
     from huggingface_hub import HfApi  # noqa: PLC0415  (takes a while to import)
 
@@ -90,18 +90,18 @@ def upload_model(folder: Path, text: str, *, private: bool) -> str:
         page = api.create_repo(name.repository, private=private, exist_ok=True)
         api.upload_folder(
             repo_id=name.repository, folder_path=folder, revision=name.revision, allow_patterns=list(FILES),
-            commit_message="A mixture of experts, by mge push",
+            commit_message="Mixture-of-experts classifier, uploaded by mge push",
         )  # fmt: skip
     except _hub_errors() as error:
         reason = first_line(error).rstrip(".")
         raise ConfigError(
-            f"{text!r} was not pushed: {reason}; log in with a token that may write: hf auth login"
+            f"{text!r} could not be uploaded: {reason}; log in with a write token: hf auth login"
         ) from error
     return str(page)
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:
-    """What huggingface_hub raises where the Hub refuses or cannot be reached, or a name is none."""
+    """Return the exceptions that huggingface_hub raises for refusals, network errors and invalid names."""
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415  (takes a while to import)
 
     client_error = HfHubHTTPError.__bases__[0]  # HTTPError of the client that it uses: httpx, or httpx2

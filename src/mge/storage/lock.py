@@ -1,8 +1,8 @@
-"""A lock on a run or a model folder: one process writes to it at a time, and others are told which one.
+"""Locks on run and model folders: one process writes at a time, and others get the name of the holder.
 
-The lock is the system's own (flock) on a file that says who holds it, so it ends with its holder, however that dies. A
-network file system (NFS from version 4 on) passes it on to all machines unless it was mounted with `nolock` or
-`local_lock`; where locks are missing or hold on one machine only, that is said on stderr, and the work goes on.
+The lock is the system's own (flock) on a file that names its holder, so it ends with the holder's process, however that
+dies. A network file system (NFS from version 4 on) passes it on to all machines unless it was mounted with `nolock` or
+`local_lock`; if locks are missing or local to one machine, a note is printed to stderr, and the work continues.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ import psutil
 
 from mge.errors import InUseError, StorageError
 
-LOCK = ".lock"  # name of the file in a run folder; ends its name beside a model folder
+LOCK = ".lock"  # name of the file in a run folder; suffix of its name beside a model folder
 POLL_SECONDS = 0.05
-PATIENCE = 60.0  # seconds to wait for a process that holds a lock for moments only
-LONGEST_COMMAND = 200  # characters of it that are noted
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what flock says on a file system that has none
+PATIENCE = 60.0  # seconds to wait for a process that holds a lock briefly
+LONGEST_COMMAND = 200  # characters of it that are recorded
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of flock on a file system without locks
 # Options of mounts under which a lock holds on this machine only.
 LOCAL_OPTIONS = {"nolock", "local_lock=flock", "local_lock=all", "localflock", "nobrl"}
 
@@ -37,12 +37,12 @@ _held: dict[Path, tuple[int, int]] = {}  # lock file → its handle, and the thr
 
 @contextlib.contextmanager
 def hold(file: Path, *, what: Path, lasts: bool = False) -> Iterator[None]:
-    """Holds a lock; a thread that holds it already does not wait for itself.
+    """Hold a lock; it is reentrant within a thread.
 
     Args:
-        file: The lock file. It is made, and removed in the end; its folder has to exist.
-        what: The folder that is locked, as messages call it.
-        lasts: Whether it is held for long, so that whoever wants it is refused at once instead of waiting for it.
+        file: The lock file. It is created, and removed in the end; its folder has to exist.
+        what: The folder that is locked, for messages.
+        lasts: Whether it is held for long, so that other processes are refused at once instead of waiting.
 
     Raises:
         InUseError: another process, or another thread of this one, holds it.
@@ -58,38 +58,38 @@ def hold(file: Path, *, what: Path, lasts: bool = False) -> Iterator[None]:
         _write_holder(key, lasts=lasts)
         yield
     finally:
-        if _held.pop(key, None) is not None:  # else this is a fork, which holds nothing
-            if _is_at(handle, key):  # else the folder was moved, and this is another one's
-                with contextlib.suppress(OSError):  # what may only be read by now
+        if _held.pop(key, None) is not None:  # otherwise this is a fork, which holds nothing
+            if _is_at(handle, key):  # otherwise the folder was moved, and the file is another's
+                with contextlib.suppress(OSError):  # read-only by now
                     key.unlink()
             os.close(handle)
 
 
 def is_lost(file: Path) -> bool:
-    """Whether this process holds a lock whose place another one has taken: the folder was moved away under it."""
+    """Return whether another process has taken the place of a held lock, after the folder was moved away."""
     key = file.resolve()
     return key in _held and key.exists() and not _is_at(_held[key][0], key)
 
 
 def _acquire(file: Path, *, what: Path) -> int:
-    """The handle of the locked file."""
+    """Lock the file and return its handle."""
     latest = time.monotonic() + PATIENCE
     while True:
         handle = _open_locked(file, what=what)
         if handle is not None and _is_at(handle, file):
             _note_local_locks(file, what=what)
             return handle
-        if handle is not None:  # its former holder has just removed it
+        if handle is not None:  # its previous holder has just removed it
             os.close(handle)
             continue
         holder = _read_holder(file)
         if time.monotonic() > latest or holder.get("lasts"):
-            raise InUseError(f"{what} is in use by {_describe(holder)}; wait until that has ended, or stop it")
+            raise InUseError(f"{what} is in use by {_describe(holder)}; wait until it ends, or stop it")
         time.sleep(POLL_SECONDS)
 
 
 def _open_locked(file: Path, *, what: Path, flags: int = os.O_RDONLY) -> int | None:
-    """The handle of the file, locked; None where another process has locked it."""
+    """Open and lock the file; return its handle, or None if another process has locked it."""
     try:
         handle = os.open(file, flags | os.O_CREAT, 0o666)
     except OSError as error:
@@ -104,16 +104,16 @@ def _open_locked(file: Path, *, what: Path, flags: int = os.O_RDONLY) -> int | N
     except OSError as error:
         if error.errno == errno.EBADF and flags == os.O_RDONLY:
             os.close(handle)
-            return _open_locked(file, what=what, flags=os.O_RDWR)  # NFS locks only what can be written
+            return _open_locked(file, what=what, flags=os.O_RDWR)  # NFS locks only writable files
         if error.errno not in NO_LOCKS:
             os.close(handle)
             raise StorageError(f"{what} cannot be locked: {error.strerror}; check the file system") from error
-        _say(f"{what} lies on a file system without locks ({error.strerror}); let no other process write to it")
+        _say(f"{what} is on a file system without locks ({error.strerror}); do not let another process write to it")
     return handle
 
 
 def _is_at(handle: int, file: Path) -> bool:
-    """Whether an open file is still the one of this name."""
+    """Return whether an open file is still the one of this name."""
     try:
         return os.path.samestat(os.fstat(handle), file.stat())
     except OSError:
@@ -121,7 +121,7 @@ def _is_at(handle: int, file: Path) -> bool:
 
 
 def _note_local_locks(file: Path, *, what: Path) -> None:
-    """Says so where the lock is one that other machines do not see."""
+    """Print a note if other machines do not see the lock."""
     mounts = [part for part in psutil.disk_partitions(all=True) if file.is_relative_to(part.mountpoint)]
     if not mounts:
         return
@@ -129,11 +129,11 @@ def _note_local_locks(file: Path, *, what: Path) -> None:
     found = LOCAL_OPTIONS.intersection(mount.opts.split(","))
     if mount.fstype == "fuse.sshfs" or found:
         how = ", ".join([mount.fstype, *sorted(found)])
-        _say(f"the lock on {what} holds on this machine only ({how}); let no other machine write to it")
+        _say(f"the lock on {what} is valid on this machine only ({how}); do not let another machine write to it")
 
 
 def _write_holder(file: Path, *, lasts: bool) -> None:
-    """Notes in the lock file who holds it, for people and for those who wait; in vain where the disk is full."""
+    """Write the holder into the lock file, for users and waiting processes; ignored if the disk is full."""
     holder = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
@@ -146,19 +146,19 @@ def _write_holder(file: Path, *, lasts: bool) -> None:
 
 
 def _read_holder(file: Path) -> dict[str, Any]:
-    """Who holds a lock, as its file says; empty where that is not known, as of one who has died."""
+    """Read the holder of a lock from its file; empty if unknown or dead."""
     try:
         holder = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     is_known = isinstance(holder, dict) and isinstance(holder.get("pid"), int)
     if is_known and holder.get("host") == socket.gethostname() and not psutil.pid_exists(holder["pid"]):
-        return {}  # whoever holds it now has not said so yet
+        return {}  # the current holder has not written its name yet
     return dict(holder) if is_known else {}
 
 
 def _describe(holder: dict[str, Any]) -> str:
-    """The holder as messages call it, on one line whatever its command was."""
+    """Format the holder for messages, on one line whatever its command was."""
     if not holder:
         return "another process"
     text = f"process {holder['pid']} on {holder.get('host')} since {holder.get('since')} ({holder.get('command')})"
@@ -166,12 +166,12 @@ def _describe(holder: dict[str, Any]) -> str:
 
 
 def _say(line: str) -> None:
-    """A line for the user, beside what is printed for programs."""
+    """Print a note to stderr, apart from output for programs."""
     sys.stderr.write(f"mge: note: {line}\n")
 
 
 def _forget() -> None:
-    """Lets a forked process, such as one that reads photos, hold nothing: a lock shall end with its holder."""
+    """Release all locks in a forked process, such as a data loading worker: a lock must end with its holder."""
     for handle, _ in _held.values():
         os.close(handle)
     _held.clear()

@@ -1,14 +1,14 @@
-"""The model card: what a person should know who finds a model folder, also on the Hugging Face Hub."""
+"""The model card: README of a model folder, also shown on the Hugging Face Hub."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mge.config import ModelConfig
-from mge.storage.chosen import read_least_probability, read_thresholds
+from mge.storage.fitted_parameters import read_least_probability, read_thresholds
 
-NUM_LISTED = 200  # classes that are named one by one
+NUM_LISTED = 200  # classes listed by name
 
-# What the Hub reads: which library loads the model, and for what people find it.
+# Metadata for the Hub: the library that loads the model, and its tags.
 HEAD = """---
 library_name: mge
 pipeline_tag: image-classification
@@ -19,36 +19,35 @@ tags:
 
 
 def write_card(config: ModelConfig, class_names: Sequence[str], metadata: Mapping[str, Any]) -> str:
-    """The card of a model, as Markdown.
+    """Write the card of a model, as Markdown.
 
     Args:
         config: The architecture.
         class_names: Names of the classes.
-        metadata: What model.json says beside these.
+        metadata: The other content of model.json.
     """
     sections = {
-        "How to use it": _usage(),
-        "How good it is": _figures(config, metadata),
-        "How it answers": _answers(config, metadata),
-        f"Its {len(class_names)} classes": _classes(class_names),
-        "What to keep in mind": _limits(len(class_names), metadata),
-        "Where it comes from": "\n".join(f"- {name}: {value}" for name, value in _provenance(metadata).items()),
+        "Usage": _usage(),
+        "Accuracy": _figures(config, metadata),
+        "Inference": _answers(config, metadata),
+        f"Classes ({len(class_names)})": _classes(class_names),
+        "Limitations": _limits(len(class_names), metadata),
+        "Provenance": "\n".join(f"- {name}: {value}" for name, value in _provenance(metadata).items()),
     }
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections.items() if body)
     is_single = config.experts == 1  # a plain network, or a student
     tag = "" if is_single else "- mixture-of-experts\n"
-    title = "A single network" if is_single else "A mixture of granularity-specific experts"
+    title = "Image classifier" if is_single else "Mixture of granularity-specific experts"
     return f"{HEAD}{tag}---\n\n# {title}\n\n{_summary(config, class_names)}\n\n{text}\n"
 
 
 def _summary(config: ModelConfig, class_names: Sequence[str]) -> str:
-    told = f"Tells {len(class_names)} classes apart in photos. Trained with MGE:"
+    told = f"Classifies photos into {len(class_names)} classes. Trained with MGE:"
     if config.experts == 1:
-        return f"{told} one network, backbone {config.backbone}, which sees a photo at {config.size} px."
+        return f"{told} one network, backbone {config.backbone}, input size {config.size} px."
     return (
-        f"{told} {config.experts} experts, backbone {config.backbone}, views of {config.size} px. Each expert after "
-        "the first looks at the part of the photo that the one before it found telling, and a gate weighs their "
-        "answers."
+        f"{told} {config.experts} experts, backbone {config.backbone}, input size {config.size} px. Each expert after "
+        "the first sees the region that its predecessor attended to, enlarged; a gate weights the experts."
     )
 
 
@@ -61,47 +60,47 @@ prediction = classifier.predict("photo.jpg")
 print(prediction.label, prediction.probability, prediction.boxes_xyxy)
 ```
 
-`mge predict FOLDER photo.jpg` does the same from the command line, and `mge export FOLDER` makes one ONNX file of it
-that runs without PyTorch. The folder holds numbers and text: nothing is executed, and a changed file is refused."""
+`mge predict FOLDER photo.jpg` does the same from the command line, and `mge export FOLDER` converts it to one ONNX
+file that runs without PyTorch. The folder contains tensors and text only: no code is executed, and modified files are
+rejected."""
 
 
 def _figures(config: ModelConfig, metadata: Mapping[str, Any]) -> str:
-    """Accuracy on the validation photos that chose this epoch, by part, where training noted it."""
+    """Format the accuracies, by component, on the validation photos that selected this epoch, if recorded."""
     noted = _provenance(metadata)
-    names = {"val_top1_mixture": "the network" if config.experts == 1 else "the mixture"}
+    names = {"val_top1_mixture": "network" if config.experts == 1 else "mixture"}
     if config.experts > 1:
         names |= {
-            name: f"expert {name.rpartition('expert')[2]} alone" for name in noted if name.startswith("val_top1_expert")
+            name: f"expert {name.rpartition('expert')[2]} " for name in noted if name.startswith("val_top1_expert")
         }
     rows = [
         f"| {title} | {noted[name]:.1f} |" for name, title in names.items() if isinstance(noted.get(name), int | float)
     ]
     if not rows:
         return ""
-    table = "\n".join(["| what answers | right, % |", "| --- | ---: |", *rows])
+    table = "\n".join(["| model | top-1 accuracy (%) |", "| --- | ---: |", *rows])
     return (
-        f"{table}\n\nOn validation photos, which also chose the best epoch; `mge evaluate` measures it on test photos."
+        f"{table}\n\nMeasured on the validation photos, which also selected the best epoch. Use `mge evaluate` for the "
+        "test accuracy."
     )
 
 
 def _answers(config: ModelConfig, metadata: Mapping[str, Any]) -> str:
     preprocessing = metadata.get("preprocessing", {})
-    resize = "squashed to a square" if preprocessing.get("resize") == "squash" else "scaled by its shorter side"
+    resize = "resized to a square" if preprocessing.get("resize") == "squash" else "resized by its shorter side"
     lines = [
-        f"- A photo is {resize}, and its middle of {config.photo_side} x {config.photo_side} px is looked at; "
-        "normalisation is the network's own."
+        f"- Preprocessing: the photo is {resize} and center-cropped to {config.photo_side} x {config.photo_side} px; "
+        "normalization is part of the network."
     ]
     if "calibration" in metadata:
         lines.append(
-            f"- Probabilities are calibrated: logits are divided by {metadata['calibration']['temperature']:.3g}."
+            f"- Probabilities are calibrated by temperature scaling (T = {metadata['calibration']['temperature']:.3g})."
         )
     least = read_least_probability(metadata)
     if least is not None:
-        lines.append(f"- A photo whose likeliest class has less than {100 * least:.1f} % is called `unknown`.")
+        lines.append(f"- Photos with a top-1 probability below {100 * least:.1f} % are labelled `unknown`.")
     if read_thresholds(metadata) is not None:
-        lines.append(
-            "- It has thresholds for a cascade, in which later experts look only where the first are not sure."
-        )
+        lines.append("- Early-exit thresholds are stored: later experts can be skipped when the first are confident.")
     return "\n".join(lines)
 
 
@@ -111,10 +110,10 @@ def _classes(class_names: Sequence[str]) -> str:
 
 
 def _limits(num_classes: int, metadata: Mapping[str, Any]) -> str:
-    unknown = "" if "rejection" in metadata else " It has no way to say that a photo shows none of them."
+    unknown = "" if "rejection" in metadata else " It cannot detect photos that show none of them."
     return (
-        f"It knows its {num_classes} classes and nothing else.{unknown} It is as good as the photos that it learned "
-        "from: on other cameras, places or seasons, measure it first on photos of your own."
+        f"The model knows these {num_classes} classes only.{unknown} Its accuracy may drop on photos from other "
+        "cameras, places or seasons: evaluate it on your own photos first."
     )
 
 

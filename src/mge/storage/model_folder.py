@@ -1,6 +1,6 @@
 """A trained mixture on disk: model.json, model.safetensors and a model card.
 
-model.json holds the checksum of the weights and its own, so a changed or damaged folder is refused.
+model.json contains the checksum of the weights and its own, so a modified or damaged folder is refused.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from mge.storage.files import sha256, wait_for_folder, write_folder_atomically
 from mge.storage.model_card import write_card
 
 FORMAT_VERSION = 3
-# Format version → what its architectures do not say, since there was no choice then.
+# Format version → options that did not exist then, with the values in use.
 FIXED_THEN: dict[int, dict[str, str]] = {
     1: {"attention_to": "class", "box": "extent", "head_layers": "none", "part_norm": "none"},
     2: {"head_layers": "none", "part_norm": "none"},
@@ -31,23 +31,23 @@ FIXED_THEN: dict[int, dict[str, str]] = {
 }
 DESCRIPTION, WEIGHTS, CARD = "model.json", "model.safetensors", "README.md"
 MAX_DESCRIPTION = 32_000_000  # bytes of model.json: enough for the names of hundreds of thousands of classes
-ATTEMPTS = 50  # to read a folder that is replaced at the same moments
-NO_CHECKSUM = "0" * 64  # stands in model.json for its own checksum while that is computed
-COPY_AGAIN = "copy the whole folder again from where it came"
+ATTEMPTS = 50  # to read a folder while it is being replaced
+NO_CHECKSUM = "0" * 64  # placeholder of the file's own checksum while that is computed
+COPY_AGAIN = "copy the whole folder again from the source"
 Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredModel:
-    """All that a model folder holds.
+    """Content of a model folder.
 
     Args:
         config: The architecture.
         class_names: Names of the classes, in the order of the logits.
         state: The network's weights.
-        metadata: Preprocessing, provenance, thresholds: JSON-able.
-        sha256: Of the model.json that it was read from; empty where it was not read.
-        weights_sha256: Of the weights beside that.
+        metadata: Preprocessing, provenance, fitted parameters: JSON-able.
+        sha256: SHA-256 of the model.json that it was read from; empty if it was not read.
+        weights_sha256: SHA-256 of the weights beside that.
     """
 
     config: ModelConfig
@@ -59,26 +59,26 @@ class StoredModel:
 
 
 def save_model(folder: Path, model: StoredModel) -> StoredModel:
-    """Writes a model folder, whole or not at all; a model that was there is replaced when the new one is complete.
+    """Write a model folder atomically; an existing model is replaced once the new one is complete.
 
-    Who replaces a model holds its lock: that of the run, or see `hold_model`.
+    A process that replaces a model holds its lock: that of the run, or see `hold_model`.
 
     Returns:
-        The model as it lies there now, with its checksums.
+        The model as it is on disk now, with its checksums.
 
     Raises:
-        StorageError: the disk is full, the folder cannot be written to, or has something in it that is no model.
+        StorageError: the disk is full, the folder cannot be written to, or contains something other than a model.
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).exists():
-        raise StorageError(f"{folder} has files in it that are no model; give another folder, or empty it")
+        raise StorageError(f"{folder} contains other files than a model; give another folder, or empty it")
     return write_folder_atomically(folder, lambda unfinished: _fill(unfinished, model))
 
 
 def load_model(folder: Path) -> StoredModel:
-    """Reads a model folder; nothing is unpickled. One that is replaced meanwhile is read anew.
+    """Read a model folder; nothing is unpickled. If it is replaced meanwhile, it is read again.
 
     Raises:
-        ModelFolderError: it is missing, damaged, changed, or from a newer version of MGE.
+        ModelFolderError: it is missing, damaged, modified, or from a newer version of MGE.
     """
 
     def read() -> StoredModel:
@@ -90,20 +90,20 @@ def load_model(folder: Path) -> StoredModel:
 
 
 def copy_model(folder: Path, copy: Path) -> None:
-    """Copies the files of a model, as they were at one moment.
+    """Copy the files of a model in a consistent state.
 
     Args:
         folder: The model.
         copy: A folder that exists.
 
     Raises:
-        ModelFolderError: it is missing, damaged, changed, or from a newer version of MGE.
+        ModelFolderError: it is missing, damaged, modified, or from a newer version of MGE.
     """
 
     def read() -> None:
         load_model(folder)
         for name in (DESCRIPTION, WEIGHTS, CARD):
-            if (folder / name).exists():  # a model can do without its card
+            if (folder / name).exists():  # the card is optional
                 shutil.copyfile(folder / name, copy / name)
         load_model(copy)
 
@@ -111,20 +111,20 @@ def copy_model(folder: Path, copy: Path) -> None:
 
 
 def load_description(folder: Path) -> StoredModel:
-    """Reads what a model folder says about its model, without the weights.
+    """Read the description of a model folder, without the weights.
 
     Raises:
-        ModelFolderError: it is missing, damaged, changed, or from a newer version of MGE.
+        ModelFolderError: it is missing, damaged, modified, or from a newer version of MGE.
     """
     return _read(folder)[0]
 
 
 def _read(folder: Path) -> tuple[StoredModel, int]:
-    """A model without its weights, and the size of their file in bytes."""
+    """Read a model without its weights, and the size of their file in bytes."""
     file = folder / DESCRIPTION
     if not file.is_file():
         raise ModelFolderError(
-            f"{str(folder)!r} is no model folder: it has no {DESCRIPTION}; give a folder that mge train wrote"
+            f"{str(folder)!r} is not a model folder: it has no {DESCRIPTION}; give a folder written by mge train"
         )
     try:
         description, own_digest = _read_description(file)
@@ -141,9 +141,9 @@ def _read(folder: Path) -> tuple[StoredModel, int]:
 
 
 def _at_one_moment(folder: Path, read: Callable[[], Result]) -> Result:
-    """What is read from a model folder, again and again until it was not replaced meanwhile.
+    """Read from a model folder, repeating until it was not replaced meanwhile.
 
-    Otherwise weights that were found to be whole might not be those that are loaded a moment later.
+    Otherwise the weights that were verified might not be those that are loaded a moment later.
     """
     for _ in range(ATTEMPTS):
         wait_for_folder(folder)
@@ -156,11 +156,11 @@ def _at_one_moment(folder: Path, read: Callable[[], Result]) -> Result:
         else:
             if _stamps(folder) == before:
                 return result
-    raise ModelFolderError(f"{str(folder)!r} is replaced again and again while it is read; stop what writes to it")
+    raise ModelFolderError(f"{str(folder)!r} keeps changing while it is read; stop the process that writes to it")
 
 
 def _stamps(folder: Path) -> list[tuple[int, ...] | None]:
-    """What changes when a model is replaced: which files they are, and when they were last changed."""
+    """Return inode, size and modification time of the files, which change when a model is replaced."""
     stamps: list[tuple[int, ...] | None] = []
     for name in (DESCRIPTION, WEIGHTS):
         try:
@@ -183,7 +183,7 @@ def _fill(folder: Path, model: StoredModel) -> StoredModel:
         "class_names": list(model.class_names),
         "weights": {"sha256": digest, "bytes": weights.stat().st_size},
     }
-    assert not own.keys() & model.metadata.keys(), "metadata has a name that the format uses"
+    assert not own.keys() & model.metadata.keys(), "metadata uses a reserved key"
     text = json.dumps({**own, **model.metadata}, indent=1, ensure_ascii=False) + "\n"
     text = text.replace(NO_CHECKSUM, hashlib.sha256(text.encode()).hexdigest(), 1)
     (folder / DESCRIPTION).write_text(text, encoding="utf-8", newline="\n")
@@ -193,7 +193,7 @@ def _fill(folder: Path, model: StoredModel) -> StoredModel:
 
 
 def _read_description(file: Path) -> tuple[dict[str, Any], str]:
-    """What model.json says, if it says what it said when it was written, and the SHA-256 of the file."""
+    """Read model.json, verify its checksum, and return it with the SHA-256 of the file."""
     if file.stat().st_size > MAX_DESCRIPTION:
         raise ModelFolderError(f"{file} has {file.stat().st_size} bytes; accepted: up to {MAX_DESCRIPTION}")
     raw = file.read_bytes()
@@ -201,28 +201,29 @@ def _read_description(file: Path) -> tuple[dict[str, Any], str]:
     version = description.pop("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise ModelFolderError(
-            f"{file} has format version {version}, and this MGE reads up to {FORMAT_VERSION}; install a newer mge"
+            f"{file} has format version {version}; this version of MGE reads up to {FORMAT_VERSION}; install a newer "
+            "mge"
         )
     checksum = description.pop("checksum")
     if version not in FIXED_THEN or _checksum(raw, said=checksum) != checksum:
-        raise ModelFolderError(f"{file} is damaged or was changed: its checksum is not its content's; {COPY_AGAIN}")
+        raise ModelFolderError(f"{file} is damaged or was modified: its checksum does not match; {COPY_AGAIN}")
     description["architecture"] = {**FIXED_THEN[version], **description["architecture"]}
     return description, hashlib.sha256(raw).hexdigest()
 
 
 def _checksum(raw: bytes, *, said: str) -> str:
-    """The checksum of model.json as it was before its checksum was put in."""
+    """Return the checksum of model.json as it was before its checksum was inserted."""
     return hashlib.sha256(raw.replace(said.encode(), NO_CHECKSUM.encode(), 1)).hexdigest()
 
 
 def _read_class_names(names: list[str]) -> tuple[str, ...]:
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        raise ValueError("class_names are not different names")
+        raise ValueError("class_names are not unique names")
     return tuple(names)
 
 
 def _save_weights(state: dict[str, Tensor], file: Path) -> None:
-    """`save_file`, which raises the system's own error where the disk is full, and makes no private file."""
+    """Call `save_file`, raising the system's own error if the disk is full, and with ordinary file permissions."""
     file.touch()
     mode = file.stat().st_mode
     try:
@@ -241,8 +242,8 @@ def _load_weights(file: Path, *, digest: str, num_bytes: int) -> dict[str, Tenso
     if file.stat().st_size != num_bytes:
         raise ModelFolderError(f"{file} has {file.stat().st_size} bytes of {num_bytes}; {COPY_AGAIN}")
     if sha256(file) != digest:
-        raise ModelFolderError(f"{file} is damaged or was changed: its SHA-256 is not the one noted; {COPY_AGAIN}")
+        raise ModelFolderError(f"{file} is damaged or was modified: its SHA-256 does not match; {COPY_AGAIN}")
     try:
         return load_file(file)
     except SafetensorError as error:
-        raise ModelFolderError(f"{file} holds no weights: {error}; {COPY_AGAIN}") from error
+        raise ModelFolderError(f"{file} contains no weights: {error}; {COPY_AGAIN}") from error

@@ -1,8 +1,8 @@
-"""The places that people name for results: checked before any work begins, so that nothing is lost by accident.
+"""Output paths given by users: checked before any work begins, so that nothing is lost by accident.
 
 A result may replace an older one, and nothing else: no photo or list that is read, no part of a model or a run, no
-device, pipe, link or folder. Through a link its target is written. A pipe and a device such as /dev/null or /dev/stdout
-are written into where a command writes one text.
+device, pipe, link or folder. For a link its target is written. A pipe and a device such as /dev/null or /dev/stdout
+are written into, for commands that write one text.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TextIO
 
 from mge.errors import ConfigError, StorageError
-from mge.storage.exported import DESCRIPTION
+from mge.storage.export_description import DESCRIPTION
 from mge.storage.files import Kind, final_place, unfinished_name, write_text_atomically
 from mge.storage.hub import FILES as MODEL_FILES
 
-EXPORTED = (DESCRIPTION, "*.onnx", "*.pt2", "*.xml", "*.bin", "*.py")  # what an export writes
-# What lies in a folder that has the first of these files, and is no result.
+EXPORTED = (DESCRIPTION, "*.onnx", "*.pt2", "*.xml", "*.bin", "*.py")  # files of an export
+# Files in a folder with the first of these files that are not results.
 PARTS: tuple[tuple[str, ...], ...] = (
     ("config.yaml", "environment.json", "origin.json", "metrics.csv", "summary.json", "skipped.json", "photos.jsonl"),
     MODEL_FILES,
@@ -35,16 +35,16 @@ Input = str | os.PathLike[str]
 
 
 def check_file(path: Input, *, flag: str, inputs: Iterable[Input] = (), streams: bool = False) -> Path:
-    """Return where a file is written that a person has named, before the work for it begins.
+    """Check the path of an output file given by a user, before the work for it begins, and return its place.
 
     Args:
-        path: The file. There may be one, which will be replaced.
+        path: The file. An existing one will be replaced.
         flag: Name of the option.
-        inputs: What is read; the file may be none of it, by whatever name.
+        inputs: Files that are read; the output must not be one of them, under any name.
         streams: Whether it may also be a pipe or a device, which is written into.
 
     Raises:
-        ConfigError: it would replace what is no result.
+        ConfigError: it would replace something other than a result.
         StorageError: it cannot be written there.
     """
     given = _as_path(path, flag=flag)
@@ -57,7 +57,7 @@ def check_file(path: Input, *, flag: str, inputs: Iterable[Input] = (), streams:
     place = _check_place(given, flag=flag, kind="file")
     for first, *others in PARTS:
         if (place.parent / first).is_file() and any(fnmatch(place.name, name) for name in (first, *others)):
-            raise ConfigError(f"{flag} is {str(path)!r}, which is part of a model or a run; give another file")
+            raise ConfigError(f"{flag} is {str(path)!r}, which is part of a model or run folder; give another file")
     check_is_not_read(place, inputs, flag=flag)
     return place
 
@@ -65,18 +65,18 @@ def check_file(path: Input, *, flag: str, inputs: Iterable[Input] = (), streams:
 def check_folder(
     path: Input, *, flag: str, inputs: Iterable[Input] = (), writes: Sequence[str] = (), apart: bool = False
 ) -> Path:
-    """Return where a folder is written that a person has named, before the work for it begins.
+    """Check the path of an output folder given by a user, before the work for it begins, and return its place.
 
     Args:
         path: The folder; it need not exist.
         flag: Name of the option.
-        inputs: What is read. None of it may be replaced by what is written.
+        inputs: Files that are read, none of which may be replaced.
         writes: Patterns of the names of files that are written into it.
-        apart: Whether it may not lie in a folder that is read, whose photos the pictures in it would be next time.
+        apart: Whether it must not lie in a folder that is read, where its images would be read as photos next time.
 
     Raises:
-        ConfigError: something would be replaced that is no result.
-        StorageError: there can be no such folder.
+        ConfigError: something other than a result would be replaced.
+        StorageError: the folder cannot be created.
     """
     place = _check_place(_as_path(path, flag=flag), flag=flag, kind="folder")
     for pattern in writes:
@@ -84,15 +84,17 @@ def check_folder(
             final_place(there, kind="file")
     whole = Path(os.path.realpath(place))
     homes: dict[str, str] = {}  # real paths of folders, each looked up once
-    for name in filter(_is_path, inputs):  # who reads what is none says what it is instead
+    for name in filter(_is_path, inputs):  # the reader reports what else it is
         home, base = os.path.split(os.fspath(name))
         homes.setdefault(home, os.path.realpath(home))
         if homes[home] == str(whole) and any(fnmatch(base, pattern) for pattern in writes):
-            raise ConfigError(f"{flag} is {str(path)!r}, where {base!r} is read and would be lost; give another folder")
+            raise ConfigError(
+                f"{flag} is {str(path)!r}, but {base!r} there is an input and would be lost; give another folder"
+            )
         if apart and os.path.isdir(name) and whole.is_relative_to(os.path.realpath(name)):  # noqa: PTH112
             raise ConfigError(
-                f"{flag} is {str(path)!r}, inside {str(name)!r}, which is read: what is written would be among the "
-                "photos next time; give a folder outside of it"
+                f"{flag} is {str(path)!r}, inside {str(name)!r}, which is an input: the output would be read as photos "
+                "next time; give a folder outside of it"
             )
     return place
 
@@ -102,24 +104,24 @@ def _is_path(value: object) -> bool:
 
 
 def check_is_not_read(place: Path, inputs: Iterable[Input], *, flag: str) -> None:
-    """Raises ConfigError where a file that will be replaced is also read, by whatever name."""
+    """Raise ConfigError if a file that will be replaced is also read, under any name."""
     try:
         mine = place.stat()
-    except OSError:  # there is none yet
+    except OSError:  # it does not exist yet
         return
     for name in inputs:
         try:
             is_same = os.path.samestat(mine, os.stat(name))  # noqa: PTH116  (a million photos)
-        except (OSError, ValueError):  # what cannot be read is told of by who reads it
+        except (OSError, ValueError):  # unreadable files are reported by their reader
             continue
         if is_same:
             raise ConfigError(
-                f"{flag} is {str(place)!r}, which is read as well and would be replaced; give another file"
+                f"{flag} is {str(place)!r}, which is also an input and would be overwritten; give another file"
             )
 
 
 def is_stream(path: Path) -> bool:
-    """Tell whether a name stands for a pipe, a device that takes text, or an open file of a process."""
+    """Return whether a name is a pipe, a device that takes text, or an open file of a process."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -129,7 +131,7 @@ def is_stream(path: Path) -> bool:
 
 @contextlib.contextmanager
 def open_stream(path: Path) -> Iterator[TextIO]:
-    """Open a pipe or a device to write text into; what is there stays.
+    """Open a pipe or a device to write text into; existing content stays.
 
     Raises:
         StorageError: it cannot be opened, or is full.
@@ -140,11 +142,11 @@ def open_stream(path: Path) -> Iterator[TextIO]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
             raise
-        raise StorageError(f"{path} was not written to its end: {error.strerror}; give another place") from error
+        raise StorageError(f"{path} was not written completely: {error.strerror}; give another path") from error
 
 
 def write_output(path: Path, text: str) -> None:
-    """Write a text to where `check_file` says: into a stream, or a file, whole or not at all.
+    """Write a text to the place returned by `check_file`: into a stream, or atomically into a file.
 
     Raises:
         StorageError: it cannot be written.
@@ -157,7 +159,7 @@ def write_output(path: Path, text: str) -> None:
 
 
 def _descriptor(path: Path) -> int:
-    """Return what a stream is written by; a pipe is waited for until somebody reads it."""
+    """Open a stream for writing, waiting until a pipe has a reader."""
     flags = os.O_WRONLY | os.O_APPEND
     try:
         try:
@@ -165,17 +167,17 @@ def _descriptor(path: Path) -> int:
         except OSError as error:
             if error.errno != NO_READER or not path.is_fifo():
                 raise
-            sys.stderr.write(f"{path} is a pipe: waiting until something reads it\n")
+            sys.stderr.write(f"{path} is a pipe: waiting for a reader\n")
             handle = os.open(path, flags)
     except OSError as error:
-        raise StorageError(f"{path} cannot be written to: {error.strerror}; give another place") from error
+        raise StorageError(f"{path} cannot be written: {error.strerror}; give another path") from error
     os.set_blocking(handle, True)
     return handle
 
 
 def _is_descriptor(path: Path) -> bool:
-    """Tell whether this is /dev/stdout or another name of an open file, which is not to be replaced under its owner."""
-    for _ in range(40):  # links at most, as the system has it
+    """Return whether this is /dev/stdout or another name of an open file, which must not be replaced."""
+    for _ in range(40):  # the system's limit of links
         if DESCRIPTORS.fullmatch(os.path.realpath(path.parent)):
             return True
         if not path.is_symlink():
@@ -187,15 +189,15 @@ def _is_descriptor(path: Path) -> bool:
 def _as_path(path: Input, *, flag: str) -> Path:
     text = os.fspath(path)
     if not text or "\0" in text:
-        raise ConfigError(f"{flag} is {text!r}, which is no path; give the name of a file or folder")
+        raise ConfigError(f"{flag} is {text!r}, which is not a path; give the name of a file or folder")
     return Path(path)
 
 
 def _check_place(given: Path, *, flag: str, kind: Kind) -> Path:
-    """Return where it will be, after a trial: an empty file is made there, or as near as folders exist, and removed."""
+    """Return the final place, after creating and removing an empty file there or in the nearest existing folder."""
     try:
         if given.exists() and not (given.is_file() if kind == "file" else given.is_dir()):
-            raise ConfigError(f"{flag} is {str(given)!r}, which exists and is no {kind}; give another name")
+            raise ConfigError(f"{flag} is {str(given)!r}, which exists and is not a {kind}; give another name")
         place = final_place(given, kind=kind)
         near = place if kind == "folder" else place.parent
         while not near.exists() and not near.is_symlink():
@@ -203,11 +205,9 @@ def _check_place(given: Path, *, flag: str, kind: Kind) -> Path:
         trial = unfinished_name(near / place.name)
         trial.touch()
         trial.unlink(missing_ok=True)
-    except StorageError:  # an OSError as well, and said already
+    except StorageError:  # an OSError as well, with its message already
         raise
     except OSError as error:
         reason = error.strerror or error
-        raise StorageError(
-            f"{flag} is {str(given)!r}, which cannot be written: {reason}; give another place"
-        ) from error
+        raise StorageError(f"{flag} is {str(given)!r}, which cannot be written: {reason}; give another path") from error
     return place

@@ -1,4 +1,4 @@
-"""A run's record of its photos: which were trained on, which chose the model, and which were held out for testing."""
+"""Record of a run's photos: used for training, for validation, or held out for testing."""
 
 import csv
 import io
@@ -11,21 +11,21 @@ from mge.storage.files import write_atomically
 
 PHOTOS = "photos.csv"  # in a run's folder
 Use = Literal["train", "val", "test"]
-USES: tuple[Use, ...] = get_args(Use)  # from what a run has seen most to what it has not seen
+USES: tuple[Use, ...] = get_args(Use)  # by decreasing influence on the model
 COLUMNS = ("path", "label", "split", "size", "modified_ns", "digest")
-NUM_DIGITS = 16  # of a photo's SHA-256: 64 bits tell some millions of photos apart
+NUM_DIGITS = 16  # of a photo's SHA-256: 64 bits distinguish some millions of photos
 
 
 class KnownPhoto(NamedTuple):
-    """A photo that a run began with.
+    """A photo in a run's record.
 
     Args:
-        name: Its path below the folder of the data; for a row of a table, what people find it by.
+        name: Its path below the folder of the data; for a row of a table, its name for users.
         label: Name of its class.
         split: `train`, `val` or `test`.
-        size: Bytes of the file that it lies in; -1 where it lies in none.
-        modified_ns: When that file was changed last, in nanoseconds; -1 where it lies in none.
-        digest: The first digits of the SHA-256 of its content; empty where it could not be read.
+        size: Bytes of the file that contains it; -1 if there is none.
+        modified_ns: Modification time of that file, in nanoseconds; -1 if there is none.
+        digest: The first digits of the SHA-256 of its content; empty if it could not be read.
     """
 
     name: str
@@ -37,7 +37,7 @@ class KnownPhoto(NamedTuple):
 
 
 def write_known_photos(folder: Path, photos: Iterable[KnownPhoto]) -> None:
-    """Writes the record into a run's folder. Names that are no text keep their bytes.
+    """Write the record into a run's folder. Names that are not valid text keep their bytes.
 
     Raises:
         StorageError: it cannot be written.
@@ -51,7 +51,7 @@ def write_known_photos(folder: Path, photos: Iterable[KnownPhoto]) -> None:
 
 
 def read_known_photos(folder: Path) -> tuple[KnownPhoto, ...] | None:
-    """The record of a run; None where there is none, as of runs of former versions.
+    """Read the record of a run; None if there is none, as for runs of older versions.
 
     Raises:
         ModelFolderError: it is damaged.
@@ -63,15 +63,15 @@ def read_known_photos(folder: Path) -> tuple[KnownPhoto, ...] | None:
         with file.open(newline="", encoding="utf-8", errors="surrogateescape") as opened:
             return tuple(_parse(csv.reader(opened)))
     except (OSError, ValueError, csv.Error) as error:
-        raise ModelFolderError(f"{file} is damaged: {error}; copy it again or train anew") from error
+        raise ModelFolderError(f"{file} is damaged: {error}; copy it again or start a new run") from error
 
 
 def _parse(rows: Iterator[list[str]]) -> Iterator[KnownPhoto]:
     if tuple(next(rows, ())) != COLUMNS:
-        raise ValueError(f"it does not begin with {','.join(COLUMNS)}")
+        raise ValueError(f"its header is not {','.join(COLUMNS)}")
     for number, row in enumerate(rows, start=2):
         use = next((each for each in USES if len(row) == len(COLUMNS) and row[2] == each), None)
         if use is None:
-            raise ValueError(f"row {number} is no photo")
+            raise ValueError(f"row {number} is not a photo")
         name, label, _, size, modified_ns, digest = row
         yield KnownPhoto(name, label, use, int(size), int(modified_ns), digest)

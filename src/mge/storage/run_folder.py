@@ -22,21 +22,21 @@ from mge.storage.hub import download_model, is_hub
 from mge.storage.lock import LOCK, hold, is_lost
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
-# Settings that runs of earlier versions do not say, since there was no choice then.
+# Settings that did not exist in earlier versions, with the values in use.
 FIXED_THEN = {"head_layers": "none", "part_norm": "none", "interpolation": "bilinear", "fusion": "all"}
-NAMED = ("data", "format", "preset")  # the settings that a run is opened by
+NAMED = ("data", "format", "preset")  # the settings besides the options
 SKIPPED, ORIGIN, IDENTITY, RIGHT = "skipped.json", "origin.json", "run.json", "right.json"
 MANIFEST, BEST, LAST = "photos.jsonl", "best", "last"
-PARTS = ("plain", "plain_equal_compute")  # folders of the runs that are part of a run
-# All that a training replaces in its folder, beside its checkpoints.
+PARTS = ("plain", "plain_equal_compute")  # folders of runs inside a run
+# Files and folders that a training replaces in its folder, besides its checkpoints.
 OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, SKIPPED, ORIGIN, IDENTITY, RIGHT, MANIFEST, BEST, LAST)
 
 
 class Run(os.PathLike[str]):
-    """A run folder. Where a path is asked for, a run stands for its folder.
+    """A run folder, usable wherever a path is expected.
 
     Args:
-        folder: Where it lies.
+        folder: Its path.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,17 +63,17 @@ class Run(os.PathLike[str]):
 
     @property
     def report(self) -> Path:
-        """Folder of pictures and the report."""
+        """Folder of images and the report."""
         return self.folder / "report"
 
     @property
     def manifest_path(self) -> Path:
-        """The photos of a run whose data were no file: a data frame."""
+        """Manifest of the photos of a run that was given a data frame."""
         return self.folder / MANIFEST
 
     @property
     def checkpoint_path(self) -> Path:
-        """What the run goes on from."""
+        """Checkpoint from which the run is resumed."""
         return self.folder / "checkpoints" / "last.ckpt"
 
     @property
@@ -83,12 +83,12 @@ class Run(os.PathLike[str]):
 
     @property
     def resume_command(self) -> str:
-        """What goes on with it, as a shell takes it."""
+        """Shell command that resumes the run."""
         return f"mge train --resume {quote(str(self.folder))}"
 
     @property
     def whole(self) -> Self:
-        """The run that a plain network's run is part of; any other run itself."""
+        """The run that contains a plain network's run; any other run itself."""
         is_part = self.folder.name in PARTS and is_run(self.folder.parent)
         return type(self)(self.folder.parent) if is_part else self
 
@@ -99,57 +99,58 @@ class Run(os.PathLike[str]):
 
     @staticmethod
     def make_folder(folder: Path) -> bool:
-        """Takes a name for a new run.
+        """Claim a name for a new run by creating its folder.
 
         Returns:
-            Whether the folder was made, and so by nobody else; False where there is something of this name already.
+            True if the folder was created, and so by no other process; False if the name exists already.
 
         Raises:
-            ConfigError: its name is no text.
-            StorageError: it cannot be made.
+            ConfigError: its name is not valid text.
+            StorageError: it cannot be created.
         """
         try:
             str(folder).encode("utf-8")
         except UnicodeEncodeError as error:
             raise ConfigError(
-                f"{str(folder)!r} is no text in UTF-8, and no weights can be read from there; give another --out"
+                f"{str(folder)!r} is not valid UTF-8, which safetensors cannot read; give another --out"
             ) from error
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror
-            raise StorageError(f"{folder} was not written: {reason}; check the folder above") from error
+            raise StorageError(f"{folder} was not written: {reason}; check its parent folder") from error
         try:
             folder.mkdir()
         except FileExistsError:
             return False
         except OSError as error:
-            raise StorageError(f"{folder} was not written: {error.strerror}; check the folder above") from error
+            raise StorageError(f"{folder} was not written: {error.strerror}; check its parent folder") from error
         return True
 
     @staticmethod
     def check_unused(folder: Path) -> None:
-        """Raises ConfigError where a folder holds more than what a run writes before its configuration."""
+        """Raise ConfigError if a folder contains more than a run writes before its configuration."""
         first = (LOCK, ENVIRONMENT, IDENTITY)
         if not folder.is_dir() or not all(
             path.name in first or path.name.endswith(UNFINISHED) for path in folder.iterdir()
         ):
             raise ConfigError(
-                f"{folder} exists and is not empty; give another --out, or go on: --resume {quote(str(folder))}"
+                f"{folder} exists and is not empty; give another --out, or resume the run: --resume "
+                f"{quote(str(folder))}"
             )
 
     @classmethod
     def create(cls, folder: Path, *, config: Mapping[str, Any], manifest: str | None = None) -> Self:
-        """Makes a run folder with its configuration, environment and identity.
+        """Create a run folder with its configuration, environment and identity.
 
         Args:
-            folder: A folder that does not exist, or is empty; what a run left that died before it had a configuration
-                is removed.
+            folder: A folder that does not exist, or is empty; remains of a run that died before writing its
+                configuration are removed.
             config: The resolved options, as `mge train --config` reads them.
-            manifest: The text of a manifest that the run keeps and that is its data, in place of what `config` says.
+            manifest: Text of a manifest that the run stores as its data, in place of the data in `config`.
 
         Raises:
-            ConfigError: there is something at this place already, or its name is no text.
+            ConfigError: the place is occupied, or its name is not valid text.
             StorageError: it cannot be written.
         """
         cls.make_folder(folder)
@@ -165,7 +166,7 @@ class Run(os.PathLike[str]):
         return run
 
     def config(self, *needed: str) -> dict[str, Any]:
-        """The resolved options that the run was started with.
+        """Read the resolved options of the run.
 
         Args:
             needed: Settings that have to be among them.
@@ -177,34 +178,35 @@ class Run(os.PathLike[str]):
         try:
             settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-            raise ModelFolderError(f"{file} cannot be read: {error}; copy it again or train anew") from error
+            raise ModelFolderError(f"{file} cannot be read: {error}; copy it again or start a new run") from error
         if not isinstance(settings, dict):
-            raise ModelFolderError(f"{file} is damaged: it has no settings; copy it again or train anew")
+            raise ModelFolderError(f"{file} is damaged: it has no settings; copy it again or start a new run")
         wrong = [name for name in NAMED if not isinstance(settings.get(name, ""), str)]
         if wrong:
-            raise ModelFolderError(f"{file} is damaged: {wrong[0]} is no text; copy it again or train anew")
+            raise ModelFolderError(f"{file} is damaged: {wrong[0]} is not text; copy it again or start a new run")
         lacking = [name for name in needed if name not in settings]
         if lacking:
-            raise ModelFolderError(f"{file} has no {lacking[0]}; copy it again or train anew")
+            raise ModelFolderError(f"{file} has no {lacking[0]}; copy it again or start a new run")
         return settings
 
     def data(self) -> str:
-        """What names the run's photos: a data set of the Hub by the commit that the run began with."""
+        """Return the name of the run's photos: a data set of the Hub with its commit at the start of the run."""
         return str((self.origin() or {}).get("pinned") or self.config("data")["data"])
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Writes the options again, where some of them were decided by the run itself."""
+        """Rewrite the options, after the run itself has resolved some of them."""
         self._write(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def check_exists(self) -> None:
-        """Raises StorageError where the folder is gone, so that nothing makes another one that lacks the rest."""
+        """Raise StorageError if the folder is gone, so that no incomplete one is created in its place."""
         if not is_run(self.folder) or is_lost(self.lock_path):
             raise StorageError(
-                f"the run folder {self.folder} is gone; put it back, and go on with: {self.whole.resume_command}"
+                f"the run folder {self.folder} no longer exists; restore it, then resume with: "
+                f"{self.whole.resume_command}"
             )
 
     def identity(self) -> str | None:
-        """What tells this run from any other, also from one of the same settings; None in a run of an older MGE.
+        """Return the unique id of this run, which differs even for the same settings; None for runs of older versions.
 
         Raises:
             ModelFolderError: the file is damaged.
@@ -213,21 +215,21 @@ class Run(os.PathLike[str]):
         return known.get("id")
 
     def clear(self) -> None:
-        """Empties the folder of a run that is not begun, but for its lock."""
+        """Empty the folder of a run that has not started, except for its lock."""
         for path in self.folder.iterdir():
             if path.name != LOCK:
                 remove(path)
 
     def remove(self) -> None:
-        """Removes the folder; from the first moment on its name is free for others."""
+        """Remove the folder; its name is free for others at once."""
         remove_folder(self.folder)
 
     def write_origin(self, origin: Mapping[str, Any]) -> None:
-        """Writes with which options and photos the run began."""
+        """Write the options and photos at the start of the run."""
         self._write_json(ORIGIN, dict(origin))
 
     def origin(self) -> dict[str, Any] | None:
-        """With which options and photos the run began; None where that was not noted.
+        """Read the options and photos at the start of the run; None if they were not recorded.
 
         Raises:
             ModelFolderError: the file is damaged.
@@ -236,7 +238,7 @@ class Run(os.PathLike[str]):
         return origin
 
     def clear_unfinished(self) -> None:
-        """Removes what a training that was killed was writing. Reports and exports may be written at this moment."""
+        """Remove the unfinished files of a killed training. Reports and exports may be written at this moment."""
         names = [f".{glob.escape(name)}-*{UNFINISHED}" for name in OWN]
         found = [path for name in names for path in self.folder.glob(name)]
         for path in (*found, *self.checkpoint_path.parent.glob(f".*{UNFINISHED}")):
@@ -246,12 +248,12 @@ class Run(os.PathLike[str]):
                 type(self)(self.folder / part).clear_unfinished()
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Adds an epoch to metrics.csv.
+        """Append an epoch to metrics.csv.
 
-        A run that goes on from a checkpoint may come by an epoch again: its row, and what came after it, are replaced.
+        A run that resumes from a checkpoint may repeat an epoch: its row, and all later ones, are replaced.
 
         Args:
-            row: Figures by their names; `stage` and `epoch` among them.
+            row: Metrics by their names, including `stage` and `epoch`.
         """
         rows: list[Mapping[str, Any]] = [*self.metrics()]
         keys = [(old["stage"], old["epoch"]) for old in rows]
@@ -265,7 +267,7 @@ class Run(os.PathLike[str]):
         self._write(METRICS, text.getvalue())
 
     def metrics(self) -> list[dict[str, int | float]]:
-        """Read the figures of the epochs so far; a row has no entry for what was not measured in its epoch.
+        """Read the metrics of the epochs so far; a row has no entry for what was not measured in its epoch.
 
         Raises:
             ModelFolderError: the file is damaged.
@@ -288,16 +290,16 @@ class Run(os.PathLike[str]):
             raise ModelFolderError(f"{file} is damaged: {error}; remove it, or copy it again") from error
 
     def waiting_percent(self) -> float:
-        """The percentage of the time of training, all epochs together, that was spent waiting for photos."""
+        """Return the percentage of the training time, over all epochs, that was spent waiting for data."""
         times = [(row["seconds"], row["data_wait_percent"]) for row in self.metrics()]
         return sum(seconds * percent for seconds, percent in times) / max(sum(seconds for seconds, _ in times), 1e-9)
 
     def write_skipped(self, photos: Sequence[Mapping[str, str]]) -> None:
-        """Writes which photos the run leaves out, and why."""
+        """Write the photos that the run leaves out, with reasons."""
         self._write_json(SKIPPED, [dict(photo) for photo in photos])
 
     def skipped(self) -> list[dict[str, str]] | None:
-        """The photos that the run leaves out; None while nobody has looked.
+        """Read the photos that the run leaves out; None before they have been scanned.
 
         Raises:
             ModelFolderError: the file is damaged.
@@ -306,11 +308,11 @@ class Run(os.PathLike[str]):
         return photos
 
     def write_summary(self, figures: Mapping[str, Any]) -> None:
-        """Writes the final figures."""
+        """Write the final metrics."""
         self._write_json(SUMMARY, dict(figures))
 
     def summary(self) -> dict[str, Any]:
-        """The final figures; empty while the run is not done.
+        """Read the final metrics; empty while the run is not finished.
 
         Raises:
             ModelFolderError: the file is damaged.
@@ -318,11 +320,11 @@ class Run(os.PathLike[str]):
         return read_json(self.folder / SUMMARY, dict, remedy="remove it and resume the run") or {}
 
     def write_right(self, right: Mapping[str, Sequence[bool]]) -> None:
-        """Write which measured photos each part got right, in their order: what paired comparisons need."""
+        """Write for each component which photos were predicted correctly, in order, for paired comparisons."""
         self._write_json(RIGHT, {name: "".join(str(int(hit)) for hit in hits) for name, hits in right.items()})
 
     def right(self) -> dict[str, list[bool]]:
-        """Return which measured photos each part got right; empty where that was not kept.
+        """Read for each component which photos were predicted correctly; empty if that was not recorded.
 
         Raises:
             ModelFolderError: the file is damaged.
@@ -331,7 +333,7 @@ class Run(os.PathLike[str]):
         return {name: [hit == "1" for hit in hits] for name, hits in kept.items()}
 
     def _write_json(self, name: str, content: object) -> None:
-        """Writes JSON that people can read; a byte of a path that is no UTF-8 becomes an escape that JSON knows."""
+        """Write human-readable JSON; bytes of paths that are not UTF-8 become JSON escapes."""
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         self._write(name, text.encode("utf-8", "backslashreplace").decode())
 
@@ -339,13 +341,13 @@ class Run(os.PathLike[str]):
         write_text_atomically(self.folder / name, text)
 
 
-def read_json(file: Path, kind: type[Any], *, remedy: str = "copy it again or train anew") -> Any:  # noqa: ANN401
-    """What a JSON file holds that belongs to a run; None where there is none.
+def read_json(file: Path, kind: type[Any], *, remedy: str = "copy it again or start a new run") -> Any:  # noqa: ANN401
+    """Read a JSON file of a run; None if there is none.
 
     Args:
         file: The file.
-        kind: What it holds: a dict or a list.
-        remedy: What to do where it is damaged.
+        kind: Expected type: a dict or a list.
+        remedy: Advice for a damaged file.
 
     Raises:
         ModelFolderError: it is damaged.
@@ -357,16 +359,16 @@ def read_json(file: Path, kind: type[Any], *, remedy: str = "copy it again or tr
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{file} is damaged: {error}; {remedy}") from error
     if not isinstance(content, kind):
-        raise ModelFolderError(f"{file} is damaged: it holds a {type(content).__name__}; {remedy}")
+        raise ModelFolderError(f"{file} is damaged: it contains a {type(content).__name__}; {remedy}")
     return content
 
 
 @contextlib.contextmanager
 def hold_model(folder: Path) -> Iterator[None]:
-    """Holds the lock of a model folder for a moment: that of its run, where it belongs to one.
+    """Hold the lock of a model folder for a moment: that of its run, if it belongs to one.
 
     Raises:
-        InUseError: another process goes on writing to it, such as a training.
+        InUseError: another process is still writing to it, such as a training.
         StorageError: the folder cannot be written to.
     """
     found = next((each for each in (folder, folder.resolve()) if is_run(each.parent)), None)
@@ -381,28 +383,30 @@ def hold_model(folder: Path) -> Iterator[None]:
 
 
 def _number(text: str) -> int | float:
-    """Read a figure as it was written: a whole number stays one."""
+    """Parse a number as it was written: an integer stays one."""
     return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
 def is_run(folder: str | Path) -> bool:
-    """Whether this is a run folder, and not a model alone."""
+    """Return whether this is a run folder, and not a model alone."""
     return (Path(folder) / CONFIG).is_file()
 
 
 def open_run(folder: str | Path) -> Run:
-    """A run that exists.
+    """Open an existing run.
 
     Raises:
         ModelFolderError: there is none at this place.
     """
     if not is_run(folder):
-        raise ModelFolderError(f"{str(folder)!r} is no run folder: it has no {CONFIG}; give one that mge train wrote")
+        raise ModelFolderError(
+            f"{str(folder)!r} is not a run folder: it has no {CONFIG}; give a folder written by mge train"
+        )
     return Run(Path(folder))
 
 
 def find_model_folder(path: str | Path) -> Path:
-    """The model folder that a run folder, a model folder or a name on the Hub stands for.
+    """Return the model folder of a run folder, a model folder or a name on the Hub.
 
     Raises:
         ModelFolderError: there is no model.
@@ -416,5 +420,5 @@ def find_model_folder(path: str | Path) -> Path:
         return folder
     run = Run(folder)
     if not wait_for_folder(run.best):
-        raise ModelFolderError(f"run {str(path)!r} has no model yet; go on with it: {run.resume_command}")
+        raise ModelFolderError(f"run {str(path)!r} has no model yet; resume it with: {run.resume_command}")
     return run.best

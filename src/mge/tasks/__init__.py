@@ -1,1 +1,1 @@
-"""One file a verb of the command line. They import what is heavy inside their function, so that `--help` is quick."""
+"""Commands of the command line, one file each. Heavy imports stay inside the functions, so that `--help` is quick."""

@@ -1,4 +1,4 @@
-"""`mge bench`: what a mixture costs beside the plain networks that it is made of."""
+"""`mge bench`: the cost of a mixture relative to plain backbones."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ def bench(
     accelerator: str = "cpu",
     out: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Times a forward and a training step of a mixture beside its floor, in turns.
+    """Benchmark inference and training of a mixture against plain backbones.
 
-    The floor is the same timm backbones, as many as the mixture has, called one after the other on pictures of the
-    size of a view, in the same precision, layout and batch. Times depend on the machine and on what else it does; the
-    ratio of two neighbours hardly does.
+    The reference is the same timm backbone, run once per expert on images of the same size, with the same precision,
+    memory layout and batch size. Absolute times depend on the machine and its load; the ratio is far more stable
+    because the two sides are timed in alternation.
 
     Args:
-        run: A run folder or a model folder whose mixture is timed. By default one of the options that follow.
+        run: Run folder or model folder to time. Default: a new mixture built from the options below.
         backbone: Name of a timm model.
         experts: Number of experts.
-        size: Side of a view in pixels.
-        gate: `own` or `shared`.
+        size: Side of the input view in pixels.
+        gate: `own` (a backbone of its own) or `shared` (features of the first expert).
         num_classes: Number of classes.
-        part_filters: Part filters for each class; `auto` is what training takes for so many classes.
-        batch_size: Photos at a time.
+        part_filters: Part filters per class. `auto`: the number that training chooses for this many classes.
+        batch_size: Photos per batch.
         precision: `float32`, `bfloat16`, or `auto`.
-        channels_last: Whether channels come last in memory.
-        rounds: How often each side is timed; the median counts.
-        accelerator: Lightning Fabric's accelerator: cpu, cuda, auto.
-        out: JSON file for the figures.
+        channels_last: Use the channels-last memory layout.
+        rounds: Number of timings per side; the median is reported.
+        accelerator: Accelerator for Lightning Fabric: cpu, cuda, auto.
+        out: Write the results to this JSON file.
 
     Returns:
-        The figures: ratios, seconds, photos a second, parameters, bytes of activations.
+        The results: ratios, seconds, photos per second, parameters, bytes of activations.
 
     Raises:
-        ModelFolderError: there is no whole model in `run`.
-        ConfigError: an option has a value that it cannot take, or this machine has no such accelerator.
+        ModelFolderError: `run` contains no complete model.
+        ConfigError: an option has an invalid value, or the accelerator is not available.
     """
     num_classes = check_whole("num_classes", num_classes, at_least=1)
     batch_size = check_whole("batch_size", batch_size, at_least=1)
     rounds = check_whole("rounds", rounds, at_least=1)
     place = None if out is None else check_file(out, flag="out", streams=True)
-    from mge.report.tables import print_bench  # noqa: PLC0415
+    from mge.console.tables import print_bench  # noqa: PLC0415
+    from mge.inference.devices import choose_precision  # noqa: PLC0415
     from mge.storage.model_folder import load_model  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
-    from mge.training.devices import choose_precision  # noqa: PLC0415
     from mge.training.timing import Bench, Case  # noqa: PLC0415
 
     config = ModelConfig(backbone=backbone, experts=experts, size=size, gate=gate, part_filters=part_filters)

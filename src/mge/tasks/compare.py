@@ -1,4 +1,4 @@
-"""`mge compare`: which of several runs is better, by how much, at what cost, and on which photos."""
+"""`mge compare`: paired comparison of several runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mge.data.records import SPLITS, Split
 from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
-    from mge.report.comparison import Difference
-    from mge.training.comparison import Contest
+    from mge.evaluation.comparison import Contest
+    from mge.report.model_comparison import Difference
 
 
 def compare(
@@ -30,29 +30,30 @@ def compare(
     batch_size: int = 16,
     accelerator: str = "auto",
 ) -> dict[str, Any]:
-    """Compares runs on the same photos: accuracy with intervals, paired differences, cost, and where they differ.
+    """Compare runs on the same photos: accuracy with confidence intervals, paired tests, cost, disagreements.
 
     Args:
-        runs: Two or more folders of runs or models; the baselines inside a run, such as `RUN/plain`, are runs too.
-        data: Photos to compare on. By default the runs' own data, which must be the same.
-        split: Which of their splits: `train`, `val` or `test`.
+        runs: Two or more run folders or model folders. The baselines inside a run, such as `RUN/plain`, count as runs
+            too.
+        data: Photos to compare on. Default: the data of the runs, which must be the same.
+        split: Split to compare on: `train`, `val` or `test`.
         format: How to read `data`: `auto`, or the name of a reader.
-        image_column: Column of `data` with the photos or their paths; by default found by its name or type.
-        label_column: Column of `data` with the classes; by default found by its name or type.
-        ensemble: Whether the mean of all runs' probabilities is compared, too.
+        image_column: Column of `data` with the photos or their paths. Default: found by its name or type.
+        label_column: Column of `data` with the class labels. Default: found by its name or type.
+        ensemble: Also compare the ensemble of all runs (mean of their probabilities).
         output: Folder for comparison.json, differences.csv and differences.png.
-        resamples: How often photos are drawn anew for the intervals.
-        seed: Decides which photos are drawn.
-        batch_size: Photos at a time.
-        accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
+        resamples: Number of bootstrap resamples for the confidence intervals.
+        seed: Random seed of the bootstrap.
+        batch_size: Photos per batch.
+        accelerator: Accelerator for Lightning Fabric: auto, cpu, cuda, mps.
 
     Returns:
-        The figures, accuracies in percent.
+        The results, accuracies in percent.
 
     Raises:
-        ModelFolderError: there is no whole model in a run.
-        ConfigError: an option has a value that it cannot take, or the runs tell different classes apart.
-        DataError: the photos cannot be read, or the runs were tested on different ones.
+        ModelFolderError: a run contains no complete model.
+        ConfigError: an option has an invalid value, or the runs have different classes.
+        DataError: the photos cannot be read, or the runs were tested on different photos.
     """
     check_choice("split", split, SPLITS)
     seed = check_whole("seed", seed, at_least=0)
@@ -63,9 +64,9 @@ def compare(
         writes=("comparison.json", "differences.csv", "differences.png"), apart=True,
     )  # fmt: skip
     from mge.data.sources.columns import Asked  # noqa: PLC0415
-    from mge.report.comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
+    from mge.evaluation.comparison import hold_contest, judge  # noqa: PLC0415
+    from mge.report.model_comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
-    from mge.training.comparison import hold_contest, judge  # noqa: PLC0415
 
     contest = hold_contest(
         [Path(run) for run in runs], data=data, split=split, source_format=format, batch_size=batch_size,
@@ -85,9 +86,9 @@ def compare(
 
 
 def _differences(contest: Contest) -> list[Difference]:
-    """The photos about which the runs do not agree, the most telling first."""
-    from mge.report.comparison import Difference  # noqa: PLC0415
-    from mge.training.comparison import telling_order  # noqa: PLC0415
+    """Return the photos for which the runs disagree, those with the largest disagreement first."""
+    from mge.evaluation.comparison import telling_order  # noqa: PLC0415
+    from mge.report.model_comparison import Difference  # noqa: PLC0415
 
     found = []
     for number in telling_order(contest):

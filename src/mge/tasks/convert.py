@@ -1,4 +1,4 @@
-"""`mge convert`: a checkpoint of the authors' program in, a model folder out."""
+"""`mge convert`: a checkpoint of the authors' program converted to a model folder."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ PROGRAM = "https://github.com/lbzhang/MGE-CNN"
 
 
 def convert(checkpoint: str | Path, out: str | Path, *, class_names: str | Path | None = None) -> Path:
-    """Turns a checkpoint of the authors' program into a model folder, for `evaluate`, `predict` and all others.
+    """Convert a checkpoint of the authors' program to a model folder.
 
-    The network computes what theirs does, number for number: their choices are stored with it.
+    The converted network computes exactly what the authors' program computes; its settings are stored with it.
 
     Args:
-        checkpoint: The .pth file: a state dict, or a training checkpoint that holds one. ResNet-50, -101 or -152.
+        checkpoint: The .pth file: a state dict, or a training checkpoint that contains one. ResNet-50, -101 or -152.
         out: Folder to write. It must not exist, or be empty.
-        class_names: Text file with a class name a line, in the order of the labels that it was trained with; also in
-            the form of CUB's classes.txt (`1 001.Black_footed_Albatross`). By default classes are called class_000,
-            class_001, …, which no data set is: `evaluate` matches classes by name.
+        class_names: Text file with one class name per line, in the order of the training labels, or CUB's classes.txt
+            (`1 001.Black_footed_Albatross`). Default: class_000, class_001, …; `evaluate` matches classes by name and
+            needs the real names.
 
     Returns:
         The model folder.
 
     Raises:
-        ModelFolderError: the file is no such checkpoint, or holds more than numbers.
-        DataError: there are not as many class names as classes.
+        ModelFolderError: the file is not such a checkpoint, or contains more than tensors and numbers.
+        DataError: the number of class names differs from the number of classes.
         ConfigError: `out` exists already.
     """
     source, folder = Path(checkpoint), check_folder(out, flag="out")
@@ -55,7 +55,7 @@ def convert(checkpoint: str | Path, out: str | Path, *, class_names: str | Path 
 
 
 def _load(file: Path) -> dict[str, Any]:
-    """What a checkpoint file holds; nothing in it is run.
+    """Load a checkpoint file without running any code in it.
 
     Raises:
         ModelFolderError: it is missing, unreadable, or needs more than numbers to be made.
@@ -66,35 +66,39 @@ def _load(file: Path) -> dict[str, Any]:
 
     name = f"checkpoint {str(file)!r}"
     if not file.is_file():
-        raise ModelFolderError(f"{name} does not exist; give the .pth file that the authors' program saved")
+        raise ModelFolderError(f"{name} does not exist; give a .pth file saved by the authors' program")
     try:
         with warnings.catch_warnings(action="ignore"):  # about pickle protocols, before the error
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         if refused is None:
-            raise ModelFolderError(f"{name} is no PyTorch checkpoint, or a damaged one") from error
+            raise ModelFolderError(
+                f"{name} is not a PyTorch checkpoint, or is damaged; give a .pth file saved by the authors' program"
+            ) from error
         raise ModelFolderError(
-            f"{name} is refused: it holds {refused[1]}, and reading that would run code out of the file; save the "
-            "network's state_dict() alone, and convert that"
+            f"{name} is refused: it contains {refused[1]}, and unpickling that would run code from the file; save only "
+            "the network's state_dict() and convert that"
         ) from error
     except OSError as error:
         raise ModelFolderError(f"{name} is damaged, or cannot be read: {error.strerror or error}") from error
     except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise ModelFolderError(f"{name} is no PyTorch checkpoint, or a damaged one") from error
+        raise ModelFolderError(
+            f"{name} is not a PyTorch checkpoint, or is damaged; give a .pth file saved by the authors' program"
+        ) from error
     if not isinstance(loaded, dict):
-        raise ModelFolderError(f"{name} holds a {type(loaded).__name__}; expected a state dict")
+        raise ModelFolderError(f"{name} contains a {type(loaded).__name__}; expected a state dict")
     return loaded
 
 
 def _read_names(file: Path | None, *, count: int) -> tuple[str, ...]:
-    """Class names out of a file, or numbers where there is none.
+    """Read class names from a file, or number the classes without one.
 
     Raises:
         DataError: the file cannot be read, or has another number of names, or one twice.
     """
     from mge.data.labels import clean_label  # noqa: PLC0415
-    from mge.data.sources.text import read_lines  # noqa: PLC0415
+    from mge.data.sources.text_lines import read_lines  # noqa: PLC0415
 
     if file is None:
         return tuple(f"class_{number:03d}" for number in range(count))
@@ -108,18 +112,16 @@ def _read_names(file: Path | None, *, count: int) -> tuple[str, ...]:
     lines = [clean_label(line) for line in lines]  # as the labels of data are
     if len(lines) != count:
         raise DataError(
-            f"{str(file)!r} has {len(lines)} class names; the checkpoint has {count} classes: a name a line"
+            f"{str(file)!r} has {len(lines)} class names; the checkpoint has {count} classes: one name per line"
         )
     repeated = next((line for line in lines if lines.count(line) > 1), None)
     if repeated is not None:
-        raise DataError(
-            f"{str(file)!r} has the class name {repeated!r} more than once; give each class a name of its own"
-        )
+        raise DataError(f"{str(file)!r} has the class name {repeated!r} more than once; give each class a unique name")
     return tuple(lines)
 
 
 def _metadata(file: Path, loaded: dict[str, Any]) -> dict[str, Any]:
-    """How their program prepares photos, and where the weights come from."""
+    """Return the preprocessing of the authors' program, and the provenance of the weights."""
     from mge.data.photo import as_text  # noqa: PLC0415
     from mge.storage.files import sha256  # noqa: PLC0415
 
@@ -132,9 +134,9 @@ def _metadata(file: Path, loaded: dict[str, Any]) -> dict[str, Any]:
 
 
 def _farewell(folder: Path, model: MixtureOfExperts, *, is_named: bool) -> str:
-    """What was written, and the next useful command."""
+    """Describe the written model, and the next useful command."""
     written = f"{folder}: {model.config.backbone}, {model.config.experts} experts, {model.num_classes} classes\n"
-    hint = "" if is_named else "Its classes have numbers for names; --class-names FILE gives them their own.\n"
+    hint = "" if is_named else "Its classes are numbered; name them with --class-names FILE.\n"
     target = quote(str(folder))
     command = f"evaluate {target} DATA" if is_named else f"predict {target} photo.jpg"
     return f"{written}{hint}Next: mge {command}\n"

@@ -1,4 +1,4 @@
-"""`mge distill`: a mixture teaches one plain network, whose answer costs one forward."""
+"""`mge distill`: knowledge distillation of a mixture into one plain network."""
 
 from __future__ import annotations
 
@@ -43,52 +43,50 @@ def distill(
     accelerator: str | None = None,
     devices: str | None = None,
 ) -> Run:
-    """Trains one plain network with a mixture as its teacher, for those who can pay for one forward only.
+    """Distil a mixture into a single network (one forward pass per photo).
 
-    The student sees what the teacher's first expert sees. Its run is one like any other: `mge predict`, `mge evaluate`
-    and `mge train --resume` take it. Every option that is not given is the teacher's.
+    The student sees the input of the first expert, the whole photo. Its run is an ordinary run: `mge predict`, `mge
+    evaluate` and `mge train --resume` accept it. Options that are not given are taken from the teacher.
 
     Args:
-        run: The teacher: a finished run of a mixture.
-        data: Photos to learn from, of the teacher's classes. By default the teacher's. Where they have no splits of
-            their own, photos that the teacher knows stay in its splits.
-        out: Folder of the student's run. By default a new one in `runs/`.
-        format: How to read `data`: `auto`, or the name of a reader. By default as the teacher's were read, and `auto`
-            for data of its own.
-        image_column: Column of `data` with the photos or their paths; by default found by its name or type.
-        label_column: Column of `data` with the classes; by default found by its name or type.
-        temperature: What logits are divided by before student and teacher are compared.
-        teacher_weight: How much the teacher's answer counts, from 0 to 1; the labels have the rest.
-        zoomed_weight: How much the teacher's zoomed views, as further training pictures, count together beside the
-            whole photo. 0 leaves them out.
-        part_filters: Part filters for each class. 0 is a plain network; a few cost little beside the backbone, and the
-            student may learn much more.
-        backbone: Name of a timm model, where the student shall have another one.
-        pretrained: Whether it starts from timm's ImageNet weights.
+        run: Teacher: the finished run of a mixture.
+        data: Photos to train on, with the classes of the teacher. Default: the teacher's data. If the data has no
+            splits, photos that the teacher has seen stay in the teacher's splits.
+        out: Folder of the student's run. Default: a new folder in `runs/`.
+        format: How to read `data`: `auto`, or the name of a reader. Default: as for the teacher, or `auto` with `data`.
+        image_column: Column of `data` with the photos or their paths. Default: found by its name or type.
+        label_column: Column of `data` with the class labels. Default: found by its name or type.
+        temperature: Softmax temperature at which student and teacher are compared.
+        teacher_weight: Weight of the distillation loss, from 0 to 1; the labels have the rest.
+        zoomed_weight: Total loss weight of the teacher's zoomed views as extra training images; the whole photo has
+            weight 1. 0 trains on whole photos only.
+        part_filters: Part filters per class. 0 is a plain network. A few cost little and can raise the accuracy.
+        backbone: Name of a timm model. Default: the teacher's.
+        pretrained: Start from ImageNet weights (timm).
         weights: File with backbone weights to start from instead.
-        epochs: Passes over the photos. By default as many as the teacher's stages take together.
-        batch_size: Photos a step, over all devices.
-        seed: Decides the order of photos, augmentation, dropout and first weights.
+        epochs: Number of epochs. Default: the total over the teacher's stages.
+        batch_size: Photos per step, over all devices.
+        seed: Random seed of the photo order, augmentation, dropout and initialization.
         optimizer: `sgd` with momentum 0.9, or `adamw`.
-        backbone_lr: Highest learning rate of the backbone.
-        head_lr: Highest learning rate of the heads.
-        weight_decay: L2 penalty (`sgd`) or decoupled decay (`adamw`).
-        warmup_epochs: Epochs during which the learning rate rises from 0.
-        label_smoothing: Probability mass that the labels' share of the loss gives to the wrong classes.
-        ema: Decay of the averaged weights that are evaluated and saved. 0 keeps none.
-        jitter: Strength of the random change of brightness, contrast and saturation, from 0 to 1.
-        workers: Number of processes that decode photos. -1 chooses by the machine.
-        precision: Arithmetic of student and teacher: `float32`, `bfloat16`, or `auto`.
-        accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
+        backbone_lr: Peak learning rate of the backbone.
+        head_lr: Peak learning rate of the heads.
+        weight_decay: L2 penalty (`sgd`) or decoupled weight decay (`adamw`).
+        warmup_epochs: Epochs of linear learning-rate warmup.
+        label_smoothing: Label smoothing of the hard-label loss.
+        ema: Decay of the exponential moving average of the weights, which is evaluated and saved. 0: off.
+        jitter: Strength of color jitter (brightness, contrast, saturation), from 0 to 1.
+        workers: Number of data-loading processes. -1 chooses by the machine.
+        precision: Precision of student and teacher: `float32`, `bfloat16`, or `auto`.
+        accelerator: Accelerator for Lightning Fabric: auto, cpu, cuda, mps.
         devices: Number of devices, or `auto`.
 
     Returns:
-        The student's run, whose summary also has the teacher's accuracy.
+        The student's run; its summary also contains the accuracy of the teacher.
 
     Raises:
         ModelFolderError: there is no such run.
-        ConfigError: the run is not done or is no mixture, or an option has a value that it cannot take.
-        DataError: the photos cannot be read, or have other classes than the teacher.
+        ConfigError: the run is unfinished or not a mixture, or an option has an invalid value.
+        DataError: the photos cannot be read, or their classes differ from the teacher's.
     """
     changes: dict[str, Any] = {
         "part_filters": part_filters, "backbone": backbone, "pretrained": pretrained, "weights": weights,

@@ -1,4 +1,4 @@
-"""`mge evaluate`: how good every part of a trained mixture is."""
+"""`mge evaluate`: accuracy, calibration and rejection of a trained mixture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mge.storage.hub import check_place, is_hub
 from mge.storage.output import check_file, check_folder, is_stream
 
 if TYPE_CHECKING:
-    from mge.training.choices import Choices
+    from mge.evaluation.fit_parameters import Choices
 
 Reject = Literal["auto", "off"]
 
@@ -36,39 +36,40 @@ def evaluate(
     cascade: bool = False,
     max_accuracy_loss: float | None = None,
 ) -> dict[str, Any]:
-    """Measures every expert and head of a mixture, how far its probabilities can be trusted, and writes a report.
+    """Evaluate a mixture and its experts: accuracy, calibration, rejection; write an HTML report.
 
     Args:
-        run: A run folder or a model folder.
-        data: Photos to measure on. By default the run's own data, split as they were when it was trained: the run keeps
-            a record of its photos. Of other data, photos that it was trained on are left out.
-        split: Which of their splits: `train`, `val`, `test`, `new` (added to the run's own data since) or `all`. By
-            default `test`; of other data than the run's own that have no splits, `all`.
+        run: Run folder or model folder.
+        data: Photos to evaluate on. Default: the data of the run, with the splits recorded at training time. Photos of
+            other data that the model was trained on are excluded.
+        split: Split to evaluate: `train`, `val`, `test`, `new` (photos added to the data since training) or `all`.
+            Default: `test`; `all` for other data without splits.
         format: How to read `data`: `auto`, or the name of a reader.
-        image_column: Column of `data` with the photos or their paths; by default found by its name or type.
-        label_column: Column of `data` with the classes; by default found by its name or type.
-        out: JSON file to write the figures to. By default `evaluation-SPLIT.json` in the run folder.
-        batch_size: Photos at a time.
-        accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
-        report: Whether to write report.html and its tables, into a folder beside the figures that is called like them.
-        calibrate: Whether to fit anew, on the run's validation photos, the temperature that makes probabilities mean
-            what they say, and to store it with the model. Training does it for new models.
-        reject: `auto` chooses on the run's validation photos how probable a class must be for a photo not to be called
-            unknown, and stores that with the model; a number is that probability; `off` takes it away again.
-        target_error: Share of the accepted photos that may be wrong, for `--reject auto`. By default 0.05.
-        unknown: Folder of photos that show other things than the classes: how well are they told apart?
-        cascade: Whether to choose anew, on the run's validation photos, how sure the first experts must be for the
-            later ones not to look, and to store that with the model. `mge predict --cascade` uses it.
-        max_accuracy_loss: Points of accuracy that the cascade may lose, on average over photos like these; with 0 no
-            photo leaves early. By default 0.2.
+        image_column: Column of `data` with the photos or their paths. Default: found by its name or type.
+        label_column: Column of `data` with the class labels. Default: found by its name or type.
+        out: JSON file for the results. Default: `evaluation-SPLIT.json` in the run folder.
+        batch_size: Photos per batch.
+        accelerator: Accelerator for Lightning Fabric: auto, cpu, cuda, mps.
+        report: Write the HTML report and its tables to a folder next to the JSON file, with the same name.
+        calibrate: Refit the softmax temperature on the validation photos and store it with the model. Training does
+            this for new models.
+        reject: Rejection threshold, stored with the model: photos with a lower top-1 probability are labelled
+            `unknown`. `auto` fits it on the validation photos; a number sets it; `off` removes it.
+        target_error: Error rate to allow among accepted photos, for `--reject auto`. Default: 0.05.
+        unknown: Folder of photos of other things (out-of-distribution), to measure how well they are detected.
+        cascade: Fit the early-exit thresholds on the validation photos and store them with the model, for `mge predict
+            --cascade`.
+        max_accuracy_loss: Expected accuracy loss that early exit may cost, in percentage points. Default: 0.2. 0
+            disables early exits.
 
     Returns:
-        The figures, accuracies in percent.
+        The results, accuracies in percent.
 
     Raises:
-        ModelFolderError: there is no whole model in `run`.
+        ModelFolderError: `run` contains no complete model.
         DataError: the photos cannot be read, or have classes that the model does not know.
-        ConfigError: an option has a value that it cannot take, or there is nothing to choose something for or on.
+        ConfigError: an option has an invalid value, or a fit was requested without validation photos or for a Hub
+            model.
     """
     if split is not None:
         check_choice("split", split, get_args(Selection))
@@ -80,12 +81,12 @@ def evaluate(
     place = None if out is None else _check_out(out, inputs=[each for each in (data, unknown) if each], report=report)
     if is_hub(run) and (calibrate or cascade or reject is not None):
         raise ConfigError(
-            f"run is {str(run)!r}, and what is chosen is stored with the model: download it, and give its folder"
+            f"run is {str(run)!r}, but fitted parameters are stored with the model: download it and give its folder"
         )
+    from mge.console.tables import print_evaluation, print_notes  # noqa: PLC0415
     from mge.data.sources.columns import Asked  # noqa: PLC0415
-    from mge.report.tables import print_evaluation, print_notes  # noqa: PLC0415
-    from mge.training.evaluation import evaluate_model  # noqa: PLC0415
-    from mge.training.reporting import write_report  # noqa: PLC0415
+    from mge.evaluation.evaluation import evaluate_model  # noqa: PLC0415
+    from mge.report.evaluation_report import write_report  # noqa: PLC0415
 
     evaluation = evaluate_model(
         Path(run), data=data, split=split, source_format=format, out=place,
@@ -103,10 +104,10 @@ def _choices(
     calibrate: bool, reject: Reject | float | None, target_error: float | None, max_accuracy_loss: float | None, *,
     cascade: bool,
 ) -> Choices:  # fmt: skip
-    """What is to be chosen, with what holds where nothing was said."""
-    from mge.training.cascade import MAX_ACCURACY_LOSS  # noqa: PLC0415
-    from mge.training.choices import Choices  # noqa: PLC0415
-    from mge.training.rejection import TARGET_ERROR  # noqa: PLC0415
+    """Return the inference parameters to fit, with defaults for unset options."""
+    from mge.evaluation.early_exit import MAX_ACCURACY_LOSS  # noqa: PLC0415
+    from mge.evaluation.fit_parameters import Choices  # noqa: PLC0415
+    from mge.evaluation.rejection import TARGET_ERROR  # noqa: PLC0415
 
     allowed = MAX_ACCURACY_LOSS if max_accuracy_loss is None else max_accuracy_loss
     target = TARGET_ERROR if target_error is None else target_error
@@ -117,13 +118,17 @@ def _check_out(out: str | Path, *, inputs: list[str | Path], report: bool) -> Pa
     """Return where the figures are written; the report's folder lies beside them."""
     place = check_file(out, flag="out", inputs=inputs, streams=True)
     if report and is_stream(place):
-        raise ConfigError(f"out is {str(out)!r}, which has no room for a report beside it; give a file, or --no-report")
+        raise ConfigError(
+            f"out is {str(out)!r}, which has no place for a report next to it; give a file, or --no-report"
+        )
     if report:
-        from mge.training.reporting import FILES, PAGE, folder_of_report  # noqa: PLC0415
+        from mge.report.evaluation_report import FILES, PAGE, folder_of_report  # noqa: PLC0415
 
         folder = check_folder(folder_of_report(place), flag="out", inputs=inputs, writes=(*FILES, PAGE))
         if any(Path(each).is_dir() and folder.resolve() == Path(each).resolve() for each in inputs):
-            raise ConfigError(f"out is {str(out)!r}, and its report would go among the photos in {folder}; rename it")
+            raise ConfigError(
+                f"out is {str(out)!r}, but its report would be written among the photos in {folder}; give another name"
+            )
     return place
 
 
@@ -131,7 +136,9 @@ def _check_cascade(cascade: bool, max_accuracy_loss: float | None) -> None:
     if max_accuracy_loss is not None:
         check_range("max_accuracy_loss", max_accuracy_loss, at_least=0, at_most=100)
         if not cascade:
-            raise ConfigError(f"max_accuracy_loss is {max_accuracy_loss:g}, which only a cascade has; add --cascade")
+            raise ConfigError(
+                f"max_accuracy_loss is {max_accuracy_loss:g}, which applies to early exit only; add --cascade"
+            )
 
 
 def _check_reject(reject: Reject | float | None, target_error: float | None) -> None:
@@ -142,4 +149,4 @@ def _check_reject(reject: Reject | float | None, target_error: float | None) -> 
     if target_error is not None:
         check_range("target_error", target_error, at_least=0.001, at_most=0.999)
         if reject != "auto":
-            raise ConfigError(f"target_error is {target_error:g}, which --reject auto keeps; add it")
+            raise ConfigError(f"target_error is {target_error:g}, which applies to --reject auto only; add it")

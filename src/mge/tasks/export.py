@@ -1,4 +1,4 @@
-"""`mge export`: a trained mixture as one file that runs anywhere."""
+"""`mge export`: a trained mixture as one file that runs without MGE."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, get_args
 
 from mge.config import check_choice
 from mge.errors import ConfigError, DataError, StorageError
-from mge.storage.exported import DESCRIPTION, Format
+from mge.storage.export_description import DESCRIPTION, Format
 from mge.storage.hub import check_place
 from mge.storage.output import EXPORTED, check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mge.classifier import Classifier
-    from mge.data.views import Pixels
-    from mge.prediction import Photo
+    from mge.data.preprocess import Pixels
+    from mge.inference.classifier import Classifier
+    from mge.inference.prediction import Photo
 
 NUM_CHECKED = 32  # photos that graph and model are both asked about
 
@@ -32,44 +32,43 @@ def export(
     photos: str | Path | None = None,
     cascade: bool = False,
 ) -> Path:
-    """Writes a mixture as one graph that runs without MGE, and checks that it answers as the model does.
+    """Export a mixture as one graph (ONNX, torch.export, OpenVINO) and verify its outputs.
 
-    Photos go in as uint8 pictures; normalisation, experts, boxes, zooms and gate are inside.
+    The graph takes uint8 images; normalization, experts, boxes, zooms and gate are inside.
 
     Args:
-        run: A run folder, a model folder, or hf:owner/name.
-        format: `onnx`, for ONNX Runtime and `mge predict`; `torch-export`, for torch.export.load; or `openvino`.
-        out: Folder to write. By default `export/FORMAT` in the run or model folder, `export/onnx-cascade` of a cascade.
-        photos: Photos that graph and model are both asked about: a file, a folder, or a pattern. By default some of
-            the run's own test photos, and drawn beetles where these are not to be had.
-        cascade: Whether to write one graph an expert instead, and one for the gate, so that later experts can be left
-            out where the first are sure. `onnx` only.
+        run: Run folder, model folder, or hf:owner/name.
+        format: `onnx` (ONNX Runtime, `mge predict`), `torch-export` (torch.export.load), or `openvino`.
+        out: Folder to write. Default: `export/FORMAT` in the run or model folder; `export/onnx-cascade` with `cascade`.
+        photos: Photos for the verification: a file, a folder, or a pattern. Default: test photos of the run, or drawn
+            beetles if those are not available.
+        cascade: Export one graph per expert and one for the gate, so that ONNX Runtime can exit early. `onnx` only.
 
     Returns:
-        The graph's file; of a cascade its folder.
+        The graph's file; with `cascade` its folder.
 
     Raises:
-        ModelFolderError: there is no whole model in `run`.
-        ExportError: the graph does not answer as the model does; nothing is written.
-        ConfigError: an option has a value that it cannot take, or the network cannot be exported.
-        MissingExtraError: what the format is written with is not installed.
+        ModelFolderError: `run` contains no complete model.
+        ExportError: the outputs of graph and model differ; nothing is written.
+        ConfigError: an option has an invalid value, or the network cannot be exported.
+        MissingExtraError: the packages for this format are not installed.
     """
     check_choice("format", format, get_args(Format))
     if cascade and format != "onnx":
-        raise ConfigError(f"cascade is set and format is {format!r}; a cascade is exported as onnx")
+        raise ConfigError(f"cascade is set and format is {format!r}; accepted with cascade: onnx")
     check_place(run, out, flag="--out")
     kind = "onnx-cascade" if cascade else format
     folder = Path(run) / "export" / kind if out is None else Path(out)
     folder = _check_out(folder)
-    from mge.classifier import Classifier  # noqa: PLC0415
-    from mge.exporting import FILES, describe, export_cascade, export_mixture  # noqa: PLC0415
+    from mge.exporting.artifacts import FILES, describe, export_cascade, export_mixture  # noqa: PLC0415
+    from mge.inference.classifier import Classifier  # noqa: PLC0415
     from mge.storage.model_folder import load_model  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
 
     stored = load_model(find_model_folder(run))
     classifier = Classifier.from_stored(stored)
     images, source = _choose_photos(run, photos, classifier)
-    _say(f"exporting, and asking graph and model about {len(images)} {source} ...")
+    _say(f"Exporting and verifying on {len(images)} {source} ...")
     if cascade:
         parity = export_cascade(classifier.model, stored, folder, images=images)
         file, files = folder, list(folder.glob("*.onnx"))
@@ -78,7 +77,7 @@ def export(
         file = folder / FILES[format]
         files = list(folder.glob(f"{file.stem}.*"))
     size = sum(each.stat().st_size for each in files) / 1e6
-    sys.stdout.write(f"Written: {file} ({size:.1f} MB)\nIt answers as the model does: {parity}\n")
+    sys.stdout.write(f"Written: {file} ({size:.1f} MB)\nVerified against the model: {parity}\n")
     sys.stdout.write(f"Next: {_next(file)}\n")
     return file
 
@@ -90,25 +89,25 @@ def _next(file: Path) -> str:
     if file.suffix == ".onnx":
         program = quote(str(file.parent / "classify.py"))
         return f"mge predict {quote(str(file))} photo.jpg, or without MGE: python {program} photo.jpg"
-    return f"{file.parent / DESCRIPTION} says what the graph takes and gives"
+    return f"inputs and outputs of the graph: {file.parent / DESCRIPTION}"
 
 
 def _check_out(folder: Path) -> Path:
     """Return where the export is written; raises where that holds something that an export must not replace."""
     if folder.suffix in (".onnx", ".pt2", ".xml"):
-        raise ConfigError(
-            f"out is {str(folder)!r}, which reads as a file; give a folder: the graph is not written alone"
-        )
+        raise ConfigError(f"out is {str(folder)!r}, which looks like a file; give a folder: several files are written")
     place = check_folder(folder, flag="out")
     there = [path.name for path in place.iterdir()] if place.exists() else []
     others = [name for name in there if DESCRIPTION not in there or not any(fnmatch(name, part) for part in EXPORTED)]
     if others:
-        raise StorageError(f"{folder} has {others[0]!r} in it, which is no export; give another folder, or empty it")
+        raise StorageError(
+            f"{folder} contains {others[0]!r}, which is not part of an export; give another folder, or empty it"
+        )
     return place
 
 
 def _choose_photos(run: str | Path, photos: str | Path | None, classifier: Classifier) -> tuple[Pixels, str]:
-    """The photos that graph and model are asked about, prepared, and what they are in words.
+    """Return the preprocessed photos for comparing graph and model, with a description.
 
     Raises:
         DataError: photos were given, and none can be read.
@@ -127,26 +126,26 @@ def _choose_photos(run: str | Path, photos: str | Path | None, classifier: Class
         if images is not None:
             return images, f"photos of {name}"
     except ConfigError:
-        _say("Note: a model without its run does not know its photos")
+        _say("Note: a model folder without its run has no test photos")
     except DataError as error:
-        _say(f"Note: the run's photos are not to be had: {error}")
-    from mge.data.beetles import BEETLE_CLASSES, draw_beetle  # noqa: PLC0415
+        _say(f"Note: the run's photos are not available: {error}")
+    from mge.data.drawn_beetles import BEETLE_CLASSES, draw_beetle  # noqa: PLC0415
 
     drawn = [draw_beetle(number % len(BEETLE_CLASSES), seed=number).image for number in range(NUM_CHECKED)]
     images = _prepare(drawn, classifier)
     assert images is not None
-    return images, "drawn beetles (photos of yours say more: --photos FOLDER)"
+    return images, "drawn beetles (your own photos are a better test: --photos FOLDER)"
 
 
 def _own_photos(run: Path, classifier: Classifier) -> tuple[str, list[Photo]]:
-    """The name of the run's data, and some of its test photos.
+    """Return the name of the run's data, and some of its test photos.
 
     Raises:
         ConfigError: the model has no run.
         DataError: its data are not there any more.
     """
     from mge.data.records import spread_out  # noqa: PLC0415
-    from mge.training.selection import read_held_out  # noqa: PLC0415
+    from mge.evaluation.select import read_held_out  # noqa: PLC0415
 
     found = read_held_out(run, data=None, source_format="auto", classifier=classifier)
     records = found.split("test") or found.split("val") or found.records
@@ -154,7 +153,7 @@ def _own_photos(run: Path, classifier: Classifier) -> tuple[str, list[Photo]]:
 
 
 def _prepare(photos: Iterable[Photo], classifier: Classifier) -> Pixels | None:
-    """Photos as graph and model take them, without those that cannot be read; None where none is left."""
+    """Preprocess photos for graph and model, skipping unreadable ones; None if none is left."""
     import numpy as np  # noqa: PLC0415
     import torch  # noqa: PLC0415
 

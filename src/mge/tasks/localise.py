@@ -1,4 +1,4 @@
-"""`mge localise`: boxes that a mixture finds although it was trained without any."""
+"""`mge localise`: weakly supervised localization."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mge.storage.hub import check_place
 from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
-    from mge.report.boxes import Box, BoxRow
-    from mge.training.localisation import Located
+    from mge.evaluation.localization import Located
+    from mge.report.box_files import Box, BoxRow
 
 FILES = ("boxes.csv", "boxes.json", "localisation.json")
 
@@ -31,44 +31,44 @@ def localise(
     batch_size: int = 16,
     accelerator: str = "auto",
 ) -> dict[str, Any]:
-    """Writes where the experts looked as boxes in the photos, and measures them where the photos have boxes.
+    """Localize objects by attention: write boxes (CSV, COCO), and evaluate them if the data has boxes.
 
     Args:
-        run: A run folder or a model folder.
-        data: Photos with their classes. By default the run's own data.
-        split: Which of their splits: `train`, `val` or `test`.
+        run: Run folder or model folder.
+        data: Labelled photos. Default: the data of the run.
+        split: Split to use: `train`, `val` or `test`.
         format: How to read `data`: `auto`, or the name of a reader.
-        image_column: Column of `data` with the photos or their paths; by default found by its name or type.
-        label_column: Column of `data` with the classes; by default found by its name or type.
-        output: Folder for boxes.csv, boxes.json (COCO) and localisation.json. By default `localisation-SPLIT` in the
-            run folder.
-        batch_size: Photos at a time.
-        accelerator: Lightning Fabric's accelerator: auto, cpu, cuda, mps.
+        image_column: Column of `data` with the photos or their paths. Default: found by its name or type.
+        label_column: Column of `data` with the class labels. Default: found by its name or type.
+        output: Folder for boxes.csv, boxes.json (COCO) and localisation.json. Default: `localisation-SPLIT` in the run
+            folder.
+        batch_size: Photos per batch.
+        accelerator: Accelerator for Lightning Fabric: auto, cpu, cuda, mps.
 
     Returns:
-        The figures, in percent: for each expert MaxBoxAcc, MaxBoxAccV2, top-1 and GT-known localisation and the
-        pointing game.
+        The results in percent: MaxBoxAcc, MaxBoxAccV2, top-1 and GT-known localization and the pointing game, per
+        expert.
 
     Raises:
-        ModelFolderError: there is no whole model in `run`.
+        ModelFolderError: `run` contains no complete model.
         DataError: the photos cannot be read, or have classes that the model does not know.
-        ConfigError: an option has a value that it cannot take, or this machine has no such accelerator.
+        ConfigError: an option has an invalid value, or the accelerator is not available.
     """
     check_choice("split", split, SPLITS)
     batch_size = check_whole("batch_size", batch_size, at_least=1)
     check_place(run, output, flag="--output")
     folder = Path(run) / f"localisation-{split}" if output is None else Path(output)
     folder = check_folder(folder, flag="output", inputs=[] if data is None else [data], writes=FILES)
-    from mge.classifier import load_folder  # noqa: PLC0415
+    from mge.console.progress import track_photos  # noqa: PLC0415
+    from mge.console.tables import print_broken, print_notes  # noqa: PLC0415
     from mge.data.sources.columns import Asked  # noqa: PLC0415
-    from mge.report.boxes import as_coco, as_csv, print_localisation  # noqa: PLC0415
-    from mge.report.progress import track_photos  # noqa: PLC0415
-    from mge.report.tables import print_broken, print_notes  # noqa: PLC0415
+    from mge.evaluation.localization import locate, measure_localisation  # noqa: PLC0415
+    from mge.evaluation.seen_photos import leave_out_seen  # noqa: PLC0415
+    from mge.evaluation.select import read_held_out, without_broken  # noqa: PLC0415
+    from mge.inference.classifier import load_folder  # noqa: PLC0415
+    from mge.inference.devices import one_device  # noqa: PLC0415
+    from mge.report.box_files import as_coco, as_csv, print_localisation  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
-    from mge.training.devices import one_device  # noqa: PLC0415
-    from mge.training.localisation import locate, measure_localisation  # noqa: PLC0415
-    from mge.training.seen import leave_out_seen  # noqa: PLC0415
-    from mge.training.selection import read_held_out, without_broken  # noqa: PLC0415
 
     path, columns = Path(run), Asked(image_column, label_column)
     classifier = load_folder(path, fast=False)
@@ -78,13 +78,13 @@ def localise(
     records, broken = without_broken(photos, split=split)
     classifier.model.to(one_device(accelerator).device)
     found = locate(classifier, records, batch_size=batch_size)
-    located = list(track_photos(found, verb="localising", total=len(records)))
+    located = list(track_photos(found, verb="localizing", total=len(records)))
     figures: dict[str, Any] = {
         "data": photos.name, "split": split, "num_photos": len(located), "num_broken": len(broken),
         "broken": [dataclasses.asdict(photo) for photo in broken], **measure_localisation(located),
     }  # fmt: skip
     rows = [_as_row(each) for each in located]
-    about = f"Where the experts of {path.name} looked in the {split} photos of {photos.name}; written by mge localise"
+    about = f"Attention boxes of the experts of {path.name} on the {split} photos of {photos.name}, by mge localise"
     coco = json.dumps(as_coco(rows, class_names=classifier.class_names, about=about)) + "\n"
     texts = (as_csv(rows), coco, json.dumps(figures, indent=1) + "\n")
     for name, text in zip(FILES, texts, strict=True):
@@ -97,7 +97,7 @@ def localise(
 
 def _as_row(located: Located) -> BoxRow:
     from mge.data.photo import as_text  # noqa: PLC0415
-    from mge.report.boxes import BoxRow  # noqa: PLC0415
+    from mge.report.box_files import BoxRow  # noqa: PLC0415
 
     def boxes(tensor: Any) -> list[Box]:  # noqa: ANN401  (a torch.Tensor, which is not imported here)
         return [tuple(box) for box in tensor.tolist()]

@@ -1,4 +1,4 @@
-"""`mge predict`: what a trained mixture says about photos."""
+"""`mge predict`: predictions for photos."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, get_args
 from mge import __version__
 from mge.config import check_choice, check_range, check_whole
 from mge.errors import ConfigError
-from mge.report.predictions import Form, check_form, print_rows
+from mge.inference.writers import Form, check_form, print_rows
 from mge.storage.output import check_file, check_is_not_read, is_stream, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mge.errors import DataError
-    from mge.prediction import Photo, Prediction
+    from mge.inference.prediction import Photo, Prediction
 
 
 def predict(
@@ -36,47 +36,45 @@ def predict(
     threshold: float | None = None,
     probabilities: bool = False,
 ) -> list[Prediction]:
-    """Classifies photos: files, folders, patterns, manifests, Parquet files and tar archives.
+    """Classify photos: files, folders, patterns, manifests, Parquet files and tar archives.
 
-    With `output`, what was done is kept as it is done: the same command goes on where a killed one stopped, and started
-    by torchrun its processes share the photos.
+    With `output`, results are saved as they are made: after an interruption the same command resumes. Under torchrun
+    the processes share the photos.
 
     Args:
-        run: A run folder, a model folder, an .onnx file of `mge export`, or hf:owner/name on the Hugging Face Hub.
-        photos: Files, folders (with everything below them), patterns such as `shelf/*.jpg`, manifests with a column
-            `path` (.csv, .tsv, .jsonl), Parquet files with a column of photos, and tar archives.
-        top: How many of the likeliest classes are shown.
-        output: File to write to (.csv, .json, .jsonl or .parquet). By default the predictions are printed.
-        format: `text`, `csv`, `json`, `jsonl` or `parquet`. By default that of `output`'s name, or text.
-        batch_size: Photos at a time.
-        device: Where it runs, as torch names it.
-        fast: Whether a compiled graph answers, which is compiled first (minutes, once) if it is not in the cache. By
-            default where it is proven equal to the network on the first photos, and saves time.
-        cascade: Whether later experts look only at photos that those before them were not sure about: quicker, and as
-            good as `mge evaluate --cascade` says.
-        reject: Whether photos that the model is not sure enough about are labelled `unknown`, where it has a threshold
-            for that: `mge evaluate --reject auto` chooses one.
-        threshold: The probability, from 0 to 1, below which photos are labelled `unknown`, in place of the model's own.
-            `--conf` is the same.
-        probabilities: Whether the probability of every class is given, too: a column `prob_CLASS` each in CSV and
-            Parquet.
+        run: Run folder, model folder, .onnx file of `mge export`, or hf:owner/name on the Hugging Face Hub.
+        photos: Files, folders (searched recursively), patterns such as `shelf/*.jpg`, manifests with a column `path`
+            (.csv, .tsv, .jsonl), Parquet files with a column of photos, and tar archives.
+        top: Number of most likely classes to list.
+        output: File to write (.csv, .json, .jsonl or .parquet). Default: print the predictions.
+        format: `text`, `csv`, `json`, `jsonl` or `parquet`. Default: by the name of `output`, or text.
+        batch_size: Photos per batch.
+        device: PyTorch device, such as cpu or cuda.
+        fast: Use a compiled graph; if it is not cached it is compiled first (minutes, once). Default: only where its
+            outputs match the network's on the first photos and it saves time.
+        cascade: Early exit: later experts run only on photos on which the earlier ones are unsure. Needs the thresholds
+            that `mge evaluate --cascade` stores, which also reports the effect on accuracy.
+        reject: Label photos below the model's rejection threshold as `unknown`. `mge evaluate --reject auto` stores
+            one.
+        threshold: Rejection threshold, from 0 to 1, instead of the model's own. `--conf` is an alias.
+        probabilities: Also write the probability of every class: one column `prob_CLASS` each in CSV and Parquet.
 
     Returns:
-        One prediction a photo, in the order of the photos. With `output` those of this call and process; none where
-        there are more than 10,000 photos, which would fill the memory: the file has them.
+        One prediction per photo, in the order of the photos. With `output`, those of this call and process; an empty
+        list for more than 10,000 photos, which are only written to the file.
 
     Raises:
-        ModelFolderError: there is no whole model in `run`.
-        ConfigError: an option has a value that it cannot take, or the model has no thresholds for a cascade.
-        DataError: there is no such photo. A photo that cannot be read is reported, and the others are classified.
+        ModelFolderError: `run` contains no complete model.
+        ConfigError: an option has an invalid value, or the model has no early-exit thresholds.
+        DataError: no photo was found. Photos that cannot be read are reported; the others are classified.
     """
     if cascade and fast:
         raise ConfigError("cascade and fast are both set; a compiled graph runs all experts: leave out one of them")
     threshold = _check_threshold(threshold, reject=reject)
     top, batch_size = check_whole("top", top, at_least=0), check_whole("batch_size", batch_size, at_least=1)
     form = _choose_form(format, output)
-    from mge.loading import load_known  # noqa: PLC0415
-    from mge.volume import Tally, classify_to_file, classify_to_stream, make_rows, processes  # noqa: PLC0415
+    from mge.inference.batch_predict import Tally, classify_to_file, classify_to_stream, make_rows, processes  # noqa: PLC0415
+    from mge.inference.load import load_known  # noqa: PLC0415
 
     rank, num_processes = processes()
     place = _choose_place(form, output, num_processes=num_processes)
@@ -147,9 +145,9 @@ def _choose_place(form: Form, output: str | Path | None, *, num_processes: int) 
         MissingExtraError: what writes the form is not installed.
     """
     if output is None and form == "parquet":
-        raise ConfigError("format is 'parquet', which is no text to print; give an --output")
+        raise ConfigError("format is 'parquet', which cannot be printed; give --output FILE")
     if output is None and num_processes > 1:
-        raise ConfigError(f"{num_processes} processes share the photos, and each would print its own; give an --output")
+        raise ConfigError(f"{num_processes} processes share the photos and would all print; give --output FILE")
     check_form(form)
     place = None if output is None else check_file(output, flag="output", streams=True)
     if place is not None and is_stream(place) and (form == "parquet" or num_processes > 1):
@@ -177,5 +175,5 @@ def _find_photos(photos: list[str], *, run: str | Path, place: Path | None) -> l
 
 
 def _own_device(device: str) -> str:
-    """The device of this process, where torchrun has started one for each."""
+    """Return the device of this process: its own GPU under torchrun."""
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device

@@ -1,4 +1,4 @@
-"""`mge serve`: a trained mixture that answers over HTTP, with a page for people."""
+"""`mge serve`: an HTTP server for a trained mixture, with a web page."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import mge
-from mge.cache import cache_folder
 from mge.config import check_choice, check_range, check_whole
+from mge.config.cache_folder import cache_folder
 from mge.errors import ConfigError, MissingExtraError, ModelFolderError
 
 if TYPE_CHECKING:
@@ -41,33 +41,32 @@ def serve(
     max_photos: int = 16,
     deadline: float = 30.0,
 ) -> None:
-    """Serves a mixture over HTTP, with a page at /.
+    """Serve a mixture over HTTP, with a web page at /.
 
-    Runs until Ctrl-C or SIGTERM; who was let in by then is answered. A second signal stops it at once.
+    Runs until Ctrl-C or SIGTERM, then finishes the requests in flight. A second signal stops immediately.
 
     Args:
-        model: An .onnx file of mge export, a run folder or a model folder.
-        host: Address to listen at. 0.0.0.0 is every address of this machine: then set a key.
-        port: Port to listen at; 0 takes a free one.
-        backend: `onnx` answers with ONNX Runtime and needs no PyTorch; a folder is exported once, into the cache.
-            `torch` answers with PyTorch.
-        allow_host: Further names by which the server may be addressed, with commas between them: a request whose Host
-            is none of them is refused (421). At 127.0.0.1, its own names are localhost and 127.0.0.1; at addresses
-            that other machines reach, every name will do unless some are given here. * is every name.
-        api_key: What requests for answers have to show as X-API-Key. By default $MGE_API_KEY, which no list of
-            processes shows; without either, nothing is asked for.
-        threads: How many compute at a time. By default one for each core.
-        batch_size: Photos of different requests that the mixture looks at together.
-        queue: Photos that are read, waiting or being classified at a time. Who comes on top is told to come back (503).
-        per_client: As many of them may be of one address (429 above); 0 does not count.
-        max_mb: Megabytes that a request may have.
-        max_photos: Photos that a request may have.
-        deadline: Seconds after which a request is given up (504).
+        model: .onnx file of mge export, run folder or model folder.
+        host: Address to listen on. 0.0.0.0 listens on all interfaces of this machine: set a key then.
+        port: Port to listen on; 0 picks a free port.
+        backend: `onnx`: ONNX Runtime, without PyTorch; a folder is exported once, into the cache. `torch`: PyTorch.
+        allow_host: Additional host names, separated by commas. Requests with another Host header are rejected (421). On
+            127.0.0.1 the names localhost and 127.0.0.1 are allowed; on other addresses any name is, unless this option
+            is given. * allows any name.
+        api_key: Key that clients must send in the X-API-Key header. Default: $MGE_API_KEY (not visible in process
+            listings). No key is required if neither is set.
+        threads: Number of compute threads. Default: one per core.
+        batch_size: Maximum number of photos per batch, across requests.
+        queue: Maximum number of photos in flight; further requests get 503.
+        per_client: Maximum number of photos in flight per client address; further requests get 429. 0: no limit.
+        max_mb: Maximum request size in megabytes.
+        max_photos: Maximum number of photos per request.
+        deadline: Request timeout in seconds (504).
 
     Raises:
-        ModelFolderError: there is no whole model at this path.
-        ConfigError: an option has a value that it cannot take, or the port is taken.
-        MissingExtraError: what the server is made of is not installed.
+        ModelFolderError: there is no complete model at this path.
+        ConfigError: an option has an invalid value, or the port is in use.
+        MissingExtraError: the packages of the server are not installed.
     """
     check_choice("backend", backend, get_args(Engine))
     port = check_whole("port", port, at_least=0, at_most=65535)
@@ -76,7 +75,7 @@ def serve(
         threads = check_whole("threads", threads, at_least=1, at_most=MAX_THREADS)
     key = os.environ.get("MGE_API_KEY", "") if api_key is None else api_key
     if not key.isascii() or not key.isprintable():
-        raise ConfigError("the key has letters that no header can carry; accepted: printable ASCII")
+        raise ConfigError("the API key has characters that an HTTP header cannot contain; accepted: printable ASCII")
     _need_server()
     from mge.serving.app import create_app  # noqa: PLC0415
     from mge.serving.front import HERE, Hosts  # noqa: PLC0415
@@ -93,9 +92,9 @@ def serve(
         hosts = Hosts.of_server(host, address=opened.getsockname()[0], allowed=allow_host.split(","))
         app = create_app(mixture, limits=limits, api_key=key, name=_name(Path(model)), hosts=hosts)
         where = f"http://{f'[{host}]' if ':' in host else host}:{opened.getsockname()[1]}/"
-        line = f"Serving {model} ({len(mixture.class_names)} classes, {backend}) at {where}; Ctrl-C stops it"
+        line = f"Serving {model} ({len(mixture.class_names)} classes, {backend}) at {where}; stop with Ctrl-C"
         if host not in HERE and not key:
-            _say("Note: whoever reaches this machine may use the server; set a key with MGE_API_KEY")
+            _say("Note: anyone who can reach this machine can use the server; set a key with MGE_API_KEY")
         build_server(app, limits=limits, on_start=lambda: _say(line)).run(sockets=[opened])
     finally:
         opened.close()
@@ -109,13 +108,12 @@ def _need_server() -> None:
         import uvicorn  # noqa: F401, PLC0415
     except ImportError as error:
         raise MissingExtraError(
-            f"the server is made of packages of which {error.name} is not installed; get them with: "
-            "pip install 'mge[serve]'"
+            f"the server needs {error.name}, which is not installed; install it with: pip install 'mge[serve]'"
         ) from error
 
 
 def _open(model: Path, engine: Engine, *, threads: int | None) -> Backend[Any]:
-    """The mixture, ready to answer.
+    """Load the mixture for inference.
 
     Raises:
         ModelFolderError: there is none at this path.
@@ -123,22 +121,22 @@ def _open(model: Path, engine: Engine, *, threads: int | None) -> Backend[Any]:
     """
     if engine == "torch":
         if model.suffix.lower() == ".onnx":
-            raise ConfigError(f"{model} is run by ONNX Runtime; leave out --backend torch, or give the run")
+            raise ConfigError(f"{model} is run by ONNX Runtime; leave out --backend torch, or give the run folder")
         import torch  # noqa: PLC0415
 
-        from mge.loading import load  # noqa: PLC0415
+        from mge.inference.load import load  # noqa: PLC0415
 
         if threads is not None:
             torch.set_num_threads(threads)
         return load(model, fast=False)
-    from mge.onnx_classifier import OnnxClassifier  # noqa: PLC0415
+    from mge.inference.onnx_classifier import OnnxClassifier  # noqa: PLC0415
 
     file = model if model.suffix.lower() == ".onnx" else _exported(model)
     return OnnxClassifier.load(file, threads=threads)
 
 
 def _name(model: Path) -> str:
-    """What people call a model: its run's folder, or the name of its file where that says something."""
+    """Return a model's name for users: its run's folder, or the name of its file unless that is generic."""
     inside = ("best", "last", "onnx", "export")  # a run has folders of these names
     is_file = model.suffix.lower() == ".onnx"
     if is_file and model.stem.lower() != "model":
@@ -148,7 +146,7 @@ def _name(model: Path) -> str:
 
 
 def _exported(model: Path) -> Path:
-    """The .onnx file of a folder, exported by a process of its own if it is not in the cache: torch stays outside."""
+    """Return a folder's .onnx file, exported by a child process if it is not cached, to keep torch out of this one."""
     from mge.storage.files import remove, remove_oldest  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
 
@@ -162,7 +160,9 @@ def _exported(model: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["it stopped"])[-1].removeprefix("mge: error: ")
-            raise ModelFolderError(f"{model} could not be exported: {reason}; or serve it with --backend torch")
+            raise ModelFolderError(
+                f"{model} could not be exported: {reason}; alternatively serve it with --backend torch"
+            )
         if _key(folder) != key:  # replaced meanwhile, and nobody knows which of the two was exported
             remove(file.parent)
             return _exported(model)
@@ -171,10 +171,12 @@ def _exported(model: Path) -> Path:
 
 
 def _key(folder: Path) -> str:
-    """A name that changes with the model, which its description holds the checksum of, and with what exports it."""
+    """Return a cache key that changes with the model (by its description) and with the code that exports it."""
     description = folder / "model.json"
     if not description.is_file():
-        raise ModelFolderError(f"{str(folder)!r} is no model folder: it has no model.json; give one of mge train")
+        raise ModelFolderError(
+            f"{str(folder)!r} is not a model folder: it has no model.json; give a folder written by mge train"
+        )
     sources = [file for name in SOURCES for file in sorted((PACKAGE / name).glob("*.py")) or [PACKAGE / name]]
     parts = [mge.__version__.encode(), *(file.read_bytes() for file in [description, *sources])]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""`mge train`: photos in, a trained and measured mixture out."""
+"""`mge train`: training and evaluation of a mixture."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ def train(
     format: str = "auto",  # noqa: A002  (the flag's name)
     **options: Any,  # noqa: ANN401  (checked against the dataclasses of mge.config, the one place that lists them)
 ) -> Run:
-    """Trains a mixture of experts on photos, and measures it.
+    """Train a mixture-of-experts classifier and evaluate it on the test split.
 
     Args:
-        data: Folder of class folders, manifest, benchmark folder, Parquet or Arrow files, `hf:owner/name`, or
-            `beetles`, the drawn demo data set. In Python also a pandas data frame with a manifest's columns.
+        data: Folder of class folders, manifest, benchmark folder, Parquet or Arrow files, `hf:owner/name`, or `beetles`
+            (built-in synthetic demo data). In Python also a pandas data frame with the columns of a manifest.
         preset: Preset that supplies the default values: `default` (fine-tuning of pretrained networks), `best` (a
-            current backbone), `scratch` (without pretrained weights), `paper` or `authors`.
-        out: Folder of the run. By default a new one in `runs/`.
-        resume: A run folder to go on with; everything else is read from it.
+            modern backbone), `scratch` (no pretrained weights), `paper` or `authors`.
+        out: Folder of the run. Default: a new folder in `runs/`.
+        resume: Resume this run; all other options are read from it.
         format: How to read `data`: `auto`, or the name of a reader.
         options: Any field of `mge.config.ModelConfig`, `DataConfig` and `TrainConfig`.
 
     Returns:
-        The run's folder and figures.
+        The run folder and its results.
 
     Raises:
-        ConfigError: an option is unknown or has a value that it cannot take.
-        DataError: the photos are not what training needs.
+        ConfigError: an option is unknown or has an invalid value.
+        DataError: the photos cannot be used for training.
     """
     if (data is None) == (resume is None):
-        raise ConfigError("give either the data to train on, or --resume RUN to go on with a run")
+        raise ConfigError("give either the data to train on, or --resume RUN to resume a run")
     from mge.models.backbone import pretrained_input  # noqa: PLC0415
     from mge.storage.run_folder import FIXED_THEN, NAMED, open_run  # noqa: PLC0415
     from mge.training.run import train_run  # noqa: PLC0415
@@ -65,7 +65,7 @@ def train(
         named = {"preset": preset != "default", "out": out is not None, "format": format != "auto"}
         given = [*(name for name, is_given in named.items() if is_given), *options]
         if given:
-            raise ConfigError(f"--resume goes on with the options of the run; leave out {', '.join(given)}")
+            raise ConfigError(f"--resume reads all options from the run; leave out {', '.join(given)}")
         return train_run({**FIXED_THEN, **open_run(resume).config(*NAMED)}, folder=Path(resume), is_new=False)
     source, manifest = _name_data_or_frame(data, options)
     resolved: dict[str, Any] = {}
@@ -83,14 +83,13 @@ def _note_patience(options: Mapping[str, Any], resolved: Mapping[str, Any]) -> N
     is_alone = resolved["devices"] == "1" and resolved["nodes"] == 1 and os.environ.get("WORLD_SIZE", "1") == "1"
     if "patience" in options and is_alone:
         sys.stderr.write(
-            "Note: patience is how many seconds several processes wait for each other, and there is one; training "
-            "does not stop early: the best epoch on validation photos is kept, so give the most --epochs that there is "
-            "time for\n"
+            "Note: patience is the process-group timeout in seconds, and there is only one process. There is no early "
+            "stopping: the best epoch on validation photos is kept, so set --epochs as high as time allows\n"
         )
 
 
 def name_data(data: str | os.PathLike[str]) -> str:
-    """What a run's configuration calls its data, wherever it is gone on with: an absolute path, or a name as it is."""
+    """Return the name of the data in a run's configuration: an absolute path, or the name of a data set unchanged."""
     from mge.data.sources import check_is_path, is_name  # noqa: PLC0415
 
     check_is_path(data)
@@ -98,7 +97,7 @@ def name_data(data: str | os.PathLike[str]) -> str:
 
 
 def _name_data_or_frame(data: object, options: dict[str, Any]) -> tuple[str, str | None]:
-    """What the run's configuration calls the data, and the manifest that has to be written where they are a frame.
+    """Return the name of the data in the configuration, and the text of a manifest if they are a data frame.
 
     The manifest has our names of the columns, so that names which were given are taken out of the options.
     """

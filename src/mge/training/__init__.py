@@ -1,1 +1,1 @@
-"""How a mixture learns: the step, the loop, what it is measured by."""
+"""Training: the step, the loop, evaluation during and after it."""

@@ -1,4 +1,4 @@
-"""Plain networks that a mixture has to beat to be worth its price."""
+"""Plain networks that a mixture is compared with."""
 
 import dataclasses
 import math
@@ -9,12 +9,12 @@ Plan = tuple[ModelConfig, TrainConfig]
 
 
 def plan_baselines(model: ModelConfig, config: TrainConfig) -> dict[str, Plan]:
-    """The plain networks that `config.baseline` asks for, by the name of their folder.
+    """Plan the plain networks requested by `config.baseline`, by the name of their folder.
 
-    `plain` sees the same view and goes through the photos as often as the mixture does, all stages together.
-    `plain_equal_compute` sees as many pixels, out of the same photo, as all the mixture's backbones together, so one
-    answer costs about the same; it goes through the photos so often that its training costs the same, too, and never
-    less often than the mixture does (one that is shared and trained on crops costs less).
+    `plain` sees the same view and is trained for as many epochs as the mixture's stages together. `plain_equal_compute`
+    sees as many pixels of the same photo as all the mixture's backbones together, so one prediction costs about the
+    same; it is trained for so many epochs that its training costs the same too, and never for fewer than the mixture
+    (one that is shared and trained on crops costs less).
     """
     num_stages = model.experts if config.schedule == "progressive" else 1
     single = dataclasses.replace(model, experts=1, share_experts=False, part_filters=0, gate="shared")
@@ -32,9 +32,9 @@ def plan_baselines(model: ModelConfig, config: TrainConfig) -> dict[str, Plan]:
 
 
 def training_cost(model: ModelConfig, config: TrainConfig) -> float:
-    """What training on each photo `epochs` times costs, in passes of one network of the same view.
+    """Return the cost of training on each photo `epochs` times, in passes of one network of the same view.
 
-    A backward is taken for twice a forward. A gate of its own costs as much as an expert, from the second stage on.
+    A backward costs two forwards. A gate with its own backbone costs as much as an expert, from the second stage on.
     """
     own_gate = int(model.gate == "own" and model.experts > 1)
     if config.schedule == "crops":

@@ -1,4 +1,4 @@
-"""How a mixture teaches a single network: what it shows, the student's training step, the student's settings.
+"""Distillation of a mixture into a single network: the teacher's outputs, the student's training step and settings.
 
 Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015.
 """
@@ -18,40 +18,40 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mge.config import DistillConfig, TrainConfig, as_plain, split_options, take_distillation
-from mge.core.distillation import distillation_loss
 from mge.core.losses import smooth_targets
-from mge.data.batches import Batch
+from mge.data.loader import Batch
 from mge.data.records import PhotoSet
 from mge.errors import ConfigError, DataError
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import StoredModel, load_description, load_model
 from mge.storage.run_folder import NAMED, Run, find_model_folder, open_run
 from mge.training.baselines import plan_baselines
+from mge.training.distillation_loss import distillation_loss
 from mge.training.step import Network, StepFigures
 
 
 class Lesson(NamedTuple):
-    """What a teacher has to say about a batch."""
+    """Output of the teacher for a batch."""
 
-    logits: Tensor  # (B, C) the mixture's answer
-    views: list[Tensor]  # of (B, 3, h, w): what each expert saw; the first is the whole photo
+    logits: Tensor  # (B, C) the mixture's logits
+    views: list[Tensor]  # of (B, 3, h, w): the experts' views; the first is the whole photo
 
 
 @torch.no_grad()
 def teach(teacher: MixtureOfExperts, images: Tensor, *, class_order: Tensor) -> Lesson:
-    """The mixture's answer, its classes in another order, and the views that it is made of."""
+    """Run the teacher; return the mixture's logits in the student's class order, and the experts' views."""
     looks = list(teacher.look(teacher.normalise(images)))
     return Lesson(teacher.combine(looks).logits[:, class_order], [look.view for look in looks])
 
 
 @dataclasses.dataclass(frozen=True)
 class StudentStep:
-    """One training step of a student, which takes the place of `train_step`.
+    """Training step of a student, in place of `train_step`.
 
     Args:
-        teacher: A mixture in the mode of evaluation.
-        class_order: (C,) where the teacher has each of the student's classes.
-        distillation: How much the teacher counts.
+        teacher: A mixture in evaluation mode.
+        class_order: (C,) index of each of the student's classes in the teacher.
+        distillation: Weights and temperature of the distillation.
     """
 
     teacher: MixtureOfExperts
@@ -61,10 +61,10 @@ class StudentStep:
     def __call__(
         self, fabric: Fabric, network: Network, batch: Batch, targets: Tensor, /, *, config: TrainConfig
     ) -> StepFigures:
-        """Adds one batch's gradients, holding the activations of one view at a time.
+        """Accumulate one batch's gradients, holding the activations of one view at a time.
 
-        The student learns what the mixture says of the photo, also from each view that an expert had of it. Batch
-        norms note what whole photos are like, which is all that they will be given later.
+        The student learns the mixture's output for the photo from the whole photo and from each expert's view of it.
+        Batch norm statistics are updated by whole photos only, which are the student's only input later.
         """
         with fabric.autocast():
             lesson = teach(self.teacher, batch.images, class_order=self.class_order)
@@ -96,7 +96,7 @@ class StudentStep:
 
 @contextlib.contextmanager
 def keep_statistics(model: nn.Module) -> Iterator[None]:
-    """Lets batch norms forget what passes inside; each batch is still normalised by itself."""
+    """Keep batch norm's running statistics unchanged; each batch is still normalised by itself."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -109,9 +109,9 @@ def keep_statistics(model: nn.Module) -> Iterator[None]:
 
 
 def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson: Mapping[str, float]) -> dict[str, Any]:
-    """What `config.yaml` of a student's run holds: the teacher's settings for a single network of the same view.
+    """Return the settings of a student's run: the teacher's, for a single network of the same view.
 
-    It goes through the photos as often as the teacher's stages do together, like the plain network of `--baseline`.
+    It is trained for as many epochs as the teacher's stages together, like the plain network of `--baseline`.
 
     Args:
         teacher: The teacher's run folder.
@@ -120,7 +120,7 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
 
     Raises:
         ModelFolderError: there is no such run.
-        ConfigError: the run is not done, or is no mixture.
+        ConfigError: the run is not finished, or is not a mixture.
     """
     run = open_run(teacher)
     settings = run.config(*NAMED)
@@ -129,10 +129,10 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
     model, _, config = split_options(options, preset=settings["preset"])
     if model.experts == 1:
         raise ConfigError(
-            f"run {str(teacher)!r} has 1 expert, so an answer costs one forward as it is; give the run of a mixture"
+            f"run {str(teacher)!r} has 1 expert and already needs only one forward pass; give the run of a mixture"
         )
     if not run.summary():
-        raise ConfigError(f"run {str(teacher)!r} is not done; go on with it: {run.resume_command}")
+        raise ConfigError(f"run {str(teacher)!r} is not finished; resume it with: {run.resume_command}")
     single, simple = plan_baselines(model, dataclasses.replace(config, baseline="same_view"))["plain"]
     weights = config.weights if changes.get("backbone", model.backbone) == model.backbone else None
     folder = run.folder.resolve()
@@ -144,10 +144,10 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
 
 
 def open_teacher(distillation: DistillConfig) -> tuple[Run, StoredModel]:
-    """The run of a student's teacher, and its model with the weights that the student began with.
+    """Open the run of a student's teacher, and its model with the weights at the start of the student's run.
 
     Raises:
-        ModelFolderError: it is not there any more.
+        ModelFolderError: it does not exist any more.
         ConfigError: its weights have changed.
     """
     run = open_run(distillation.teacher)
@@ -156,23 +156,25 @@ def open_teacher(distillation: DistillConfig) -> tuple[Run, StoredModel]:
     if digest != distillation.teacher_sha256:
         raise ConfigError(
             f"the teacher {distillation.teacher} has other weights (SHA-256 {digest[:12]}…) than when this run began "
-            f"({distillation.teacher_sha256[:12]}…); put those back, or begin anew: "
-            f"mge distill {quote(distillation.teacher)}"
+            f"({distillation.teacher_sha256[:12]}…); restore those, or start a new run: mge distill "
+            f"{quote(distillation.teacher)}"
         )
     return run, stored
 
 
 def match_classes(photos: PhotoSet, teacher_names: tuple[str, ...]) -> list[int]:
-    """Where the teacher has each class of the photos.
+    """Return the index of each class of the photos in the teacher.
 
     Raises:
-        DataError: one of them has a class that the other has not.
+        DataError: one of them has a class that the other lacks.
     """
-    remedy = "a student has its teacher's classes, by name; give the data that the teacher was trained with"
+    remedy = (
+        "the student needs the classes of its teacher, matched by name; give the data that the teacher was trained on"
+    )
     unknown = [name for name in photos.class_names if name not in teacher_names]
     if unknown:
-        raise DataError(f"{photos.name} has a class {unknown[0]!r} that the teacher does not know; {remedy}")
+        raise DataError(f"{photos.name} has a class {unknown[0]!r} that the teacher does not have; {remedy}")
     missing = [name for name in teacher_names if name not in photos.class_names]
     if missing:
-        raise DataError(f"{photos.name} has no class {missing[0]!r}, which the teacher knows; {remedy}")
+        raise DataError(f"{photos.name} has no class {missing[0]!r}, which the teacher has; {remedy}")
     return [teacher_names.index(name) for name in photos.class_names]

@@ -1,4 +1,4 @@
-"""What learns in a stage of training, how, and what its learning has led to."""
+"""Weights, optimiser and averaged weights of a stage of training."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -12,23 +12,23 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mge.config import TrainConfig
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.run_folder import Run
-from mge.training.learning_rate import build_optimizer
-from mge.training.position import explain_misfit
+from mge.training.optimizer import build_optimizer
 from mge.training.step import Network
+from mge.training.train_state import explain_misfit
 
 
 class Learner:
-    """A mixture's weights, their optimiser, and the average of them where one is kept.
+    """A mixture's weights, their optimiser, and their moving average if there is one.
 
     Args:
         fabric: Lightning Fabric, launched.
-        network: The mixture as Fabric wrapped it, with the weights that the stage goes on from.
-        run: Whose checkpoint `saved` is.
-        config: How it learns.
-        saved: A checkpoint inside the stage. None: the stage begins.
+        network: The mixture as Fabric wrapped it, with the initial weights of the stage.
+        run: Run of the checkpoint `saved`.
+        config: Training options.
+        saved: A checkpoint inside the stage. None: the stage starts.
 
     Raises:
-        ModelFolderError: the checkpoint is not this run's.
+        ModelFolderError: the checkpoint is from another run.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Learner:
 
     @property
     def evaluated(self) -> MixtureOfExperts:
-        """The weights that count: the averaged ones where there are any."""
+        """The model to evaluate: the averaged weights if there are any."""
         return self.model if self.averaged is None else self.averaged.module  # type: ignore[return-value]
 
     def update(self) -> None:
-        """New weights, out of the gradients that have been added up."""
+        """Update the weights with the accumulated gradients."""
         if self.config.clip_norm:
             for expert in self.model.experts:
                 torch.nn.utils.clip_grad_norm_(expert.parameters(), self.config.clip_norm)
@@ -62,11 +62,11 @@ class Learner:
             self.averaged.update_parameters(self.model)
 
     def is_finite(self) -> bool:
-        """Whether all weights are numbers."""
+        """Return whether all weights are finite."""
         return all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters())
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds of it."""
+        """Return the state for a checkpoint."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -75,13 +75,13 @@ class Learner:
 
 
 def choose_experts(model: MixtureOfExperts, *, stage: int, config: TrainConfig, is_new: bool) -> None:
-    """Lets one more expert take part under the progressive schedule, and decides which of them learn.
+    """Activate one more expert under the progressive schedule, and select the experts to train.
 
     Args:
         model: The mixture.
-        stage: Number of the stage.
-        config: How it learns.
-        is_new: Whether the stage begins, so that the new expert and the gate get what they start from.
+        stage: Index of the stage.
+        config: Training options.
+        is_new: Whether the stage starts, so that the new expert and the gate are initialised.
     """
     experts = model.experts
     model.active_experts = stage + 1
@@ -95,7 +95,7 @@ def choose_experts(model: MixtureOfExperts, *, stage: int, config: TrainConfig, 
 
 
 def set_modes(model: MixtureOfExperts, *, config: TrainConfig) -> None:
-    """Training mode for what learns; what is frozen keeps the statistics of its batch norm."""
+    """Set training mode for trainable experts; frozen ones keep their batch norm statistics."""
     model.train()
     for expert in model.experts:
         expert.train(any(parameter.requires_grad for parameter in expert.parameters()))

@@ -1,7 +1,7 @@
 """The training loop: stages, epochs, steps, validation, checkpoints.
 
 Order of photos, augmentation and dropout are pure functions of (seed, stage, epoch, step, photo). So a checkpoint holds
-no random state, and a run that goes on from one computes what it would have computed.
+no random state, and a resumed run computes exactly the same as an uninterrupted one.
 """
 
 import dataclasses
@@ -16,41 +16,42 @@ from lightning_fabric import Fabric
 from torch.nn import functional
 
 from mge.config import DataConfig, TrainConfig
+from mge.console.display import Display
 from mge.data.balance import balanced_class_weights
-from mge.data.batches import Batch, epoch_batches, load_batches, num_workers
 from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
+from mge.data.loader import Batch, epoch_batches, load_batches, num_workers
 from mge.errors import DataError, DivergedError, Interrupted
+from mge.evaluation.run_model import answer_photos, measure
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.run_folder import Run
-from mge.training.belonging import check_mark, mark
-from mge.training.display import Display
+from mge.training.checkpoint_mark import check_mark, mark
 from mge.training.learner import Learner, choose_experts, set_modes
-from mge.training.learning_rate import set_learning_rate
-from mge.training.measure import answer_photos, measure
-from mge.training.others import Others
-from mge.training.position import Position, Tally, explain_misfit
-from mge.training.signals import StopRequest
+from mge.training.optimizer import set_learning_rate
+from mge.training.process_group import Others
 from mge.training.step import Step, train_step, wrap
+from mge.training.stop_signal import StopRequest
+from mge.training.train_state import Position, Tally, explain_misfit
 
 SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]
 
 
 class Training:
-    """One mixture being trained.
+    """Training of one mixture.
 
     Args:
         fabric: Lightning Fabric, launched.
-        model: The mixture; it is trained in place and ends as the last epoch left it.
+        model: The mixture; it is trained in place and ends with the weights of the last epoch.
         photos: Training photos.
-        val_photos: Validation photos that choose the best epoch. None: the last is the best.
+        val_photos: Validation photos that choose the epoch to keep: the last whose accuracy is within one standard
+            error of the highest. None: the last epoch.
         run: The folder for metrics, checkpoints and models.
-        config: How it learns.
-        data: How photos become batches.
-        display: What a person sees.
-        save_model: Writes the weights that it is given, with the metrics of their epoch, as a model folder.
-        step: What is done with each batch. None: `train_step`.
+        config: Training options.
+        data: Data loading and augmentation options.
+        display: Progress display.
+        save_model: Writes the given weights, with the metrics of their epoch, as a model folder.
+        step: Training step for each batch. None: `train_step`.
     """
 
     def __init__(
@@ -71,13 +72,13 @@ class Training:
         self._saved_at = time.monotonic()
 
     def fit(self, *, resume: bool = False) -> None:
-        """Trains to the end, or goes on from the run's checkpoint.
+        """Train to the end, or resume from the run's checkpoint.
 
         Raises:
             DataError: a photo cannot be read any more; a checkpoint was written.
-            DivergedError: the loss is not finite any more.
-            Interrupted: a signal came; a checkpoint was written.
-            LostProcessError: another process is gone, or hangs.
+            DivergedError: the loss is no longer finite.
+            Interrupted: a signal was received; a checkpoint was written.
+            LostProcessError: another process died or hangs.
         """
         saved = load_checkpoint(self.run.checkpoint_path) if resume else None
         if saved is not None:
@@ -85,7 +86,7 @@ class Training:
                 check_mark(saved, run=self.run)
                 self.position = Position.from_dict(saved["position"])
                 self._check_position()
-                if not self.fabric.is_global_zero:  # what all have measured shall count once
+                if not self.fabric.is_global_zero:  # sums over all processes, to be counted once
                     self.position.tally = self.position.tally.scaled(0)
         with StopRequest() as stop, self.display, self.others:
             while self.position.stage < self.num_stages:
@@ -96,21 +97,21 @@ class Training:
                 self.position = Position(stage=self.position.stage + 1)
 
     def _go_through_epoch(self, stop: StopRequest) -> None:
-        """Trains and validates, and loses nothing where a photo cannot be read any more."""
+        """Train and validate for one epoch; save a checkpoint if a photo cannot be read any more."""
         try:
             self._train_epoch(stop)
             self._end_epoch()
-            with self.others.patiently():  # the first process may still be writing
+            with self.others.patiently():  # the first process may still be writing files
                 number, _ = stop.agreed(self.fabric)
             self._stop_where_asked(number)
         except DataError:
             if self.position.batch and self._is_step_whole(len(self._batches())):
-                # The others cannot be asked now: they are taken for as good.
+                # No collective is possible now: the other processes are assumed to have the same metrics.
                 self._save_checkpoint(self.position.tally.scaled(self.fabric.world_size))
             raise
 
     def _begin_stage(self, saved: Mapping[str, Any] | None) -> None:
-        """Sets up what learns in this stage; a checkpoint's state replaces what a new stage starts from."""
+        """Set up the learner of this stage; a checkpoint's state replaces the initial state of a new stage."""
         if self.config.schedule == "progressive":
             choose_experts(self.model, stage=self.position.stage, config=self.config, is_new=saved is None)
         elif self.config.schedule == "crops":
@@ -126,10 +127,12 @@ class Training:
         position = self.position
         if not (0 <= position.stage <= self.num_stages and 0 <= position.epoch <= self.config.epochs
                 and 0 <= position.batch <= len(self._batches())):  # fmt: skip
-            raise ValueError(f"stage {position.stage}, epoch {position.epoch}, batch {position.batch} are none of it")
+            raise ValueError(
+                f"stage {position.stage}, epoch {position.epoch}, batch {position.batch} do not exist in this run"
+            )
 
     def _train_epoch(self, stop: StopRequest) -> None:
-        """Trains on the batches of this epoch that are left."""
+        """Train on the remaining batches of this epoch."""
         position, batches = self.position, self._batches()
         num_epochs = self.num_stages * self.config.epochs
         self.display.start(done=self._data_epoch * len(batches) + position.batch, total=num_epochs * len(batches))
@@ -152,15 +155,15 @@ class Training:
             self._save_or_stop(stop)
 
     def _is_step_whole(self, num_batches: int) -> bool:
-        """Whether no gradient waits for further batches: a checkpoint holds weights, and no gradients."""
+        """Return whether no gradient is pending: a checkpoint holds weights, and no gradients."""
         return self.position.batch % self.config.accumulate == 0 or self.position.batch == num_batches
 
     def _may_stop(self, num_batches: int) -> bool:
-        """Return whether the run can stop while it waits for photos: no other process steps, no gradient is left."""
+        """Return whether the run can stop while waiting for photos: a single process, and no pending gradient."""
         return self.fabric.world_size == 1 and self._is_step_whole(num_batches)
 
     def _save_or_stop(self, stop: StopRequest) -> None:
-        """Writes a checkpoint where one is due, or where a signal asks the run to stop."""
+        """Save a checkpoint if one is due, or if a signal asks the run to stop."""
         position = self.position
         number, is_due = stop.agreed(self.fabric, is_due=self._is_checkpoint_due())
         if number or is_due:
@@ -169,18 +172,18 @@ class Training:
         self._stop_where_asked(number)
 
     def _stop_where_asked(self, number: int) -> None:
-        """Raises Interrupted where a signal came and the checkpoint is written."""
+        """Raise Interrupted if a signal was received and the checkpoint is written."""
         if number:
             batch, epoch = self.position.batch, self.position.epoch
             done = f"after batch {batch} of epoch {epoch + 1}" if batch else f"after epoch {epoch}"
             done = done if batch or epoch else "before the first batch"
             raise Interrupted(
-                f"stopped {done}; a checkpoint is written, go on with: {self.run.whole.resume_command}",
+                f"interrupted {done}; checkpoint saved; resume with: {self.run.whole.resume_command}",
                 signal_number=number,
             )
 
     def _train_batch(self, batch: Batch, *, num_batches: int) -> None:
-        """One step: gradients, and every `accumulate` batches new weights."""
+        """Run one batch: gradients, and every `accumulate` batches an update of the weights."""
         position, config = self.position, self.config
         epoch = position.epoch + position.batch / num_batches
         set_learning_rate(self.learner.optimizer, epoch=epoch, config=config)
@@ -203,18 +206,19 @@ class Training:
         self.display.step(position.tally.figures() if self.display.wants_figures else None)
 
     def _end_epoch(self) -> None:
-        """Validates, writes the metrics row, keeps the best model, writes a checkpoint."""
+        """Validate, write the metrics row, keep the best model, save a checkpoint."""
         position = self.position
         self._check_weights()
         row = self._metrics_row()
-        score = (float(position.epoch), 0.0)
+        accuracy, margin = 0.0, 0.0
         self.others.share_buffers(self.learner.evaluated)
         if self.val_photos is not None:
             with self.others.patiently():
                 row |= self._validate(self.val_photos)
-            score = (row["val_top1_mixture"], -row["val_loss_mixture"])
+            accuracy = row["val_top1_mixture"]
+            margin = standard_error(max(accuracy, position.best_accuracy), num_photos=len(self.val_photos))
         is_last_stage = position.stage == self.num_stages - 1
-        is_best = is_last_stage and score > position.best_score
+        is_best = is_last_stage and accuracy >= position.best_accuracy - margin
         is_last = is_last_stage and position.epoch + 1 == self.config.epochs
         if self.fabric.is_global_zero:
             self.run.check_exists()
@@ -223,8 +227,8 @@ class Training:
             for wanted, folder in ((is_best, self.run.best), (is_last, self.run.last)):
                 if wanted:
                     self.save_model(folder, self.learner.evaluated, row)
-        best_score = score if is_best else position.best_score
-        self.position = Position(stage=position.stage, epoch=position.epoch + 1, best_score=best_score)
+        best_accuracy = max(accuracy, position.best_accuracy) if is_last_stage else position.best_accuracy
+        self.position = Position(stage=position.stage, epoch=position.epoch + 1, best_accuracy=best_accuracy)
         self._save_checkpoint(self.position.tally)
 
     def _metrics_row(self) -> dict[str, Any]:
@@ -251,7 +255,7 @@ class Training:
 
     @property
     def _num_answering(self) -> int:
-        """Number of experts that answer in this stage; crops train one network that answers for all of them."""
+        """Number of experts for validation in this stage; with crops one trained network is used as all of them."""
         return self.model.config.experts if self.config.schedule == "crops" else self.model.active_experts
 
     def _batches(self) -> list[list[int]]:
@@ -263,7 +267,7 @@ class Training:
 
     @property
     def _data_epoch(self) -> int:
-        """A number of its own for each epoch of each stage."""
+        """Unique index of the epoch over all stages."""
         return self.position.stage * self.config.epochs + self.position.epoch
 
     def _is_checkpoint_due(self) -> bool:
@@ -273,7 +277,7 @@ class Training:
         return time.monotonic() - self._saved_at > 60 * self.config.checkpoint_minutes
 
     def _check_weights(self) -> None:
-        """Keeps weights that are no numbers from replacing good ones: a finite loss may have an infinite gradient."""
+        """Raise DivergedError if weights are not finite: a finite loss can have infinite gradients."""
         if self.learner.is_finite():
             return
         position = self.position
@@ -282,12 +286,12 @@ class Training:
         )
 
     def _remedy(self) -> str:
-        remedy = "training has diverged; lower --backbone-lr and --head-lr or set --clip-norm 1 and train anew"
+        remedy = "training has diverged; lower --backbone-lr and --head-lr or set --clip-norm 1, and start a new run"
         former = self.run.checkpoint_path
-        return f"{remedy}. The last checkpoint, from before, is {former}" if former.exists() else remedy
+        return f"{remedy}. The last checkpoint before that is {former}" if former.exists() else remedy
 
     def _save_checkpoint(self, tally: Tally) -> None:
-        """Writes where the run stands, with what all processes together have measured in this epoch."""
+        """Save a checkpoint with the position, and the metrics of this epoch over all processes."""
         if self.fabric.is_global_zero:
             self.run.check_exists()
             position = dataclasses.replace(self.position, tally=tally)
@@ -296,8 +300,17 @@ class Training:
         self._saved_at = time.monotonic()
 
 
+def standard_error(accuracy: float, *, num_photos: int) -> float:
+    """Return the standard error in percent of an accuracy in percent.
+
+    Of many epochs the highest accuracy on a few validation photos is mostly luck, while the learning rate falls to the
+    end of training; so a later epoch is kept unless it is worse by more than this.
+    """
+    return math.sqrt(accuracy * (100 - accuracy) / num_photos)
+
+
 def _mix(*numbers: int) -> int:
-    """One seed out of several numbers, different for each combination that occurs."""
+    """Combine several numbers into one seed, different for each combination that occurs."""
     seed = 0
     for number in numbers:
         seed = (seed * 1_000_003 + number + 1) % 2**63

@@ -1,44 +1,44 @@
-"""One network of a run, trained and measured: the mixture, a student, or a plain network to compare with."""
+"""Training and evaluation of one network of a run: the mixture, a student, or a plain baseline."""
 
 import dataclasses
 from typing import Any, cast
 
 import torch
 
-from mge.classifier import Classifier
 from mge.config import DistillConfig, ModelConfig
+from mge.console.display import Display
 from mge.errors import DataError
+from mge.inference.classifier import Classifier
+from mge.inference.devices import synchronises_batch_norm
 from mge.models.backbone import synchronise_batch_norm
 from mge.models.mixture import DENSE_UP_TO, MOST_PART_FILTERS, MixtureOfExperts
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
 from mge.training.baselines import Plan
-from mge.training.devices import synchronises_batch_norm
-from mge.training.display import Display
+from mge.training.batch_size import explain_memory
 from mge.training.distillation import StudentStep, match_classes, open_teacher
-from mge.training.entering import enter_part
-from mge.training.final import measure_best
+from mge.training.finish import measure_best
 from mge.training.loop import Training
-from mge.training.memory import explain_memory
 from mge.training.session import Session
+from mge.training.start import enter_part
 from mge.training.step import Step
-from mge.training.taught_photos import check_held_out
+from mge.training.student_photos import check_held_out
 
 
 def train_network(
     session: Session, model_config: ModelConfig, *, run: Run, title: str, step: Step | None = None
 ) -> dict[str, Any]:
-    """Trains one network, or goes on with it, and measures its best epoch.
+    """Train one network, or resume its training, and measure its best epoch.
 
     Args:
-        session: What all networks of the run have in common.
+        session: Shared state of the run's networks.
         model_config: The network.
         run: Its run.
-        title: What a person calls it.
-        step: What is done with each batch. None: `train_step`.
+        title: Name shown to users.
+        step: Training step for each batch. None: `train_step`.
 
     Returns:
-        The figures of its summary.json. A network that is done already is not trained again.
+        The metrics of its summary.json. A finished network is not trained again.
     """
     if done := run.summary():
         return done
@@ -48,7 +48,7 @@ def train_network(
     assert photos is not None, "read_photos refuses data without training photos"
     if len(photos) < fabric.world_size:
         raise DataError(
-            f"{len(photos)} training photos cannot be dealt out to {fabric.world_size} processes; use fewer"
+            f"{len(photos)} training photos are too few for {fabric.world_size} processes; use fewer processes"
         )
     display = Display(title, is_quiet=not fabric.is_global_zero)
     _note_parts(display, model_config, model=model)
@@ -66,7 +66,7 @@ def train_network(
 
 
 def train_plain(session: Session, name: str, plan: Plan, *, run: Run) -> float:
-    """The accuracy of a plain network, which is a run of its own inside the mixture's."""
+    """Train a plain network, as a run inside the mixture's, and return its accuracy."""
     model_config, config = plan
     options = {**run.config(), **model_config.to_dict(), **config.to_dict()}
     plain_run = enter_part(session.fabric, options, run.folder / name)
@@ -79,7 +79,7 @@ def train_plain(session: Session, name: str, plan: Plan, *, run: Run) -> float:
 def train_student(
     session: Session, model_config: ModelConfig, distillation: DistillConfig, *, run: Run
 ) -> dict[str, Any]:
-    """Trains a student, and measures it, its teacher, and the plain networks beside that on the same photos."""
+    """Train a student, and measure it, its teacher, and the teacher's plain baselines on the same photos."""
     done = run.summary()
     if "teacher_top1" in done:
         return done
@@ -100,7 +100,7 @@ def train_student(
 
 
 def _build(session: Session, model_config: ModelConfig) -> MixtureOfExperts:
-    """The network with its first weights, which the seed decides."""
+    """Build the network with its initial weights, which depend on the seed."""
     config = session.config
     torch.manual_seed(config.seed)
     model = MixtureOfExperts.from_config(
@@ -116,15 +116,15 @@ def _build(session: Session, model_config: ModelConfig) -> MixtureOfExperts:
 
 
 def _note_parts(display: Display, model_config: ModelConfig, *, model: MixtureOfExperts) -> None:
-    """Says so where the number of classes has chosen the part filters or their head."""
+    """Print a note if the number of classes has determined the part filters or their head."""
     num_classes, num_parts = model.num_classes, model.config.part_filters
     if model_config.part_filters == "auto" and num_parts != MOST_PART_FILTERS:
         display.note(
-            f"part_filters is {num_parts} for {num_classes} classes (auto: fewer for each the more classes there are); "
-            f"--part_filters {MOST_PART_FILTERS} is what the authors' program has"
+            f"part_filters is {num_parts} per class for {num_classes} classes (auto: fewer for more classes); the "
+            f"authors' program has --part-filters {MOST_PART_FILTERS}"
         )
     if model_config.part_head == "auto" and model_config.has_parts and num_classes > DENSE_UP_TO:
         display.note(
-            f"part_head is classwise for {num_classes} classes (auto: from {DENSE_UP_TO + 1} on): each class "
-            "reads its own part filters only; --part_head dense reads all of them, as in the paper"
+            f"part_head is classwise for {num_classes} classes (auto: from {DENSE_UP_TO + 1} on): each class reads "
+            "only its own part filters; --part-head dense reads all of them, as in the paper"
         )

@@ -1,4 +1,4 @@
-"""A whole run: photos in, a folder with a trained and measured mixture out."""
+"""A complete training run: from photos to a folder with a trained and measured mixture."""
 
 import contextlib
 import threading
@@ -10,33 +10,33 @@ import torch
 from lightning_fabric import Fabric
 
 from mge.config import split_options, take_distillation, write_normalisation
+from mge.console.tables import print_summary
 from mge.data.sources import read_photos
 from mge.errors import StorageError
+from mge.evaluation.verdict import describe_verdict
+from mge.inference.devices import build_fabric, check_shares
 from mge.models.backbone import pretrained_input
-from mge.report.tables import print_summary
 from mge.storage.run_folder import NAMED, Run
 from mge.training.baselines import plan_baselines
-from mge.training.devices import build_fabric, check_shares
-from mge.training.entering import begin_run, has_begun, resume_run
-from mge.training.final import draw_best
+from mge.training.finish import draw_best
 from mge.training.network import train_network, train_plain, train_student
 from mge.training.session import open_session
-from mge.training.taught_photos import split_as_teacher
-from mge.training.verdict import describe_verdict
+from mge.training.start import begin_run, has_begun, resume_run
+from mge.training.student_photos import split_as_teacher
 
 _TRAINING = threading.RLock()
 
 
 def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool, manifest: str | None = None) -> Run:
-    """Trains what the settings ask for: a student, or the mixture and the plain networks to compare it with.
+    """Train a student, or a mixture and its plain baselines, as the settings specify.
 
     The plain networks are runs of their own, in folders inside the run's.
 
     Args:
-        settings: What `config.yaml` holds: the data, how to read it, the preset and every option.
+        settings: Content of `config.yaml`: the data, their format, the preset and every option.
         folder: The run's folder. None: a new one in `runs/`.
-        is_new: Whether it has to be made; a run that exists is gone on with.
-        manifest: The text of a manifest that a new run keeps as its data, in place of what the settings say.
+        is_new: Whether to create it; an existing run is resumed.
+        manifest: Text of a manifest that a new run stores as its data, in place of the data in the settings.
 
     Returns:
         The finished run.
@@ -77,7 +77,7 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
 
 
 def follow_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with photos prepared as the backbone's pretrained weights expect them, where set to `auto`.
+    """Return the settings with `auto` preprocessing replaced by that of the backbone's pretrained weights.
 
     Raises:
         ConfigError: timm has no such backbone.
@@ -92,9 +92,9 @@ def follow_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _one_at_a_time(fabric: Fabric) -> Iterator[None]:
-    """Lets the threads of a process train one after the other: they share torch's generators, which training seeds.
+    """Serialise trainings of several threads, since they share torch's random generators, which training seeds.
 
-    Whoever called it draws on as if it had not.
+    The state of the generators is restored afterwards.
     """
     with _TRAINING, torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         yield
@@ -102,10 +102,10 @@ def _one_at_a_time(fabric: Fabric) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _told_how_to_resume(run: Run) -> Iterator[None]:
-    """Says how to resume a run whose disk is full or gone."""
+    """Add the command that resumes a run to errors of a full or missing disk."""
     try:
         yield
     except StorageError as error:
         if has_begun(run):
-            raise StorageError(f"{error}, then go on with: {run.resume_command}") from error
+            raise StorageError(f"{error}, then resume with: {run.resume_command}") from error
         raise

@@ -1,4 +1,4 @@
-"""What all networks of a run have in common: the photos, the way of learning, the devices."""
+"""Shared state of a run's networks: the photos, the training options, the devices."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,25 +8,25 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from mge.config import DataConfig, ModelConfig, TrainConfig
-from mge.data.broken import Broken
+from mge.console.display import announce
+from mge.console.tables import print_notes
+from mge.data.check.broken import Broken
 from mge.data.dataset import PhotoDataset
 from mge.data.records import PhotoSet, Split
+from mge.evaluation.inspection import skip_broken
 from mge.models.mixture import MixtureOfExperts
-from mge.report.tables import print_notes
 from mge.storage.model_folder import StoredModel, save_model
 from mge.storage.run_folder import Run
 from mge.training.baselines import plan_baselines
-from mge.training.display import announce
-from mge.training.inspection import skip_broken
-from mge.training.memory import find_batch_size
-from mge.training.origin import keep_or_check
+from mge.training.batch_size import find_batch_size
+from mge.training.resume_guard import keep_or_check
 
 PREPROCESSING = ("resize", "interpolation", "crop_fraction")  # the options of DataConfig that a stored model needs
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """The photos, the way of learning and the devices of a run."""
+    """The photos, the training options and the devices of a run."""
 
     fabric: Fabric
     photos: PhotoSet
@@ -35,7 +35,7 @@ class Session:
     broken: tuple[Broken, ...] = ()  # left out of the photos
 
     def dataset(self, split: Split, *, model: ModelConfig, is_training: bool = False) -> PhotoDataset | None:
-        """One split as a network of this configuration wants it; None where the split is empty."""
+        """Return one split as a data set for a network of this configuration; None if the split is empty."""
         records = self.photos.split(split)
         if not records:
             return None
@@ -45,7 +45,7 @@ class Session:
         )  # fmt: skip
 
     def save_model(self, folder: Path, model: MixtureOfExperts, row: Mapping[str, Any]) -> None:
-        """Writes a model folder."""
+        """Write a model folder."""
         data = self.data.to_dict()
         metadata = {
             "preprocessing": {name: data[name] for name in PREPROCESSING},
@@ -59,7 +59,7 @@ def open_session(
     fabric: Fabric, photos: PhotoSet, model_config: ModelConfig, data_config: DataConfig, config: TrainConfig, *,
     run: Run,
 ) -> Session:  # fmt: skip
-    """Looks at the photos, decides what the options leave to the machine, and notes with what the run begins."""
+    """Scan the photos, resolve automatic options, and record the origin of the run."""
     if fabric.is_global_zero:
         announce(photos)
         print_notes(photos.notes)
@@ -75,7 +75,7 @@ def open_session(
 
 
 def _with_batch_size(session: Session, model_config: ModelConfig) -> Session:
-    """The same session with the largest batch that all its networks can be trained on."""
+    """Return the session with the largest batch size that all its networks can be trained with."""
     photos, config = session.photos, session.config
     num_classes, num_photos = len(photos.class_names), len(photos.split("train"))
     plain = [each for each, _ in plan_baselines(model_config, config).values()]
@@ -85,6 +85,6 @@ def _with_batch_size(session: Session, model_config: ModelConfig) -> Session:
     )
     if session.fabric.is_global_zero:
         fits = "the largest power of two that fits" + (" on each device" if session.fabric.world_size > 1 else "")
-        note = f"batch size {batch_size} (auto) is {fits}; the default learning rates are meant for 16 photos"
-        print_notes([f"{note}, so raise them for many more"])
+        note = f"batch size {batch_size} (auto) is {fits}; the default learning rates are tuned for 16 photos"
+        print_notes([f"{note}; raise them for much larger batches"])
     return dataclasses.replace(session, config=dataclasses.replace(config, batch_size=batch_size))

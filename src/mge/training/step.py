@@ -1,4 +1,4 @@
-"""One training step: forward, loss and backward expert by expert."""
+"""The training step: forward, loss and backward expert by expert."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from mge.config import TrainConfig
 from mge.core.losses import expert_loss, mix_experts, smooth_targets
-from mge.data.batches import Batch
+from mge.data.loader import Batch
 from mge.models.mixture import MixtureOfExperts
 
 
@@ -20,28 +20,28 @@ class Network(NamedTuple):
     model: MixtureOfExperts
     experts: Sequence[nn.Module]
     gate: nn.Module | None
-    gate_learns: bool = True  # whether it does so in this step
+    gate_learns: bool = True  # whether the gate is trained in this step
 
 
 class StepFigures(NamedTuple):
-    """What a step measured, as tensors: reading them would make the accelerator wait."""
+    """Metrics of a step, as tensors: reading their values would make the accelerator wait."""
 
     losses: Tensor  # (E + 1,) each expert's loss with all its terms, then the mixture's
-    hits: Tensor  # (E + 1,) number of photos that each expert, then the mixture, was right about
+    hits: Tensor  # (E + 1,) number of correct predictions of each expert, then of the mixture
     diversity: Tensor  # (E,) each expert's diversity term, 0 for the first
 
 
 class Step(Protocol):
-    """What is done with each batch: `train_step`, or what takes its place."""
+    """Protocol of a training step: `train_step` or a replacement."""
 
     def __call__(
         self, fabric: Fabric, network: Network, batch: Batch, targets: Tensor, /, *, config: TrainConfig
     ) -> StepFigures:
-        """Adds one batch's gradients."""
+        """Accumulate one batch's gradients."""
 
 
 def wrap(fabric: Fabric, model: MixtureOfExperts) -> Network:
-    """Wraps what learns, each expert and the gate by itself: they are independent graphs with a backward each."""
+    """Wrap trainable modules, each expert and the gate by itself: they are independent graphs with a backward each."""
 
     def wrapped(module: nn.Module) -> nn.Module:
         learns = any(parameter.requires_grad for parameter in module.parameters())
@@ -53,7 +53,9 @@ def wrap(fabric: Fabric, model: MixtureOfExperts) -> Network:
 
 
 def train_step(fabric: Fabric, network: Network, batch: Batch, targets: Tensor, *, config: TrainConfig) -> StepFigures:
-    """Adds one batch's gradients, holding the activations of one expert at a time.
+    """Accumulate one batch's gradients, holding the activations of one expert at a time.
+
+        L = sum_t (L_cls^t + diversity_weight * L_KL^t) + L_gate
 
     Every expert's loss is followed by its backward before the next expert runs. No gradient flows between experts, so
     this gives the gradients of a single backward on the sum.
@@ -65,6 +67,8 @@ def train_step(fabric: Fabric, network: Network, batch: Batch, targets: Tensor, 
         targets: (B, C) soft targets of the losses: one-hot labels, times class weights, blended where photos are. The
             experts' are smoothed, as the options say.
         config: Training options.
+
+    Source: L of the paper, section 3.
     """
     share = 1 / config.accumulate
     smoothed = smooth_targets(targets, config.label_smoothing)

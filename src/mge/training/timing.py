@@ -1,4 +1,4 @@
-"""What a mixture costs beside its floor: the plain backbones that it is made of, called one after the other."""
+"""Time and memory of a mixture relative to its baseline: the plain backbones in it, called one after the other."""
 
 import contextlib
 import dataclasses
@@ -14,31 +14,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mge.config import ModelConfig, TrainConfig
-from mge.data.batches import Batch
+from mge.data.loader import Batch
+from mge.inference.devices import one_device
 from mge.models.mixture import MixtureOfExperts
-from mge.training.devices import one_device
-from mge.training.learning_rate import build_optimizer
+from mge.training.optimizer import build_optimizer
 from mge.training.step import train_step, wrap
 
 
 class Seconds(NamedTuple):
-    """How long something took."""
+    """Wall-clock and CPU time."""
 
     wall: float
-    processor: float  # summed over this process's threads; other programs on the machine hardly change it
+    processor: float  # summed over this process's threads; hardly affected by other programs
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is timed.
+    """A benchmark case.
 
     Args:
         config: The mixture.
         num_classes: Number of classes.
         batch_size: Photos at a time.
         precision: Lightning Fabric's name of the precision.
-        channels_last: Whether pictures and weights have channels last in memory.
-        rounds: How often each side is timed, after one round that does not count.
+        channels_last: Whether images and weights use channels_last.
+        rounds: Number of timed repetitions, after one warm-up.
         accelerator: Lightning Fabric's accelerator.
     """
 
@@ -52,9 +52,9 @@ class Case:
 
 
 class Bench:
-    """A mixture and its floor on one device, with the same pictures.
+    """A mixture and its baseline on one device, with the same images.
 
-    The floor is one timm classifier for each backbone of the mixture, fed with pictures of the size of a view.
+    The baseline is one timm classifier for each backbone of the mixture, on images of the size of a view.
     """
 
     def __init__(self, case: Case) -> None:
@@ -73,7 +73,7 @@ class Bench:
         self.labels = torch.arange(case.batch_size, device=self.fabric.device) % case.num_classes
 
     def inference(self) -> dict[str, float]:
-        """Seconds of a forward of both, their ratio, and the share that is neither expert nor gate."""
+        """Time a forward pass of both; return seconds, their ratio, and the share outside experts and gate."""
         self.model.eval()
         for floor in self.floors:
             floor.eval()
@@ -93,7 +93,7 @@ class Bench:
         return self._summary(pairs) | {"attention_boxes_zooms_percent": 100 * statistics.median(outside)}
 
     def training(self) -> dict[str, float]:
-        """Seconds of a training step of both, and bytes of activations that wait for a backward."""
+        """Time a training step of both, and measure the bytes of activations kept for the backward."""
         self.model.train()
         config = TrainConfig(optimizer="sgd")
         network, batch = wrap(self.fabric, self.model), Batch(self.photos, self.labels, self.labels)
@@ -123,7 +123,7 @@ class Bench:
         return self._summary(pairs) | peaks | {"activation_ratio": mixture_bytes.peak / floor_bytes.peak}
 
     def sizes(self) -> dict[str, int]:
-        """Numbers of parameters."""
+        """Return the numbers of parameters."""
         nets = nn.ModuleList(self.floors)
         return {"parameters": _count(self.model), "floor_parameters": _count(nets)}
 
@@ -178,7 +178,7 @@ def _count(net: nn.Module) -> int:
 
 
 class _Stopwatch:
-    """Adds up the seconds spent inside the modules that it was put around."""
+    """Accumulates the seconds spent inside the wrapped modules."""
 
     def __init__(self, wait: Callable[[], None]) -> None:
         self.seconds, self._wait, self._started = 0.0, wait, 0.0
@@ -196,7 +196,7 @@ class _Stopwatch:
 
 
 class _Timed(nn.Module):
-    """A module whose forward is timed; everything else is the module's own."""
+    """A module with a timed forward; everything else is the module's own."""
 
     def __init__(self, module: nn.Module, watch: _Stopwatch) -> None:
         super().__init__()
@@ -209,7 +209,7 @@ class _Timed(nn.Module):
 
 
 class _Peak:
-    """Bytes that are held now, and the most that were."""
+    """Current and peak number of bytes."""
 
     def __init__(self) -> None:
         self.now = self.peak = 0
@@ -221,7 +221,7 @@ class _Peak:
 
 @contextlib.contextmanager
 def waiting_bytes() -> Iterator[_Peak]:
-    """Counts the bytes of the tensors that autograd keeps for a backward, each storage once; parameters excepted."""
+    """Count the bytes of the tensors that autograd keeps for a backward, each storage once; parameters excepted."""
     peak = _Peak()
     held: dict[int, int] = {}
 

@@ -43,7 +43,7 @@ class Problem extends Error {
 async function ask(photo, signal) {
   if (photo.size > maxBytes) {
     const size = (photo.size / 1e6).toFixed(1);
-    throw new Problem(`The photo has ${size} MB; this server accepts up to ${maxBytes / 1e6} MB. A smaller copy will do.`);
+    throw new Problem(`The photo has ${size} MB; this server accepts up to ${maxBytes / 1e6} MB. Try a smaller copy.`);
   }
   const key = sessionStorage.getItem("key");
   const form = new FormData();
@@ -52,12 +52,12 @@ async function ask(photo, signal) {
     const response = await fetch("explain", { method: "POST", body: form, signal, headers: key ? { "X-API-Key": key } : {} });
     if (response.ok) return response.json();
     if (response.status === 503 && attempt < TRIES) {
-      element("status").textContent = "The server is busy; waiting for a place …";
+      element("status").textContent = "The server is busy; waiting …";
       await pause(Number(response.headers.get("Retry-After")) || 1);
       continue;
     }
     const said = await response.json().catch(() => ({}));
-    throw new Problem(said.error || `The server answered ${response.status}.`, response.status);
+    throw new Problem(said.error || `The server returned status ${response.status}.`, response.status);
   }
 }
 
@@ -69,7 +69,7 @@ async function show(photo) {
   latest = photo;
   element("problem").hidden = true;
   document.body.classList.add("working");
-  element("status").textContent = `Looking at ${photo.name || "the photo"} …`;
+  element("status").textContent = `Processing ${photo.name || "the photo"} …`;
   const started = performance.now();
   try {
     const answer = await ask(photo, signal);
@@ -98,11 +98,11 @@ const sentence = (text) => text.replace(/^the /, "The ") + (/[.!?]$/.test(text) 
 
 function draw(answer, milliseconds) {
   const isSure = !answer.reason; // a model with a threshold says why it calls a photo unknown
-  element("eyebrow").textContent = isSure ? "It is most likely" : "The model is not sure enough";
+  element("eyebrow").textContent = isSure ? "Prediction" : "Confidence below the threshold";
   element("answer").textContent = answer.label;
   element("sureness").textContent = isSure ? percent(answer.probability) : sentence(answer.reason);
   element("sureness").classList.toggle("share", isSure);
-  element("timing").textContent = `Answered in ${Math.round(milliseconds)} ms`;
+  element("timing").textContent = `Response time: ${Math.round(milliseconds)} ms`;
   element("photo").src = answer.photo;
   element("photo").alt = `Your photo, ${answer.width} × ${answer.height} pixels, with a box for each of ${answer.experts.length} experts`;
   drawBoxes(answer);
@@ -192,17 +192,17 @@ function drawShares(experts) {
 
 function view(expert, number) {
   const [x1, y1, x2, y2] = expert.box_xyxy.map(Math.round);
-  const says = `Expert ${number} says ${expert.label}`;
-  const overlay = make("canvas", { width: 160, height: 160, role: "img", "aria-label": `${says}; where it looked in its view` });
+  const says = `Prediction of expert ${number}: ${expert.label}`;
+  const overlay = make("canvas", { width: 160, height: 160, role: "img", "aria-label": `${says}; its attention map` });
   drawAttention(overlay, expert.attention);
   const seen = `${x2 - x1} × ${y2 - y1} pixels of the photo`;
   return colourOf(
     make(
       "li", { class: "card" },
-      make("div", { class: "picture" }, make("img", { src: expert.view, alt: `What expert ${number} saw: ${seen}` }), overlay),
+      make("div", { class: "picture" }, make("img", { src: expert.view, alt: `View of expert ${number}: ${seen}` }), overlay),
       make(
-        "div", { class: "text" }, make("span", { class: "quiet" }, `Expert ${number} says`), make("strong", {}, expert.label),
-        make("span", { class: "quiet" }, `Saw ${seen}`),
+        "div", { class: "text" }, make("span", { class: "quiet" }, `Expert ${number}`), make("strong", {}, expert.label),
+        make("span", { class: "quiet" }, `View: ${seen}`),
       ),
     ),
     number,
@@ -296,7 +296,7 @@ element("strength").addEventListener("input", (event) => {
 try {
   const about = await (await fetch("model")).json();
   maxBytes = about.max_bytes;
-  element("model").textContent = `${about.name}: ${about.classes.length} classes, told apart by a mixture of experts`;
+  element("model").textContent = `${about.name}: mixture-of-experts classifier for ${about.classes.length} classes`;
   element("accepted").textContent = `JPEG, PNG, WebP, HEIC and others, up to ${about.max_bytes / 1e6}\u00a0MB`;
   element("version").textContent = `MGE ${about.version}`;
 } catch {

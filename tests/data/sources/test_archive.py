@@ -16,7 +16,7 @@ def test_listed_files_are_found_below_their_folder(tmp_path: Path) -> None:
 def test_names_that_lead_out_of_the_folder_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(b"x")
     (tmp_path / "data" / "a").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"list, line 3 names .* which is no file below"):
+    with pytest.raises(DataError, match=r"list, line 3 names .* which is not a file below"):
         ListedFiles(tmp_path / "data", advice="").find(name, where="list, line 3")
 
 
@@ -39,7 +39,7 @@ def test_a_table_has_its_rows_by_id_and_spaces_in_the_last_column_only(tmp_path:
 
 @pytest.mark.parametrize(
     ("content", "match"),
-    [(b"1 a\n1 b", "line 2 speaks of '1' a second time"), (b"1 a\n2", "line 2 is '2'; expected: id, name"),
+    [(b"1 a\n1 b", "line 2 mentions '1' a second time"), (b"1 a\n2", "line 2 is '2'; expected: id, name"),
      (b"1 Cr\xe8me", r"classes\.txt is not text in UTF-8")],
 )  # fmt: skip
 def test_a_table_that_makes_no_sense_is_refused_with_the_line(content: bytes, match: str, tmp_path: Path) -> None:

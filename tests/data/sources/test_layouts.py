@@ -260,8 +260,8 @@ def test_labels_of_test_cars_may_lie_in_the_devkit(tmp_path: Path) -> None:
 
 
 WRONG = [
-    ("cub", "CUB_200_2011/images.txt", "1 ../../x.jpg", r"image 1 names '\.\./\.\./x\.jpg', which is no file below"),
-    ("cub", "CUB_200_2011/images.txt", "1 /etc/passwd", "image 1 names '/etc/passwd', which is no file below"),
+    ("cub", "CUB_200_2011/images.txt", "1 ../../x.jpg", r"image 1 names '\.\./\.\./x\.jpg', which is not a file below"),
+    ("cub", "CUB_200_2011/images.txt", "1 /etc/passwd", "image 1 names '/etc/passwd', which is not a file below"),
     ("cub", "CUB_200_2011/images.txt", "1", "line 1 is '1'; expected: image id, path"),
     ("cub", "CUB_200_2011/image_class_labels.txt", "2 1", r"image_class_labels\.txt has no line for '1'"),
     ("cub", "CUB_200_2011/image_class_labels.txt", "1 7\n2 1", "gives 1 the class 7, which classes.txt does not name"),

@@ -29,11 +29,11 @@ def test_a_variable_of_another_name_or_kind_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="has no variable 'labels'"):
         read_numbers(file, "labels")
-    with pytest.raises(DataError, match="something else than whole numbers in 'halves'"):
+    with pytest.raises(DataError, match="values other than integers in 'halves'"):
         read_numbers(file, "halves")
-    with pytest.raises(DataError, match="something else than whole numbers in 'names'"):
+    with pytest.raises(DataError, match="values other than integers in 'names'"):
         read_numbers(file, "names")
-    with pytest.raises(DataError, match="something else than text in 'halves'"):
+    with pytest.raises(DataError, match="non-text values in 'halves'"):
         read_texts(file, "halves")
     with pytest.raises(DataError, match=r"lacks 'class' in rows\(1\); expected: fname, class"):
         read_structs(file, "rows", fields=("fname", "class"))
@@ -81,7 +81,7 @@ def test_a_file_that_unfolds_into_gigabytes_is_refused(tmp_path: Path, monkeypat
     write_mat(file, {"small": [1, 2], "labels": np.zeros(4_000_000, dtype=np.uint8)})
     assert file.stat().st_size < 10_000
     monkeypatch.setattr(matlab, "MAX_BYTES", 2_000_000)
-    with pytest.raises(DataError, match="unfolds into more than 2,000,000 bytes"):
+    with pytest.raises(DataError, match="expands to more than 2,000,000 bytes"):
         read_numbers(file, "small")
     monkeypatch.setattr(matlab, "MAX_BYTES", 5_000_000)
     assert read_numbers(file, "small") == [1, 2]

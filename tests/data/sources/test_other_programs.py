@@ -87,7 +87,7 @@ def test_a_list_is_read_in_any_dialect(name: str, suffix: str, tmp_path: Path) -
     [
         (
             lines(ROWS).partition("\n")[2].encode(),
-            "begins with the row img/wren_0.jpg,wren, which was taken",
+            "starts with the row img/wren_0.jpg,wren, which was read",
         ),
         (
             "path,label\nimg/wren_0.jpg,Zaunkönig\n".encode("cp1252"),
@@ -95,15 +95,18 @@ def test_a_list_is_read_in_any_dialect(name: str, suffix: str, tmp_path: Path) -
         ),
         (
             b"name;path\nx;img/wren_0.jpg\n",
-            "no column for the labels, among: name, path; say which: --label-column",
+            "no column for the labels, among: name, path; choose one with --label-column",
         ),
         (
             b"path,class,species\nimg/wren_0.jpg,1,2\n",
             "several columns that may hold the labels, among: path, class",
         ),
-        (b"path,label\nimg/wren_0.jpg,a;b,c\n", "line 2 has 3 values for 2 columns; put a value with a comma in it"),
-        (b"path;label\nimg/wren_0.jpg;a;b\n", "line 2 has 3 values for 2 columns; put a value with a semicolon in it"),
-        (b"path,label\n,wren\n", "line 2 has no photo; give it one, or take the row out"),
+        (b"path,label\nimg/wren_0.jpg,a;b,c\n", "line 2 has 3 values for 2 columns; quote values that contain a comma"),
+        (
+            b"path;label\nimg/wren_0.jpg;a;b\n",
+            "line 2 has 3 values for 2 columns; quote values that contain a semicolon",
+        ),
+        (b"path,label\n,wren\n", "line 2 has no photo; add one, or remove the row"),
     ],
 )
 def test_a_list_that_cannot_be_read_says_why(content: bytes, match: str, tmp_path: Path) -> None:
@@ -195,7 +198,7 @@ def test_a_photo_is_found_though_its_path_is_written_otherwise_and_it_is_said(na
     (tmp_path / "list.csv").write_text(f"path,label\n{listed},wren\n", encoding="utf-8")
     photos = read(tmp_path / "list.csv")
     assert [record.path for record in photos.records] == [tmp_path / there]
-    assert photos.notes[0].startswith("1 paths are written otherwise than the files are called, and were found: ")
+    assert photos.notes[0].startswith("1 paths differ in spelling from the files on disk and were matched: ")
 
 
 @pytest.mark.parametrize(
@@ -203,17 +206,17 @@ def test_a_photo_is_found_though_its_path_is_written_otherwise_and_it_is_said(na
     [
         (
             "https://example.org/img/a.jpg",
-            "an address; only files are read: download them, and list .* without https://",
+            "a URL; only local files are read: download them, and list .* without https://",
         ),
-        ("s3://bucket/a.jpg", "an address"),
+        ("s3://bucket/a.jpg", "a URL"),
         ("file:///img/a.jpg", "without file://"),
-        ("C:\\Users\\me\\a.jpg", "has backslashes and is not there with slashes either"),
+        ("C:\\Users\\me\\a.jpg", "has backslashes and does not exist with slashes either"),
         ("img", "which is a folder; list each photo in it"),
-        ("img/a.JPG", r"nearly of that name is .*/img/a\.jpg; relative paths start at"),
-        ("/img/a.jpg", r"nearly of that name is .*/img/a\.jpg"),
-        ("deep/a.jpg", r"nearly of that name is .*/img/a\.jpg"),
-        ("img/two", r"and .*/img/two\.jpg and .*/img/two\.png may be meant; write the whole path"),
-        ("lost.jpg", "which does not exist; relative paths start at"),
+        ("img/a.JPG", r"a similar name is .*/img/a\.jpg; relative paths are resolved from"),
+        ("/img/a.jpg", r"a similar name is .*/img/a\.jpg"),
+        ("deep/a.jpg", r"a similar name is .*/img/a\.jpg"),
+        ("img/two", r"is ambiguous: .*/img/two\.jpg or .*/img/two\.png; write the full path"),
+        ("lost.jpg", "which does not exist; relative paths are resolved from"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused_with_the_cause(listed: str, match: str, tmp_path: Path) -> None:
@@ -230,7 +233,7 @@ def test_a_path_from_where_the_user_stands_is_told_from_one_that_is_lost(
     touch(tmp_path, ["data/a.jpg"])
     (tmp_path / "data" / "list.csv").write_text("path,label\ndata/a.jpg,wren\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="lies below the working directory, and not below the list's folder"):
+    with pytest.raises(DataError, match="exists below the working directory but not below the list's folder"):
         read(Path("data/list.csv"))
 
 
@@ -266,7 +269,7 @@ def test_labels_that_nobody_can_tell_apart_are_one_class_and_it_is_said(other: s
     photos = read(tmp_path / "list.json")
     assert labels(photos) == {"barn owl": 4}
     assert {record.group for record in photos.records} == {"barn owl"}
-    assert any("labels that look the same" in note and "'barn owl'" in note for note in photos.notes)
+    assert any("labels that look identical" in note and "'barn owl'" in note for note in photos.notes)
 
 
 def test_joiners_that_change_how_letters_look_and_capitals_keep_labels_apart(tmp_path: Path) -> None:
@@ -276,7 +279,7 @@ def test_joiners_that_change_how_letters_look_and_capitals_keep_labels_apart(tmp
     (tmp_path / "list.csv").write_text(lines(rows), encoding="utf-8")
     photos = read(tmp_path / "list.csv")
     assert set(photos.class_names) == set(names)
-    assert any("differ in capital letters only" in note and "'Owl' and 'owl'" in note for note in photos.notes)
+    assert any("differ only in letter case" in note and "'Owl' and 'owl'" in note for note in photos.notes)
 
 
 @pytest.mark.parametrize(("label", "match"), [("a\x1b[31mb", "control characters"), ("\u200b", "no visible character")])
@@ -407,14 +410,14 @@ def test_photos_that_a_table_beside_them_does_not_list_are_noted(tmp_path: Path)
 def test_what_class_folders_win_over_is_said_with_the_reason(tmp_path: Path) -> None:
     with_stray("meta/train.txt", "wren/0 0\n")(tmp_path)
     (note,) = read(tmp_path).notes
-    assert "has class folders, which are read; as food it cannot be: Food-101 in" in note
+    assert "is read as class folders; it could not be read as food: Food-101 in" in note
     (tmp_path / "meta" / "train.txt").unlink()
     (tmp_path / "train.txt").write_text("wren/0.jpg, 1\nrobin/0.jpg, 2\n")
     assert read(tmp_path).source.startswith("text lists")
 
 
 FLAT: dict[str, tuple[list[str], str]] = {
-    "two splits": (["train/a.jpg", "test/a.jpg"], "lie in test and train only, which is what splits are called"),
+    "two splits": (["train/a.jpg", "test/a.jpg"], "are in split folders only (test and train)"),
     "three splits": (["Train/a.jpg", "valid/a.jpg", "TEST/a.jpg"], "lie in TEST and Train and valid only"),
     "splits in classes": (["wren/train/a.jpg", "wren/test/a.jpg", "robin/train/a.jpg"], "lie in test and train only"),
     "images of a competition": (
@@ -423,7 +426,7 @@ FLAT: dict[str, tuple[list[str], str]] = {
     ),
     "folds": (
         ["fold1/wren/a.jpg", "fold2/wren/a.jpg"],
-        "where the folders around them are splits, call",
+        "if the folders around them are splits, name",
     ),
 }
 
@@ -439,7 +442,9 @@ def test_splits_are_no_classes(name: str, tmp_path: Path) -> None:
 def test_a_list_beside_flat_splits_is_named(tmp_path: Path) -> None:
     touch(tmp_path, ["train/a.jpg", "test/b.jpg"])
     (tmp_path / "train.csv").write_text("id,label\na,wren\n")
-    with pytest.raises(DataError, match=r"where labels stand elsewhere, give the list of them, perhaps .*/train\.csv"):
+    with pytest.raises(
+        DataError, match=r"if the labels are in another file, give the list of them, perhaps .*/train\.csv"
+    ):
         read(tmp_path)
 
 
@@ -503,7 +508,7 @@ def test_every_reader_says_why_it_declines(tmp_path: Path) -> None:
     said = explain_reading(tmp_path, config=WHOLE)
     assert "manifest: no; wants a file .csv, .tsv, .txt, .jsonl, .json" in said
     assert "food: no; wants meta/train.txt or meta/test.txt" in said
-    assert any(line.startswith("flowers: yes; would be refused: Oxford Flowers-102 in") for line in said)
+    assert any(line.startswith("flowers: yes; but fails: Oxford Flowers-102 in") for line in said)
     assert said[-1] == "folder: also; 6 photos of 2 classes"
 
 

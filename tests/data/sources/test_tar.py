@@ -71,9 +71,7 @@ def test_of_members_with_one_name_the_last_counts_as_tar_has_it(
     names = ["a.png", "b.png", "./a.png", "sub/../b.png", "/a.png"]
     archive = write(tmp_path / "a.tar", [(name, name.encode(), tarfile.REGTYPE) for name in names])
     assert read(archive) == {"sub/../b.png": b"sub/../b.png", "/a.png": b"/a.png"}
-    assert capsys.readouterr().err == (
-        f"{archive} has 3 photos under names that come again; the last counts, as for tar\n"
-    )
+    assert capsys.readouterr().err == (f"{archive} has 3 repeated member names; the last one is used, as tar does\n")
 
 
 def test_links_stand_for_what_they_lead_to(tmp_path: Path) -> None:
@@ -117,7 +115,7 @@ def test_an_archive_that_was_cut_off_is_refused_and_no_photo_is_left_out(tmp_pat
         assert len(read(archive)) == 5
         assert not any(content[-cut:])  # the blocks behind the end
     except mge.DataError as error:
-        assert "give a plain .tar, whole" in str(error)  # noqa: PT017
+        assert "give a complete, uncompressed .tar" in str(error)  # noqa: PT017
 
 
 def test_a_damaged_header_between_members_hides_none(tmp_path: Path) -> None:
@@ -125,7 +123,7 @@ def test_a_damaged_header_between_members_hides_none(tmp_path: Path) -> None:
     content = bytearray(archive.read_bytes())
     content[2 * BLOCK + 10] ^= 0xFF  # in the name of the second
     archive.write_bytes(content)
-    with pytest.raises(mge.DataError, match="what comes at byte 1,024 is no member"):
+    with pytest.raises(mge.DataError, match="there is no valid member at byte 1,024"):
         read(archive)
 
 

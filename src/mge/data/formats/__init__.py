@@ -1,1 +1,1 @@
-"""Photo files before they are decoded: bounded by what they declare, and cut down to what a decoder needs of them."""
+"""Photo files before decoding: checked against limits, and reduced to the parts that a decoder needs."""

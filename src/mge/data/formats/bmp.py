@@ -1,4 +1,4 @@
-"""BMP: pixels as they are; compressed ones would be read a byte at a time."""
+"""BMP: uncompressed files only, since compressed ones would be read byte by byte."""
 
 import struct
 
@@ -8,16 +8,16 @@ UNCOMPRESSED = (0, 3)  # as they are, or with masks
 
 
 def plain(content: bytes, *, name: str) -> bytes:
-    """Returns a BMP as it is.
+    """Return a BMP unchanged.
 
     Args:
         content: The file.
-        name: What an error calls it.
+        name: Name of the photo in errors.
 
     Raises:
         DataError: its pixels are compressed.
     """
     header_bytes, compression = struct.unpack_from("<I12xI", content.ljust(34, b"\0"), 14)
     if header_bytes >= 40 and compression not in UNCOMPRESSED:
-        raise DataError(f"{name} is a compressed BMP; accepted: uncompressed ones; save it anew, or as a PNG")
+        raise DataError(f"{name} is a compressed BMP; accepted: uncompressed BMP; save it uncompressed, or as PNG")
     return content

@@ -1,23 +1,23 @@
-"""GIF: the first picture, without comments."""
+"""GIF: the first image, without comments."""
 
 import re
 
-from mge.data.formats.limits import damaged, too_many
+from mge.data.formats.costs import damaged, too_many
 
-MAX_BLOCKS = 1_000_000  # before the first picture
-CONTROL = 0xF9  # the extension that says which colour is transparent
+MAX_BLOCKS = 1_000_000  # before the first image
+CONTROL = 0xF9  # the extension with the transparent colour
 BLOCK = re.compile(rb"[!,;]")
 
 
 def plain(content: bytes, *, name: str) -> bytes:
-    """Returns a GIF from its first picture on, with nothing before it but what that picture needs.
+    """Return a GIF from its first image on, preceded only by what that image needs.
 
     Args:
         content: The file.
-        name: What an error calls it.
+        name: Name of the photo in errors.
 
     Raises:
-        DataError: it is damaged, or in too many pieces.
+        DataError: it is damaged, or has too many blocks.
     """
     if len(content) < 13:
         raise damaged(name, "a GIF")

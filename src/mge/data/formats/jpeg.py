@@ -1,18 +1,11 @@
-"""JPEG: segments before the first scan, and scans counted before they are decoded."""
+"""JPEG: segments before the first scan, and scans counted before decoding."""
 
 import re
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mge.data.formats.limits import (
-    MAX_DECODING_BYTES,
-    MAX_SCANNED_VALUES,
-    check_bytes,
-    check_size,
-    damaged,
-    too_many,
-)
+from mge.data.formats.costs import MAX_DECODING_BYTES, MAX_SCANNED_VALUES, check_bytes, check_size, damaged, too_many
 from mge.errors import DataError
 
 MAX_SEGMENTS = 2000  # before the first scan, and after it
@@ -28,7 +21,7 @@ MARKER_BETWEEN_SCANS = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 class Frame(NamedTuple):
-    """What a JPEG says about its pixels."""
+    """Frame header of a JPEG."""
 
     is_progressive: bool
     size: tuple[int, int]
@@ -36,13 +29,13 @@ class Frame(NamedTuple):
 
     @property
     def values_a_pixel(self) -> float:
-        """Components, each as far as it is sampled."""
+        """Values per pixel over all components, with their subsampling."""
         most = max(x for x, _ in self.sampling) * max(y for _, y in self.sampling)
         return sum(x * y for x, y in self.sampling) / max(1, most)
 
 
 class Segment(NamedTuple):
-    """A marker, and where what belongs to it lies in the file."""
+    """A marker, and the positions of its segment in the file."""
 
     marker: int
     start: int  # of the marker
@@ -51,11 +44,11 @@ class Segment(NamedTuple):
 
 
 def plain(content: bytes, *, name: str) -> bytes:
-    """Returns a JPEG with one picture and no notes but its orientation.
+    """Return a JPEG with one image and no metadata but its orientation.
 
     Args:
         content: The file.
-        name: What an error calls it.
+        name: Name of the photo in errors.
 
     Raises:
         DataError: it is damaged, or would take too much time or memory.
@@ -72,18 +65,18 @@ def plain(content: bytes, *, name: str) -> bytes:
         if segment.marker in TABLES or segment.marker in FRAMES or _is_note(segment.marker, data, kept):
             kept.append(content[segment.start : segment.end])
         if sum(map(len, kept)) > MAX_KEPT_BYTES:
-            raise DataError(f"{name} cannot be read: it is a JPEG with more tables than any photo has")
+            raise DataError(f"{name} cannot be read: it is a JPEG with more tables than any real photo has")
     raise damaged(name, "a JPEG")
 
 
 def _is_note(marker: int, data: bytes, kept: list[bytes]) -> bool:
-    """Return whether it is a note that counts, and the first of its kind."""
+    """Return whether it is a needed metadata segment, and the first of its kind."""
     start = NOTES.get(marker)
     return start is not None and data.startswith(start) and all(former[1] != marker for former in kept)
 
 
 def _segments(content: bytes, position: int, pattern: re.Pattern[bytes], name: str) -> Iterator[Segment]:
-    """Yields segment by segment until the file ends or is damaged; what lies between them is passed over."""
+    """Yield segment by segment until the file ends or is damaged; bytes between them are skipped."""
     for _ in range(MAX_SEGMENTS):
         found = pattern.search(content, position)
         if found is None:
@@ -114,7 +107,7 @@ def _frame(marker: int, data: bytes, name: str) -> Frame:
 
 
 def _check_scans(content: bytes, start: int, frame: Frame, name: str) -> None:
-    """Checks a JPEG whose pixels come in several scans: its decoder holds all values, and reads every scan."""
+    """Check a JPEG with several scans: its decoder holds all values, and reads every scan."""
     pixels = frame.size[0] * frame.size[1]
     needed = round(pixels * (4 + 2 * frame.values_a_pixel))
     said = f"a JPEG of {frame.size[0]} x {frame.size[1]} pixels in several scans"
@@ -125,4 +118,6 @@ def _check_scans(content: bytes, start: int, frame: Frame, name: str) -> None:
             scans += 1
             values += pixels * content[segment.content]
         if values > MAX_SCANNED_VALUES:
-            raise DataError(f"{name} is a JPEG of {scans} scans or more, which would take too long; save it anew")
+            raise DataError(
+                f"{name} is a JPEG of {scans} scans or more, which would take too long to decode; re-save it"
+            )

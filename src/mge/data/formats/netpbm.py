@@ -1,4 +1,4 @@
-"""PBM, PGM and PPM in binary: Pillow reads those of odd depths, and all in text, a value at a time."""
+"""PBM, PGM and PPM in binary: Pillow reads those of odd depths, and all in text, one value at a time."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mge.data.formats.limits import check_size, damaged
+from mge.data.formats.costs import check_size, damaged
 from mge.errors import DataError
 
 MAX_HEADER = 10_000  # bytes, with its comments
@@ -18,11 +18,11 @@ COMMENT = re.compile(rb"#[^\n\r]*")
 
 
 def read(content: bytes, *, name: str) -> Image.Image:
-    """Returns the picture in a file, black and white, grey or RGB, with eight bits a value.
+    """Read the image in a file, black and white, grey or RGB, with eight bits per value.
 
     Args:
         content: The file.
-        name: What an error calls it.
+        name: Name of the photo in errors.
 
     Raises:
         DataError: it is of another kind, damaged, or has too many pixels.
@@ -30,8 +30,8 @@ def read(content: bytes, *, name: str) -> Image.Image:
     kind = content[:2]
     if kind not in CHANNELS:
         raise DataError(
-            f"{name} is a {_called(kind)}; accepted of its family: binary PBM, PGM and PPM (P4, P5, P6); save it anew, "
-            "or as a PNG"
+            f"{name} is a {_called(kind)}; accepted: binary PBM, PGM and PPM (P4, P5, P6); convert it, or save it as "
+            "PNG"
         )
     (width, height, highest), start = _header(content, 2 if kind == b"P4" else 3, name)
     check_size((width, height), name=name)
@@ -51,7 +51,7 @@ def _called(kind: bytes) -> str:
 
 
 def _header(content: bytes, count: int, name: str) -> tuple[tuple[int, int, int], int]:
-    """Width, height, the highest value (1 where none is said), and where the pixels begin."""
+    """Read width, height, the highest value (1 if not given), and the position of the pixels."""
     head = COMMENT.sub(lambda found: b" " * len(found[0]), content[:MAX_HEADER])
     found = re.match(rb"P\d" + rb"\s+(\d{1,9})" * count + rb"\s", head)
     if found is None:

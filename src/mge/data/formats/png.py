@@ -1,9 +1,9 @@
-"""PNG: the chunks that pixels need, and no others."""
+"""PNG: only the chunks needed for the pixels."""
 
 import struct
 import zlib
 
-from mge.data.formats.limits import check_bytes, check_size, damaged, too_many
+from mge.data.formats.costs import check_bytes, check_size, damaged, too_many
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 100_000  # some programs write one for each row
@@ -13,11 +13,11 @@ CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of each colour type
 
 
 def plain(content: bytes, *, name: str) -> bytes:
-    """Returns a PNG with one picture and no notes but its orientation.
+    """Return a PNG with one image and no metadata but its orientation.
 
     Args:
         content: The file.
-        name: What an error calls it.
+        name: Name of the photo in errors.
 
     Raises:
         DataError: it is damaged, or would take too much time or memory.
@@ -45,7 +45,7 @@ def plain(content: bytes, *, name: str) -> bytes:
 
 
 def chunk(kind: bytes, data: bytes = b"") -> bytes:
-    """Returns a chunk with its check sum."""
+    """Return a chunk with its checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 

@@ -1,9 +1,9 @@
-"""TIFF: the first page's own tags, and no others: a list of strips or notes may be as long as the file."""
+"""TIFF: only the first page's own tags, since a list of strips or notes may be as long as the file."""
 
 import struct
 from typing import NamedTuple
 
-from mge.data.formats.limits import MAX_PIXELS, MAX_SCANNED_VALUES, check_bytes, check_size, damaged, too_many
+from mge.data.formats.costs import MAX_PIXELS, MAX_SCANNED_VALUES, check_bytes, check_size, damaged, too_many
 from mge.errors import DataError
 
 MAX_TAGS = 4096
@@ -12,7 +12,7 @@ MAX_VALUES = 70_000  # of another tag: JPEG's tables are the longest
 MAX_RAW_BYTES = 600_000_000
 WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES, TILE_WIDTH, TILE_HEIGHT = 256, 257, 258, 259, 277, 322, 323
 ROWS_A_STRIP = 278
-STRIPS = (273, 279, 324, 325)  # where strips or tiles lie, and how long they are
+STRIPS = (273, 279, 324, 325)  # offsets and lengths of strips or tiles
 # Besides these: meaning, order and prediction of values, palette, orientation, fax and JPEG options, alpha, sign.
 NEEDED = frozenset(
     (WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES, TILE_WIDTH, TILE_HEIGHT, ROWS_A_STRIP, *STRIPS, 262, 266, 274, 284, 292,
@@ -22,21 +22,21 @@ UNCOMPRESSED, JPEG = 1, 7
 # As it is, fax, LZW, JPEG, Deflate of two kinds, PackBits, Zstandard.
 COMPRESSIONS = frozenset((UNCOMPRESSED, 2, 3, 4, 5, JPEG, 8, 32773, 32946, 50000))
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}  # types of numbers that sizes and counts may have
+WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}  # integer types of sizes and counts
 
 
 class Kind(NamedTuple):
-    """The two kinds of TIFF: with offsets of 32 and of 64 bits."""
+    """Variant of TIFF: with offsets of 32 or of 64 bits."""
 
     order: str  # of bytes, as struct has it
-    entry: str  # tag, type, count, and the value or where it lies
-    number: str  # how many entries there are
+    entry: str  # tag, type, count, and the value or its offset
+    number: str  # number of entries
     offset: str
     header: bytes  # before the offset of the first page
 
 
 class Entry(NamedTuple):
-    """One tag of a page."""
+    """A tag of a page."""
 
     tag: int
     type: int
@@ -45,11 +45,11 @@ class Entry(NamedTuple):
 
 
 def plain(content: bytes, *, name: str) -> bytes:
-    """Returns a TIFF of one page with the tags that its pixels need, and its orientation.
+    """Return a TIFF of one page with the tags needed for its pixels, and its orientation.
 
     Args:
         content: The file.
-        name: What an error calls it.
+        name: Name of the photo in errors.
 
     Raises:
         DataError: it is damaged, or would take too much time or memory.
@@ -87,7 +87,7 @@ def _kind(head: bytes, name: str) -> Kind:
 
 
 def _check(page: dict[int, Entry], content: bytes, kind: Kind, name: str) -> None:
-    """Checks what a page declares.
+    """Check the values that a page declares.
 
     Raises:
         DataError: decoding it would take too much time or memory.
@@ -118,14 +118,14 @@ def _check(page: dict[int, Entry], content: bytes, kind: Kind, name: str) -> Non
 
 
 def _check_parts(page: dict[int, Entry], content: bytes, kind: Kind, name: str, *, pixels: int) -> None:
-    """Checks compressed strips or tiles: each reads its own bytes, or the file would be read as often as it has them.
+    """Check compressed strips or tiles: overlapping ones would make the decoder read the file many times.
 
     Args:
         page: Its tags.
         content: The file.
-        kind: Of TIFF.
-        name: What an error calls it.
-        pixels: Of a strip or tile of JPEG; 0 for other compression.
+        kind: Variant of TIFF.
+        name: Name of the photo in errors.
+        pixels: Pixels of a JPEG strip or tile; 0 for other compression.
 
     Raises:
         DataError: it would take too much time.
@@ -136,14 +136,16 @@ def _check_parts(page: dict[int, Entry], content: bytes, kind: Kind, name: str, 
         for start, size in zip(starts, lengths, strict=False):
             total += size
             if total > 2 * len(content):
-                raise DataError(f"{name} is a TIFF whose parts overlap; save it anew")
+                raise DataError(f"{name} is a TIFF whose parts overlap; re-save it")
             scanned += pixels * content.count(b"\xff\xda", start, start + size) if pixels else 0
             if scanned > MAX_SCANNED_VALUES:
-                raise DataError(f"{name} is a TIFF of JPEGs of many scans, which would take too long; save it anew")
+                raise DataError(
+                    f"{name} is a TIFF of JPEGs of many scans, which would take too long to decode; re-save it"
+                )
 
 
 def _numbers(entry: Entry | None, content: bytes, kind: Kind) -> tuple[int, ...]:
-    """The values of a tag; none where it is missing or has others than whole numbers."""
+    """Return the values of a tag; none if it is missing or not of integer type."""
     if entry is None or entry.type not in WHOLE:
         return ()
     data, size = entry.value, entry.length * SIZES[entry.type]

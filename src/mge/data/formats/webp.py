@@ -1,14 +1,14 @@
-"""WebP: the size, which its decoder takes memory for as soon as it is opened."""
+"""WebP: the size, for which its decoder allocates memory as soon as the file is opened."""
 
-from mge.data.formats.limits import check_size
+from mge.data.formats.costs import check_size
 
 
 def plain(content: bytes, *, name: str) -> bytes:
-    """Returns a WebP as it is.
+    """Return a WebP unchanged.
 
     Args:
         content: The file.
-        name: What an error calls it.
+        name: Name of the photo in errors.
 
     Raises:
         DataError: it has too many pixels.
@@ -20,7 +20,7 @@ def plain(content: bytes, *, name: str) -> bytes:
 
 
 def _size(head: bytes) -> tuple[int, int] | None:
-    """Width and height; None where the decoder will find the file damaged."""
+    """Read width and height; None if the decoder will find the file damaged."""
     kind = head[12:16]
     if kind == b"VP8X":
         return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")

@@ -1,7 +1,7 @@
 """FGVC-Aircraft, at its three levels: variant, family, manufacturer.
 
-The photos are taken as they are, with the banner of 20 pixels at the bottom that names the photographer: so does
-torchvision, and with it most of what is published. Who wants it gone cuts it off the files.
+The photos are used as they are, with the banner of 20 pixels at the bottom that names the photographer, like in
+torchvision and most publications. To remove it, crop the files.
 """
 
 from collections import defaultdict
@@ -28,11 +28,11 @@ AIRCRAFT = Layout(
 
 
 def read_aircraft(data: Path, *, level: Level = "variant") -> PhotoSet:
-    """Reads FGVC-Aircraft; above variants, which most publications take for the classes, lie families and makers.
+    """Read FGVC-Aircraft; above variants, which most publications use as the classes, are families and manufacturers.
 
     Args:
         data: The archive's folder, or the one around it.
-        level: What the classes are.
+        level: Level of the classes.
 
     Raises:
         DataError: a file is missing, or two files contradict each other.
@@ -54,10 +54,10 @@ def read_aircraft(data: Path, *, level: Level = "variant") -> PhotoSet:
 
 
 def _parents(archive: Archive, level: Level) -> dict[str, str]:
-    """Who lies above whom, from the labels that a photo has at each level.
+    """Derive the hierarchy from the labels that a photo has at each level.
 
-    A coarser class that is called the same as a finer one (the family `A310` of the variant `A310`) gets its level
-    behind the name. A class whose photos have several classes above them has no parent.
+    A coarser class with the name of a finer one (the family `A310` of the variant `A310`) gets its level appended to
+    the name. A class whose photos have several classes above them has no parent.
     """
     levels = LEVELS[LEVELS.index(level) :]
     labels = {each: _labels(archive, each) for each in levels}
@@ -77,6 +77,6 @@ def _parents(archive: Archive, level: Level) -> dict[str, str]:
 
 
 def _labels(archive: Archive, level: Level) -> Mapping[str, str]:
-    """The label of each photo at a level."""
+    """Return the label of each photo at a level."""
     tables = [archive.table(f"images_{level}_{split}.txt", columns=("image", level)) for split in SPLITS]
     return {image: label for table in tables for image, (label,) in table.rows.items()}

@@ -1,4 +1,4 @@
-"""What the readers of unpacked archives share: finding their files, and saying in one line which one is missing."""
+"""Shared parts of the readers of unpacked archives: finding their files, and reporting missing ones in one line."""
 
 import dataclasses
 import os
@@ -7,20 +7,20 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from mge.data.records import PhotoSet, Record
-from mge.data.sources.text import read_lines
+from mge.data.sources.text_lines import read_lines
 from mge.errors import DataError
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 class ListedFiles:
-    """The files below a folder, found by the names that an annotation file gives them.
+    """The files below a folder, found by the names in an annotation file.
 
-    A folder is listed once, not asked about each file: on a network disk that saves most of the wait.
+    A folder is listed once, instead of one lookup per file: on a network disk that saves most of the wait.
 
     Args:
-        folder: Where they lie; names never lead out of it.
-        advice: What to do where one is missing.
+        folder: Folder of the files; names never lead out of it.
+        advice: Advice for a missing file.
     """
 
     def __init__(self, folder: Path, *, advice: str) -> None:
@@ -28,11 +28,11 @@ class ListedFiles:
         self._listings: dict[Path, frozenset[str]] = {}
 
     def find(self, name: str, *, where: str) -> Path:
-        """The file of this name.
+        """Find the file of this name.
 
         Args:
             name: Its path below the folder, with `/` between the parts.
-            where: What names it: file and line.
+            where: Place that names it: file and line.
 
         Raises:
             DataError: it does not exist, or would lie outside the folder.
@@ -43,10 +43,12 @@ class ListedFiles:
         return path
 
     def look_up(self, name: str, *, where: str) -> Path | None:
-        """As `find`, and None where there is no such file."""
+        """Find the file like `find`; None if there is no such file."""
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts or not relative.parts or "\0" in name:
-            raise DataError(f"{where} names {name!r}, which is no file below {self.folder}; accepted: paths inside it")
+            raise DataError(
+                f"{where} names {name!r}, which is not a file below {self.folder}; accepted: paths inside it"
+            )
         path = self.folder / relative
         return path if path.name in self._names_in(path.parent) else None
 
@@ -61,17 +63,17 @@ class ListedFiles:
 
 
 class Table(NamedTuple):
-    """A text file with one row a thing: its id, and what is said of it."""
+    """A text file with one row per object: its id, and its values."""
 
     file: Path
     rows: Mapping[str, tuple[str, ...]]
     advice: str
 
     def row(self, key: str) -> tuple[str, ...]:
-        """What is said of a thing.
+        """Return the values of an object.
 
         Raises:
-            DataError: the file does not speak of it.
+            DataError: the file has no such row.
         """
         if key not in self.rows:
             raise DataError(f"{self.file} has no line for {key!r}, which a file beside it names; {self.advice}")
@@ -83,9 +85,9 @@ class Archive:
     """An unpacked archive on disk.
 
     Args:
-        folder: Where its files lie.
-        name: What people call the data set.
-        advice: What to do where a file is missing.
+        folder: Folder of its files.
+        name: Name of the data set.
+        advice: Advice for a missing file.
     """
 
     folder: Path
@@ -93,15 +95,15 @@ class Archive:
     advice: str
 
     def file(self, *places: str) -> Path:
-        """The file at the first of these places that has one.
+        """Return the first of these files that exists.
 
         Raises:
-            DataError: none has.
+            DataError: none does.
         """
         return self._first(places, is_there=Path.is_file, kind="file")
 
     def files_in(self, place: str) -> ListedFiles:
-        """The files of a folder, by the names that annotation files give them.
+        """Return the files of a folder, to be found by the names in annotation files.
 
         Raises:
             DataError: there is no such folder.
@@ -109,10 +111,10 @@ class Archive:
         return ListedFiles(self._first([place], is_there=Path.is_dir, kind="folder"), advice=self.advice)
 
     def lines(self, place: str) -> Iterator[tuple[str, str]]:
-        """Each line of a text file that is not blank, after where it stands.
+        """Yield each line of a text file that is not blank, preceded by its position.
 
         Raises:
-            DataError: there is no such file, or it is no text.
+            DataError: there is no such file, or it is not text.
         """
         file = self.file(place)
         for number, line in enumerate(read_lines(file), start=1):
@@ -120,14 +122,14 @@ class Archive:
                 yield f"{file}, line {number}", line.strip()
 
     def table(self, place: str, *, columns: Sequence[str]) -> Table:
-        """A text file with one row a thing, its values between spaces; the last one may have spaces in it.
+        """Read a text file with one row per object and values separated by spaces; the last one may contain spaces.
 
         Args:
             place: The file.
-            columns: What stands in it, for the error message; the first is the id.
+            columns: Names of its columns, for the error message; the first is the id.
 
         Raises:
-            DataError: there is no such file, a line has other columns, or an id comes twice.
+            DataError: there is no such file, a line has other columns, or an id is repeated.
         """
         rows: dict[str, tuple[str, ...]] = {}
         for where, line in self.lines(place):
@@ -135,7 +137,7 @@ class Archive:
             if len(values) != len(columns) - 1:
                 raise DataError(f"{where} is {line!r}; expected: {', '.join(columns)}")
             if key in rows:
-                raise DataError(f"{where} speaks of {key!r} a second time; expected one line for each")
+                raise DataError(f"{where} mentions {key!r} a second time; expected one line for each")
             rows[key] = tuple(values)
         return Table(self.folder / place, rows, self.advice)
 
@@ -143,7 +145,7 @@ class Archive:
         self, source: str, class_names: Iterable[str], records: Sequence[Record], *,
         parents: Mapping[str, str] | None = None,
     ) -> PhotoSet:  # fmt: skip
-        """The photos, with those of the classes, in the archive's order, that have any.
+        """Return the photos, with the classes that have any, in the archive's order.
 
         Raises:
             DataError: two classes have the same name.
@@ -165,13 +167,13 @@ class Archive:
 
 
 class Layout(NamedTuple):
-    """How an archive unpacks.
+    """Layout of an unpacked archive.
 
     Args:
-        name: What people call the data set.
-        folders: Where its files lie, seen from what a person gives, other than right there.
-        marks: Files any of which gives it away, so that a half-unpacked archive is known too.
-        advice: What to do where a file is missing.
+        name: Name of the data set.
+        folders: Folders of its files relative to the given one, besides that itself.
+        marks: Files any of which identifies it, so that a half-unpacked archive is recognised too.
+        advice: Advice for a missing file.
     """
 
     name: str
@@ -180,24 +182,24 @@ class Layout(NamedTuple):
     advice: str
 
     def find(self, data: Path) -> Path | None:
-        """The folder with the archive's files; None where there are none."""
+        """Find the folder with the archive's files; None if there is none."""
         candidates = [data, *(data / folder for folder in self.folders)]
         return next((home for home in candidates if any((home / mark).exists() for mark in self.marks)), None)
 
     def is_in(self, data: Path) -> bool:
-        """Whether this is such an archive, or part of one."""
+        """Return whether this is such an archive, or part of one."""
         return self.find(data) is not None
 
     def open(self, data: Path) -> Archive:
-        """The archive; where nothing gives it away, one that lacks its files, and says so."""
+        """Open the archive; if it is not recognised, reading it will report the missing files."""
         return Archive(self.find(data) or data, self.name, self.advice)
 
 
 def distinct_names(named: Iterable[tuple[Key, str, str]]) -> dict[Key, str]:
-    """A name for each of some classes, no name twice.
+    """Assign unique names to some classes.
 
     Args:
-        named: Key, name and a remark. Who comes first has the name; the others get the remark behind it.
+        named: Key, name and a remark. The first with a name keeps it; the others get the remark appended.
     """
     names: dict[Key, str] = {}
     taken: set[str] = set()

@@ -1,4 +1,4 @@
-"""The built-in data set: beetles, drawn where they are not there yet."""
+"""The built-in data set: beetles, drawn at the first use."""
 
 import csv
 import dataclasses
@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from mge.cache import cache_folder
-from mge.data.beetles import BEETLE_CLASSES, draw_beetle
+from mge.config.cache_folder import cache_folder
+from mge.data.drawn_beetles import BEETLE_CLASSES, draw_beetle
 from mge.data.records import PhotoSet
 from mge.data.sources.manifest import read_manifest
 from mge.errors import StorageError
@@ -22,12 +22,12 @@ Job = tuple[str, int, int, int]  # of one beetle: its split, the number of its c
 
 
 def is_beetles(data: Path) -> bool:
-    """Whether this is the name of the built-in data set, and nothing on disk."""
+    """Return whether this is the name of the built-in data set, and nothing on disk."""
     return str(data) == "beetles" and not data.exists()
 
 
 def read_beetles(_: Path) -> PhotoSet:
-    """The drawn beetles, from the cache folder (`$MGE_CACHE`, or `~/.cache/mge`).
+    """Read the drawn beetles, from the cache folder (`$MGE_CACHE`, or `~/.cache/mge`).
 
     Raises:
         StorageError: they cannot be written there.
@@ -39,15 +39,15 @@ def read_beetles(_: Path) -> PhotoSet:
 def draw_beetles(
     folder: Path, *, train: int = 1440, val: int = 240, test: int = 600, side: int = 256, seed: int = 0
 ) -> Path:
-    """Draws the whole set into a folder, or finds it there.
+    """Draw the whole set into a folder, or find it there.
 
     Args:
-        folder: Where the pictures and manifest.csv go. It appears whole or not at all.
-        train: Number of training pictures, spread evenly over the classes.
-        val: Number of validation pictures.
-        test: Number of test pictures.
-        side: Side of the square pictures in pixels.
-        seed: Decides all drawings.
+        folder: Folder for the images and manifest.csv. It is created atomically.
+        train: Number of training images, spread evenly over the classes.
+        val: Number of validation images.
+        test: Number of test images.
+        side: Side of the square images in pixels.
+        seed: Seed of all drawings.
 
     Returns:
         The manifest: path, label, split, the beetle's box, and the boxes of both antenna tips.
@@ -79,14 +79,14 @@ def draw_beetles(
                 drawn.rename(folder)
     except OSError as error:
         raise StorageError(
-            f"the beetles cannot be drawn into {folder}: {error.strerror or error}; set MGE_CACHE to a folder that can "
-            "be written to"
+            f"the beetles demo data could not be written to {folder}: {error.strerror or error}; set MGE_CACHE to a "
+            "writable folder"
         ) from error
     return manifest
 
 
 def _draw_set(folder: Path, jobs: Sequence[Job]) -> None:
-    """Draws the beetles on all cores, and lists them in manifest.csv."""
+    """Draw the beetles on all cores, and list them in manifest.csv."""
     folder.mkdir()
     with ProcessPoolExecutor() as pool:
         rows = list(pool.map(partial(_draw_to_file, folder), jobs, chunksize=32))
@@ -108,7 +108,7 @@ def _draw_to_file(folder: Path, job: Job) -> list[object]:
 
 
 def _read_json(file: Path) -> object:
-    """What a file holds; None where there is none, or a damaged one."""
+    """Read a JSON file; None if there is none, or a damaged one."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""CUB-200-2011 and NABirds: text files with one row a photo, and photos in a folder for each class."""
+"""CUB-200-2011 and NABirds: text files with one row per photo, and photos in one folder per class."""
 
 import graphlib
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ IS_TRAINING: dict[str, Split] = {"1": "train", "0": "test"}
 
 
 def is_nabirds(data: Path) -> bool:
-    """Whether this is NABirds, whose other files have the names of CUB's."""
+    """Return whether this is NABirds, whose other files have the names of CUB's."""
     home = NABIRDS.find(data)
     return home is not None and any((home / name).is_file() for name in ONLY_IN_NABIRDS)
 
 
 def read_cub(data: Path) -> PhotoSet:
-    """Reads CUB-200-2011; its classes are called what classes.txt calls them, `001.Black_footed_Albatross`.
+    """Read CUB-200-2011; its classes have the names of classes.txt, `001.Black_footed_Albatross`.
 
     Raises:
         DataError: a file is missing, or two files contradict each other.
@@ -34,12 +34,12 @@ def read_cub(data: Path) -> PhotoSet:
 
 
 def read_nabirds(data: Path) -> PhotoSet:
-    """Reads NABirds with its hierarchy.
+    """Read NABirds with its hierarchy.
 
-    Some coarser classes are called the same as a finer one: those get their number behind the name.
+    Coarser classes with the name of a finer one get their number appended to the name.
 
     Raises:
-        DataError: a file is missing, two files contradict each other, or the hierarchy runs in circles.
+        DataError: a file is missing, two files contradict each other, or the hierarchy has a cycle.
     """
     archive = NABIRDS.open(data)
     names = {key: name for key, (name,) in archive.table("classes.txt", columns=("class id", "name")).rows.items()}
@@ -60,7 +60,7 @@ def read_nabirds(data: Path) -> PhotoSet:
 
 
 def _read_records(archive: Archive, names: Mapping[str, str]) -> list[Record]:
-    """The photos of images.txt in its order, with what the files beside it say of each."""
+    """Read the photos of images.txt in its order, with their rows of the files beside it."""
     images = archive.table("images.txt", columns=("image id", "path"))
     labels = archive.table("image_class_labels.txt", columns=("image id", "class id"))
     splits = archive.table("train_test_split.txt", columns=("image id", "1 for training or 0 for testing"))
@@ -80,7 +80,7 @@ def _read_records(archive: Archive, names: Mapping[str, str]) -> list[Record]:
 
 
 def _ancestors(used: set[str], up: Mapping[str, str], *, file: Path) -> dict[str, str]:
-    """The part of a hierarchy that lies above the classes in use."""
+    """Return the part of a hierarchy that lies above the classes in use."""
     parents: dict[str, str] = {}
     for child in sorted(used):
         while child in up and child not in parents:
@@ -89,5 +89,5 @@ def _ancestors(used: set[str], up: Mapping[str, str], *, file: Path) -> dict[str
     try:
         graphlib.TopologicalSorter({child: [parent] for child, parent in parents.items()}).prepare()
     except graphlib.CycleError as error:
-        raise DataError(f"{file} runs in circles: {' > '.join(error.args[1])}; expected a tree") from error
+        raise DataError(f"{file} has a cycle: {' > '.join(error.args[1])}; expected a tree") from error
     return parents

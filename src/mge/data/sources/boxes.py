@@ -1,4 +1,4 @@
-"""Boxes as annotation files write them, into ours: x1, y1, x2, y2 in pixels from 0, end-exclusive."""
+"""Conversion of boxes in annotation files to x1, y1, x2, y2 in pixels from 0, end-exclusive."""
 
 import math
 from collections.abc import Sequence
@@ -14,41 +14,41 @@ MAX_XML_BYTES = 1_000_000  # those of real data sets have some hundred
 
 
 def box_from_edges(values: Sequence[object], *, first_pixel: Literal[0, 1], where: str) -> Box:
-    """The box of x1, y1, x2, y2.
+    """Return the box of x1, y1, x2, y2.
 
     Args:
         values: The four numbers, or their text.
-        first_pixel: 1: pixels are counted from 1 and the box includes the last one, as MATLAB and PASCAL VOC have it.
-            0: the numbers are edges as ours.
-        where: What says so: file and line.
+        first_pixel: 1: pixels are counted from 1 and the box includes the last one, as in MATLAB and PASCAL VOC. 0: the
+            numbers are edges like ours.
+        where: Place of the values: file and line.
 
     Raises:
-        DataError: they are no numbers, or the box is empty.
+        DataError: they are not numbers, or the box is empty.
     """
     x1, y1, x2, y2 = _four_numbers(values, where=where)
     return _checked((x1 - first_pixel, y1 - first_pixel, x2, y2), values=values, where=where)
 
 
 def box_from_size(values: Sequence[object], *, where: str) -> Box:
-    """The box of x, y, width, height, counted from 0.
+    """Return the box of x, y, width, height, counted from 0.
 
     Raises:
-        DataError: they are no numbers, or the box is empty.
+        DataError: they are not numbers, or the box is empty.
     """
     x, y, width, height = _four_numbers(values, where=where)
     return _checked((x, y, x + width, y + height), values=values, where=where)
 
 
 def largest(boxes: Sequence[Box]) -> Box | None:
-    """The box with the largest area: a record has room for one. None where there is none."""
+    """Return the box with the largest area, since a record has room for one; None if there is none."""
     return max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]), default=None)
 
 
 def read_voc_boxes(file: Path, *, first_pixel: Literal[0, 1]) -> list[Box]:
-    """The boxes of all objects of an XML file as PASCAL VOC has them (`object/bndbox/xmin` and so on).
+    """Read the boxes of all objects of an XML file in PASCAL VOC's format (`object/bndbox/xmin` and so on).
 
     Raises:
-        DataError: it is no such file, or declares a document type, with which a small file can unfold into gigabytes.
+        DataError: it is not such a file, or declares a document type, which can expand a small file to gigabytes.
     """
     with file.open("rb") as stream:
         content = stream.read(MAX_XML_BYTES + 1)
@@ -74,7 +74,7 @@ class _DocumentTypeError(Exception):
 
 
 class _PlainTree(ElementTree.TreeBuilder):
-    """A tree that stops where a document type begins, before anything that it declares is unfolded."""
+    """An XML tree builder that stops at a document type, before any of its declarations is expanded."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         raise _DocumentTypeError
@@ -89,7 +89,7 @@ def _four_numbers(values: Sequence[object], *, where: str) -> Box:
 
 
 def _checked(box: Box, *, values: Sequence[object], where: str) -> Box:
-    """The box without what sticks out of the photo on the left and at the top."""
+    """Clip the box at the left and top edges of the photo."""
     x1, y1, x2, y2 = max(box[0], 0.0), max(box[1], 0.0), box[2], box[3]
     if not (x1 < x2 < math.inf and y1 < y2 < math.inf):
         raise DataError(f"{where} has the box {values!r}, which is empty; expected one with an area, in pixels")

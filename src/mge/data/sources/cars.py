@@ -28,10 +28,10 @@ CARS = Layout(
 
 
 def read_cars(data: Path) -> PhotoSet:
-    """Reads Stanford Cars.
+    """Read Stanford Cars.
 
     Raises:
-        DataError: a file is missing, or speaks of classes or photos that are not there.
+        DataError: a file is missing, or refers to classes or photos that do not exist.
     """
     archive = CARS.open(data)
     folder = archive.folder
@@ -56,7 +56,7 @@ def _read_devkit(archive: Archive) -> PhotoSet:
 def _read_one_file(archive: Archive) -> PhotoSet:
     file = archive.file("cars_annos.mat")
     names = read_texts(file, "class_names")
-    archive.files_in("car_ims")  # says so where it is missing
+    archive.files_in("car_ims")  # raises if it is missing
     photos = ListedFiles(archive.folder, advice=archive.advice)
     records = []
     for annotation in read_structs(file, "annotations", fields=("relative_im_path", "class", "test", *BOX)):
@@ -69,7 +69,7 @@ def _read_one_file(archive: Archive) -> PhotoSet:
 def _record(
     annotation: Mapping[str, Any], name: str, split: Split, *, names: list[str], photos: ListedFiles, file: Path
 ) -> Record:
-    """The photo of one annotation, whose class and pixels are counted from 1."""
+    """Return the photo of one annotation, whose class and pixels are counted from 1."""
     where = f"{file}, photo {name}"
     number = annotation["class"]
     if number not in range(1, len(names) + 1):

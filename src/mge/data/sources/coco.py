@@ -1,8 +1,8 @@
-"""COCO-like JSON: iNaturalist's competitions, camera traps, and what annotation tools export.
+"""COCO-like JSON: iNaturalist's competitions, camera traps, and the exports of annotation tools.
 
-One file is the whole. Of train*.json and val*.json the photos of val*.json are the test photos here, unless a
-test*.json has labels too: the competitions kept the labels of their own test photos to themselves, and what is
-published is measured on val. Validation photos are then held out of the training photos.
+A single file is the whole data set. Of train*.json and val*.json the photos of val*.json are the test photos here,
+unless a test*.json has labels too: the competitions did not publish the labels of their own test photos, and
+publications report results on val. Validation photos are then held out of the training photos.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ def is_coco(data: Path) -> bool:
 
 
 def begins_as_coco(file: Path) -> bool:
-    """Return whether a file begins as COCO with photos does; to read a gigabyte of it to be sure would take long."""
+    """Return whether a file begins like COCO with photos; reading all of a gigabyte to be sure would take long."""
     if file.suffix.lower() != ".json" or not file.is_file():
         return False
     with file.open("rb") as stream:
@@ -45,7 +45,7 @@ def read_coco(data: Path) -> PhotoSet:
     """Read a JSON file, or those of a folder. Photos without an annotation are left out.
 
     Raises:
-        DataError: a split has several files, or one lacks what is needed.
+        DataError: a split has several files, or one lacks required entries.
     """
     if data.is_file():
         return read_files({data: None}, name=data.stem, source="COCO-like JSON")
@@ -64,7 +64,7 @@ def read_coco(data: Path) -> PhotoSet:
         labelled = {file: "test" if split == "val" else split for file, split in labelled.items()}
     if len(labelled) == 1:
         photos = read_files(dict.fromkeys(labelled), name=data.resolve().name, source="COCO-like JSON")
-        note = f"{data} has no val*.json or test*.json with labels: photos to test on are held out of train*.json"
+        note = f"{data} has no val*.json or test*.json with labels: test photos are held out of train*.json"
         return dataclasses.replace(photos, notes=(*photos.notes, note))
     source = "COCO-like JSON" + ", val*.json for testing" * (len(labelled) == 2 and "val" in files.values())
     return read_files(labelled, name=data.resolve().name, source=source)
@@ -73,15 +73,15 @@ def read_coco(data: Path) -> PhotoSet:
 def read_files(files: Mapping[Path, Split | None], *, name: str, source: str) -> PhotoSet:
     """Read JSON files whose photos lie beside them.
 
-    A categories.json beside them names the classes where it exists: in train2018.json the names are numbers.
+    A categories.json beside them names the classes if it exists: in train2018.json the names are numbers.
 
     Args:
-        files: The split that each is.
-        name: What people call the photos.
-        source: Where they are from, in words.
+        files: The split of each file.
+        name: Name of the data.
+        source: Description of their origin.
 
     Raises:
-        DataError: one lacks what is needed, or they contradict each other.
+        DataError: one lacks required entries, or they contradict each other.
     """
     contents = {file: _read_json(file) for file in files}
     annotations = {
@@ -99,22 +99,22 @@ def read_files(files: Mapping[Path, Split | None], *, name: str, source: str) ->
         for record in _records(content, annotations[file], files[file], names=names, file=file)
     ]
     if not records:
-        raise DataError(f"{_spell(files)} has no photo with an annotation; give the file that has the labels")
+        raise DataError(f"{_spell(files)} has no photo with an annotation; give the file that contains the labels")
     return PhotoSet(name, source, tuple(names.values()), tuple(records), parents)
 
 
 def _coco_files(folder: Path, pattern: str, *, at_least: int = 0, at_most: int | None = None) -> list[Path]:
-    """Return the files of a name that hold such JSON: train2018_locations.json, which may lie beside them, does not."""
+    """Return the matching files with such JSON: train2018_locations.json, which may lie beside them, has none."""
     files = sorted(file for file in folder.glob(pattern) if begins_as_coco(file))
     if len(files) < at_least:
         raise DataError(f"{str(folder)!r} lacks the file {pattern} with images, annotations, categories; {ADVICE}")
     if at_most is not None and len(files) > at_most:
         names = ", ".join(file.name for file in files)
-        raise DataError(f"{str(folder)!r} has {names}; keep one {pattern} in it, and put the others elsewhere")
+        raise DataError(f"{str(folder)!r} has {names}; keep one {pattern} in it, and move the others elsewhere")
     return files
 
 
-def _read_json(file: Path) -> Any:  # noqa: ANN401  (what a file holds; `_rows` looks at it)
+def _read_json(file: Path) -> Any:  # noqa: ANN401  (content of a file, checked by `_rows`)
     try:
         return json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -122,7 +122,7 @@ def _read_json(file: Path) -> Any:  # noqa: ANN401  (what a file holds; `_rows` 
 
 
 def _rows(content: object, name: str, *, fields: Sequence[str], file: Path) -> list[Row]:
-    """Return the rows under a name, once it is sure that they have the fields."""
+    """Return the rows under a name, after checking that they have the fields."""
     rows = content.get(name) if isinstance(content, dict) else None
     if not isinstance(rows, list):
         raise DataError(f"{file} has no list of {name}; expected COCO-like JSON with images, annotations, categories")

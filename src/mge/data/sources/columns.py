@@ -1,6 +1,6 @@
-"""Which column of a table holds what: the one that was asked for, or else by its name.
+"""Roles of a table's columns: given by the user, or recognised by their names.
 
-Manifests, data frames and tables of photos have the same columns, and call them by the same names.
+Manifests, data frames and tables of photos have the same columns, under the same names.
 """
 
 import re
@@ -14,7 +14,7 @@ from mge.errors import ConfigError, DataError
 BOX = ("x1", "y1", "x2", "y2")
 OPTIONAL = ("split", *BOX, "group", "parent")
 COLUMNS = ("path", "label", *OPTIONAL)
-# The names that each column goes by: of an earlier row of names before those of a later one.
+# The accepted names of each column, in rows of falling priority.
 NAMES: Mapping[str, Sequence[Collection[str]]] = {name: ((name,),) for name in OPTIONAL} | {
     "path": (
         ("path",),
@@ -33,11 +33,11 @@ NAMES: Mapping[str, Sequence[Collection[str]]] = {name: ((name,),) for name in O
     "parent": (("parent",), ("coarse_label",)),
 }  # fmt: skip
 WHAT = {"path": "photos", "label": "labels"}
-OPTIONS = {"path": "image_column", "label": "label_column"}  # of a person who names them
+OPTIONS = {"path": "image_column", "label": "label_column"}  # for naming them
 
 
 class Asked(NamedTuple):
-    """The columns that a person named; None: those that are found by themselves.
+    """The columns given by the user; None: found automatically.
 
     Args:
         path: The column with the photos.
@@ -48,11 +48,11 @@ class Asked(NamedTuple):
     label: str | None = None
 
 
-BY_NAME = Asked()  # nothing was asked for
+BY_NAME = Asked()  # no column is given
 
 
 def clean_column(name: object) -> str:
-    """Return a column's name as names are compared: `File Name`, `file-name` and `file_name` are the same."""
+    """Normalise a column's name for comparison: `File Name`, `file-name` and `file_name` are the same."""
     return re.sub("[ -]", "_", clean_text(str(name)).lower())
 
 
@@ -60,19 +60,19 @@ def find_columns(
     names: Sequence[str], *, asked: Asked, where: str, candidates: Mapping[str, Collection[str]] | None = None,
     needed: Collection[str] = ("path", "label"), shown: Mapping[str, str] | None = None,
 ) -> dict[str, str]:  # fmt: skip
-    """Return the name in a table of each of our columns that it has.
+    """Return the table's name of each of our columns that it has.
 
     Args:
-        names: Of the table's columns.
-        asked: The columns that a person named.
-        where: What an error calls the table.
-        candidates: The columns that may be one of ours by their type, where types are known.
-        needed: Our columns that have to be there.
-        shown: What an error calls each column, where that is more than its name.
+        names: Names of the table's columns.
+        asked: The columns given by the user.
+        where: Name of the table in errors.
+        candidates: The columns that match ours by type, if types are known.
+        needed: Our columns that are required.
+        shown: Description of each column in errors, if it is more than its name.
 
     Raises:
-        ConfigError: the table does not have a column that was asked for.
-        DataError: a needed column is missing, or it is not clear which it is.
+        ConfigError: the table does not have a requested column.
+        DataError: a required column is missing, or ambiguous.
     """
     found = {
         ours: _find_asked(wanted, names, option=OPTIONS[ours], where=where)
@@ -105,11 +105,13 @@ def _find_asked(wanted: str, names: Sequence[str], *, option: str, where: str) -
 
 
 def _unclear(ours: str, chosen: Sequence[str], *, names: Sequence[str], where: str) -> DataError:
-    """Return what a person reads where there are several columns for something, or none."""
+    """Return the error for an ambiguous or missing column."""
     if len({clean_column(name) for name in chosen}) == 1 and chosen:
         return DataError(f"{where} has two columns {ours!r}, among: {', '.join(names)}; rename or remove one")
     problem = (
         f"several columns that may hold the {WHAT.get(ours, ours)}" if chosen else f"no column for the {WHAT[ours]}"
     )
     flag = "--" + OPTIONS[ours].replace("_", "-") if ours in WHAT else "a single one"
-    return DataError(f"{where} has {problem}, among: {', '.join(names)}; say which: {flag} NAME, or call it {ours!r}")
+    return DataError(
+        f"{where} has {problem}, among: {', '.join(names)}; choose one with {flag} NAME, or rename it to {ours!r}"
+    )

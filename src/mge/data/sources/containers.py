@@ -1,4 +1,4 @@
-"""Photos to classify in files that hold many: manifests, Parquet tables and tar archives. Labels are not asked for."""
+"""Unlabelled photos for inference in files that contain many: manifests, Parquet tables and tar archives."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,30 +13,30 @@ PARQUET, TAR = ".parquet", ".tar"
 
 
 def find_all_photos(wanted: str | Path | Sequence[str | Path]) -> list[str | NamedPhoto]:
-    """The photos that names stand for, in order, each once.
+    """Find the photos that names match, in order, each once.
 
     A name is a photo, a folder, a pattern, a manifest with a column `path`, a Parquet file with a column of photos, or
-    a tar archive. A folder without photos stands for the Parquet files and archives in it.
+    a tar archive. Of a folder without photos, the Parquet files and archives in it are taken.
 
     Raises:
-        DataError: a name stands for nothing, or a file is damaged or cannot be read.
-        MissingExtraError: a Parquet file is named, and what reads it is not installed.
+        DataError: a name matches nothing, or a file is damaged or cannot be read.
+        MissingExtraError: a Parquet file is named, and the package that reads it is not installed.
     """
     return photos_of(find_files(wanted))
 
 
 def find_files(wanted: str | Path | Sequence[str | Path]) -> list[str]:
-    """Return the files that names stand for: photos, and those that hold or list many.
+    """Return the files that names match: photos, and files that contain or list many.
 
     Raises:
-        DataError: a name stands for nothing, or a folder cannot be read.
+        DataError: a name matches nothing, or a folder cannot be read.
     """
     return find_photos(wanted, shards=(PARQUET, TAR))
 
 
 @naming_what_is_unreadable()
 def photos_of(files: Iterable[str]) -> list[str | NamedPhoto]:
-    """Return the photos in some files, as `find_files` gives them, in order, each once.
+    """Return the photos in some files from `find_files`, in order, each once.
 
     Raises:
         DataError, MissingExtraError: as `find_all_photos`.
@@ -49,7 +49,7 @@ def photos_of(files: Iterable[str]) -> list[str | NamedPhoto]:
 
 
 def _photos_in(name: str) -> Sequence[str | NamedPhoto]:
-    """The photos in a file, or the file itself, which then is one."""
+    """Return the photos in a file, or the file itself if it is one."""
     file = Path(name)
     suffix = file.suffix.lower() if file.is_file() else ""
     if suffix in MANIFEST_SUFFIXES:

@@ -1,4 +1,4 @@
-"""Stanford Dogs: a folder for each breed, lists of the splits as .mat files, boxes as XML."""
+"""Stanford Dogs: one folder per breed, lists of the splits as .mat files, boxes as XML."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ DOGS = Layout(
 
 
 def read_dogs(data: Path) -> PhotoSet:
-    """Reads Stanford Dogs; its classes are called as the folders are, `n02085620-Chihuahua`.
+    """Read Stanford Dogs; its classes have the names of the folders, `n02085620-Chihuahua`.
 
-    Where a photo shows several dogs, the box is that of the largest.
+    If a photo shows several dogs, the box is that of the largest.
 
     Raises:
         DataError: a file is missing, or two files contradict each other.

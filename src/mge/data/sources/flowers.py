@@ -17,7 +17,7 @@ FLOWERS = Layout(
 
 
 def read_flowers(data: Path) -> PhotoSet:
-    """Reads Oxford Flowers-102; the archive has no names of its classes, torchvision has.
+    """Read Oxford Flowers-102; the archive has no class names, so they come from torchvision.
 
     Raises:
         DataError: a file is missing, or two files contradict each other.

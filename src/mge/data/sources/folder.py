@@ -28,7 +28,7 @@ def read_folder(folder: Path) -> PhotoSet:
     """Read a folder of class folders, with or without folders for the splits above them.
 
     Raises:
-        DataError: it holds no photos, photos without a class folder, or two folders that would be the same class.
+        DataError: it has no photos, photos without a class folder, or two folders that would be the same class.
     """
     home = _unwrap(folder)
     splits = _split_folders(home)
@@ -36,7 +36,7 @@ def read_folder(folder: Path) -> PhotoSet:
     notes = findings.passed_over(home) + _beside(home, splits)
     if not findings.photos:
         raise DataError(
-            f"{str(folder)!r} holds no photos; expected one folder a class with photos in it, or a manifest"
+            f"{str(folder)!r} contains no photos; expected one folder per class, or a manifest"
             + "".join(f"; {note}" for note in notes)
         )
     homes = {photo.parent: photo for photo in reversed(findings.photos)}
@@ -53,7 +53,7 @@ def read_folder(folder: Path) -> PhotoSet:
 
 
 def has_class_folders(folder: Path) -> bool:
-    """Return whether at least two folders in a folder, or in its folders for splits, have photos right in them."""
+    """Return whether at least two folders in a folder, or in its folders for splits, have photos directly in them."""
     named = [Path(entry.path) for entry in list_entries(folder) if entry.is_dir() and find_split(entry.name)]
     for home in (folder, *named):
         inner = [Path(entry.path) for entry in list_entries(home) if entry.is_dir()]
@@ -64,7 +64,7 @@ def has_class_folders(folder: Path) -> bool:
 
 
 def find_split_folders(folder: Path) -> dict[Path, Split]:
-    """Return the folders in a folder that are called as splits are, without a folder of the same name around them."""
+    """Return the folders in a folder that are named like splits, without a folder of the same name around them."""
     named = {
         Path(entry.path): split
         for entry in list_entries(folder)
@@ -74,7 +74,7 @@ def find_split_folders(folder: Path) -> dict[Path, Split]:
 
 
 def _unwrap(folder: Path, split: Split | None = None) -> Path:
-    """Return the folder inside that is all there is in a folder: `birds/dataset/train`, `training_set/training_set`."""
+    """Follow folders with a single folder in them: `birds/dataset/train`, `training_set/training_set`."""
     while True:
         entries = list_entries(folder)
         inner = [entry for entry in entries if entry.is_dir()]
@@ -88,7 +88,7 @@ def _unwrap(folder: Path, split: Split | None = None) -> Path:
 
 
 def _split_folders(folder: Path) -> dict[Path, Split]:
-    """Return the split of each folder for one; none where `train` is a class with photos, beside `bus` and `car`."""
+    """Return the split of each split folder; none if `train` is a class with photos, beside `bus` and `car`."""
     named = find_split_folders(folder)
     nested = {path for path in named if any(entry.is_dir() for entry in list_entries(path))}
     if "train" not in named.values() or not nested:
@@ -101,8 +101,8 @@ def _class_folder(home: Path, roots: Mapping[Path, Split | None], *, photo: Path
     parts = [clean_label(part) for part in home.relative_to(root).parts]
     if not parts:
         raise DataError(
-            f"{photo} lies in no class folder; put the photos of each class into a folder of its "
-            "own, or give a manifest that names the class of each photo"
+            f"{photo} is not in a class folder; put the photos of each class into its own folder, or give a manifest "
+            "that names the class of each photo"
         )
     return ClassFolder(home, roots[root], "/".join(parts), parts[-1])
 
@@ -112,20 +112,20 @@ def _check_depth(classes: Mapping[Path, ClassFolder], photos: Mapping[Path, Path
         outer = next((parent for parent in home.parents if parent in classes), None)
         if outer is not None:
             raise DataError(
-                f"{photos[outer]} lies beside the class folder {home.relative_to(outer)}, so that it is not clear what "
-                f"the class is; move the photos of {home} into {outer}, or those of {outer} into a folder of their own"
+                f"{photos[outer]} is next to the class folder {home.relative_to(outer)}, so its class is ambiguous; "
+                f"move the photos of {home} into {outer}, or those of {outer} into a folder of their own"
             )
 
 
 def _check_splits(classes: Iterable[ClassFolder], *, folder: Path) -> None:
-    """Raise DataError where folders for splits, and no others, have photos right in them."""
+    """Raise DataError if folders for splits, and no others, have photos directly in them."""
     names = sorted({each.path.name for each in classes})
     if all(map(find_split, names)):
         lists = [path.name for path in map(Path, sorted(folder.iterdir())) if path.suffix.lower() in (".csv", ".json")]
         remedy = f"give the list of them, perhaps {folder / lists[0]}" if lists else "give a manifest that names them"
         raise DataError(
-            f"photos of {folder} lie in {' and '.join(names)} only, which is what splits are called, and in no class "
-            f"folders; make a folder for each class inside, or, where labels stand elsewhere, {remedy}"
+            f"the photos of {folder} are in split folders only ({' and '.join(names)}), not in class folders; make a "
+            f"folder for each class inside, or, if the labels are in another file, {remedy}"
         )
 
 
@@ -138,39 +138,39 @@ def _check_names(classes: Iterable[ClassFolder], *, folder: Path) -> None:
         if len(paths) > 1:
             first, second = sorted(paths)[:2]
             raise DataError(
-                f"two folders of {folder} would be the class {label!r}: {first} and {second}; where the folders around "
-                "them are splits, call those train, val and test; otherwise give each class a name of its own"
+                f"two folders of {folder} would be the class {label!r}: {first} and {second}; if the folders around "
+                "them are splits, name those train, val and test; otherwise give each class a unique name"
             )
     for labels in spellings.values():
         if len(labels) > 1:
             first, second = sorted(labels)[:2]
             raise DataError(
-                f"two classes of {folder} differ only in capital letters: {first!r} and {second!r}; give them one "
-                "name, or list the photos in a manifest, where they stay apart"
+                f"two classes of {folder} differ only in letter case: {first!r} and {second!r}; give them one name, or "
+                "list the photos in a manifest, which keeps them separate"
             )
 
 
 def _beside(folder: Path, splits: Mapping[Path, Split]) -> list[str]:
-    """What lies beside the splits' folders and is not read."""
+    """Describe the entries beside the split folders that are not read."""
     if not splits:
         return []
     others = [Path(entry.path) for entry in list_entries(folder) if Path(entry.path) not in splits]
     passed_over = [path.name for path in others if (path.is_dir() and not any(path in each.parents for each in splits))
                    or is_photo(path)]  # fmt: skip
-    return [count("beside the folders of the splits, not read", passed_over)] if passed_over else []
+    return [count("next to the split folders, not read", passed_over)] if passed_over else []
 
 
 def _joined(classes: Iterable[ClassFolder]) -> list[str]:
-    """Classes whose name is spelt with other characters in another folder, which nobody can see."""
+    """Describe classes spelt with different characters in another folder, which look the same."""
     names = defaultdict(set)
     for each in classes:
         names[each.label].add(each.path.name)
     joined = [label for label, spellings in names.items() if len(spellings) > 1]
-    return [count("folders joined, whose names look the same", joined)] if joined else []
+    return [count("folders merged because their names look the same", joined)] if joined else []
 
 
 def _missing(records: Iterable[Record], names: Iterable[str]) -> list[str]:
-    """Classes that a split does not have, though it has others."""
+    """Describe the classes that a split lacks."""
     labels = defaultdict(set)
     for record in records:
         labels[record.split].add(record.label)

@@ -1,4 +1,4 @@
-"""Food-101: a folder for each dish, and lists of the splits."""
+"""Food-101: one folder per dish, and lists of the splits."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ FOOD = Layout("Food-101", ("food-101",), tuple(LISTS.values()), "unpack food-101
 
 
 def read_food(data: Path) -> PhotoSet:
-    """Reads Food-101; its classes are called as the folders are, `apple_pie`.
+    """Read Food-101; its classes have the names of the folders, `apple_pie`.
 
     Raises:
         DataError: a file is missing, or a list names a dish that classes.txt does not.

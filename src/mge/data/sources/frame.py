@@ -1,4 +1,4 @@
-"""A pandas data frame with the columns of a manifest. pandas is its owner's: nothing here imports it."""
+"""A pandas data frame with the columns of a manifest. pandas itself is not imported here."""
 
 import json
 import sys
@@ -10,22 +10,22 @@ from mge.data.sources.rows import RowReader
 
 
 def is_frame(data: object) -> bool:
-    """Return whether this is a pandas data frame. Where pandas is not imported, there can be none."""
+    """Return whether this is a pandas data frame. Without pandas imported, there can be none."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
 def frame_to_manifest(frame: Any, *, folder: Path, asked: Asked = BY_NAME) -> str:  # noqa: ANN401  (pandas is not imported)
-    """Return the rows of a data frame as the text of a JSONL manifest, with absolute paths.
+    """Convert the rows of a data frame to the text of a JSONL manifest, with absolute paths.
 
     Args:
-        frame: A pandas data frame with the columns of a manifest. Other columns are of no interest.
-        folder: Where its relative paths start.
-        asked: The columns that a person named.
+        frame: A pandas data frame with the columns of a manifest. Other columns are ignored.
+        folder: Folder that relative paths start at.
+        asked: The columns given by the user.
 
     Raises:
-        ConfigError: it does not have a column that was asked for.
-        DataError: a column is missing or there twice, a value makes no sense, or a file does not exist.
+        ConfigError: it does not have a requested column.
+        DataError: a column is missing or repeated, a value is invalid, or a file does not exist.
     """
     names = [str(column) for column in frame.columns]
     columns = find_columns(names, asked=asked, where="the data frame")

@@ -1,4 +1,4 @@
-"""The layouts that data come in: which reader takes which, and why the others decline."""
+"""The supported layouts of data: the reader of each, and the criteria for choosing it."""
 
 import difflib
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from mge.data.sources.dogs import DOGS, read_dogs
 from mge.data.sources.flowers import FLOWERS, read_flowers
 from mge.data.sources.folder import has_class_folders, read_folder
 from mge.data.sources.food import FOOD, read_food
-from mge.data.sources.hub import is_hub, read_hub
+from mge.data.sources.hub_datasets import is_hub, read_hub
 from mge.data.sources.lists import has_lists, read_lists
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manifest
 from mge.data.sources.metadata import has_metadata, read_metadata
@@ -28,15 +28,15 @@ from mge.errors import ConfigError, DataError, MgeError, first_line
 
 
 class Source(NamedTuple):
-    """A layout that data come in.
+    """A supported layout of data.
 
     Args:
-        recognises: Tells whether data are such.
+        recognises: Returns whether data have this layout.
         read: Reads them.
-        wants: What gives such data away, in words.
+        wants: Description of its criteria.
         has_columns: Whether `read` also takes the names of columns.
-        gives_way: Whether class folders are read in its place where it cannot read a folder: one stray file may give
-            an archive away.
+        gives_way: Whether to read class folders instead if it cannot read a folder: a single stray file may look like
+            an archive.
     """
 
     recognises: Callable[[Path], bool]
@@ -79,18 +79,18 @@ SOURCES: dict[str, Source] = {
     "tables": Source(
         is_shards, read_shards, f"files {', '.join(TABLE_SUFFIXES)} and no class folders beside them", has_columns=True
     ),
-    "lists": Source(has_lists, read_lists, "train.txt with a photo and its label a line"),
+    "lists": Source(has_lists, read_lists, "train.txt with one photo and its label per line"),
     "folder": Source(Path.is_dir, read_folder, "a folder"),
 }  # fmt: skip
 NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
 
 
 def read_as(name: str, path: Path, asked: Asked = BY_NAME) -> PhotoSet:
-    """Read data with a reader.
+    """Read data with the given reader.
 
     Raises:
         ConfigError: there is no such reader, or columns were named and its data have none.
-        DataError: the data are not there, or not what the reader wants.
+        DataError: the data do not exist, or do not have the reader's layout.
     """
     if name not in SOURCES:
         near = difflib.get_close_matches(name, SOURCES, n=1)
@@ -105,8 +105,8 @@ def read_as(name: str, path: Path, asked: Asked = BY_NAME) -> PhotoSet:
         option = "image_column" if asked.path is not None else "label_column"
         tables = ", ".join(other for other, each in SOURCES.items() if each.has_columns)
         raise ConfigError(
-            f"{option} is set, and {str(path)!r} is read as {name}, which has no columns; leave it out, or give "
-            f"--format: {tables} have some"
+            f"{option} is set, but {str(path)!r} is read as {name}, which has no columns; leave it out, or choose "
+            f"another --format: {tables} have columns"
         )
     return source.read(path)
 
@@ -114,15 +114,15 @@ def read_as(name: str, path: Path, asked: Asked = BY_NAME) -> PhotoSet:
 def read_recognised(path: Path, asked: Asked = BY_NAME) -> tuple[PhotoSet, str]:
     """Read data with the first reader that recognises them.
 
-    Good class folders win over a stray file beside them that looks like a benchmark's: where that cannot be read, and
-    they can, they are.
+    Valid class folders win over a stray file beside them that looks like a benchmark's: if the benchmark cannot be
+    read, and they can, they are.
 
     Returns:
-        The photos, and a note on what was passed over; empty where nothing was.
+        The photos, and a note on a skipped layout; empty if there is none.
 
     Raises:
         ConfigError: columns were named and the data have none.
-        DataError: no reader recognises the data, or they are not what the reader wants.
+        DataError: no reader recognises the data, or they do not have the reader's layout.
     """
     name = recognise(path)
     try:
@@ -131,10 +131,10 @@ def read_recognised(path: Path, asked: Asked = BY_NAME) -> tuple[PhotoSet, str]:
         if not path.is_dir() or name in (*NOT_ON_DISK, "folder"):
             raise
         if not SOURCES[name].gives_way or not has_class_folders(path):
-            hint = f"read as {name}; --format folder reads class folders, and mge check DATA --why says more"
+            hint = f"read as {name}; --format folder reads class folders instead; details: mge check DATA --why"
             raise DataError(f"{error} ({hint})") from error
         reason = first_line(error)
-    note = f"{path} has class folders, which are read; as {name} it cannot be: {reason}"
+    note = f"{path} is read as class folders; it could not be read as {name}: {reason}"
     return read_as("folder", path, asked), note
 
 
@@ -156,23 +156,23 @@ def recognise(path: Path) -> str:
 
 
 def explain(path: Path, asked: Asked = BY_NAME) -> Iterator[str]:
-    """Say of each reader, in the order in which they are asked, why it declines data or what it makes of them."""
+    """Explain for each reader, in their order, why it declines data or what it would read."""
     is_taken = False
     for name, source in SOURCES.items():
         if not source.recognises(path):
-            yield f"{name}: no; wants {source.wants}"
+            yield f"{name}: no; requires {source.wants}"
             continue
         try:
             photos = read_as(name, path, asked)
             said = f"{len(photos.records):,} photos of {len(photos.class_names):,} classes"
         except MgeError as error:
-            said = f"would be refused: {first_line(error)}"
+            said = f"but fails: {first_line(error)}"
         yield f"{name}: {'also' if is_taken else 'yes'}; {said}"
         is_taken = True
 
 
 def nothing_there(path: Path) -> DataError:
-    """Return what is said of a path that leads nowhere."""
+    """Return the error for a path that does not exist."""
     return DataError(
         f"data {str(path)!r} does not exist; give a folder of class folders, a manifest, hf:owner/name, or `beetles`"
     )

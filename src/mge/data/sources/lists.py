@@ -1,19 +1,19 @@
-"""Lists train.txt, val.txt, test.txt with `path, label[, coarse label]` a line, as the Grocery Store Dataset has."""
+"""Lists train.txt, val.txt, test.txt with lines `path, label[, coarse label]`, as in the Grocery Store Dataset."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from mge.data.file_type import SUFFIXES
 from mge.data.hierarchy import collect_parents
 from mge.data.records import SPLITS, PhotoSet, Record
-from mge.data.signatures import SUFFIXES
 from mge.data.sources.archive import ListedFiles
 from mge.data.sources.folder import has_class_folders
-from mge.data.sources.text import read_lines, read_values
+from mge.data.sources.text_lines import read_lines, read_values
 from mge.errors import DataError
 
 
 def has_lists(folder: Path) -> bool:
-    """Return whether a folder holds such lists: a train.txt that is none, beside class folders, is a log, say."""
+    """Return whether a folder has such lists: another train.txt, beside class folders, may be a log, say."""
     file = folder / "train.txt"
     return file.is_file() and (not has_class_folders(folder) or _begins_as_list(file))
 
@@ -29,14 +29,14 @@ def _begins_as_list(file: Path) -> bool:
 
 
 def read_lists(folder: Path) -> PhotoSet:
-    """Reads the lists of a folder; classes.csv beside them names the labels, and the coarse labels.
+    """Read the lists of a folder; classes.csv beside them names the labels, and the coarse labels.
 
     Raises:
-        DataError: a line has not two or three columns, a photo does not exist in the folder, or a class has two coarse
-            labels.
+        DataError: a line does not have two or three columns, a photo does not exist in the folder, or a class has two
+            coarse labels.
     """
     names, coarse_names = _class_names(folder / "classes.csv")
-    photos = ListedFiles(folder, advice="put the photo there, or mend the list")
+    photos = ListedFiles(folder, advice="add the photo, or correct the list")
     records, labels, pairs = [], set(), []
     for split in SPLITS:
         file = folder / f"{split}.txt"
@@ -60,19 +60,19 @@ def read_lists(folder: Path) -> PhotoSet:
 
 
 def _coarse_name(label: str, names: Mapping[str, str]) -> str:
-    """The name of a coarse label. A number without a name would be taken for the number of a class."""
+    """Return the name of a coarse label. A number without a name would be mistaken for the number of a class."""
     return names.get(label, f"coarse {label}" if label.isdigit() else label)
 
 
 def _class_names(file: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Names by label and by coarse label, out of the columns of a classes.csv that speak of a name and an id."""
+    """Read names by label and by coarse label, from the columns of a classes.csv whose headers contain name and id."""
     rows = [values for _, values in read_values(file)] if file.is_file() else []
     header = [column.lower() for column in rows[0]] if rows else []
     return _names_by_id(rows, header, first=0), _names_by_id(rows, header, first=2)
 
 
 def _names_by_id(rows: list[list[str]], header: list[str], *, first: int) -> dict[str, str]:
-    """The names in column `first` by the ids in the next, where the header says that they are such."""
+    """Return the names in column `first` by the ids in the next, if the header says so."""
     if len(header) < first + 2 or "name" not in header[first] or "id" not in header[first + 1]:
         return {}
     pairs = [(row[first + 1].strip(), row[first].strip()) for row in rows[1:] if len(row) > first + 1]

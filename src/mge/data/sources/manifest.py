@@ -1,17 +1,17 @@
-"""Manifests: one photo a row, `path,label[,split][,x1,y1,x2,y2][,group][,parent]`."""
+"""Manifests: one photo per row, `path,label[,split][,x1,y1,x2,y2][,group][,parent]`."""
 
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mge.data.file_type import SUFFIXES
 from mge.data.records import PhotoSet, Split
-from mge.data.signatures import SUFFIXES
 from mge.data.sources.coco import begins_as_coco
 from mge.data.sources.columns import BY_NAME, COLUMNS, Asked, clean_column, find_columns
 from mge.data.sources.paths import ListedPhotos
 from mge.data.sources.rows import RowReader, as_text
-from mge.data.sources.text import read_lines, read_values
+from mge.data.sources.text_lines import read_lines, read_values
 from mge.errors import DataError
 
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".json")
@@ -20,19 +20,19 @@ Row = Mapping[str, Any]
 
 
 def is_manifest(path: Path) -> bool:
-    """Return whether this is a file with a manifest's suffix, and no COCO-like JSON."""
+    """Return whether this is a file with a manifest's suffix, and not COCO-like JSON."""
     return path.is_file() and path.suffix.lower() in MANIFEST_SUFFIXES and not begins_as_coco(path)
 
 
 def read_manifest(file: Path, asked: Asked = BY_NAME) -> PhotoSet:
     """Read a manifest: CSV with any delimiter, or JSON.
 
-    Its paths are relative to the folder it lies in. It is its owner's own file, so a path may also be absolute, or lead
-    out of the folder with `..`.
+    Its paths are relative to its folder. Since it is the user's own file, a path may also be absolute, or lead out of
+    the folder with `..`.
 
     Raises:
-        ConfigError: it does not have a column that was asked for.
-        DataError: a column is missing, a value makes no sense, or a file does not exist.
+        ConfigError: it does not have a requested column.
+        DataError: a column is missing, a value is invalid, or a file does not exist.
     """
     reader = RowReader(name=str(file))
     add_rows(reader, file, asked=asked)
@@ -40,7 +40,7 @@ def read_manifest(file: Path, asked: Asked = BY_NAME) -> PhotoSet:
 
 
 def add_rows(reader: RowReader, file: Path, *, asked: Asked, split: Split | None = None) -> None:
-    """Take the rows of a manifest; those that say no split are of the given one.
+    """Add the rows of a manifest; those without a split get the given one.
 
     Raises:
         As `read_manifest` does.
@@ -55,7 +55,7 @@ def add_rows(reader: RowReader, file: Path, *, asked: Asked, split: Split | None
 
 
 def read_paths(file: Path) -> list[Path]:
-    """Return the photos that a manifest lists, whatever else it says; one that is missing is a matter of opening it.
+    """Return the photos that a manifest lists, ignoring other columns; missing files are reported when they are opened.
 
     Raises:
         DataError: there is no column with photos, or a row without one.
@@ -67,7 +67,7 @@ def read_paths(file: Path) -> list[Path]:
     for where, row in rows:
         text = as_text(row.get(column))
         if not text:
-            raise DataError(f"{where} has no photo; give it one, or take the row out")
+            raise DataError(f"{where} has no photo; add one, or remove the row")
         paths.append(photos.look_up(text) or file.parent / text)
     return paths
 
@@ -88,7 +88,7 @@ def _names(rows: list[tuple[str, Row]]) -> list[str]:
 
 
 def _read_rows(file: Path) -> Iterator[tuple[str, Row]]:
-    """Read the rows of a manifest by the names of its columns, each after where it stands."""
+    """Yield the rows of a manifest by the names of its columns, each preceded by its position."""
     if file.suffix.lower() == ".jsonl":
         for number, line in enumerate(read_lines(file), start=1):
             if line.strip():
@@ -114,15 +114,15 @@ def _read_rows(file: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _check_header(header: list[str], names: list[str], *, file: Path) -> None:
-    """Raise DataError where a column is there twice, or the first row is a photo's."""
+    """Raise DataError if a column is repeated, or the first row is a photo's."""
     for column in COLUMNS:
         if names.count(column) > 1:
             raise DataError(f"{file} has two columns {column!r}, among: {', '.join(header)}; rename or remove one")
     photos = [name for name in header if Path(name).suffix.lower() in SUFFIXES]
     if photos:
         raise DataError(
-            f"{file} begins with the row {','.join(header)}, which was taken for the header; put a line with the names "
-            "of the columns before it: path,label"
+            f"{file} starts with the row {','.join(header)}, which was read as the header; add a header line before "
+            "it: path,label"
         )
 
 

@@ -15,11 +15,11 @@ from scipy.io.matlab import MatReadError
 
 from mge.errors import DataError, first_line
 
-MAX_BYTES = 256_000_000  # of a file, and of what its compressed variables unfold into; real ones have some millions
+MAX_BYTES = 256_000_000  # of a file, and of its decompressed variables; real ones have some millions
 HEADER_BYTES = 128
 COMPRESSED = 15  # type of an element of a file of version 5
-SECONDS = 120  # that reading a file may take; real ones take one
-# What scipy raises for files with flipped or missing bytes.
+SECONDS = 120  # time limit for reading a file; real ones take one second
+# Exceptions of scipy for files with flipped or missing bytes.
 DAMAGES = (
     MatReadError, zlib.error, ValueError, TypeError, LookupError, NameError, OSError, ArithmeticError, AttributeError,
     NotImplementedError, MemoryError, struct.error,
@@ -27,19 +27,19 @@ DAMAGES = (
 
 
 def read_texts(file: Path, variable: str) -> list[str]:
-    """A cell array of text.
+    """Read a cell array of text.
 
     Raises:
         DataError: there is none of this name.
     """
     values = _read(file, variable)
     if not all(isinstance(value, str) for value in values):
-        raise DataError(f"{file} has something else than text in {variable!r}; expected a cell array of text")
+        raise DataError(f"{file} has non-text values in {variable!r}; expected a cell array of strings")
     return values
 
 
 def read_numbers(file: Path, variable: str) -> list[int]:
-    """An array of whole numbers.
+    """Read an array of integers.
 
     Raises:
         DataError: there is none of this name.
@@ -50,12 +50,12 @@ def read_numbers(file: Path, variable: str) -> list[int]:
     except (TypeError, ValueError, OverflowError):
         numbers = []
     if numbers != values:
-        raise DataError(f"{file} has something else than whole numbers in {variable!r}")
+        raise DataError(f"{file} has values other than integers in {variable!r}")
     return numbers
 
 
 def read_structs(file: Path, variable: str, *, fields: Sequence[str]) -> list[Mapping[str, Any]]:
-    """An array of structures that have at least these fields.
+    """Read an array of structures that have at least these fields.
 
     Raises:
         DataError: there is none of this name, or a field is missing.
@@ -71,21 +71,20 @@ def read_structs(file: Path, variable: str, *, fields: Sequence[str]) -> list[Ma
 def _read(file: Path, variable: str) -> list[Any]:
     content = file.read_bytes() if file.stat().st_size <= MAX_BYTES else b""
     if not content or _inflated_bytes(content) > MAX_BYTES:
-        raise DataError(f"{file} is empty, or unfolds into more than {MAX_BYTES:,} bytes; expected an annotation file")
+        raise DataError(f"{file} is empty, or expands to more than {MAX_BYTES:,} bytes; expected an annotation file")
     found = _read_apart(file, variable)
     if "error" in found:
         raise DataError(f"{file} cannot be read as a .mat file: {found['error']}; download it again")
     if "value" not in found:
         raise DataError(f"{file} has no variable {variable!r}; download it again")
     value = found["value"]
-    return value if isinstance(value, list) else [value]  # a list of one comes as what is in it
+    return value if isinstance(value, list) else [value]  # a list with one item is returned as that item
 
 
 def _read_apart(file: Path, variable: str) -> dict[str, Any]:
-    """What `read_variable` says, in a process of its own.
+    """Run `read_variable` in a child process.
 
-    scipy's reader brings down the process that it runs in over some damaged files (1.17: SIGSEGV where four bytes are
-    missing in front of a size).
+    scipy's reader crashes its process on some damaged files (1.17: SIGSEGV if four bytes are missing before a size).
     """
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -94,10 +93,10 @@ def _read_apart(file: Path, variable: str) -> dict[str, Any]:
     sender.close()
     try:
         if not receiver.poll(SECONDS):
-            return {"error": f"that was not done after {SECONDS} seconds"}
+            return {"error": f"reading it did not finish within {SECONDS} seconds"}
         answer: dict[str, Any] = json.loads(receiver.recv_bytes())
     except EOFError:
-        return {"error": "scipy's reader broke down over it"}
+        return {"error": "scipy's reader crashed on it"}
     finally:
         reader.kill()
         reader.join()
@@ -110,7 +109,7 @@ def _send_variable(sender: Connection, file: Path, variable: str) -> None:
 
 
 def read_variable(file: Path, variable: str) -> dict[str, Any]:
-    """The variable under `value`; nothing where there is none of this name, and `error` where the file is damaged."""
+    """Return the variable under `value`; nothing if there is none of this name, and `error` if the file is damaged."""
     try:
         variables = scipy.io.loadmat(file, simplify_cells=True, variable_names=[variable])
     except DAMAGES as error:
@@ -122,7 +121,7 @@ def read_variable(file: Path, variable: str) -> dict[str, Any]:
 
 
 def as_plain(value: Any) -> Any:  # noqa: ANN401  (whatever a file holds)
-    """A value in terms of JSON; None for what has none, such as MATLAB's own objects."""
+    """Convert a value to JSON types; None if that is impossible, as for MATLAB's own objects."""
     if isinstance(value, np.ndarray | np.generic):
         return as_plain(value.tolist())
     if isinstance(value, dict):
@@ -133,7 +132,7 @@ def as_plain(value: Any) -> Any:  # noqa: ANN401  (whatever a file holds)
 
 
 def _inflated_bytes(content: bytes) -> int:
-    """How large the compressed variables of a file are, counted no further than a little above `MAX_BYTES`."""
+    """Return the size of a file's decompressed variables, counted until a little above `MAX_BYTES`."""
     order = ">" if content[HEADER_BYTES - 2 : HEADER_BYTES] == b"MI" else "<"
     place, total = HEADER_BYTES, 0
     while place + 8 <= len(content) and total <= MAX_BYTES:
@@ -152,5 +151,5 @@ def _inflated(packed: bytes) -> int:
             total += len(inflater.decompress(packed, 1_000_000))
             packed = inflater.unconsumed_tail
     except zlib.error:
-        pass  # a damaged file: reading it says so
+        pass  # a damaged file: reading it reports the error
     return total

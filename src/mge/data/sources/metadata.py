@@ -1,6 +1,6 @@
 """Photos with a table beside them: Hugging Face's metadata.csv, Roboflow's _classes.csv and _annotations.coco.json.
 
-What such a table says counts, and not how the folders are called that the photos lie in.
+The labels come from the table, and not from the names of the folders.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from mge.data.sources.columns import BY_NAME, Asked, find_columns
 from mge.data.sources.folder import find_split_folders
 from mge.data.sources.manifest import add_rows, has_labels
 from mge.data.sources.rows import RowReader
-from mge.data.sources.text import read_values
+from mge.data.sources.text_lines import read_values
 from mge.data.sources.walking import count, search
 from mge.errors import DataError
 
@@ -29,23 +29,23 @@ def has_metadata(folder: Path) -> bool:
 
 
 def read_metadata(folder: Path, asked: Asked = BY_NAME) -> PhotoSet:
-    """Read the tables of a folder and of its folders for splits. Where `train` is the only split it is the whole.
+    """Read the tables of a folder and of its folders for splits. If `train` is the only split it is the whole data set.
 
     Raises:
-        ConfigError: a table does not have a column that was asked for.
+        ConfigError: a table does not have a requested column.
         DataError: there is none, they are of several kinds, or one cannot be read.
     """
     files = _find_tables(folder)
     names = sorted({file.name for file in files})
     if len(names) != 1:
-        problem = f"has {', '.join(names)}; keep those of one name" if names else f"has no {', '.join(TABLES)}"
+        problem = f"has {', '.join(names)}; keep the ones with one name" if names else f"has no {', '.join(TABLES)}"
         raise DataError(f"{str(folder)!r} {problem}")
     if set(files.values()) == {"train"}:
         files = dict.fromkeys(files)
     name, source = folder.resolve().name, f"photos with {names[0]}"
     if names == [COCO]:
         if asked != BY_NAME:
-            raise DataError(f"{names[0]} in {str(folder)!r} has no columns; leave out the names of columns")
+            raise DataError(f"{names[0]} in {str(folder)!r} has no columns; leave out the column options")
         return _note_unlisted(read_files(files, name=name, source=source), files)
     reader = RowReader(name=name)
     for file, split in files.items():
@@ -54,7 +54,7 @@ def read_metadata(folder: Path, asked: Asked = BY_NAME) -> PhotoSet:
 
 
 def _note_unlisted(photos: PhotoSet, files: Iterable[Path]) -> PhotoSet:
-    """Return the photos with a note on those that lie beside the tables and are in none."""
+    """Add a note on photos that lie beside the tables and are in none."""
     listed = {os.path.abspath(record.path) for record in photos.records}  # noqa: PTH100  (no disk is asked)
     found = search(*(file.parent for file in files)).photos
     others = [photo for photo in found if os.path.abspath(photo) not in listed]  # noqa: PTH100
@@ -75,7 +75,7 @@ def _find_tables(folder: Path) -> dict[Path, Split | None]:
 
 
 def _add_one_hot(reader: RowReader, file: Path, *, asked: Asked, split: Split | None) -> None:
-    """Take the rows of a file with a column for each class, in which one says 1."""
+    """Add the rows of a file with one column per class, one of which is 1."""
     (_, header), *rows = list(read_values(file)) or [(1, [])]
     names = [name.strip() for name in header]
     column = find_columns(names, asked=asked, where=str(file), needed=["path"])["path"]

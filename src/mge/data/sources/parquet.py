@@ -1,4 +1,4 @@
-"""Photos in the rows of a Parquet file, read one after the other: no file may fill the memory."""
+"""Photos in the rows of a Parquet file, read one after the other to bound the memory."""
 
 import threading
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData, ParquetFile
 
 IMAGE_COLUMNS = ("image", "img", "photo", "picture", "jpg", "png", "bytes")
-ROWS_OF_ANY_FILE = 100_000  # that a file of any size may have; a larger one has to be as large as photos make it
-BYTES_A_ROW = 2  # nothing that names or holds a photo is as small, even packed
-BYTES_OF_ANY_GROUP = 2**28  # that a group of rows may unpack into; more than that photos have no air for
-LARGEST_RATIO = 20  # of unpacked to packed bytes, where they are more
+ROWS_OF_ANY_FILE = 100_000  # accepted in a file of any size; more need a file as large as photos make it
+BYTES_A_ROW = 2  # nothing that names or contains a photo is smaller, even compressed
+BYTES_OF_ANY_GROUP = 2**28  # decompressed size accepted for any row group; photos hardly compress beyond that
+LARGEST_RATIO = 20  # of unpacked to packed bytes, above that
 
 
 class PhotoColumn:
-    """The column of a Parquet file that holds photos; one row at a time is in memory, read on from the one before.
+    """The photo column of a Parquet file; one row at a time is in memory, read sequentially.
 
     Args:
         file: The Parquet file.
@@ -35,7 +35,7 @@ class PhotoColumn:
         self._content: bytes | DataError = b""  # of the row before the next one
 
     def photos(self) -> list[NamedPhoto]:
-        """All its photos, which share this column."""
+        """Return all its photos, which share this column."""
         read, metadata = self._read, self._parquet.metadata
         places = ((group, row) for group in range(metadata.num_row_groups)
                   for row in range(metadata.row_group(group).num_rows))  # fmt: skip
@@ -54,7 +54,7 @@ class PhotoColumn:
         return content
 
     def _stream(self, group: int) -> Iterator[bytes | DataError]:
-        """The photos of a group of rows, in order, or why they cannot be read; without end where that is the file."""
+        """Yield the photos of a row group, in order, or their errors; an error of the file is repeated forever."""
         from pyarrow import ArrowException  # noqa: PLC0415  (an extra, heavy)
 
         try:
@@ -63,19 +63,19 @@ class PhotoColumn:
                     content = value["bytes"] if isinstance(value, dict) else value
                     where = f"row {self._next} of its group {group}"
                     yield DataError(f"{self.file} has no photo in {where}") if content is None else content
-            reason = "it has fewer rows than it says"
+            reason = "it has fewer rows than its metadata states"
         except (ArrowException, OSError) as error:
             reason = first_line(error)
-        yield from repeat(DataError(f"{self.file} is damaged: {reason}; write it again"))
+        yield from repeat(DataError(f"{self.file} is damaged: {reason}; re-create it"))
 
 
 def check_bounds(metadata: "FileMetaData", file: Path) -> None:
-    """Raises DataError where a file is a trap: a few bytes that stand for more rows or bytes than photos ever do."""
+    """Raise DataError for a decompression bomb: a few bytes that declare far more rows or bytes than photos have."""
     size = file.stat().st_size
     if metadata.num_rows > max(ROWS_OF_ANY_FILE, size / BYTES_A_ROW):
         raise DataError(
-            f"{file} has {metadata.num_rows:,} rows in {size:,} bytes, too many to have photos in them; accepted: "
-            f"{ROWS_OF_ANY_FILE:,}, or {BYTES_A_ROW} bytes a row; write it again with its photos only"
+            f"{file} has {metadata.num_rows:,} rows in {size:,} bytes, too many rows for photos; accepted: "
+            f"{ROWS_OF_ANY_FILE:,}, or {BYTES_A_ROW} bytes per row; re-create it with its photos only"
         )
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
@@ -84,23 +84,24 @@ def check_bounds(metadata: "FileMetaData", file: Path) -> None:
         packed = sum(column.total_compressed_size for column in columns)
         if unpacked > max(BYTES_OF_ANY_GROUP, LARGEST_RATIO * packed):
             raise DataError(
-                f"{file} unpacks its group {number} of rows from {packed:,} into {unpacked:,} bytes, which is no way "
-                f"to keep photos; accepted: {LARGEST_RATIO} times as much; write it again in smaller groups"
+                f"{file} unpacks its group {number} of rows from {packed:,} into {unpacked:,} bytes, which is "
+                f"implausible for photos; accepted: a ratio of up to {LARGEST_RATIO}; re-create it with smaller row "
+                "groups"
             )
 
 
 def _open_parquet(file: Path) -> "tuple[ParquetFile, str]":
-    """A Parquet file, and the name of its column with photos: bytes, or a struct with bytes in it."""
+    """Open a Parquet file, and find its column with photos: bytes, or a struct with bytes in it."""
     try:
         from pyarrow import ArrowException, parquet, types  # noqa: PLC0415  (an extra, heavy)
     except ImportError as error:
         raise MissingExtraError(
-            "Parquet is read by pyarrow, which is not installed; get it with: pip install 'mge[tables]'"
+            "reading Parquet needs pyarrow, which is not installed; install it with: pip install 'mge[tables]'"
         ) from error
     try:
         opened = parquet.ParquetFile(file, buffer_size=2**20)
     except (ArrowException, OSError) as error:
-        raise DataError(f"{file} is no Parquet file, or damaged: {first_line(error)}; write it again") from error
+        raise DataError(f"{file} is not a Parquet file, or damaged: {first_line(error)}; re-create it") from error
     check_bounds(opened.metadata, file)
     columns = []
     for field in opened.schema_arrow:
@@ -112,7 +113,7 @@ def _open_parquet(file: Path) -> "tuple[ParquetFile, str]":
     named = [name for accepted in IMAGE_COLUMNS for name in columns if name.lower() == accepted]
     if not named and len(columns) != 1:
         raise DataError(
-            f"{file} has {len(columns) or 'no'} columns of bytes, among: {', '.join(opened.schema_arrow.names)}; call "
-            f"that with the photos {IMAGE_COLUMNS[0]!r}"
+            f"{file} has {len(columns) or 'no'} binary columns, among: {', '.join(opened.schema_arrow.names)}; name "
+            f"the column of photos {IMAGE_COLUMNS[0]!r}"
         )
     return opened, (named or columns)[0]

@@ -1,4 +1,4 @@
-"""Photos found by the paths that lists give them, also as other systems write them."""
+"""Photos found by the paths in lists, also as other systems write them."""
 
 import itertools
 import os
@@ -8,7 +8,7 @@ from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 
-from mge.data.signatures import SUFFIXES
+from mge.data.file_type import SUFFIXES
 from mge.data.sources.walking import is_junk
 from mge.errors import DataError
 
@@ -16,12 +16,12 @@ from mge.errors import DataError
 class ListedPhotos:
     """The photos that a list names.
 
-    A path that is there as it is written is taken at once. Others are looked for with slashes in place of backslashes,
-    in Unicode's other spelling, with the suffix of a photo behind a name that has none, and, where a name has no folder
-    before it, in the folders right beside the list; what leaves a choice is refused.
+    A path that exists as written is taken at once. Otherwise backslashes are replaced by slashes, other Unicode
+    spellings and suffixes of photos are tried, and, for a name without a folder, the folders directly beside the list;
+    ambiguous matches are refused.
 
     Args:
-        folder: Where relative paths start; None: there is no such place.
+        folder: Folder that relative paths start at; None: there is none.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -30,10 +30,10 @@ class ListedPhotos:
         self._listings: dict[Path, dict[str, list[Path]]] = {}
 
     def find(self, text: str, *, where: str) -> Path:
-        """Return the photo that a list means.
+        """Return the photo that a list names.
 
         Raises:
-            DataError: it is not there, or several may be meant.
+            DataError: it does not exist, or is ambiguous.
         """
         path = self.look_up(text)
         if path is None:
@@ -41,7 +41,7 @@ class ListedPhotos:
         return path
 
     def look_up(self, text: str) -> Path | None:
-        """As `find`, and None where there is no such photo, or a choice."""
+        """Find the photo like `find`; None if it does not exist, or is ambiguous."""
         path = (self.folder or Path()) / text
         if (self.folder is None and not path.is_absolute()) or "\0" in text:
             return None
@@ -54,17 +54,16 @@ class ListedPhotos:
         return others[0]
 
     def notes(self) -> list[str]:
-        """Return a note on the photos that were found though they are written differently."""
+        """Return a note on the photos that were found under another spelling."""
         if not self._found:
             return []
         text, path = self._found[0]
         return [
-            f"{len(self._found):,} paths are written otherwise than the files are called, and were found: {text!r} is "
-            f"{path}"
+            f"{len(self._found):,} paths differ in spelling from the files on disk and were matched: {text!r} is {path}"
         ]
 
     def _others(self, text: str) -> list[Path]:
-        """Return the photos that a path may mean that is not there as it is written."""
+        """Return the candidates for a path that does not exist as written."""
         if "://" in text:
             return []
         path = (self.folder or Path()) / text.replace("\\", "/")
@@ -74,14 +73,14 @@ class ListedPhotos:
         return matches
 
     def _in(self, folder: Path, name: str) -> list[Path]:
-        """Return the files in a folder that are called so, in whichever spelling, or so but for their suffix."""
+        """Return the files in a folder with this name, in any spelling, or with this name but for their suffix."""
         if folder not in self._listings:
             self._listings[folder] = _list_photos(folder)
         return self._listings[folder].get(_key(name), [])
 
     @cached_property
     def _beside(self) -> dict[str, list[Path]]:
-        """The photos in the folders right beside the list, by their names with and without suffix."""
+        """Photos in the folders directly beside the list, by their names with and without suffix."""
         beside: defaultdict[str, list[Path]] = defaultdict(list)
         for home in sorted(self.folder.iterdir()) if self.folder is not None else ():
             if home.is_dir() and not is_junk(home.name):
@@ -90,35 +89,37 @@ class ListedPhotos:
         return beside
 
     def _explain(self, text: str) -> str:
-        """Return why a path leads nowhere, and what to do."""
+        """Explain why a path leads nowhere, with advice."""
         address = re.match(r"[A-Za-z][\w+.-]*://", text)
         if address:
-            return f"an address; only files are read: download them, and list their paths without {address[0]}"
+            return f"a URL; only local files are read: download them, and list their paths without {address[0]}"
         path = (self.folder or Path()) / text
-        start = f"relative paths start at {self.folder}"
+        start = f"relative paths are resolved from {self.folder}"
         if _is_folder(path):
             return "which is a folder; list each photo in it"
         others = self._others(text)
         if others:
-            return f"and {others[0]} and {others[1]} may be meant; write the whole path, with its suffix"
+            return f"which is ambiguous: {others[0]} or {others[1]}; write the full path with its suffix"
         if "\\" in text:
-            return f"which has backslashes and is not there with slashes either; write it with slashes; {start}"
+            return f"which has backslashes and does not exist with slashes either; write it with slashes; {start}"
         if self.folder is None:
-            return "which is not here; write the table with its photos (`dataset.save_to_disk`), or take the row out"
+            return (
+                "which does not exist here; save the table with its photos (`dataset.save_to_disk`), or remove the row"
+            )
         if _is_file(Path.cwd() / text):
-            return f"which lies below the working directory, and not below the list's folder; {start}"
+            return f"which exists below the working directory but not below the list's folder; {start}"
         without = [self.folder / text.lstrip("/")] if _is_file(self.folder / text.lstrip("/")) else []
         near = without or self._in(path.parent, path.stem) or self._deeper(path.name)
-        return f"which does not exist; {f'nearly of that name is {near[0]}; ' if near else ''}{start}"
+        return f"which does not exist; {f'a similar name is {near[0]}; ' if near else ''}{start}"
 
     def _deeper(self, name: str) -> list[Path]:
-        """Return files of a name anywhere below the list's folder, as far as a look at a thousand folders goes."""
+        """Return files of a name anywhere below the list's folder, searching at most a thousand folders."""
         homes = itertools.islice(os.walk(self.folder or Path()), 1000)
         return [Path(home, file) for home, _, files in homes for file in files if _key(file) == _key(name)]
 
 
 def _list_photos(folder: Path) -> dict[str, list[Path]]:
-    """Return the files of a folder by their names, and the photos also by their names without the suffix."""
+    """Index the files of a folder by their names, and the photos also by their names without the suffix."""
     files = defaultdict(list)
     try:
         entries = sorted(folder.iterdir())
@@ -133,7 +134,7 @@ def _list_photos(folder: Path) -> dict[str, list[Path]]:
 
 
 def _spelt_otherwise(folder: Path) -> Path:
-    """Return a folder that is called so in whichever Unicode spelling."""
+    """Return the existing folder of this name, in any Unicode spelling."""
     here = Path(folder.anchor)
     for part in folder.relative_to(folder.anchor).parts:
         try:
@@ -149,7 +150,7 @@ def _key(name: str) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether there is a file of this name; a name that no disk would take names none."""
+    """Return whether there is a file of this name; False for names that the file system rejects."""
     try:
         return path.is_file()
     except (OSError, ValueError):

@@ -18,7 +18,7 @@ PETS = Layout(
 
 
 def read_pets(data: Path) -> PhotoSet:
-    """Reads Oxford-IIIT Pets: breeds as photos are called (`Abyssinian_1.jpg`), with their species above them.
+    """Read Oxford-IIIT Pets: breeds from the names of the photos (`Abyssinian_1.jpg`), with their species above them.
 
     The boxes are those of the animals' heads, which the archive has for most photos of `trainval` and for no others.
 

@@ -1,4 +1,4 @@
-"""A row of any table into a photo: manifests, data frames and tables of photos mean the same by the same values."""
+"""Conversion of a table's row to a photo: manifests, data frames and tables of photos share the meaning of values."""
 
 import math
 import re
@@ -22,16 +22,16 @@ _FILLERS = frozenset({"set", "split", "data", "dataset", "images", "image", "img
 
 
 def find_split(name: str) -> Split | None:
-    """Return the split that a folder, a file or a value is called after: `Training Set`, `seg_test`; None for none."""
+    """Return the split that a folder, a file or a value is named after: `Training Set`, `seg_test`; None for none."""
     words = [word for word in re.split(r"[\W_\d]+", name.lower()) if word not in ("", *_FILLERS)]
     return SPLIT_NAMES.get(words[0]) if len(words) == 1 else None
 
 
 class RowReader:
-    """Rows into records.
+    """Converter of rows to records.
 
     Args:
-        name: What an error calls the table.
+        name: Name of the table in errors.
     """
 
     def __init__(self, *, name: str) -> None:
@@ -45,25 +45,25 @@ class RowReader:
         self, row: Mapping[str, Any], *, folder: Path | None, where: str, split: Split | None = None,
         path: Path | None = None, read: Callable[[], bytes] | None = None,
     ) -> None:  # fmt: skip
-        """Take a row.
+        """Add a row.
 
         Args:
             row: Values by our names of the columns.
-            folder: Where its path starts where it is relative; None: there is no such place.
-            where: What an error calls the row.
-            split: Of a row that says nothing about it.
-            path: What people find a photo by that is no file of its own.
-            read: Gives the bytes of such a photo.
+            folder: Folder that relative paths start at; None: there is none.
+            where: Name of the row in errors.
+            split: Split of a row that has none.
+            path: Name for users of a photo that is not a file of its own.
+            read: Returns the bytes of such a photo.
 
         Raises:
-            DataError: it has no photo or no label, or a value that makes no sense.
+            DataError: it has no photo or no label, or an invalid value.
         """
         for column in COLUMNS:
             if isinstance(row.get(column), list | dict | tuple):
                 raise DataError(f"{where} has a {type(row[column]).__name__} for {column}; expected text or a number")
         for what, is_there in (("photo", path or as_text(row.get("path"))), ("label", as_text(row.get("label")))):
             if not is_there:
-                raise DataError(f"{where} has no {what}; give it one, or take the row out")
+                raise DataError(f"{where} has no {what}; add one, or remove the row")
         photos = self._photos.get(folder) or self._photos.setdefault(folder, ListedPhotos(folder))
         path = path or photos.find(as_text(row["path"]), where=where)
         label, others = as_text(row["label"]), {column: self._optional(row, column) for column in OPTIONAL}
@@ -76,12 +76,12 @@ class RowReader:
         """Return the photos of all rows.
 
         Args:
-            source: Where they are from, in words.
-            name: What people call them; by default as errors do.
+            source: Description of their origin.
+            name: Name of the data; by default as in errors.
             class_names: The classes in their order; None: sorted.
 
         Raises:
-            DataError: the rows contradict each other about coarser classes.
+            DataError: the rows contradict each other about parent classes.
         """
         names = class_names or tuple(sorted({record.label for record in self.records}))
         parents = collect_parents(self._parents, name=self.name)
@@ -89,7 +89,7 @@ class RowReader:
         return PhotoSet(name or self.name, source, names, tuple(self.records), parents, notes=tuple(notes))
 
     def _optional(self, row: Mapping[str, Any], column: str) -> str:
-        """Return a value that may be absent; what programs write where nothing is means that."""
+        """Return an optional value; common spellings of a missing value are treated as absent."""
         text = as_text(row.get(column))
         if text not in NOTHING:
             return text
@@ -98,11 +98,11 @@ class RowReader:
 
     def _note_nothings(self) -> list[str]:
         said = ", ".join(f"{text!r} as {column} ({count:,} times)" for (column, text), count in self._nothings.items())
-        return [f"{self.name} has {said}, which is read as nothing"] if said else []
+        return [f"{self.name} has {said}, which is read as empty"] if said else []
 
 
 def as_text(value: object) -> str:
-    """Return a value as text, empty where there is none. A number is a value: a class may be called 0."""
+    """Return a value as text, empty if there is none. A number is a value: a class may be called 0."""
     return "" if value is None or value != value else str(value).strip()  # NaN is not equal to itself
 
 

@@ -15,10 +15,10 @@ from mge.data.sources.walking import is_junk
 from mge.errors import DataError
 
 if TYPE_CHECKING:
-    from mge.data.sources.tables import Table
+    from mge.data.sources.photo_tables import Table
 
 TABLE_SUFFIXES = (".parquet", ".arrow")
-SAVED = (("state.json", "dataset_info.json"), ("dataset_dict.json",))  # what `save_to_disk` leaves in a folder
+SAVED = (("state.json", "dataset_info.json"), ("dataset_dict.json",))  # files written by `save_to_disk`
 
 METADATA = "metadata"  # a file of this name has the labels of the photos beside it
 
@@ -41,19 +41,19 @@ def is_saved(folder: Path) -> bool:
 
 
 def read_shards(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
-    """Reads a Parquet or Arrow file, a folder of them, or a folder that `save_to_disk` wrote.
+    """Read a Parquet or Arrow file, a folder of them, or a folder that `save_to_disk` wrote.
 
-    `datasets` keeps a copy of Parquet as Arrow in its cache, which gives any row at any time; Arrow is read where it
-    lies. Nothing is asked of the network.
+    `datasets` keeps a copy of Parquet as Arrow in its cache, which allows random access; Arrow is read in place. The
+    network is not used.
 
     Raises:
         MissingExtraError: `datasets` is not installed.
-        DataError: the files are damaged, some say which split they are and others do not, or a column is missing.
+        DataError: the files are damaged, only some name their split, or a column is missing.
     """
     need_datasets()
     from datasets.exceptions import DatasetsError  # noqa: PLC0415  (an optional extra, heavy)
 
-    from mge.data.sources.tables import read_tables  # noqa: PLC0415  (needs the extra)
+    from mge.data.sources.photo_tables import read_tables  # noqa: PLC0415  (needs the extra)
 
     try:
         tables = _load_saved(data) if is_saved(data) else _load_shards(data)
@@ -61,7 +61,7 @@ def read_shards(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
         if isinstance(error, DataError):
             raise
         reason = " ".join(str(error.__cause__ or error).split())
-        raise DataError(f"{data} cannot be read: {reason}; write it again, or take the damaged file out") from error
+        raise DataError(f"{data} cannot be read: {reason}; re-create it, or remove the damaged file") from error
     name = data.resolve().name if data.is_dir() else data.stem
     return read_tables(tables, name=name, source="Parquet or Arrow", asked=asked)
 
@@ -69,7 +69,7 @@ def read_shards(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
 def _load_saved(folder: Path) -> "list[Table]":
     from datasets import DatasetDict, load_from_disk  # noqa: PLC0415  (an optional extra, heavy)
 
-    from mge.data.sources.tables import Table  # noqa: PLC0415  (needs the extra)
+    from mge.data.sources.photo_tables import Table  # noqa: PLC0415  (needs the extra)
 
     loaded = load_from_disk(folder)
     splits = dict(loaded) if isinstance(loaded, DatasetDict) else {str(loaded.split or "train"): loaded}
@@ -80,11 +80,11 @@ def _load_saved(folder: Path) -> "list[Table]":
 
 
 def _load_shards(data: Path) -> "list[Table]":
-    """A table a file: each file is read by its own list of class names, which need not be that of its neighbours."""
+    """Load one table per file: each has its own list of class names, which may differ from the others'."""
     from datasets import Dataset  # noqa: PLC0415  (an optional extra, heavy)
     from pyarrow.parquet import read_metadata  # noqa: PLC0415
 
-    from mge.data.sources.tables import Table  # noqa: PLC0415  (needs the extra)
+    from mge.data.sources.photo_tables import Table  # noqa: PLC0415  (needs the extra)
 
     tables, home = [], data if data.is_dir() else data.parent
     for file, split in _split_of_each(_find_shards(data) if data.is_dir() else [data], data=data).items():
@@ -99,14 +99,14 @@ def _load_shards(data: Path) -> "list[Table]":
 
 
 def _find_shards(folder: Path) -> list[Path]:
-    """The shards in a folder, and in its folders `data`, `train`, `test` and so on; no photo has to be looked at."""
+    """Find the shards in a folder, and in its folders `data`, `train`, `test` and so on, without opening photos."""
     inner = [entry for entry in folder.iterdir() if entry.is_dir() and entry.name.lower() in ("data", *SPLIT_NAMES)]
     files = [file for home in (folder, *inner) for file in home.iterdir() if file.suffix.lower() in TABLE_SUFFIXES]
     return sorted(file for file in files if file.is_file() and not is_junk(file.name))
 
 
 def _split_of_each(files: list[Path], *, data: Path) -> dict[Path, str]:
-    """The split that each file's name or folder begins with: `train-00000-of-00002.parquet`, `test/0.parquet`."""
+    """Return the split in each file's or folder's name: `train-00000-of-00002.parquet`, `test/0.parquet`."""
     splits: dict[Path, str] = {}
     for file in files:
         names = file.relative_to(data).parts[::-1] if file != data else (file.name,)
@@ -115,7 +115,7 @@ def _split_of_each(files: list[Path], *, data: Path) -> dict[Path, str]:
     without = [file for file, split in splits.items() if not split]
     if without and len(without) < len(files):
         raise DataError(
-            f"{data} has files that say which split they are, and others that do not, as {without[0].name}; begin each "
-            "name with train, validation or test, or none"
+            f"{data} has some files with a split in their name and others without, such as {without[0].name}; start "
+            "every name with train, validation or test, or none"
         )
     return {file: split or "train" for file, split in splits.items()}

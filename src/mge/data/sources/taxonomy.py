@@ -12,15 +12,15 @@ Row = Mapping[str, Any]
 
 
 def read_id(number: float | str) -> str:
-    """Return an id as ids are compared: 7, "7" and 7.0 are the same, as tools write them."""
+    """Normalise an id for comparison: 7, "7" and 7.0 are the same, as tools write them."""
     return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
 
 
 def name_categories(categories: Sequence[Row]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what each category is called, and what lies above it: its genus, family and so on, or its supercategory.
+    """Return the name of each category, and its parents: its genus, family and so on, or its supercategory.
 
-    The same name may stand for two taxa (Prunella is a genus of birds and one of plants): a taxon is known by all
-    that lies above it, and the second one of a name gets its parent behind the name.
+    The same name may denote two taxa (Prunella is a genus of birds and one of plants): a taxon is identified by all of
+    its ancestors, and the second one of a name gets its parent appended to the name.
     """
     lineages = {read_id(row["id"]): _lineage(row) for row in categories}
     names = distinct_names((read_id(row["id"]), str(row["name"]), f"category {row['id']}") for row in categories)

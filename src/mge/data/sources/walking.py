@@ -1,4 +1,4 @@
-"""Walking through a person's folders: which files are photos, and what else lies there."""
+"""Traversal of a user's folders: photos, and other entries."""
 
 import dataclasses
 import os
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from mge.data.signatures import HEAD, OTHER_SUFFIXES, SUFFIXES, kind_of
+from mge.data.file_type import HEAD, OTHER_SUFFIXES, SUFFIXES, kind_of
 from mge.errors import DataError
 
-# What systems leave in folders, in lower case; hidden files and folders beside these.
-RUN_FILES = ("config.yaml", "environment.json")  # what every run folder has
+# Files and folders created by operating systems, in lower case; besides hidden ones.
+RUN_FILES = ("config.yaml", "environment.json")  # files of every run folder
 JUNK = frozenset(
     {
         "__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information",
@@ -21,13 +21,13 @@ JUNK = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What lies below some folders.
+    """Entries found below some folders.
 
     Args:
         photos: The photos, a folder's own before those of the folders in it, each in order.
-        others: Files that are no photos.
+        others: Files that are not photos.
         broken_links: Links that lead nowhere.
-        repeated_links: Links to folders that were read already, those that lead in a circle among them.
+        repeated_links: Links to folders that were read already, including circular ones.
         empty_folders: Folders with neither photos nor folders in them.
     """
 
@@ -38,21 +38,21 @@ class Findings:
     empty_folders: list[Path] = dataclasses.field(default_factory=list)
 
     def passed_over(self, folder: Path) -> list[str]:
-        """What was found below a folder and is no photo, in words with an example each."""
+        """Describe the entries below a folder that are not photos, with an example each."""
         kinds = {
-            "files that are no photos": self.others,
+            "files that are not photos": self.others,
             "folders without photos": self.empty_folders,
-            "links that lead nowhere": self.broken_links,
-            "links to folders that were read already": self.repeated_links,
+            "broken links": self.broken_links,
+            "links to folders that were already read": self.repeated_links,
         }
         return [count(kind, [path.relative_to(folder) for path in paths]) for kind, paths in kinds.items() if paths]
 
 
 def search(*folders: Path) -> Findings:
-    """Finds what lies below folders, however deep, without what systems leave behind.
+    """Find the photos below folders, at any depth, without system files.
 
-    Links are followed after everything that lies there itself, and each folder is read once: a photo is found under its
-    own folder's name, and no link leads in circles.
+    Links are followed after all regular entries, and each folder is read once: a photo is found under its own folder's
+    name, and circular links end.
 
     Raises:
         DataError: a folder cannot be read.
@@ -72,7 +72,7 @@ def search(*folders: Path) -> Findings:
 
 
 def list_entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder, by name, without junk.
+    """Return the entries of a folder, sorted by name, without junk.
 
     Raises:
         DataError: the folder cannot be read.
@@ -88,17 +88,17 @@ def list_entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a file or folder is none of a person's data: hidden, or left by a system."""
+    """Return whether a file or folder does not belong to a user's data: hidden, or created by a system."""
     return name.startswith(".") or name.lower() in JUNK
 
 
 def is_own_run(entry: os.DirEntry[str]) -> bool:
-    """Return whether a folder is a run: `cd photos; mge train .` writes pictures among the photos."""
+    """Return whether a folder is a run: `cd photos; mge train .` writes images among the photos."""
     return all(os.path.isfile(f"{entry.path}/{name}") for name in RUN_FILES)  # noqa: PTH113  (no error on odd links)
 
 
 def is_photo(file: Path) -> bool:
-    """Whether a file has the suffix of a photo or, where its suffix says nothing, begins like one."""
+    """Return whether a file has the suffix of a photo or, if its suffix is unknown, begins like one."""
     suffix = file.suffix.lower()
     if suffix in SUFFIXES or suffix in OTHER_SUFFIXES:
         return suffix in SUFFIXES
@@ -112,12 +112,12 @@ def is_photo(file: Path) -> bool:
 
 
 def count(what: str, examples: Sequence[object]) -> str:
-    """How many there are of something, and the first of them."""
+    """Format a number of items with the first of them."""
     return f"{what}: {len(examples):,} ({'such as ' if len(examples) > 1 else ''}{examples[0]})"
 
 
 def _sort_entries(folder: Path, findings: Findings, links: list[Path]) -> list[Path]:
-    """Puts each entry of a folder where it belongs.
+    """Sort the entries of a folder into the findings.
 
     Returns:
         The folders in it. Links to folders are added to `links`.
@@ -145,6 +145,6 @@ def _kind(entry: os.DirEntry[str]) -> Literal["folder", "file", "pipe", "nothing
             return "folder"
         if entry.is_file():
             return "file"
-    except OSError:  # a link to itself, or into a folder that nobody may read
+    except OSError:  # a link to itself, or into an unreadable folder
         return "nothing"
     return "nothing" if entry.is_symlink() and not Path(entry.path).exists() else "pipe"

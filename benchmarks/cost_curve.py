@@ -1,0 +1,122 @@
+"""Accuracy over the cost of a prediction: `python benchmarks/cost_curve.py [SET ...] [--seeds 0]`.
+
+The plain network at six views, and the mixture and its cascade at three, each trained at its view. The cost is
+counted in passes of the plain network at 128 px. Runs of benchmarks/pretrained.py are read, not trained again. What
+was stopped is resumed. Writes benchmarks/results/cost_curve.json, a table in docs/results.md and
+docs/pictures/cost-curve.png.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from pretrained import COMMON, SETS, SHARED, WEIGHTS, run_name
+from trainings import RESULTS, RUNS, spread, train_once, write_table
+
+from mge.storage.run_folder import Run
+
+PLAIN_SIZES, SIZES, STANDARD = (96, 128, 160, 192, 224, 256), (96, 128, 160), 128
+FIGURES = RESULTS / "cost_curve.json"
+PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "cost-curve.png"
+PLAIN: dict[str, Any] = {"experts": 1, "part_filters": 0, "share_experts": False, "schedule": "joint"}
+SERIES = ("plain network", "mixture", "cascade")
+
+Points = dict[str, dict[str, dict[str, Any]]]  # set, "series at size", {"costs": [...], "top1": [...]} a seed each
+
+
+def main() -> None:
+    """Train what is missing, and write table and picture after each training."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sets", nargs="*", default=[], help=f"which sets: {', '.join(SETS)} (default: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--only-read", action="store_true", help="train nothing")
+    given = parser.parse_args()
+    for seed in given.seeds:
+        for name in given.sets or SETS:
+            for size in () if given.only_read else PLAIN_SIZES:
+                train(name, size=size, seed=seed, is_plain=True)
+                write(given.seeds)
+            for size in () if given.only_read else SIZES:
+                train(name, size=size, seed=seed, is_plain=False)
+                write(given.seeds)
+    write(given.seeds)
+
+
+def find_run(name: str, *, size: int, seed: int, is_plain: bool) -> Run:
+    """Return the run of a network, which benchmarks/pretrained.py may have trained."""
+    known = RUNS / run_name(name, seed)
+    if size == STANDARD and (known / "summary.json").exists():
+        return Run(known / "plain" if is_plain else known)
+    return Run(RUNS / f"cost-{name}-{'plain' if is_plain else 'mixture'}-{size}-seed{seed}")
+
+
+def train(name: str, *, size: int, seed: int, is_plain: bool) -> None:
+    """Train one network at its view, out of photos that are kept as large for all of them."""
+    folder = find_run(name, size=size, seed=seed, is_plain=is_plain).folder
+    if folder.parent != RUNS or folder.name == run_name(name, seed):
+        return
+    data, options = SETS[name]
+    detail = max(1.0, COMMON["size"] * options["detail"] / size)
+    changed = {"size": size, "detail": detail, "baseline": "none", "seed": seed}
+    train_once(folder.name, str(SHARED / data), {**COMMON, **options, **changed, **(PLAIN if is_plain else {})})
+
+
+def measure(name: str, seeds: list[int]) -> dict[str, dict[str, Any]]:
+    """Return cost and accuracy of every finished network of a set."""
+    points: dict[str, dict[str, Any]] = {}
+    for series, sizes in zip(SERIES, (PLAIN_SIZES, SIZES, SIZES), strict=True):
+        for size in sizes:
+            for seed in seeds:
+                run = find_run(name, size=size, seed=seed, is_plain=series == "plain network")
+                summary = run.summary()
+                passes, top1 = 1.0, summary.get("mixture_top1")
+                if series == "mixture":
+                    passes = summary.get("fusion", {}).get("experts", 3)
+                if series == "cascade":
+                    cascade = summary.get("cascade", {})
+                    passes, top1 = cascade.get("mean_experts", 1.0), cascade.get("top1")
+                if top1 is not None:
+                    point = points.setdefault(f"{series} at {size} px", {"costs": [], "top1": []})
+                    point["costs"].append(round(passes * (size / STANDARD) ** 2, 3))
+                    point["top1"].append(top1)
+    return points
+
+
+def write(seeds: list[int]) -> None:
+    """Write the figures as JSON, as a table and as a picture."""
+    kept: Points = json.loads(FIGURES.read_text(encoding="utf-8"))["sets"] if FIGURES.exists() else {}
+    points = {name: {**kept.get(name, {}), **measure(name, seeds)} for name in SETS}
+    points = {name: found for name, found in points.items() if found}
+    head = {"command": "python benchmarks/cost_curve.py", "common": {**COMMON, "weights": WEIGHTS.name}}
+    FIGURES.write_text(json.dumps({**head, "sets": points}, indent=1) + "\n", encoding="utf-8")
+    table = [["set", "network", "cost (passes at 128 px)", "test accuracy (%)"]]
+    for name, found in points.items():
+        table += [[name, label, f"{statistics.mean(p['costs']):.2f}", spread(p["top1"])] for label, p in found.items()]
+    write_table("cost curve", table)
+    draw(points)
+
+
+def draw(points: Points) -> None:
+    """Draw a panel for each set, a line for each kind of network."""
+    figure = Figure(figsize=(4.5 * max(1, len(points)), 3.6), layout="constrained")
+    panels = figure.subplots(1, max(1, len(points)), squeeze=False)[0]
+    for panel, (name, found) in zip(panels, points.items(), strict=False):
+        for series, marker in zip(SERIES, "so^", strict=True):
+            line = [
+                (statistics.mean(p["costs"]), statistics.mean(p["top1"]))
+                for label, p in found.items()
+                if label.startswith(series)
+            ]
+            if line:
+                panel.plot(*zip(*sorted(line), strict=True), marker=marker, label=series)
+        panel.set(title=name, xlabel="cost of a prediction (passes at 128 px)", ylabel="test accuracy (%)")
+        panel.grid(alpha=0.3)
+        panel.legend()
+    figure.savefig(PICTURE, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

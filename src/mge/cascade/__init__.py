@@ -1,0 +1,1 @@
+"""Early exit: photos leave after the first expert that is sure enough."""

@@ -1,0 +1,97 @@
+"""Early exit: later experts run only on the photos whose prediction is not yet certain."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from mge.cascade.margin import gate_so_far, lead
+from mge.config import Mix
+from mge.core.losses import mix_experts
+from mge.core.outputs import CascadeOutput, MixtureOutput
+from mge.errors import ConfigError
+from mge.models.mixture import Look, MixtureOfExperts
+
+
+@torch.inference_mode()
+def run_cascade(
+    model: MixtureOfExperts, images: Shaped[Tensor, "B 3 H W"], *, thresholds: Sequence[float]
+) -> CascadeOutput:
+    """Classify a batch with early exit: a photo leaves once the top-2 margin of the mixture so far is large enough.
+
+    Nothing is computed for a photo that has left. A gate with its own backbone runs for the photos that remain after
+    the first expert, whose logits alone need no weighting. If no photo leaves, the result equals the mixture's bit for
+    bit; otherwise the batch is smaller and the others' results may differ in the last digits.
+
+    Args:
+        model: The mixture, in evaluation mode.
+        images: Images as `MixtureOfExperts.forward` takes them.
+        thresholds: For each expert but the last, the top-2 margin from which a photo leaves; see `cascade.margin.lead`.
+
+    Returns:
+        The outputs in the order of the images, and the number of experts that ran for each.
+
+    Raises:
+        ConfigError: the number of thresholds is not the number of experts minus one.
+    """
+    if len(thresholds) != model.active_experts - 1:
+        given = f"there are {len(thresholds)} thresholds for {model.active_experts} experts"
+        raise ConfigError(f"{given}; give one for each but the last")
+    looks = model.look(model.normalise(images))
+    look = next(looks)
+    result = _blank_output(look, num_experts=model.active_experts)
+    rows = torch.arange(len(images), device=images.device)  # photos that have not left yet
+    gate_probs = torch.ones(len(images), 1, device=images.device)
+    for number, threshold in enumerate((*thresholds, None)):
+        _write_look(result, look, rows=rows, number=number)
+        so_far = _answer_so_far(result, gate_probs, rows=rows, number=number, mix=model.config.mix)
+        if threshold is None:
+            break
+        staying = (~(lead(so_far) >= threshold)).nonzero().squeeze(1)
+        if not len(staying):
+            break
+        if number == 0:
+            gate_probs = model.weigh(look.view[staying], look.output.large_features[staying])
+        else:
+            gate_probs = gate_probs[staying]
+        look = looks.send(staying if len(staying) < len(rows) else None)  # no copies if no photo leaves
+        rows = rows[staying]
+    return result
+
+
+def _blank_output(look: Look, *, num_experts: int) -> CascadeOutput:
+    """Allocate an output of the mixture's shapes, filled with NaN."""
+
+    def blank(example: Tensor) -> Tensor:
+        return example.new_full((len(example), num_experts, *example.shape[1:]), torch.nan)
+
+    logits = look.output.logits
+    mixture = MixtureOutput(
+        logits=torch.zeros_like(logits, dtype=torch.float32),
+        gate_probs=torch.zeros(len(logits), num_experts, device=logits.device),
+        large_logits=blank(look.output.large_logits),
+        part_logits=blank(look.output.part_logits),
+        joint_logits=blank(logits),
+        attention=blank(look.attention),
+        boxes_xyxy=blank(look.boxes_xyxy),
+    )
+    return CascadeOutput(mixture, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+
+
+def _write_look(result: CascadeOutput, look: Look, *, rows: Tensor, number: int) -> None:
+    """Write one expert's pass for some photos into their rows of the result."""
+    result.num_experts_run[rows] = number + 1
+    result.mixture.large_logits[rows, number] = look.output.large_logits
+    result.mixture.part_logits[rows, number] = look.output.part_logits
+    result.mixture.joint_logits[rows, number] = look.output.logits
+    result.mixture.attention[rows, number] = look.attention
+    result.mixture.boxes_xyxy[rows, number] = look.boxes_xyxy
+
+
+def _answer_so_far(result: CascadeOutput, gate_probs: Tensor, *, rows: Tensor, number: int, mix: Mix) -> Tensor:
+    """Mix the experts up to one for some photos and store it; it is final unless later experts run."""
+    weights = gate_so_far(gate_probs, num_experts=number + 1)
+    so_far = mix_experts(result.mixture.joint_logits[rows, : number + 1], weights, mix=mix)
+    result.mixture.logits[rows], result.mixture.gate_probs[rows, : number + 1] = so_far, weights
+    return so_far

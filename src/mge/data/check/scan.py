@@ -1,0 +1,97 @@
+"""Scan of every photo: readability, and hashes to find copies."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mge.data.photo import open_photo
+from mge.data.records import Record
+from mge.errors import DataError
+
+SIDE = 128  # JPEGs are decoded down to this side: enough for hashes, which are made of 32 x 32 pixels
+CHUNK = 256  # photos submitted to the threads at a time
+
+
+class Look(NamedTuple):
+    """Result of scanning a photo. Without hashes only `error` and `digest` are set."""
+
+    error: str = ""  # reason why it cannot be read; empty if it can
+    digest: str = ""  # SHA-256 of the file's content, in hexadecimal; empty if it cannot be read
+    perceptual: str = ""  # perceptual hash: 64 bits in hexadecimal, hardly changed by resizing
+    width: int = 0  # pixels, exact below `SIDE`
+    height: int = 0
+
+
+def look_at(records: Sequence[Record], *, with_hashes: bool) -> Iterator[Look]:
+    """Scan every photo, on all cores.
+
+    Args:
+        records: The photos.
+        with_hashes: Whether to include perceptual hashes and sizes; without them a scan takes a third of the time.
+
+    Yields:
+        The scan of each photo, in order.
+    """
+    look = partial(_look, with_hashes=with_hashes)
+    with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter's lock
+        for start in range(0, len(records), CHUNK):
+            yield from pool.map(look, records[start : start + CHUNK])
+
+
+def digest_contents(records: Sequence[Record]) -> Iterator[str]:
+    """Hash the content of every photo, without decoding it, on all cores.
+
+    Args:
+        records: The photos.
+
+    Yields:
+        The SHA-256 of each photo's content, in order, in hexadecimal; empty if it cannot be read.
+    """
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(records), CHUNK):
+            yield from pool.map(_digest, records[start : start + CHUNK])
+
+
+def thumbnail(record: Record, *, side: int) -> NDArray[np.uint8]:
+    """Resize a photo to (side, side, 3), ignoring its aspect ratio.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    photo = open_photo(record.content, at_least_px=8 * side)
+    return np.asarray(photo.resize((side, side), Image.Resampling.BILINEAR))
+
+
+def _look(record: Record, *, with_hashes: bool) -> Look:
+    try:
+        content = record.content
+        photo = open_photo(content, at_least_px=SIDE if with_hashes else 1)
+        digest = _digest_of(content)
+    except DataError as error:
+        return Look(str(error).removeprefix(f"{record.path} ").removeprefix("the uploaded photo "))
+    except OSError as error:  # deleted between two reads, or its table cannot be read
+        return Look(f"cannot be read: {error.strerror or error}")
+    return Look("", digest, str(imagehash.phash(photo)), *photo.size) if with_hashes else Look("", digest)
+
+
+def _digest(record: Record) -> str:
+    try:
+        is_pipe = record.read is None and not record.path.is_file()  # reading it would block forever
+        return "" if is_pipe else _digest_of(record.content)
+    except (DataError, OSError):  # opening it reports the reason
+        return ""
+
+
+def _digest_of(content: Path | bytes) -> str:
+    if not isinstance(content, Path):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

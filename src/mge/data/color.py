@@ -1,0 +1,84 @@
+"""Conversion of every color format of photos to 8-bit RGB."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, TiffImagePlugin
+
+Values = npt.NDArray[Any]  # whole numbers or fractions, as the photo has them
+
+# TIFF's tags for the bits of a value, its meaning, and its format (1: unsigned).
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+# White levels of grey images that do not declare one: fractions, 8, 16 and 32 bits.
+USUAL_WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
+STRIP = 256  # rows
+
+
+def to_rgb(photo: Image.Image) -> Image.Image:
+    """Convert an image of any mode to RGB: transparency on white, deep grey scaled to eight bits.
+
+    Images with 16 bits per color are truncated to the upper eight by Pillow's reader. Color profiles are not applied.
+
+    Args:
+        photo: Result of `PIL.Image.open`.
+    """
+    if photo.mode.startswith("I") or photo.mode == "F":
+        return _from_deep_grey(photo)
+    if not isinstance(photo.info.get("transparency", 0), int | bytes | tuple):  # a note of that name in a PNG
+        photo = photo.copy()
+        del photo.info["transparency"]
+    if photo.has_transparency_data:
+        return _on_white(photo)
+    return photo if photo.mode == "RGB" else photo.convert("RGB")
+
+
+def _on_white(photo: Image.Image) -> Image.Image:
+    shown = Image.new("RGB", photo.size, "white")
+    for rows in _rows(photo):
+        layer = photo.crop((0, rows.start, photo.width, rows.stop))
+        if layer.mode == "La":  # premultiplied: Pillow knows this one step only
+            layer = layer.convert("LA")
+        layer = layer.convert("RGBA")
+        shown.paste(layer, (0, rows.start), mask=layer)
+    return shown
+
+
+def _from_deep_grey(photo: Image.Image) -> Image.Image:
+    """Convert 16-bit, 32-bit and floating-point grey, which Pillow's own conversion would clip."""
+    tags = photo.tag_v2 if isinstance(photo, TiffImagePlugin.TiffImageFile) else {}
+    bits = tags.get(BITS, (16,))[0]
+    is_unsigned = bits == 32 and tags.get(SAMPLE_FORMAT, (1,)) == (1,)
+    transparent = photo.info.get("transparency")
+    white = float(2**bits - 1) if photo.mode.startswith("I") and bits < 32 else _usual_white(photo, is_unsigned)
+    shown = np.empty((photo.height, photo.width), np.uint8)
+    for rows, values in _strips(photo, is_unsigned):
+        grey = np.nan_to_num(values.astype(np.float32), copy=False, posinf=white, neginf=0)
+        grey *= 255 / white
+        if tags.get(PHOTOMETRIC) == 0:  # white is zero; Pillow turns eight bits round, but not these
+            grey = 255 - grey
+        shown[rows] = np.rint(grey).clip(0, 255)
+        if isinstance(transparent, int):
+            shown[rows][values == transparent] = 255
+    return Image.fromarray(shown).convert("RGB")
+
+
+def _strips(photo: Image.Image, is_unsigned: bool) -> Iterator[tuple[slice, Values]]:
+    for rows in _rows(photo):
+        values = np.asarray(photo.crop((0, rows.start, photo.width, rows.stop)))
+        yield rows, values.view(np.uint32) if is_unsigned else values  # Pillow has signed 32 bits only
+
+
+def _rows(photo: Image.Image) -> Iterator[slice]:
+    """Yield a few rows at a time: several copies of all values of a photo would fill the memory."""
+    return (slice(top, min(top + STRIP, photo.height)) for top in range(0, photo.height, STRIP))
+
+
+def _usual_white(photo: Image.Image, is_unsigned: bool) -> float:
+    """Estimate the white level of a photo that does not declare it: the usual value next to its maximum.
+
+    A usual value may be exceeded twofold: sharpening, for one, leaves fractions a little above 1.
+    """
+    highest = max(float(values.max(initial=0, where=np.isfinite(values))) for _, values in _strips(photo, is_unsigned))
+    return next((white for white in USUAL_WHITES if highest <= 2 * white), highest)

@@ -1,0 +1,112 @@
+"""Inspection of photos before use, with a cache of the results; broken photos are left out of a run."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from lightning_fabric import Fabric
+
+from mge.console.progress import track_photos
+from mge.console.tables import print_broken, print_notes
+from mge.data.check.broken import Broken, leave_out, list_broken, refuse_too_broken
+from mge.data.check.scan import Look, digest_contents, look_at
+from mge.data.records import PhotoSet, Record
+from mge.errors import ModelFolderError
+from mge.evaluation.recorded_photos import describe_known, note_copies
+from mge.storage.photo_record import write_known_photos
+from mge.storage.run_folder import Run
+from mge.storage.scan_cache import Remembered
+
+NOT_DECODED = "not decoded yet"  # cached for a photo that was hashed, but not decoded
+
+
+def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[Look]:
+    """Scan photos: cached results, and new scans of new or changed photos.
+
+    Broken photos are scanned each time: a newer decoder may read them, and they are few.
+
+    Args:
+        records: The photos.
+        with_hashes: Whether to include perceptual hashes and sizes.
+    """
+    remembered = Remembered(record.path for record in records if record.read is None)
+    looks: dict[int, Look] = {}
+    for number, record in enumerate(records):
+        look = _recall(remembered, record)
+        if look is not None and not look.error and (not with_hashes or look.perceptual):
+            looks[number] = look
+    new = [number for number in range(len(records)) if number not in looks]
+    seen = look_at([records[number] for number in new], with_hashes=with_hashes)
+    try:
+        for number, look in zip(new, track_photos(seen, verb="reading", total=len(new)), strict=True):
+            looks[number] = look
+    finally:  # results before a Ctrl-C, too
+        found = {number: looks[number] for number in new if number in looks and not looks[number].error}
+        if found:
+            remembered.keep({records[n].path: list(look) for n, look in found.items() if records[n].read is None})
+    return [looks[number] for number in range(len(records))]
+
+
+def digest_photos(records: Sequence[Record]) -> list[str]:
+    """Return the SHA-256 of each photo's content, empty if it cannot be read; cached results are not read again.
+
+    Args:
+        records: The photos.
+    """
+    remembered = Remembered(record.path for record in records if record.read is None)
+    known = [_recall(remembered, record) for record in records]
+    digests = ["" if look is None else look.digest for look in known]
+    new = [number for number, digest in enumerate(digests) if not digest]
+    read = digest_contents([records[number] for number in new])
+    for number, digest in zip(new, track_photos(read, verb="reading", total=len(new)), strict=True):
+        digests[number] = digest
+    found = [number for number in new if digests[number] and records[number].read is None]
+    if found:
+        remembered.keep({records[number].path: list(Look(NOT_DECODED, digests[number])) for number in found})
+    return digests
+
+
+def _recall(remembered: Remembered, record: Record) -> Look | None:
+    """Return the cached scan of a photo that is a file of its own."""
+    row = remembered.get(record.path) if record.read is None else None
+    return None if row is None else Look._make(row)
+
+
+def skip_broken(
+    fabric: Fabric, photos: PhotoSet, *, run: Run, max_fraction: float
+) -> tuple[PhotoSet, tuple[Broken, ...]]:
+    """Separate the readable photos of a run from the broken ones: decided once, when the run starts.
+
+    A resumed run leaves out the same photos and scans nothing: a photo that broke since is an error when it is read,
+    for without it the order of the photos would change.
+
+    Args:
+        fabric: Lightning Fabric; the first process scans, for all of them.
+        photos: All photos, with their splits: a broken photo does not move the others.
+        run: The run, whose folder lists the skipped photos, and gets the record of all photos.
+        max_fraction: Highest fraction of broken photos.
+
+    Raises:
+        DataError: more are broken, or all training photos of a class are.
+        ModelFolderError: the run's list of them is damaged.
+    """
+    saved = run.skipped()
+    fabric.barrier()  # all have read the file before the first process writes it
+    if saved is not None:
+        try:
+            broken = tuple(Broken(**row) for row in saved)
+        except TypeError as error:
+            raise ModelFolderError(
+                f"{run.skipped_path} is damaged: {error}; copy it again or start a new run"
+            ) from error
+    else:
+        seen = inspect(photos.records, with_hashes=False) if fabric.is_global_zero else []
+        broken = fabric.broadcast(list_broken(photos.records, seen) if fabric.is_global_zero else ())
+        refuse_too_broken(photos, broken, max_fraction=max_fraction)
+        if fabric.is_global_zero:
+            digests = [look.digest for look in seen]
+            print_notes(note_copies(photos, digests=digests))
+            write_known_photos(run.folder, describe_known(photos, data=run.data(), digests=digests))
+            run.write_skipped([dataclasses.asdict(photo) for photo in broken])
+    if fabric.is_global_zero:
+        print_broken(broken, num_photos=len(photos.records), file=run.skipped_path)
+    return leave_out(photos, broken), broken

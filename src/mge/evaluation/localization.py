@@ -1,0 +1,259 @@
+"""Weakly supervised localization: boxes found by a mixture, compared with true boxes if there are any."""
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mge.core.attention import attention_map, enlarge, scale_to_unit, uniform_weights
+from mge.core.crop import box_iou, compose_boxes
+from mge.data.photo import open_photo
+from mge.data.records import Record
+from mge.evaluation.connected import THRESHOLDS, threshold_ious
+from mge.evaluation.localization_metrics import is_inside, map_peaks, max_box_accuracy, max_box_accuracy_v2
+from mge.evaluation.run_model import percent
+from mge.inference.classifier import Classifier, Prepared
+from mge.models.expert import Expert
+from mge.models.mixture import Look
+
+MAP_SIDE = 64  # pixels of the maps that boxes are computed from; their cells are much larger
+FOUND_FROM = 0.5  # intersection over union from which an object is localized
+AREAS = {"below_5": (0.0, 0.05), "5_to_25": (0.05, 0.25), "above_25": (0.25, math.inf)}  # percent of the photo
+POINTING_MARGIN = 15.0  # tolerance of the pointing game in pixels of the photo, as published
+
+
+class Known(NamedTuple):
+    """Agreement of one photo's boxes and maps with its true box; one value per expert."""
+
+    iou: Tensor  # (E,) of the box that the expert found without the class
+    class_iou: Tensor  # (E,) of the box that it finds given the class
+    largest: Tensor  # (E, T) of its map's largest component, at each threshold, given the class
+    best: Tensor  # (E, T) of the component that fits best
+    largest_of_any: Tensor  # (E, T) of the largest component of the class-agnostic map
+    is_hit: Tensor  # (E,) whether the highest point of that map lies in the true box
+    is_near: Tensor  # (E,) whether it lies there or at most `POINTING_MARGIN` beside it
+    whole_iou: float  # of the whole input of the mixture
+    centre_is_hit: bool
+    centre_is_near: bool
+
+
+class Located(NamedTuple):
+    """Localization of the object in one photo; boxes in its own pixels."""
+
+    record: Record
+    size: tuple[int, int]  # width and height
+    label: str
+    probability: float
+    views_xyxy: Tensor  # (E, 4) region seen by each expert
+    found_xyxy: Tensor  # (E, 4) box around the attention of each: the region of the next one
+    known: Known | None  # if the photo has a true box
+
+
+class _Batch(NamedTuple):
+    records: Sequence[Record]
+    sizes: Sequence[tuple[int, int]]
+    prepared: Sequence[Prepared]
+    images: Tensor
+
+
+def locate(classifier: Classifier, records: Sequence[Record], *, batch_size: int) -> Iterator[Located]:
+    """Localize objects in readable photos, one batch after the other."""
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(records), batch_size):
+            chosen = records[start : start + batch_size]
+            opened = list(pool.map(lambda record: _open(classifier, record), chosen))
+            sizes, prepared = [size for size, _ in opened], [item for _, item in opened]
+            yield from _locate_batch(
+                classifier, _Batch(chosen, sizes, prepared, torch.stack([item.image for item in prepared]))
+            )
+
+
+def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
+    """Compute the localization metrics of the photos with a true box, in percent; none if no photo has one.
+
+    Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020; the pointing game:
+    Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
+
+    Differs: `gt_known` and `top1_localisation` take the model's own box and threshold; the pointing game is computed as
+    published (`pointing_game_15px`), and also without its margin of 15 pixels (`pointing_game`); `max_box_acc_of_any`
+    is class-agnostic (`uniform_weights`).
+    """
+    pairs = [(each, each.known) for each in located if each.known is not None]
+    if not pairs:
+        return {"num_with_box": 0}
+    known = [each for _, each in pairs]
+    by_area = {
+        area: [(each, it) for each, it in pairs if low <= _box_fraction(each) < high]
+        for area, (low, high) in AREAS.items()
+    }
+    return {
+        "num_with_box": len(known),
+        "whole": {
+            "gt_known": percent(torch.tensor([each.whole_iou for each in known]) >= FOUND_FROM),
+            "pointing_game": percent(torch.tensor([each.centre_is_hit for each in known])),
+            "pointing_game_15px": percent(torch.tensor([each.centre_is_near for each in known])),
+        },
+        "experts": _measure_experts(pairs),
+        "by_area": {
+            area: {"num_with_box": len(some), "experts": _measure_experts(some)}
+            for area, some in by_area.items()
+            if some
+        },
+    }
+
+
+def _box_fraction(located: Located) -> float:
+    """Return the fraction of a photo's area that its true box covers."""
+    assert located.record.box_xyxy is not None, "photos without a true box are not measured"
+    left, top, right, bottom = located.record.box_xyxy
+    return (right - left) * (bottom - top) / (located.size[0] * located.size[1])
+
+
+def _measure_experts(pairs: Sequence[tuple[Located, Known]]) -> list[dict[str, float]]:
+    known = [each for _, each in pairs]
+    is_right = torch.tensor([each.label == each.record.label for each, _ in pairs])
+    return [_measure_expert(known, is_right, number=number) for number in range(len(known[0].iou))]
+
+
+def _measure_expert(known: Sequence[Known], is_right: Tensor, *, number: int) -> dict[str, float]:
+    largest = torch.stack([each.largest[number] for each in known], dim=1)  # (T, N)
+    best = torch.stack([each.best[number] for each in known], dim=1)
+    of_any = torch.stack([each.largest_of_any[number] for each in known], dim=1)
+    iou = torch.stack([each.iou[number] for each in known])
+    class_iou = torch.stack([each.class_iou[number] for each in known])
+    return {
+        "top1_localisation": percent(is_right & (iou >= FOUND_FROM)),
+        "gt_known": percent(class_iou >= FOUND_FROM),
+        "mean_iou": round(100 * float(class_iou.mean()), 2),
+        "max_box_acc": round(100 * float(max_box_accuracy(largest, iou_threshold=FOUND_FROM)), 2),
+        "best_threshold": float(THRESHOLDS[int((largest >= FOUND_FROM).sum(1).argmax())]),
+        "max_box_acc_v2": round(100 * float(max_box_accuracy_v2(best)), 2),
+        "max_box_acc_of_any": round(100 * float(max_box_accuracy(of_any, iou_threshold=FOUND_FROM)), 2),
+        "pointing_game": percent(torch.stack([each.is_hit[number] for each in known])),
+        "pointing_game_15px": percent(torch.stack([each.is_near[number] for each in known])),
+    }
+
+
+def _open(classifier: Classifier, record: Record) -> tuple[tuple[int, int], Prepared]:
+    photo = open_photo(record.content, name=str(record.path))
+    return photo.size, classifier.prepare(photo)
+
+
+@torch.inference_mode()
+def _locate_batch(classifier: Classifier, batch: _Batch) -> list[Located]:
+    model = classifier.model
+    device = next(model.parameters()).device
+    pictures = model.normalise(batch.images.to(device))
+    looks = list(model.look(pictures))
+    probabilities = classifier.probabilities(model.combine(looks).logits).cpu()
+    views, found = _boxes(looks, batch)
+    knowns: list[Known | None] = [None] * len(batch.records)
+    if any(record.box_xyxy for record in batch.records):
+        numbers = {name: number for number, name in enumerate(classifier.class_names)}
+        labels = torch.tensor([numbers[record.label] for record in batch.records], device=device)
+        knowns = _compare_with_truth(classifier, batch, found, list(model.look(pictures, labels)))
+    best = probabilities.max(1)
+    return [
+        Located(
+            record, batch.sizes[row], classifier.class_names[int(best.indices[row])], float(best.values[row]),
+            views[row], found[row], knowns[row],
+        )
+        for row, record in enumerate(batch.records)
+    ]  # fmt: skip
+
+
+def _boxes(looks: Sequence[Look], batch: _Batch) -> tuple[Tensor, Tensor]:
+    """Return the regions seen and found by each expert, (B, E, 4) each, in pixels of the photos and clipped to them."""
+    views = torch.stack([look.boxes_xyxy for look in looks], dim=1).float().cpu()
+    found = torch.stack(
+        [
+            compose_boxes(look.boxes_xyxy, look.next_boxes_xyxy, size=(look.view.shape[2], look.view.shape[3]))
+            for look in looks
+        ],
+        dim=1,
+    )
+    found = found.float().cpu()
+    in_photos = []
+    for boxes in (views, found):
+        rows = [prepared.geometry.to_photo(boxes[row]) for row, prepared in enumerate(batch.prepared)]
+        limits = torch.tensor([(*size, *size) for size in batch.sizes], dtype=torch.float32)
+        in_photos.append(torch.stack(rows).clamp_min(0).minimum(limits.unsqueeze(1)))
+    return in_photos[0], in_photos[1]
+
+
+def _compare_with_truth(
+    classifier: Classifier, batch: _Batch, found: Tensor, told: Sequence[Look]
+) -> list[Known | None]:
+    """Compare a batch with its true boxes.
+
+    Args:
+        classifier: The model.
+        batch: The photos.
+        found: (B, E, 4) boxes of the experts without knowing the class.
+        told: Passes of the experts with the true classes given.
+    """
+    config = classifier.model.config
+    class_views, class_found = _boxes(told, batch)
+    offset = config.attention_offset / config.size
+    cells = torch.stack([look.attention.float() for look in told], dim=1).cpu()
+    experts = classifier.model.experts_in_turn
+    of_any = torch.stack(
+        [_object_map(expert, look.output.features) for look, expert in zip(told, experts, strict=True)],
+        dim=1,
+    )
+    maps, maps_of_any = (_enlarge_all(each, offset=offset) for each in (cells, of_any.cpu()))
+    return [
+        None if record.box_xyxy is None else _compare_one(
+            torch.tensor(record.box_xyxy, dtype=torch.float32), found[row], class_views[row], class_found[row],
+            maps[row], maps_of_any[row], map_peaks(cells[row], class_views[row], offset=offset),
+        )
+        for row, record in enumerate(batch.records)
+    ]  # fmt: skip
+
+
+def _object_map(expert: Expert, features: Tensor) -> Tensor:
+    """Return the class-agnostic attention map, (B, h, w)."""
+    num_cells = features.shape[2] * features.shape[3]
+    weights = uniform_weights(expert.large_head.weight, batch_size=len(features), num_cells=num_cells)
+    return attention_map(features, expert.pull_back(features, weights))
+
+
+def _enlarge_all(cells: Tensor, *, offset: float) -> Tensor:
+    """Enlarge maps (B, E, h, w) to the side that boxes are computed at, from 0 to 1."""
+    enlarged = enlarge(cells.flatten(0, 1), side=MAP_SIDE, offset=offset * MAP_SIDE)
+    return scale_to_unit(enlarged).view(*cells.shape[:2], MAP_SIDE, MAP_SIDE)
+
+
+def _compare_one(
+    truth: Tensor, found: Tensor, class_views: Tensor, class_found: Tensor, maps: Tensor, maps_of_any: Tensor,
+    peaks: Tensor,
+) -> Known:  # fmt: skip
+    truths = truth.expand(len(found), 4)
+    in_maps = [_in_map(truth, view) for view in class_views]
+    ious = [threshold_ious(score_map, box) for score_map, box in zip(maps.numpy(), in_maps, strict=True)]
+    of_any = [threshold_ious(score_map, box) for score_map, box in zip(maps_of_any.numpy(), in_maps, strict=True)]
+    whole = class_views[:1]
+    centre = (whole[:, :2] + whole[:, 2:]) / 2
+    return Known(
+        iou=box_iou(found, truths),
+        class_iou=box_iou(class_found, truths),
+        largest=torch.from_numpy(np.stack([each.largest for each in ious])),
+        best=torch.from_numpy(np.stack([each.best for each in ious])),
+        largest_of_any=torch.from_numpy(np.stack([each.largest for each in of_any])),
+        is_hit=is_inside(peaks, truths),
+        is_near=is_inside(peaks, truths, margin=POINTING_MARGIN),
+        whole_iou=float(box_iou(whole, truths[:1])),
+        centre_is_hit=bool(is_inside(centre, truths[:1])),
+        centre_is_near=bool(is_inside(centre, truths[:1], margin=POINTING_MARGIN)),
+    )
+
+
+def _in_map(box_xyxy: Tensor, view_xyxy: Tensor) -> NDArray[np.float64]:
+    """Convert a box of the photo to pixels of the map of a view."""
+    corner, size = view_xyxy[:2].repeat(2), (view_xyxy[2:] - view_xyxy[:2]).repeat(2)
+    return ((box_xyxy - corner) * MAP_SIDE / size).double().numpy()

@@ -1,0 +1,76 @@
+"""Rejection ("unknown") of a trained mixture: a threshold fitted on validation photos, and its metrics."""
+
+from typing import Any
+
+from torch import Tensor
+
+from mge.errors import ConfigError
+from mge.evaluation.coverage import CONFIDENCE, Coverage, choose_threshold, lowest_target, thin_out, trace_coverage
+from mge.evaluation.metrics import auroc, wilson_interval
+from mge.evaluation.run_model import Answers
+from mge.inference.probabilities import calibrated
+
+TARGET_ERROR = 0.05  # share of the accepted photos that may be wrong
+MOST_THRESHOLDS = 1000  # that are tried, evenly spread where there are more photos
+
+
+def choose_rejection(answers: Answers, *, temperature: float, target_error: float = TARGET_ERROR) -> dict[str, Any]:
+    """Fit the probability below which a photo is unknown, in the format stored with the model.
+
+    Args:
+        answers: Outputs of the mixture for validation photos.
+        temperature: Softmax temperature of the mixture.
+        target_error: Highest error rate of the accepted photos.
+
+    Returns:
+        The threshold, the target, and the metrics on these photos.
+
+    Raises:
+        ConfigError: no threshold provably meets the target with this number of photos.
+    """
+    coverage = thin_out(trace_answers(answers, temperature=temperature), at_most=MOST_THRESHOLDS)
+    found = choose_threshold(coverage, target_error=target_error)
+    if found is None:
+        lowest = lowest_target(coverage)
+        raise ConfigError(
+            f"target_error is {target_error:g}, but on {len(answers.labels)} validation photos no threshold achieves "
+            f"it with {100 * CONFIDENCE:.0f} % confidence; accepted for this model: {lowest:g} or more, or use more "
+            "validation photos"
+        )
+    measured = measure_rejection(answers, threshold=found[0], temperature=temperature)
+    return {
+        "threshold": found[0], "target_error": target_error, "confidence": CONFIDENCE,
+        "validation": {"num_photos": len(answers.labels), **measured},
+    }  # fmt: skip
+
+
+def measure_rejection(answers: Answers, *, threshold: float, temperature: float) -> dict[str, Any]:
+    """Compute coverage and the error rate of the accepted photos, in percent with the 95 % interval."""
+    confidences, predicted = calibrated(answers.logits, temperature=temperature).max(1)
+    is_accepted = confidences >= threshold
+    accepted, wrong = int(is_accepted.sum()), int((is_accepted & (predicted != answers.labels)).sum())
+    return {
+        "num_accepted": accepted,
+        "accepted_percent": round(100 * accepted / len(answers.labels), 2),
+        "error_percent": round(100 * wrong / accepted, 2) if accepted else None,
+        "error_interval": [round(100 * edge, 2) for edge in wilson_interval(wrong, accepted)],
+    }
+
+
+def measure_unknown(
+    known_confidences: Tensor, unknown_confidences: Tensor, *, threshold: float | None
+) -> dict[str, Any]:
+    """Measure how well confidence separates photos of the classes from photos of other objects."""
+    figures: dict[str, Any] = {
+        "num_photos": len(unknown_confidences),
+        "auroc": round(auroc(known_confidences, unknown_confidences), 4),
+    }
+    if threshold is not None:
+        figures["rejected_percent"] = round(100 * float((unknown_confidences < threshold).double().mean()), 2)
+    return figures
+
+
+def trace_answers(answers: Answers, *, temperature: float) -> Coverage:
+    """Trace accuracy against coverage of the mixture's predictions."""
+    confidences, predicted = calibrated(answers.logits, temperature=temperature).max(1)
+    return trace_coverage(confidences, predicted == answers.labels)

@@ -1,0 +1,67 @@
+"""The verdict of a run in one line: the accuracy of the mixture compared with a plain network."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scipy.stats import binomtest
+
+from mge.console.tables import what_answers
+from mge.storage.run_folder import Run
+
+PLAIN = ("plain", "plain_equal_compute")  # networks that may have been trained beside it, the strongest last
+
+
+def describe_verdict(run: Run, figures: Mapping[str, Any]) -> dict[str, str]:
+    """Return the verdict for summary.json; empty for a single network without a baseline.
+
+    Args:
+        run: The run, whose photo-by-photo results are on disk.
+        figures: Its accuracies in percent.
+    """
+    right = run.right()
+    fusion = figures.get("fusion", {})
+    if "model" not in right or "student_top1" in figures:
+        return {}
+    parts = [f"{what_answers(figures)} {figures['mixture_top1']:.1f} %"]
+    if "first_expert_top1" in fusion:
+        parts.append(f"first expert only {fusion['first_expert_top1']:.1f} %")
+    opponents = {"the first expert": right.get("first")}
+    for name in PLAIN:
+        if f"{name}_top1" in figures:
+            title = "plain network" if name == "plain" else "plain network of equal compute"
+            parts.append(f"{title} {figures[f'{name}_top1']:.1f} %")
+            opponents = {f"the {title}": Run(run.folder / name).right().get("model"), **opponents}
+    opponent, theirs = next(((name, hits) for name, hits in opponents.items() if hits is not None), ("", None))
+    if theirs is None or len(theirs) != len(right["model"]):
+        return {}
+    gain = 100 * (sum(right["model"]) - sum(theirs)) / len(theirs)
+    test = f"{gain:+.1f} points over {opponent} (McNemar {_describe_p(right['model'], theirs)})"
+    return {"verdict": f"{', '.join(parts)}: {test}{_advise(fusion, gain=gain)}"}
+
+
+def p_value(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
+    """Return the p-value of the difference of two networks on the same photos.
+
+    Source: McNemar's exact test, Psychometrika 1947.
+    """
+    only_ours = sum(a and not b for a, b in zip(ours, theirs, strict=True))
+    only_theirs = sum(b and not a for a, b in zip(ours, theirs, strict=True))
+    return float(binomtest(only_ours, only_ours + only_theirs).pvalue) if only_ours + only_theirs else 1.0
+
+
+def _describe_p(ours: Sequence[bool], theirs: Sequence[bool]) -> str:
+    p = p_value(ours, theirs)
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def _advise(fusion: Mapping[str, Any], *, gain: float) -> str:
+    """Return advice for a mixture without benefit."""
+    trained = fusion.get("trained_experts", 1)
+    if fusion.get("experts", trained) == 1 and trained > 1:
+        return (
+            ". On the validation photos later experts bring no gain, so only the first one is used; more photos, or "
+            "--detail above 1 if photos are larger than the input, may change that"
+        )
+    if gain <= 0:
+        return ". The mixture brings no gain here: use a plain network (--experts 1 --part-filters 0), or more photos"
+    return ""

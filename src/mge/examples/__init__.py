@@ -1,1 +1,0 @@
-"""Programs that `mge export` writes beside a graph. They show how to use it without MGE, and import nothing of it."""

@@ -1,0 +1,1 @@
+"""The mixture as a graph that runs without MGE."""

@@ -1,0 +1,1 @@
+"""A stored or exported mixture that classifies photos."""

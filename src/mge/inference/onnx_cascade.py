@@ -1,0 +1,147 @@
+"""Inference with early exit by exported graphs: later experts run only on uncertain photos. Imports no torch."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mge.config import Mix
+from mge.data.preprocess import Pixels
+from mge.errors import ConfigError, ModelFolderError
+from mge.inference.onnx_classifier import OnnxClassifier, open_session
+from mge.inference.prediction import Array
+from mge.storage.export_description import EXPORT_AGAIN, INPUT, Description, read_sealed
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+FIRST, GATE = "expert_0.onnx", "gate.onnx"
+FORMER = "former_"  # prefix of inputs from previous graphs
+NEVER = 2.0  # a threshold that no margin reaches
+Known = dict[str, np.ndarray[tuple[int, ...], np.dtype[Any]]]  # outputs of the experts so far, by name
+PER_EXPERT = ("large_logits", "part_logits", "joint_logits", "attention", "boxes_xyxy")
+TINY = np.finfo(np.float32).tiny
+
+
+class OnnxCascade(OnnxClassifier):
+    """An exported cascade in ONNX Runtime.
+
+    Args:
+        files: The graphs by the names of their files, with their descriptions.
+        threads: Number of threads. None: one per core.
+    """
+
+    def __init__(self, files: dict[str, tuple[bytes, Description]], *, threads: int | None = None) -> None:
+        sessions = {name: open_session(raw, name=name, threads=threads) for name, (raw, _) in files.items()}
+        super().__init__(sessions[FIRST], files[FIRST][1])
+        self.experts = [sessions[f"expert_{number}.onnx"] for number in range(self.num_experts)]
+        self.gate = sessions[GATE]
+        self.thresholds = self.description.thresholds
+
+    @classmethod
+    def load(cls, path: str | Path, *, threads: int | None = None) -> "OnnxCascade":
+        """Read a folder written by `mge export --cascade`.
+
+        Raises:
+            ModelFolderError: a file is missing, damaged, modified, from a newer version, or of another export.
+            MissingExtraError: ONNX Runtime is not installed.
+        """
+        folder = Path(path)
+        first = read_sealed(folder / FIRST)
+        names = [FIRST, *(f"expert_{number}.onnx" for number in range(1, first[1].architecture.experts)), GATE]
+        files = {name: read_sealed(folder / name) for name in names}
+        for name, (_, description) in files.items():
+            if f"{description.graph}.onnx" != name or description.metadata != first[1].metadata:
+                raise ModelFolderError(f"{folder / name} is from another export than {FIRST}; {EXPORT_AGAIN}")
+        return cls(files, threads=threads)
+
+    def run(self, images: Pixels, *, cascade: bool = False) -> dict[str, Array]:
+        """Return the fields of `MixtureOutput`, `probabilities`, and `num_experts_run`.
+
+        Args:
+            images: Images, uint8 (B, 3, side, side).
+            cascade: Whether a photo leaves after the first expert at which the mixture so far is certain enough.
+
+        Raises:
+            ConfigError: it has no thresholds for early exit.
+        """
+        thresholds = self._need_thresholds() if cascade else (NEVER,) * (self.num_experts - 1)
+        rows = np.arange(len(images))  # photos that have not left yet
+        known: Known = {INPUT: images}
+        gate_probs: Array = np.ones((len(images), 1), dtype=np.float32)
+        result: dict[str, Array] = {"gate_probs": np.zeros((len(images), self.num_experts), dtype=np.float32)}
+        for number, threshold in enumerate((*thresholds, None)):
+            known |= _ask(self.experts[number], known)
+            _write(result, known, rows, number, num_photos=len(images), num_experts=self.num_experts)
+            weights = gate_so_far(gate_probs, num_experts=number + 1)
+            said = result["joint_logits"][rows, : number + 1]
+            so_far = mix_so_far(said, weights, mix=self.description.architecture.mix)
+            result["logits"][rows], result["gate_probs"][rows, : number + 1] = so_far, weights
+            if threshold is None:
+                break
+            staying = np.flatnonzero(~(lead(so_far) >= threshold))
+            if not len(staying):
+                break
+            known = {name: values[staying] for name, values in known.items()}
+            gate_probs = _ask(self.gate, known)["gate_probs"] if number == 0 else gate_probs[staying]
+            rows = rows[staying]
+        return {**result, "probabilities": softmax(result["logits"] / np.float32(self.description.temperature))}
+
+    def _need_thresholds(self) -> tuple[float, ...]:
+        if self.thresholds is None:
+            raise ConfigError(
+                "the model has no early-exit thresholds; fit them and export again: mge evaluate RUN --cascade"
+            )
+        return self.thresholds
+
+
+def gate_so_far(gate_probs: Array, *, num_experts: int) -> Array:
+    """Return the gate weights renormalised over the first experts, as `cascade.margin.gate_so_far`."""
+    if num_experts == gate_probs.shape[1]:
+        return gate_probs
+    first = np.maximum(gate_probs[:, :num_experts], TINY)
+    return np.asarray(first / first.sum(1, keepdims=True), dtype=np.float32)
+
+
+def mix_so_far(joint_logits: Array, weights: Array, *, mix: Mix) -> Array:
+    """Mix the experts that have run, as `core.losses.mix_experts`."""
+    if mix == "logits":
+        return np.asarray((weights[:, :, None] * joint_logits).sum(1), dtype=np.float32)
+    shifted = joint_logits - joint_logits.max(2, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(2, keepdims=True))
+    mixed = np.logaddexp.reduce(np.log(np.maximum(weights, TINY))[:, :, None] + log_probs, axis=1)
+    return np.asarray(mixed, dtype=np.float32)
+
+
+def lead(logits: Array) -> Array:
+    """Compute the top-2 margin, as `cascade.margin.lead`."""
+    second, best = np.moveaxis(np.partition(logits, -2)[..., -2:], -1, 0)
+    return np.asarray(1 / (1 + np.exp(second - best)), dtype=np.float32)
+
+
+def softmax(logits: Array) -> Array:
+    """Return the softmax over the last axis."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(powers / powers.sum(-1, keepdims=True), dtype=np.float32)
+
+
+def _ask(session: "InferenceSession", known: Known) -> dict[str, Array]:
+    """Run a graph on its inputs, taken by name from the known values."""
+    names = [output.name for output in session.get_outputs()]
+    wanted = {value.name: known[value.name.removeprefix(FORMER)] for value in session.get_inputs()}
+    return dict(zip(names, session.run(names, wanted), strict=True))
+
+
+def _write(
+    result: dict[str, Array], known: Known, rows: np.ndarray[tuple[int, ...], np.dtype[np.intp]], number: int, *,
+    num_photos: int, num_experts: int,
+) -> None:  # fmt: skip
+    """Write the outputs of one expert for some photos into their rows."""
+    for name in PER_EXPERT:
+        if name not in result:
+            result[name] = np.full((num_photos, num_experts, *known[name].shape[1:]), np.nan, dtype=np.float32)
+        result[name][rows, number] = known[name]
+    if number == 0:
+        result["logits"] = np.zeros_like(known["joint_logits"])
+        result["num_experts_run"] = np.zeros(num_photos, dtype=np.float32)
+    result["num_experts_run"][rows] = number + 1

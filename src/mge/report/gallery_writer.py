@@ -1,0 +1,103 @@
+"""A folder of explained photos: one picture each, and HTML pages to browse them."""
+
+from collections import defaultdict, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from mge.errors import StorageError
+from mge.report.explanation_card import draw_card, draw_parts
+from mge.report.figures import Explanation
+from mge.report.gallery import Entry, make_entry, write_page
+from mge.report.picture_file import save_picture
+
+NUM_WAITING = 32  # limit of explanations waiting to be drawn, since they contain pictures
+PER_PAGE = 100  # photos: about 6 MB
+
+
+class Album:
+    """Writer of explanations: draws them concurrently, and writes each page when it is full.
+
+    Args:
+        folder: Folder for the pictures.
+        title: Title of the pages.
+        num_photos: Number of photos, including skipped ones. With several there are also pages: `index.html`, and
+            `index-2.html` and so on if one would be too large.
+    """
+
+    def __init__(self, folder: Path, *, title: str, num_photos: int) -> None:
+        self.folder, self.title, self.keeps_pages = folder, title, num_photos > 1
+        self.pictures: list[Path] = []
+        self._pages = ["index.html", *(f"index-{page + 1}.html" for page in range(1, -(-num_photos // PER_PAGE)))]
+        self._num_written = 0
+        self._entries: list[Entry | None] = []  # of the next page; None for a skipped photo
+        self._taken: set[str] = set()
+        self._numbers: dict[str, int] = defaultdict(lambda: 1)  # the last one given to photos of the same name
+        self._waiting: deque[Future[Entry | None]] = deque()
+        self._pool = ThreadPoolExecutor()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{folder} is no folder to write to: {error.strerror or error}; give another") from error
+
+    def add(self, explanation: Explanation) -> None:
+        """Add an explanation.
+
+        Raises:
+            StorageError: a picture could not be written.
+        """
+        file = self.folder / f"{self._free_name(Path(explanation.path).stem)}.png"
+        self.pictures.append(file)
+        self._wait_for(self._pool.submit(self._draw, explanation, file))
+
+    def pass_over(self) -> None:
+        """Skip the next photo."""
+        self._wait_for(self._pool.submit(lambda: None))
+
+    def finish(self) -> Path | None:
+        """Wait for all pictures and write the last page.
+
+        Returns:
+            The file to open: the first page, or the only picture; None if there is nothing.
+
+        Raises:
+            StorageError: something could not be written.
+        """
+        while self._waiting:
+            self._take()
+        self._pool.shutdown()
+        if not self.pictures:
+            return None
+        if self._entries and self.keeps_pages:
+            self._write_page()
+        return self.folder / self._pages[0] if self.keeps_pages else self.pictures[0]
+
+    def _wait_for(self, drawn: Future[Entry | None]) -> None:
+        self._waiting.append(drawn)
+        while len(self._waiting) > NUM_WAITING:
+            self._take()
+
+    def _take(self) -> None:
+        """Take the oldest drawing, and write the page that it completes."""
+        self._entries.append(self._waiting.popleft().result())
+        if len(self._entries) == PER_PAGE:
+            self._write_page()
+
+    def _write_page(self) -> None:
+        entries = [entry for entry in self._entries if entry is not None]
+        write_page(entries, self.folder, title=self.title, names=self._pages, number=self._num_written)
+        self._num_written += 1
+        self._entries = []
+
+    def _draw(self, explanation: Explanation, file: Path) -> Entry | None:
+        parts = draw_parts(explanation)
+        save_picture(draw_card(explanation, parts), file)
+        return make_entry(explanation, parts, file=file.name) if self.keeps_pages else None
+
+    def _free_name(self, stem: str) -> str:
+        """Return the photo's name, with a number if photos of different folders share it."""
+        name = stem
+        while name in self._taken:
+            self._numbers[stem] += 1
+            name = f"{stem}-{self._numbers[stem]}"
+        self._taken.add(name)
+        return name

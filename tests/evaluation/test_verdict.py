@@ -1,0 +1,66 @@
+"""The verdict of a run: who is compared with whom, by which test, and what it advises."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy.stats import binomtest
+
+from mge.evaluation.verdict import describe_verdict, p_value
+from mge.storage.run_folder import Run
+
+
+def run_with(folder: Path, **right: str) -> Run:
+    run = Run.create(folder, config={"data": "photos"})
+    run.write_right({name: [hit == "1" for hit in hits] for name, hits in right.items()})
+    return run
+
+
+def figures_of(**more: Any) -> dict[str, Any]:  # noqa: ANN401
+    fusion = {"experts": 3, "trained_experts": 3, "first_expert_top1": 60.0, "all_experts_top1": 80.0}
+    return {"mixture_top1": 80.0, "experts_top1": [60.0] * 3, "fusion": fusion, **more}
+
+
+def test_the_mixture_is_compared_with_the_strongest_network_beside_it(tmp_path: Path) -> None:
+    run = run_with(tmp_path / "run", model="1" * 80 + "0" * 20, first="1" * 60 + "0" * 40)
+    run_with(tmp_path / "run" / "plain", model="1" * 70 + "0" * 30)
+    figures = figures_of()
+    assert describe_verdict(run, figures)["verdict"] == (
+        "mixture 80.0 %, first expert only 60.0 %: +20.0 points over the first expert (McNemar p < 0.001)"
+    )
+    figures["plain_top1"] = 70.0
+    assert describe_verdict(run, figures)["verdict"] == (
+        "mixture 80.0 %, first expert only 60.0 %, plain network 70.0 %: +10.0 points over the plain network "
+        "(McNemar p = 0.002)"
+    )
+    run_with(tmp_path / "run" / "plain_equal_compute", model="1" * 79 + "0" * 20 + "1")
+    figures["plain_equal_compute_top1"] = 80.0
+    verdict = describe_verdict(run, figures)["verdict"]
+    assert (
+        ": +0.0 points over the plain network of equal compute (McNemar p = 1.00). The mixture brings no gain"
+        in verdict
+    )
+
+
+def test_a_run_whose_later_experts_do_not_help_says_so(tmp_path: Path) -> None:
+    run = run_with(tmp_path / "run", model="1100", first="1100")
+    fusion = {"experts": 1, "trained_experts": 3, "first_expert_top1": 50.0, "all_experts_top1": 25.0}
+    verdict = describe_verdict(run, {"mixture_top1": 50.0, "experts_top1": [50.0], "fusion": fusion})["verdict"]
+    assert verdict.startswith(
+        "network 50.0 %, first expert only 50.0 %: +0.0 points over the first expert (McNemar p = 1.00)"
+    )
+    assert "later experts bring no gain" in verdict
+
+
+def test_a_plain_network_by_itself_has_no_verdict(tmp_path: Path) -> None:
+    figures = {"mixture_top1": 50.0, "experts_top1": [50.0]}
+    assert describe_verdict(run_with(tmp_path / "run", model="10"), figures) == {}
+    assert describe_verdict(Run.create(tmp_path / "old", config={"data": "photos"}), figures) == {}
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("1110", "0001"), ("1111111100", "0000000011"), ("10", "10")])
+def test_the_test_is_mcnemars(ours: str, theirs: str) -> None:
+    wins = sum(a > b for a, b in zip(ours, theirs, strict=True))
+    losses = sum(a < b for a, b in zip(ours, theirs, strict=True))
+    expected = binomtest(wins, wins + losses).pvalue if wins + losses else 1
+    assert p_value([a == "1" for a in ours], [b == "1" for b in theirs]) == pytest.approx(expected)
