@@ -2,24 +2,27 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from mge.config import Diversity
 from mge.core.losses import (
-    Blend,
+    DIVERSITY,
     ExpertLoss,
-    classification_loss,
     diversity_authors,
     diversity_paper,
     expert_loss,
     mix_experts,
+    smooth_targets,
 )
 from mge.core.outputs import ExpertOutput
 from tests import reference
+from tests.targets import one_hot
 
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]
 Naive = Callable[[reference.Array, reference.Array, list[int]], float]
@@ -30,15 +33,24 @@ TERMS = [
 
 
 def random_answers(*, photos: int = 4, classes: int = 5, spread: float = 2.0) -> tuple[Tensor, Tensor, Tensor]:
-    """An expert's logits, its predecessor's, and true classes."""
+    """An expert's logits, its predecessor's, and the targets of one true class a photo."""
     logits, former = spread * torch.randn(2, photos, classes)
-    return logits, former, torch.randint(classes, (photos,))
+    return logits, former, one_hot(torch.randint(classes, (photos,)), classes)
 
 
-def slope(function: Term, logits: Tensor, former: Tensor, labels: Tensor) -> Tensor:
+def classes_of(targets: Tensor) -> list[int]:
+    return targets.argmax(1).tolist()
+
+
+def blend(targets: Tensor, *, share: float) -> Tensor:
+    """The targets of pictures that have a share of the photo before."""
+    return (1 - share) * targets + share * targets.roll(1, 0)
+
+
+def slope(function: Term, logits: Tensor, former: Tensor, targets: Tensor) -> Tensor:
     """The gradient of a diversity term in the expert's logits."""
     leaf = logits.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(function(leaf, former, labels), leaf)
+    (gradient,) = torch.autograd.grad(function(leaf, former, targets), leaf)
     return gradient
 
 
@@ -47,51 +59,60 @@ def divergence(logits: Tensor, former: Tensor, label: int) -> float:
 
 
 # ------------------------------------------------------------------------------------------------------- classification
-def test_classification_loss_of_two_even_classes_is_log_2() -> None:
-    assert float(classification_loss(torch.zeros(3, 2), torch.tensor([0, 1, 0]))) == pytest.approx(math.log(2))
+def large_term(logits: Tensor, targets: Tensor) -> Tensor:
+    return expert_loss(answer(logits, logits, logits), None, targets).large
+
+
+def test_the_classification_term_of_two_even_classes_is_log_2() -> None:
+    assert float(large_term(torch.zeros(3, 2), one_hot([0, 1, 0], 2))) == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.5])
-def test_classification_loss_equals_the_naive_one(label_smoothing: float) -> None:
-    logits, _, labels = random_answers()
-    loss = classification_loss(logits, labels, label_smoothing=label_smoothing)
-    expected = reference.cross_entropy(logits.double().numpy(), labels.tolist(), label_smoothing=label_smoothing)
+def test_a_classification_term_equals_the_naive_one(label_smoothing: float) -> None:
+    logits, _, targets = random_answers()
+    loss = large_term(logits, smooth_targets(targets, label_smoothing))
+    expected = reference.cross_entropy(logits.double().numpy(), classes_of(targets), label_smoothing=label_smoothing)
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_classification_loss_of_bfloat16_logits_is_float32() -> None:
-    logits, _, labels = random_answers()
-    loss = classification_loss(logits.bfloat16(), labels)
+def test_a_classification_term_of_bfloat16_logits_is_float32() -> None:
+    logits, _, targets = random_answers()
+    loss = large_term(logits.bfloat16(), targets)
     assert loss.dtype == torch.float32
-    assert torch.equal(loss, classification_loss(logits.bfloat16().float(), labels))
+    assert torch.equal(loss, large_term(logits.bfloat16().float(), targets))
+
+
+def test_without_smoothing_targets_stay_the_same_bits() -> None:
+    _, _, targets = random_answers()
+    assert smooth_targets(3 * targets, 0.0).equal(3 * targets)
 
 
 # --------- diversity
 @pytest.mark.parametrize(("term", "naive"), TERMS)
 @pytest.mark.parametrize("classes", [2, 3, 12])
 def test_a_diversity_term_equals_the_naive_one(term: Term, naive: Naive, classes: int) -> None:
-    logits, former, labels = random_answers(classes=classes)
-    expected = naive(logits.double().numpy(), former.double().numpy(), labels.tolist())
-    assert float(term(logits, former, labels)) == pytest.approx(expected, rel=1e-5)
+    logits, former, targets = random_answers(classes=classes)
+    expected = naive(logits.double().numpy(), former.double().numpy(), classes_of(targets))
+    assert float(term(logits, former, targets)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("term", "naive"), TERMS)
 @pytest.mark.parametrize("classes", [2, 3, 7])
 def test_a_diversity_term_has_the_slope_of_the_naive_one(term: Term, naive: Naive, classes: int) -> None:
-    logits, former, labels = random_answers(classes=classes)
+    logits, former, targets = random_answers(classes=classes)
     expected = reference.slopes(
-        lambda point: naive(point, former.double().numpy(), labels.tolist()), logits.double().numpy()
+        lambda point: naive(point, former.double().numpy(), classes_of(targets)), logits.double().numpy()
     )
-    np.testing.assert_allclose(slope(term, logits, former, labels).numpy(), expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(slope(term, logits, former, targets).numpy(), expected, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(("term", "naive"), TERMS)
 def test_a_diversity_term_gives_the_former_expert_no_gradient(term: Term, naive: Naive) -> None:
     del naive
-    logits, former, labels = random_answers()
+    logits, former, targets = random_answers()
     logits.requires_grad_()
     former.requires_grad_()
-    term(logits, former, labels).backward()
+    term(logits, former, targets).backward()
     assert former.grad is None
     assert logits.grad is not None
 
@@ -107,29 +128,29 @@ def test_a_diversity_term_survives_extreme_logits(term: Term, naive: Naive, clas
                 logits, former = torch.zeros(1, classes), torch.zeros(1, classes)
                 logits[0, this_peak], former[0, former_peak] = height, -height
                 for given, before in ((logits, former), (former, logits), (logits, logits), (former, former)):
-                    labels = torch.tensor([label])
-                    assert 0 <= float(term(given, before, labels)) < 1.5
-                    assert bool(slope(term, given, before, labels).isfinite().all())
+                    targets = one_hot([label], classes)
+                    assert 0 <= float(term(given, before, targets)) < 1.5
+                    assert bool(slope(term, given, before, targets).isfinite().all())
 
 
 @pytest.mark.parametrize(("term", "naive"), TERMS)
 def test_a_diversity_term_is_the_mean_over_the_photos(term: Term, naive: Naive) -> None:
     del naive
-    logits, former, labels = random_answers(photos=6)
+    logits, former, targets = random_answers(photos=6)
     order = torch.randperm(6)
-    whole = float(term(logits, former, labels))
-    assert float(term(logits[order], former[order], labels[order])) == pytest.approx(whole, rel=1e-6)
-    alone = [float(term(logits[[k]], former[[k]], labels[[k]])) for k in range(6)]
+    whole = float(term(logits, former, targets))
+    assert float(term(logits[order], former[order], targets[order])) == pytest.approx(whole, rel=1e-6)
+    alone = [float(term(logits[[k]], former[[k]], targets[[k]])) for k in range(6)]
     assert sum(alone) / 6 == pytest.approx(whole, rel=1e-6)
 
 
 @pytest.mark.parametrize(("term", "naive"), TERMS)
 def test_a_diversity_term_is_float32_and_the_same_under_autocast(term: Term, naive: Naive) -> None:
     del naive
-    logits, former, labels = random_answers()
-    expected = term(logits.bfloat16().float(), former.bfloat16().float(), labels)
+    logits, former, targets = random_answers()
+    expected = term(logits.bfloat16().float(), former.bfloat16().float(), targets)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = term(logits.bfloat16(), former.bfloat16(), labels)
+        value = term(logits.bfloat16(), former.bfloat16(), targets)
     assert value.dtype == torch.float32
     assert torch.equal(value, expected)
 
@@ -138,7 +159,7 @@ def test_the_papers_term_by_hand() -> None:
     # Wrong classes 1 and 2: the former expert has them at 1/2 each, this one at 3/4 and 1/4.
     logits, former = torch.tensor([[5.0, math.log(3), 0.0]]), torch.tensor([[-7.0, 1.0, 1.0]])
     kl = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
-    assert float(diversity_paper(logits, former, torch.tensor([0]))) == pytest.approx(math.exp(-kl), rel=1e-6)
+    assert float(diversity_paper(logits, former, one_hot([0], 3))) == pytest.approx(math.exp(-kl), rel=1e-6)
 
 
 @pytest.mark.parametrize("spread", [0.1, 1.0, 10.0, 1000.0])
@@ -152,41 +173,41 @@ def test_the_papers_term_lies_between_0_and_1(spread: float) -> None:
 
 @pytest.mark.parametrize("true_logit", [-1e4, -3.0, 0.0, 60.0, 1e4])
 def test_experts_alike_about_the_wrong_classes_score_1_whatever_they_say_of_the_true_one(true_logit: float) -> None:
-    logits, _, labels = random_answers()
+    logits, _, targets = random_answers()
     former = logits + 3.5  # a constant does not change a distribution
-    former[torch.arange(4), labels] = true_logit
-    assert float(diversity_paper(logits, former, labels)) == pytest.approx(1.0, abs=1e-6)
-    assert float(diversity_paper(former, logits, labels)) == pytest.approx(1.0, abs=1e-6)
+    former[torch.arange(4), targets.argmax(1)] = true_logit
+    assert float(diversity_paper(logits, former, targets)) == pytest.approx(1.0, abs=1e-6)
+    assert float(diversity_paper(former, logits, targets)) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_the_papers_term_leaves_the_true_class_alone() -> None:
-    logits, former, labels = random_answers()
-    gradient = slope(diversity_paper, logits, former, labels)
-    assert gradient[torch.arange(4), labels].tolist() == [0.0] * 4
+    logits, former, targets = random_answers()
+    gradient = slope(diversity_paper, logits, former, targets)
+    assert gradient[targets.bool()].tolist() == [0.0] * 4
     assert float(gradient.abs().sum()) > 1e-3
 
 
 def test_with_two_classes_the_papers_term_is_1_and_has_no_gradient() -> None:
-    logits, former, labels = random_answers(classes=2)
-    assert float(diversity_paper(logits, former, labels)) == 1.0
-    assert slope(diversity_paper, logits, former, labels).abs().sum() == 0
+    logits, former, targets = random_answers(classes=2)
+    assert float(diversity_paper(logits, former, targets)) == 1.0
+    assert slope(diversity_paper, logits, former, targets).abs().sum() == 0
 
 
 def test_a_step_down_the_papers_term_makes_experts_differ_more() -> None:
     for seed in range(20):
         torch.manual_seed(seed)
-        logits, former, labels = random_answers(photos=1)
-        label = int(labels)
-        stepped = logits - 0.1 * slope(diversity_paper, logits, former, labels)
+        logits, former, targets = random_answers(photos=1)
+        (label,) = classes_of(targets)
+        stepped = logits - 0.1 * slope(diversity_paper, logits, former, targets)
         assert divergence(stepped, former, label) > divergence(logits, former, label)
 
 
 def test_the_push_of_the_papers_term_fades_as_experts_differ() -> None:
-    former, labels, direction = torch.zeros(1, 4), torch.tensor([0]), torch.tensor([[0.0, 1.0, -1.0, 0.5]])
+    former, targets, direction = torch.zeros(1, 4), one_hot([0], 4), torch.tensor([[0.0, 1.0, -1.0, 0.5]])
     divergences, pushes = [], []
     for distance in (2.0, 3.0, 4.0, 6.0, 10.0, 30.0):
         divergences.append(divergence(distance * direction, former, 0))
-        pushes.append(float(slope(diversity_paper, distance * direction, former, labels).norm()))
+        pushes.append(float(slope(diversity_paper, distance * direction, former, targets).norm()))
     assert divergences == sorted(divergences)
     assert pushes == sorted(pushes, reverse=True)
     assert pushes[-1] < 1e-4 < 1e-1 < pushes[0]
@@ -204,14 +225,14 @@ def test_the_authors_term_by_hand() -> None:
     logits, former = torch.tensor([[0.0, math.log(2), 0.0]]), torch.tensor([[0.0, 0.0, math.log(2)]])
     entries = [0.0, 0.25 * math.log(1 / 2), 0.5 * math.log(2)]
     expected = sum(math.exp(-entry) for entry in entries) / 3
-    assert float(diversity_authors(logits, former, torch.tensor([0]))) == pytest.approx(expected, rel=1e-6)
+    assert float(diversity_authors(logits, former, one_hot([0], 3))) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_authors_term_hardly_moves_with_200_classes_where_the_papers_does() -> None:
-    logits, former, labels = random_answers(classes=200, spread=0.7)
-    assert float(diversity_authors(logits, former, labels)) == pytest.approx(1.0, abs=0.01)
-    assert float(diversity_paper(logits, former, labels)) < 0.8
-    norms = [float(slope(term, logits, former, labels).norm()) for term in (diversity_authors, diversity_paper)]
+    logits, former, targets = random_answers(classes=200, spread=0.7)
+    assert float(diversity_authors(logits, former, targets)) == pytest.approx(1.0, abs=0.01)
+    assert float(diversity_paper(logits, former, targets)) < 0.8
+    norms = [float(slope(term, logits, former, targets).norm()) for term in (diversity_authors, diversity_paper)]
     assert norms[0] < 0.02 * norms[1]
 
 
@@ -227,27 +248,41 @@ def test_the_total_weighs_the_diversity_term_alone() -> None:
 
 
 def test_each_head_has_its_own_term() -> None:
-    large, part, labels = random_answers()
+    large, part, targets = random_answers()
     joint, former, _ = random_answers()
-    terms = expert_loss(answer(large, part, joint), former, labels, label_smoothing=0.1)
+    terms = expert_loss(answer(large, part, joint), former, targets)
     for name, logits in (("large", large), ("part", part), ("joint", joint)):
-        assert torch.equal(getattr(terms, name), classification_loss(logits, labels, label_smoothing=0.1))
-    assert torch.equal(terms.diversity, diversity_paper(joint, former, labels))
+        assert torch.equal(getattr(terms, name), cross_entropy(logits, targets))
+    assert torch.equal(terms.diversity, diversity_paper(joint, former, targets))
 
 
 def test_the_diversity_term_is_the_one_asked_for() -> None:
-    joint, former, labels = random_answers()
+    joint, former, targets = random_answers()
     output = answer(joint, joint, joint)
-    authors = expert_loss(output, former, labels, diversity="authors").diversity
-    assert torch.equal(authors, diversity_authors(joint, former, labels))
-    assert float(expert_loss(output, former, labels, diversity="none").diversity) == 0.0
-    assert float(expert_loss(output, None, labels).diversity) == 0.0
+    authors = expert_loss(output, former, targets, diversity="authors").diversity
+    assert torch.equal(authors, diversity_authors(joint, former, targets))
+    assert float(expert_loss(output, former, targets, diversity="none").diversity) == 0.0
+    assert float(expert_loss(output, None, targets).diversity) == 0.0
+
+
+def test_every_diversity_term_is_an_option_and_every_option_is_one() -> None:
+    assert set(DIVERSITY) == set(get_args(Diversity))
+
+
+@pytest.mark.parametrize("name", DIVERSITY)
+def test_any_diversity_term_is_a_scalar_with_no_gradient_for_the_previous_expert(name: str) -> None:
+    logits, former, targets = random_answers()
+    former.requires_grad_()
+    total = expert_loss(answer(logits, logits, logits.requires_grad_()), former, targets, diversity=name)
+    total.total(diversity_weight=1.0).backward()
+    assert total.diversity.shape == ()
+    assert former.grad is None
 
 
 def test_an_expert_without_parts_has_the_large_term_alone() -> None:
-    logits, former, labels = random_answers()
-    terms = expert_loss(answer(logits, logits, logits), former, labels, has_parts=False)
-    assert torch.equal(terms.large, classification_loss(logits, labels))
+    logits, former, targets = random_answers()
+    terms = expert_loss(answer(logits, logits, logits), former, targets, has_parts=False)
+    assert torch.equal(terms.large, cross_entropy(logits, targets))
     assert [float(terms.part), float(terms.joint), float(terms.diversity)] == [0.0, 0.0, 0.0]
 
 
@@ -290,7 +325,7 @@ def test_a_mixture_survives_extreme_logits_and_a_gate_of_0(mix: Literal["logits"
     gate_probs = torch.tensor([[1.0, 0.0]], requires_grad=True)
     mixed = mix_experts(joint_logits, gate_probs, mix=mix)
     assert int(mixed.argmax()) == 0
-    classification_loss(mixed, torch.tensor([1])).backward()
+    cross_entropy(mixed, one_hot([1], 3)).backward()
     assert joint_logits.grad is not None
     assert gate_probs.grad is not None
     assert bool(joint_logits.grad.isfinite().all())
@@ -299,9 +334,9 @@ def test_a_mixture_survives_extreme_logits_and_a_gate_of_0(mix: Literal["logits"
 
 @pytest.mark.parametrize("mix", ["logits", "probs"])
 def test_the_mixtures_loss_tells_the_gate_to_trust_the_expert_that_is_right(mix: Literal["logits", "probs"]) -> None:
-    joint_logits, labels = torch.tensor([[[3.0, 0.0], [0.0, 3.0]]]), torch.tensor([1])
+    joint_logits, targets = torch.tensor([[[3.0, 0.0], [0.0, 3.0]]]), one_hot([1], 2)
     gate_logits = torch.zeros(1, 2, requires_grad=True)
-    classification_loss(mix_experts(joint_logits, gate_logits.softmax(1), mix=mix), labels).backward()
+    cross_entropy(mix_experts(joint_logits, gate_logits.softmax(1), mix=mix), targets).backward()
     assert gate_logits.grad is not None
     assert float(gate_logits.grad[0, 0]) > 0.1
     assert float(gate_logits.grad[0, 1]) < -0.1
@@ -320,91 +355,97 @@ def test_a_mixture_is_float32_under_autocast(mix: Literal["logits", "probs"]) ->
 # ---------------------------------------------------------------------------------------- blended photos, class weights
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5])
-def test_the_loss_of_a_blend_is_that_of_soft_labels(label_smoothing: float, share: float) -> None:
-    logits, _, labels = random_answers()
-    others = labels.roll(1)
-    soft = (1 - share) * torch.eye(5)[labels] + share * torch.eye(5)[others]
-    soft = (1 - label_smoothing) * soft + label_smoothing / 5
-    expected = -(soft.double() * logits.double().log_softmax(1)).sum(1).mean()
-    loss = classification_loss(logits, labels, label_smoothing=label_smoothing, blend=Blend(others, share))
-    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+def test_the_loss_of_a_blend_is_the_sum_of_both_classes_by_their_share(label_smoothing: float, share: float) -> None:
+    logits, _, targets = random_answers()
+    own, other = (
+        reference.cross_entropy(logits.double().numpy(), classes_of(each), label_smoothing=label_smoothing)
+        for each in (targets, targets.roll(1, 0))
+    )
+    loss = large_term(logits, smooth_targets(blend(targets, share=share), label_smoothing))
+    assert float(loss) == pytest.approx((1 - share) * own + share * other, rel=1e-5)
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 def test_a_photo_counts_by_the_weight_of_its_class_whatever_else_is_in_the_batch(label_smoothing: float) -> None:
-    logits, _, labels = random_answers(photos=6)
+    logits, _, targets = random_answers(photos=6)
     weights = torch.tensor([0.5, 3.0, 1.0, 0.25, 2.0])
     naive = 0.0
-    for row, label in zip(logits.double().numpy(), labels.tolist(), strict=True):
+    for row, label in zip(logits.double().numpy(), classes_of(targets), strict=True):
         one = reference.cross_entropy(row[None], [label], label_smoothing=label_smoothing)
         naive += weights[label].item() * one / 6
-    loss = classification_loss(logits, labels, label_smoothing=label_smoothing, class_weights=weights)
+    loss = large_term(logits, smooth_targets(targets * weights, label_smoothing))
     assert float(loss) == pytest.approx(naive, rel=1e-5)
-    even = classification_loss(logits, labels, label_smoothing=label_smoothing, class_weights=torch.ones(5))
-    assert float(even) == pytest.approx(float(classification_loss(logits, labels, label_smoothing=label_smoothing)))
 
 
-def test_both_classes_of_a_blend_count_by_their_weights() -> None:
-    logits, _, labels = random_answers()
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_both_classes_of_a_blend_count_by_their_weights(label_smoothing: float) -> None:
+    logits, _, targets = random_answers()
     weights = torch.tensor([0.5, 3.0, 1.0, 0.25, 2.0])
-    blend = Blend(labels.roll(1), 0.4)
-    # With soft labels PyTorch weighs each class's part, and takes the mean over the photos.
-    soft = 0.6 * torch.eye(5)[labels] + 0.4 * torch.eye(5)[blend.labels]
-    expected = torch.nn.functional.cross_entropy(logits, soft, weight=weights)
-    assert float(classification_loss(logits, labels, blend=blend, class_weights=weights)) == pytest.approx(
-        float(expected), rel=1e-5
-    )
+    expected = 0.0
+    for each, share in ((targets, 0.6), (targets.roll(1, 0), 0.4)):
+        for row, label in zip(logits.double().numpy(), classes_of(each), strict=True):
+            one = reference.cross_entropy(row[None], [label], label_smoothing=label_smoothing)
+            expected += share * weights[label].item() * one / 4
+    loss = large_term(logits, smooth_targets(blend(targets * weights, share=0.4), label_smoothing))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_weights_reach_the_classification_terms_only_and_a_blend_reaches_all() -> None:
-    logits, former, labels = random_answers()
-    weights, blend = torch.tensor([0.5, 3.0, 1.0, 0.25, 2.0]), Blend(labels.roll(1), 0.4)
-    plain = expert_loss(answer(logits, logits, logits), former, labels)
-    terms = expert_loss(answer(logits, logits, logits), former, labels, blend=blend, class_weights=weights)
-    expected = classification_loss(logits, labels, blend=blend, class_weights=weights)
-    assert terms.large == terms.part == terms.joint == expected
-    assert terms.large != plain.large
-    assert expert_loss(answer(logits, logits, logits), former, labels, class_weights=weights).diversity == (
-        plain.diversity
-    )
-    assert terms.diversity == diversity_paper(logits, former, labels, blend=blend) != plain.diversity
+@pytest.mark.parametrize("term", [diversity_paper, diversity_authors])
+@pytest.mark.parametrize("classes", [2, 5, 200])
+def test_weights_and_smoothing_leave_a_diversity_term_alone_and_a_blend_does_not(term: Term, classes: int) -> None:
+    logits, former, targets = random_answers(classes=classes)
+    targets = one_hot([0, 1, 0, 1], classes)
+    plain = term(logits, former, targets)
+    weights = torch.rand(classes) + 0.1
+    for label_smoothing in (0.0, 0.1, 0.9):
+        assert torch.equal(term(logits, former, smooth_targets(targets * weights, label_smoothing)), plain)
+    if classes > 2:
+        blended = smooth_targets(blend(targets, share=0.4), 0.1)
+        assert not torch.equal(term(logits, former, blended), plain)
+        assert torch.equal(term(logits, former, smooth_targets(blend(targets * weights, share=0.4), 0.1)),
+                           term(logits, former, blended))  # fmt: skip
+
+
+def second_classes(targets: Tensor) -> tuple[Tensor, list[int]]:
+    """Targets of pictures with a share of a second class, and that class."""
+    others = (targets.argmax(1) + 2) % targets.shape[1]
+    return 0.7 * targets + 0.3 * one_hot(others, targets.shape[1]), others.tolist()
 
 
 def test_both_classes_of_a_blended_picture_are_taken_out_by_the_papers_term() -> None:
-    logits, former, labels = random_answers(classes=6)
-    blend = Blend((labels + 2) % 6, 0.3)
+    logits, former, targets = random_answers(classes=6)
+    blended, others = second_classes(targets)
     kls = []
-    for row, before, own, other in zip(logits, former, labels.tolist(), blend.labels.tolist(), strict=True):
+    for row, before, own, other in zip(logits, former, classes_of(targets), others, strict=True):
         wrong = [c for c in range(6) if c not in (own, other)]
         p, q = before[wrong].double().softmax(0), row[wrong].double().softmax(0)
         kls.append(float((p * (p / q).log()).sum()))
     expected = sum(math.exp(-kl) for kl in kls) / len(kls)
-    assert float(diversity_paper(logits, former, labels, blend=blend)) == pytest.approx(expected, rel=1e-5)
-    same = Blend(labels, 0.3)  # the second photo may be of the same class
-    assert torch.equal(diversity_paper(logits, former, labels, blend=same), diversity_paper(logits, former, labels))
+    assert float(diversity_paper(logits, former, blended)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_both_classes_of_a_blended_picture_are_taken_out_by_the_authors_term() -> None:
-    logits, former, labels = random_answers(classes=6)
-    blend = Blend((labels + 2) % 6, 0.3)
+    logits, former, targets = random_answers(classes=6)
+    blended, others = second_classes(targets)
     terms = []
-    for row, before, own, other in zip(logits, former, labels.tolist(), blend.labels.tolist(), strict=True):
+    for row, before, own, other in zip(logits, former, classes_of(targets), others, strict=True):
         q, p = row.double().softmax(0), before.double().softmax(0)
         terms += [1.0 if c in (own, other) else math.exp(-float(p[c] * (p[c] / q[c]).log())) for c in range(6)]
-    found = float(diversity_authors(logits, former, labels, blend=blend))
+    found = float(diversity_authors(logits, former, blended))
     assert found == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
 @pytest.mark.parametrize("term", [diversity_paper, diversity_authors])
-def test_a_blend_of_two_classes_leaves_the_other_one_wrong(term: Callable[..., Tensor]) -> None:
-    logits, former, labels = random_answers(classes=2)
-    assert torch.equal(term(logits, former, labels, blend=Blend(1 - labels, 0.3)), term(logits, former, labels))
+def test_a_blend_of_two_classes_leaves_the_other_one_wrong(term: Term) -> None:
+    logits, former, targets = random_answers(classes=2)
+    assert torch.equal(term(logits, former, 0.7 * targets + 0.3 * (1 - targets)), term(logits, former, targets))
 
 
 @pytest.mark.parametrize("term", [diversity_paper, diversity_authors])
-def test_a_diversity_term_of_a_blend_of_three_classes_has_a_finite_slope(term: Callable[..., Tensor]) -> None:
-    logits, former, labels = random_answers(classes=3)
-    logits.requires_grad_()
-    term(logits, former, labels, blend=Blend((labels + 1) % 3, 0.3)).backward()
-    assert logits.grad is not None
-    assert bool(logits.grad.isfinite().all())
+@pytest.mark.parametrize(("classes", "share"), [(2, 0.5), (3, 0.3), (3, 0.5)])
+def test_a_diversity_term_of_an_even_blend_of_few_classes_has_a_finite_slope(
+    term: Term, classes: int, share: float
+) -> None:
+    logits, former, _ = random_answers(classes=classes)
+    gradient = slope(term, logits, former, blend(one_hot([0, 1, 0, 1], classes), share=share))
+    assert bool(gradient.isfinite().all())

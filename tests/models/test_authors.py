@@ -14,16 +14,18 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mge.config import PRESETS, ModelConfig, Preset, split_options
-from mge.core.losses import classification_loss, expert_loss, mix_experts
+from mge.core.losses import expert_loss, mix_experts
 from mge.core.outputs import MixtureOutput
 from mge.errors import ModelFolderError
 from mge.models.authors import authors_config, authors_key, from_authors
 from mge.models.mixture import MixtureOfExperts
+from tests.targets import one_hot
 
 PARITY = Path(__file__).parent / "authors_parity"
-TARGETS = torch.tensor([3, 11])
+LABELS = torch.tensor([3, 11])
 HEADS = {"large": "large_logits", "small": "part_logits", "joint": "joint_logits"}
 SIZE = 448
 
@@ -108,7 +110,7 @@ def compare_answers(table: Table, mode: str, output: MixtureOutput) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mode", "labels"), [("eval_predicted", None), ("eval_given", TARGETS)])
+@pytest.mark.parametrize(("mode", "labels"), [("eval_predicted", None), ("eval_given", LABELS)])
 def test_eval_mode_gives_the_authors_logits_gate_and_boxes(
     network: MixtureOfExperts, pictures: Tensor, table: Table, mode: str, labels: Tensor | None
 ) -> None:
@@ -142,8 +144,9 @@ def step(network: MixtureOfExperts, pictures: Tensor) -> TrainStep:
     learner = copy.deepcopy(network).train()
     looks, losses, diversities = [], [], []
     former: Tensor | None = None
-    for look in learner.look(pictures, TARGETS):
-        terms = expert_loss(look.output, former, TARGETS, diversity="authors")
+    targets = one_hot(LABELS, network.num_classes)
+    for look in learner.look(pictures, LABELS):
+        terms = expert_loss(look.output, former, targets, diversity="authors")
         terms.total(diversity_weight=1.0).backward()
         former = look.output.joint_logits.detach()
         losses += [terms.large, terms.part, terms.joint]
@@ -152,7 +155,7 @@ def step(network: MixtureOfExperts, pictures: Tensor) -> TrainStep:
     joint_logits = torch.stack([look.output.joint_logits.detach() for look in looks], dim=1)
     gate_probs = learner.weigh(looks[0].view, looks[0].output.large_features)
     mixture = mix_experts(joint_logits, gate_probs, mix=learner.config.mix)
-    losses.append(classification_loss(mixture, TARGETS))
+    losses.append(functional.cross_entropy(mixture, targets))
     losses[-1].backward()
     losses += diversities[1:]
     output = MixtureOutput(

@@ -8,14 +8,17 @@ from typing import Any, cast
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from mge.core.losses import classification_loss, diversity_paper, expert_loss, mix_experts
+from mge.core.losses import diversity_paper, expert_loss, mix_experts
 from mge.core.outputs import ExpertOutput
 from mge.models.gate import Gate
 from mge.models.mixture import Look, MixtureOfExperts
-from tests.models.networks import build, draw, expert_of
+from tests.models.networks import CLASSES, build, draw, expert_of
+from tests.targets import one_hot
 
 LABELS = torch.tensor([0, 3, 4])
+TARGETS = one_hot(LABELS, CLASSES)
 HEADS = {"large_head", "part_filters", "part_head", "joint_head", "backbone"}
 
 
@@ -47,14 +50,14 @@ def parts_of(number: int, *parts: str) -> set[str]:
 def test_the_large_term_trains_the_experts_backbone_and_large_head(part_gradient: bool) -> None:
     net = learn(part_gradient=part_gradient)
     for number, look in enumerate(net.look(draw(), LABELS)):
-        loss = classification_loss(look.output.large_logits, LABELS)
+        loss = cross_entropy(look.output.large_logits, TARGETS)
         assert reached(net, loss) == parts_of(number, "backbone", "large_head")
 
 
 def test_the_part_term_trains_filters_head_and_with_part_gradient_the_backbone() -> None:
     net = learn()
     for number, look in enumerate(net.look(draw(), LABELS)):
-        loss = classification_loss(look.output.part_logits, LABELS)
+        loss = cross_entropy(look.output.part_logits, TARGETS)
         assert reached(net, loss) == parts_of(number, "backbone", "part_filters", "part_head")
         stages = {name.removeprefix(f"experts.{number}.backbone.net.") for name in reached(net, loss, depth=5)}
         assert {"layer1", "layer2", "layer3"} <= stages
@@ -64,7 +67,7 @@ def test_the_part_term_trains_filters_head_and_with_part_gradient_the_backbone()
 def test_the_joint_term_trains_its_head_the_filters_and_with_part_gradient_the_backbone() -> None:
     net = learn()
     for number, look in enumerate(net.look(draw(), LABELS)):
-        loss = classification_loss(look.output.joint_logits, LABELS)
+        loss = cross_entropy(look.output.joint_logits, TARGETS)
         assert reached(net, loss) == parts_of(number, "backbone", "part_filters", "joint_head")
         assert any("layer4" in name for name in reached(net, loss, depth=5))
 
@@ -72,9 +75,7 @@ def test_the_joint_term_trains_its_head_the_filters_and_with_part_gradient_the_b
 def test_without_part_gradient_part_and_joint_terms_train_their_heads_alone() -> None:
     net = learn(part_gradient=False)
     for number, look in enumerate(net.look(draw(), LABELS)):
-        part, joint = (
-            classification_loss(logits, LABELS) for logits in (look.output.part_logits, look.output.joint_logits)
-        )
+        part, joint = (cross_entropy(logits, TARGETS) for logits in (look.output.part_logits, look.output.joint_logits))
         assert reached(net, part) == parts_of(number, "part_filters", "part_head")
         assert reached(net, joint) == parts_of(number, "joint_head")
 
@@ -86,7 +87,7 @@ def test_the_diversity_term_never_reaches_the_former_expert(part_gradient: bool)
     for number in (1, 2):
         former, joint = looks[number - 1].output.joint_logits, looks[number].output.joint_logits
         assert former.requires_grad
-        loss = diversity_paper(joint, former, LABELS)
+        loss = diversity_paper(joint, former, TARGETS)
         shared = ("backbone", "part_filters") if part_gradient else ()
         assert reached(net, loss) == parts_of(number, "joint_head", *shared)
         assert touched(net, loss) == {f"experts.{number}"}
@@ -96,7 +97,7 @@ def test_the_losses_of_later_experts_never_reach_former_ones() -> None:
     net = learn()
     former: Tensor | None = None
     for number, look in enumerate(net.look(draw(), LABELS)):
-        loss = expert_loss(look.output, former, LABELS).total(diversity_weight=1.0)
+        loss = expert_loss(look.output, former, TARGETS).total(diversity_weight=1.0)
         assert touched(net, loss) == {f"experts.{number}"}
         assert reached(net, loss) == parts_of(number, *HEADS)
         former = look.output.joint_logits
@@ -106,7 +107,7 @@ def test_every_parameter_of_an_expert_learns_from_its_loss() -> None:
     net = learn(num_experts=2, gate="own")
     former: Tensor | None = None
     for look in net.look(draw(), LABELS):
-        expert_loss(look.output, former, LABELS).total(diversity_weight=1.0).backward()
+        expert_loss(look.output, former, TARGETS).total(diversity_weight=1.0).backward()
         former = look.output.joint_logits
     assert [name for name, p in net.experts.named_parameters() if p.grad is None] == []
 
@@ -121,7 +122,7 @@ def test_the_gates_loss_never_reaches_the_experts(gate: str, mix: str) -> None:
     joint_logits = torch.stack([look.output.joint_logits.detach() for look in looks], dim=1)
     assert looks[0].output.large_features.requires_grad
     gate_probs = net.weigh(looks[0].view, looks[0].output.large_features)
-    loss = classification_loss(mix_experts(joint_logits, gate_probs, mix=net.config.mix), LABELS)
+    loss = cross_entropy(mix_experts(joint_logits, gate_probs, mix=net.config.mix), TARGETS)
     assert reached(net, loss, depth=2) == {"gate.layers"} | ({"gate.backbone"} if gate == "own" else set())
     assert touched(net, loss) == reached(net, loss, depth=2)
 
@@ -141,7 +142,7 @@ def test_an_expert_that_is_frozen_still_lets_the_next_one_learn() -> None:
     net.experts[0].requires_grad_(False)
     first, second = net.look(draw(), LABELS)
     assert not first.output.joint_logits.requires_grad
-    assert touched(net, expert_loss(second.output, first.output.joint_logits, LABELS).joint) == {"experts.1"}
+    assert touched(net, expert_loss(second.output, first.output.joint_logits, TARGETS).joint) == {"experts.1"}
 
 
 # -------------------------------------------------------------------------------------------------- expert after expert
@@ -154,14 +155,14 @@ def gradients(net: MixtureOfExperts, fill: Callable[[MixtureOfExperts], None]) -
 def one_after_the_other(net: MixtureOfExperts) -> None:
     former: Tensor | None = None
     for look in net.look(draw(), LABELS):
-        expert_loss(look.output, former, LABELS).total(diversity_weight=2.0).backward()
+        expert_loss(look.output, former, TARGETS).total(diversity_weight=2.0).backward()
         former = look.output.joint_logits.detach()
 
 
 def all_at_once(net: MixtureOfExperts) -> None:
     looks = list(net.look(draw(), LABELS))
     formers = [None, *(look.output.joint_logits for look in looks[:-1])]
-    terms = [expert_loss(look.output, former, LABELS) for look, former in zip(looks, formers, strict=True)]
+    terms = [expert_loss(look.output, former, TARGETS) for look, former in zip(looks, formers, strict=True)]
     torch.stack([term.total(diversity_weight=2.0) for term in terms]).sum().backward()
 
 
@@ -172,7 +173,7 @@ def through_forward(net: MixtureOfExperts) -> None:
     for number in range(net.active_experts):
         large, part, joint = (getattr(output, f"{head}_logits")[:, number] for head in ("large", "part", "joint"))
         said = ExpertOutput(large, part, joint, nothing, nothing, joint)
-        total = total + expert_loss(said, former, LABELS).total(diversity_weight=2.0)
+        total = total + expert_loss(said, former, TARGETS).total(diversity_weight=2.0)
         former = said.joint_logits
     total.backward()
 
@@ -214,7 +215,7 @@ def test_an_experts_activations_are_gone_before_the_next_one_runs() -> None:
             number = len(alive) - 1
             kept[f"features of expert {number}"] = weakref.ref(look.output.features)
             kept[f"logits of expert {number}"] = weakref.ref(look.output.joint_logits)
-            loss = expert_loss(look.output, former, LABELS).total(diversity_weight=1.0)
+            loss = expert_loss(look.output, former, TARGETS).total(diversity_weight=1.0)
             assert kept[f"layer1 of expert {number}"]() is not None
             loss.backward()
             former = look.output.joint_logits.detach()

@@ -14,6 +14,7 @@ from torch.nn import functional
 import mge
 from mge.config import DistillConfig, TrainConfig
 from mge.core.crop import zoom
+from mge.core.losses import smooth_targets
 from mge.data.loader import Batch
 from mge.data.records import PhotoSet
 from mge.errors import ConfigError, DataError, Interrupted, ModelFolderError
@@ -24,6 +25,7 @@ from mge.training.distillation import StudentStep, keep_statistics, match_classe
 from mge.training.distillation_loss import distillation_loss
 from mge.training.step import wrap
 from tests.photos import write_class_folders, write_photo
+from tests.targets import one_hot
 from tests.tiny import TINY, digest
 
 OPTIONS = {
@@ -84,17 +86,17 @@ def test_gradients_equal_those_of_one_backward_on_the_weighted_sum(fabric: Fabri
     model, twin = (make_model(experts=1, part_filters=part_filters) for _ in range(2))
     order = torch.arange(3)
     step = StudentStep(mixture, order, lesson_config(temperature=2.0, teacher_weight=0.7, zoomed_weight=0.5))
-    measured = step(fabric, wrap(fabric, model), batch, config=TrainConfig(label_smoothing=0.1, accumulate=2))
+    config, targets = TrainConfig(label_smoothing=0.1, accumulate=2), one_hot(batch.labels, 3)
+    measured = step(fabric, wrap(fabric, model), batch, targets, config=config)
 
-    target, views = teach(mixture, batch.images, class_order=order)
+    lesson, views = teach(mixture, batch.images, class_order=order)
     total = torch.zeros(())
     for weight, view in zip((1.0, 0.25, 0.25), views, strict=True):
         output = twin.experts[0](view)
         heads = (output.large_logits, output.part_logits, output.joint_logits) if part_filters else output[:1]
         for logits in heads:
-            loss = distillation_loss(
-                logits, target, batch.labels, temperature=2.0, teacher_weight=0.7, label_smoothing=0.1
-            )
+            smoothed = smooth_targets(targets, 0.1)
+            loss = distillation_loss(logits, lesson, smoothed, temperature=2.0, teacher_weight=0.7)
             total = total + weight * loss
     (total / 2).backward()
     assert measured.losses[0].item() == pytest.approx(total.item(), rel=1e-5)
@@ -113,7 +115,7 @@ def test_the_figures_of_a_step_are_those_of_the_whole_photo(fabric: Fabric) -> N
     )
     logits = model(batch.images).logits
     step = StudentStep(mixture, torch.arange(3), lesson_config())
-    measured = step(fabric, wrap(fabric, model), batch, config=TrainConfig())
+    measured = step(fabric, wrap(fabric, model), batch, one_hot(batch.labels, 3), config=TrainConfig())
     hits = (logits.argmax(1) == batch.labels).sum().item()
     assert measured.hits.tolist() == [hits, hits]
     assert measured.losses[1].item() == pytest.approx(functional.cross_entropy(logits, batch.labels).item(), rel=1e-5)
@@ -122,7 +124,9 @@ def test_the_figures_of_a_step_are_those_of_the_whole_photo(fabric: Fabric) -> N
 def test_batch_norms_note_whole_photos_only(fabric: Fabric) -> None:
     mixture, batch = make_model(experts=3, part_filters=2).eval(), make_batch()
     model, twin = (make_model(experts=1, part_filters=0) for _ in range(2))
-    StudentStep(mixture, torch.arange(3), lesson_config())(fabric, wrap(fabric, model), batch, config=TrainConfig())
+    StudentStep(mixture, torch.arange(3), lesson_config())(
+        fabric, wrap(fabric, model), batch, one_hot(batch.labels, 3), config=TrainConfig()
+    )
     twin.experts[0](twin.normalise(batch.images))
     for (name, buffer), other in zip(model.named_buffers(), twin.buffers(), strict=True):
         assert name.endswith("num_batches_tracked") or buffer.equal(other), name

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import mge
-from mge.core.losses import Blend
+from mge.data.loader import Batch
 from mge.errors import ConfigError, DivergedError, Interrupted, ModelFolderError
 from mge.inference.devices import choose_precision
 from mge.models import mixture
@@ -19,6 +19,7 @@ from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
 from mge.training import loop, network
 from mge.training.step import train_step
+from tests.targets import one_hot
 from tests.tiny import SHORT, digest
 
 
@@ -108,6 +109,15 @@ def test_the_result_does_not_depend_on_workers_or_cache(photos: Path, tmp_path: 
     assert digest(runs[0].last) == digest(runs[1].last)
 
 
+def skew(photos: Path, folder: Path) -> Path:
+    """A copy of the photos with fewer of one class."""
+    skewed = folder / "photos"
+    shutil.copytree(photos, skewed)
+    for number in range(4):
+        (skewed / "plum" / f"{number}.png").unlink()
+    return skewed
+
+
 @pytest.mark.parametrize(("balance", "schedule"), [("sampler", "joint"), ("loss", "progressive")])
 def test_with_every_change_of_photos_a_run_resumes_in_the_same_bits_for_any_number_of_workers(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, balance: str, schedule: str
@@ -116,10 +126,7 @@ def test_with_every_change_of_photos_a_run_resumes_in_the_same_bits_for_any_numb
         **SHORT, "resized_crop": 0.3, "randaugment": 9, "erasing": 0.5, "mixup": 0.4, "cutmix": 1.0, "balance": balance,
         "schedule": schedule, "epochs": 1,
     }  # fmt: skip
-    skewed = tmp_path / "photos"
-    shutil.copytree(photos, skewed)
-    for number in range(4):
-        (skewed / "plum" / f"{number}.png").unlink()
+    skewed = skew(photos, tmp_path)
     whole = mge.train(skewed, out=tmp_path / "whole", workers=2, cache="no", **options)
     with monkeypatch.context() as patch:
         stop_after(patch, steps=2)
@@ -129,24 +136,31 @@ def test_with_every_change_of_photos_a_run_resumes_in_the_same_bits_for_any_numb
 
 
 @pytest.mark.parametrize(("balance", "weighs"), [("none", False), ("sampler", False), ("loss", True)])
-def test_the_step_is_given_blended_photos_and_class_weights_where_the_options_ask_for_them(
+def test_targets_are_blended_and_weighted_where_the_options_ask_for_it(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, balance: str, weighs: bool
 ) -> None:
-    seen: list[Any] = []
+    seen: list[tuple[Tensor, Tensor]] = []
 
-    def step(*args: Any, blend: Blend | None, class_weights: Tensor | None, **options: Any) -> Any:  # noqa: ANN401
-        seen.append((blend, class_weights))
-        return train_step(*args, blend=blend, class_weights=class_weights, **options)
+    def step(fabric: Any, network: Any, batch: Batch, targets: Tensor, **options: Any) -> Any:  # noqa: ANN401
+        seen.append((batch.labels, targets))
+        return train_step(fabric, network, batch, targets, **options)
 
     monkeypatch.setattr(loop, "train_step", step)
     options = {**SHORT, "experts": 1, "part_filters": 0, "epochs": 1, "balance": balance}
-    mge.train(photos, out=tmp_path / "run", **options, cutmix=1.0 if weighs else 0.0)
-    for blend, class_weights in seen:
-        assert (blend is not None) is weighs
-        assert (class_weights is not None) is weighs
-        if class_weights is not None:
-            assert class_weights.tolist() == [1.0, 1.0, 1.0]  # as many photos of each class
-    assert len({blend.share for blend, _ in seen if blend is not None}) == (len(seen) if weighs else 0)
+    skewed = skew(photos, tmp_path)
+    mge.train(skewed, out=tmp_path / "run", **options, cutmix=0.0 if balance == "none" else 1.0)
+    labels, targets = (torch.cat(column) for column in zip(*seen, strict=True))
+    sums = targets.sum(1)
+    assert bool((sums == 1).all()) is not weighs
+    assert ((targets > 0).sum(1) == 2).any() == (balance != "none")
+    assert targets.shape == (len(labels), 3)
+    if balance == "none":
+        assert torch.equal(targets, one_hot(labels, 3))
+    if weighs:
+        alone = (targets > 0).sum(1) == 1  # both photos are of one class: the weight of that class
+        weights = {label: set(sums[alone & (labels == label)].tolist()) for label in range(3)}
+        assert max(map(len, weights.values())) == 1, weights
+        assert len(set().union(*weights.values())) == 2  # one class is rarer than the others
 
 
 def test_who_trains_and_loads_draws_the_random_numbers_that_they_would_have_drawn_without(
