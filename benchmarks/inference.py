@@ -177,7 +177,14 @@ def floor_ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
 def table(figures: dict[str, Any]) -> list[list[str]]:
     """The figures as rows; the first is the head."""
     rows = [
-        ["way", "time / eager float32", "time / plain backbones", "same prediction %", "largest Δp", "boxes: mean, worst IoU"]
+        [
+            "way",
+            "time / eager float32",
+            "time / plain backbones",
+            "same prediction %",
+            "largest Δp",
+            "boxes: mean, worst IoU",
+        ],
     ]
     for name in {**figures["ratios"], **figures["agreement"]}:
         found, beside = figures["agreement"].get(name), figures["floor_ratios"].get(name)
