@@ -9,10 +9,10 @@ PLAIN := -o addopts="--strict-config --strict-markers -ra"
 .PHONY: demo test check lint bench audit docs env help
 .DEFAULT_GOAL := help
 
-help: ## says what there is
+help: ## lists the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 8
 
-env: $(STAMP) ## makes or refreshes the environment in .venv
+env: $(STAMP) ## creates or updates the environment in .venv
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"mge needs Python 3.11 or later; this is {sys.version.split()[0]}: make PYTHON=python3.12 $(MAKECMDGOALS)")'
@@ -21,14 +21,14 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## trains on the drawn beetles and shows what each expert saw
+demo: $(STAMP) ## trains on synthetic beetles and draws the view of each expert
 	$(BIN)/mge train --config recipes/demo.yaml
 
 test: $(STAMP) ## the quick tests
 	$(BIN)/python -m pytest -q -m "not slow and not compiled"
 	$(BIN)/python -m pytest -q $(PLAIN) -m "compiled and not slow" || test $$? -eq 5
 
-check: lint ## everything that has to hold: lint, types, layers, all tests
+check: lint ## all checks: lint, types, layers, all tests
 	$(BIN)/python -m pytest -q -m "not compiled"
 	$(BIN)/python -m pytest -q $(PLAIN) -m compiled || test $$? -eq 5
 
@@ -38,11 +38,11 @@ lint: $(STAMP) ## lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: $(STAMP) ## measures what docs/results.md quotes
+bench: $(STAMP) ## runs the benchmarks of docs/results.md
 	@for script in benchmarks/*.py; do test -e "$$script" || { echo "no benchmarks yet"; break; }; $(BIN)/python "$$script" || exit 1; done
 
-audit: $(STAMP) ## looks up known holes in what requirements.lock pins (needs the network)
+audit: $(STAMP) ## checks requirements.lock for known vulnerabilities (needs the network)
 	$(BIN)/python .ci/audit.py
 
-docs: $(STAMP) ## checks that links between the pages lead somewhere
+docs: $(STAMP) ## checks the links between the pages
 	$(BIN)/python -m pytest -q tests/test_docs.py

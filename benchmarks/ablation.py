@@ -1,7 +1,7 @@
 """What each switch is worth: the demo's mixture with one thing changed at a time, on three seeds.
 
 `python benchmarks/ablation.py` trains what benchmarks/results/ablation.json has not measured yet, two runs at a time on
-one core each, and adds it there and to the table in docs/results.md. It may be stopped and goes on where it was; remove
+one core each, and adds it there and to the table in the docs. It may be stopped and goes on where it was; remove
 the JSON file to measure everything anew.
 """
 
@@ -99,7 +99,7 @@ def changes(name: str) -> dict[str, Any]:
 
 
 def write(found: dict[str, dict[int, dict[str, Any]]]) -> None:
-    """Writes the figures so far as JSON, and as a table into docs/results.md."""
+    """Writes the figures so far as JSON, and as a table into the docs."""
     figures = {
         name: {"changes": changes(name), "seeds": sorted(runs)}
         | {key: [runs[seed][key] for seed in sorted(runs)] for key in KEPT}

@@ -1,7 +1,7 @@
 """What the cascade saves: `python benchmarks/cascade.py [RUN ...]`, by default the demo's runs on all seeds.
 
 Chooses thresholds on each run's validation photos, and measures on its test photos what they cost and save. Runs are
-only read. Writes benchmarks/results/cascade.json and the table in docs/results.md.
+only read. Writes benchmarks/results/cascade.json and the table in the docs.
 """
 
 import json
@@ -29,7 +29,7 @@ ROUNDS = 6  # times that each side goes through the photos, after one round that
 BATCH_SIZE = 16
 MAX_ACCURACY_LOSS = 0.2
 HEAD = [
-    "run", "mixture %", "cascade %", "experts a photo", "later experts' work saved %", "wall time / the mixture's"
+    "run", "mixture %", "early exit %", "experts per photo", "later experts' work saved %", "wall time / the mixture's"
 ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def main() -> None:
     figures: dict[str, Any] = {"command": "python benchmarks/demo.py", "recipe": "recipes/demo.yaml", "seeds": SEEDS}
     top1 = {key: [summary[key] for summary in summaries] for key in summaries[0] if key.endswith("_top1")}
     (RESULTS / "demo.json").write_text(json.dumps({**figures, "test_top1": top1}, indent=1) + "\n", encoding="utf-8")
-    rows = [["what answers", "test accuracy in %, mean ± standard deviation of 3 seeds"]]
+    rows = [["model", "test accuracy in %, mean ± standard deviation of 3 seeds"]]
     for key, values in top1.items():
         name = key.removesuffix("_top1").replace("_", " ")
         columns = list(zip(*values, strict=True)) if isinstance(values[0], list) else [values]

@@ -2,7 +2,7 @@
 
 `python benchmarks/distill.py [RUN ...]` takes each run, of another seed, for a teacher; without any it takes those of
 benchmarks/demo.py. It trains what is missing, goes on where it was stopped, and writes benchmarks/results/distill.json
-and the table in docs/results.md.
+and the table in the docs.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def write(found: dict[str, list[dict[str, Any]]], *, teachers: list[Path]) -> None:
-    """Writes the figures so far as JSON, and as a table into docs/results.md."""
+    """Writes the figures so far as JSON, and as a table into the docs."""
     first = next(summaries for summaries in found.values() if summaries)
     tops = {
         name: [summary[key] for summary in first]
@@ -58,7 +58,7 @@ def write(found: dict[str, list[dict[str, Any]]], *, teachers: list[Path]) -> No
     text = json.dumps({**head, "students": STUDENTS, "test_top1": tops}, indent=1) + "\n"
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "distill.json").write_text(text, encoding="utf-8")
-    rows = [["what answers", "seeds", "test accuracy in %"]]
+    rows = [["model", "seeds", "test accuracy in %"]]
     write_table("distill", [*rows, *([name, str(len(top1)), spread(top1)] for name, top1 in tops.items())])
 
 

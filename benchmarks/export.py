@@ -99,10 +99,10 @@ def measure(stored: StoredModel, photos: list[Photo], folder: Path) -> dict[str,
 
 
 def write(figures: dict[str, Any]) -> None:
-    """Writes the figures as JSON, and as a table into docs/results.md."""
+    """Writes the figures as JSON, and as a table into the docs."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "export.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    rows = [["mixture, batch", "same answer", "probabilities", "boxes, px", "ONNX Runtime, ms a photo",
+    rows = [["mixture, batch", "same prediction", "probabilities", "boxes, px", "ONNX Runtime, ms a photo",
              "PyTorch, ms a photo", "ratio", "lowest to highest"]]  # fmt: skip
     for name, found in figures["mixtures"].items():
         for size, row in found["batches"].items():

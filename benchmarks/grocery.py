@@ -3,7 +3,7 @@
 Every contender has the recipe's backbone, augmentation, optimiser and passes over the photos, from scratch, on three
 seeds; nothing was chosen on test photos. What is trained already is only read, and what was stopped goes on, so the
 hours that this takes may be spread over days and machines: what benchmarks/results/grocery.json says of contenders
-that were not trained on this one stays. Writes that file and tables in docs/results.md after each run.
+that were not trained on this one stays. Writes that file and tables in the docs after each run.
 """
 
 import argparse
@@ -179,7 +179,7 @@ def ensemble(networks: list[Answers]) -> Tensor:
 
 def accuracy_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
     """The table of accuracy beside cost."""
-    rows = [["what answers", "seeds", "test accuracy in %", "95 % interval", "minus plain", "million multiply-adds"]]
+    rows = [["model", "seeds", "test accuracy in %", "95 % interval", "minus plain", "million multiply-adds"]]
     for name in (name for name in ORDER if name in figures):
         top1, (low, high), multiply_adds = (figures[name][key] for key in ("test_top1", "interval", "multiply_adds"))
         gains = beside_plain(name, top1, plain=figures[PLAIN]["test_top1"])

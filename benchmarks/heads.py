@@ -1,6 +1,6 @@
 """What heads cost as classes become many: parameters, time and memory of a training step, dense and classwise.
 
-`python benchmarks/heads.py` writes benchmarks/results/heads.json and the table in docs/results.md, in a few minutes.
+`python benchmarks/heads.py` writes benchmarks/results/heads.json and the table in the docs, in a few minutes.
 The network is three experts of ResNet-18 at 224 px in float32. Times are those of the processor on one thread, which
 other work on the machine hardly changes. Peak memory is the resident memory of a process of its own that takes two
 training steps with all experts learning: the second one has the optimiser's momentum as well.
@@ -147,7 +147,7 @@ def peak_bytes() -> int:
 
 
 def write(rows: list[dict[str, Any]], *, rounds: int) -> None:
-    """Writes the figures as JSON, and as a table into docs/results.md."""
+    """Writes the figures as JSON, and as a table into the docs."""
     head = {
         "command": "python benchmarks/heads.py", "backbone": BACKBONE, "size": SIZE, "experts": 3, "batch_size": BATCH,
         "rounds": rounds, "threads": torch.get_num_threads(), "machine": platform.machine(), "torch": torch.__version__,

@@ -2,7 +2,7 @@
 
 `python benchmarks/inference.py [RUN DATA]` times ResNet-50, 3 experts, shared gate, 448 px, batch 4, and the plain
 backbones that it is made of; with a trained run it also says how far answers and boxes agree with eager float32 on the
-test photos. It writes benchmarks/results/inference.json and the table in docs/results.md. With --out FILE, for a trial,
+test photos. It writes benchmarks/results/inference.json and the table in the docs. With --out FILE, for a trial,
 it writes that file only.
 """
 
@@ -177,7 +177,14 @@ def floor_ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
 def table(figures: dict[str, Any]) -> list[list[str]]:
     """The figures as rows; the first is the head."""
     rows = [
-        ["way", "time / eager float32", "time / its floor", "same answer %", "largest Δp", "boxes: mean, worst IoU"]
+        [
+            "way",
+            "time / eager float32",
+            "time / plain backbones",
+            "same prediction %",
+            "largest Δp",
+            "boxes: mean, worst IoU",
+        ],
     ]
     for name in {**figures["ratios"], **figures["agreement"]}:
         found, beside = figures["agreement"].get(name), figures["floor_ratios"].get(name)

@@ -1,6 +1,6 @@
 """Kills small trainings at random moments, resumes them, and compares them with runs that were left alone.
 
-`python benchmarks/kills.py` writes benchmarks/results/kills.json and the table in docs/results.md, in 3 minutes. Each
+`python benchmarks/kills.py` writes benchmarks/results/kills.json and the table in the docs, in 3 minutes. Each
 way of training is killed several times in a row (SIGKILL to the run and its workers), a part of them at moments at
 which a file lies half written; then it is left to finish. Weights, metrics.csv and summary.json have to be those of the
 run that nobody stopped: the weights bit for bit, the metrics but for what a clock measured.
@@ -59,7 +59,7 @@ def main() -> None:
     )
     parser.add_argument("--ways", type=int, default=len(WAYS), help="how many ways of training, the first ones")
     parser.add_argument("--seed", type=int, default=0, help="decides the moments")
-    parser.add_argument("--json", type=Path, help="write the figures there, and leave docs/results.md alone")
+    parser.add_argument("--json", type=Path, help="write the figures there, and leave the docs alone")
     given = parser.parse_args()
     torch.set_num_threads(1)
     chance = random.Random(given.seed)
@@ -185,7 +185,7 @@ def untimed(run: Run) -> list[dict[str, float]]:
 
 
 def write(rows: list[dict[str, Any]], *, seed: int, file: Path | None) -> None:
-    """Writes the figures as JSON, and as a table into docs/results.md."""
+    """Writes the figures as JSON, and as a table into the docs."""
     head = {
         "command": "python benchmarks/kills.py", "seed": seed, "options": TINY, "ways": WAYS,
         "machine": platform.machine(), "torch": torch.__version__,

@@ -2,7 +2,7 @@
 
 `python benchmarks/localise.py` trains the demo's recipe with larger views and two experts (what is trained already is
 not trained again), measures localisation and the cascade on the test photos, and writes
-benchmarks/results/localise.json and tables in docs/results.md.
+benchmarks/results/localise.json and tables in the docs.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 Each run's mixture answers its test photos in float32, and with backbones and part filters of all but the first expert
 in bfloat16 and channels last, as the fast path does. Runs are only read. Writes benchmarks/results/precision.json and a
-table in docs/results.md.
+table in the docs.
 """
 
 import copy
@@ -26,7 +26,7 @@ def main() -> None:
     command = " ".join(["python benchmarks/precision.py", *sys.argv[1:]])
     text = json.dumps({"command": command, "runs": figures}, indent=1) + "\n"
     (RESULTS / "precision.json").write_text(text, encoding="utf-8")
-    rows = [["run", "float32 %", "bfloat16 %", "same answer %"]]
+    rows = [["run", "float32 %", "bfloat16 %", "same prediction %"]]
     rows += [[name, *(f"{value:.1f}" for value in found.values())] for name, found in figures.items()]
     if len(figures) > 1:
         columns = zip(*(found.values() for found in figures.values()), strict=True)

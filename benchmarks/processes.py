@@ -1,6 +1,6 @@
 """Two processes that train one mixture on this machine: equal to one process, stopped, killed and hung.
 
-`python benchmarks/processes.py` writes benchmarks/results/processes.json and the table in docs/results.md. Processes
+`python benchmarks/processes.py` writes benchmarks/results/processes.json and the table in the docs. Processes
 are forked copies of this one, joined by gloo as `torchrun` would join them. Batch norm is frozen: its statistics over
 half a batch would be others, and those over all processes exist on GPUs only.
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--signals", type=int, default=10, help="how many runs are asked to stop")
     parser.add_argument("--kills", type=int, default=3, help="how many runs lose a process")
-    parser.add_argument("--json", type=Path, help="write the figures there, and leave docs/results.md alone")
+    parser.add_argument("--json", type=Path, help="write the figures there, and leave the docs alone")
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -277,7 +277,7 @@ def log_of(folder: Path, rank: int) -> str:
 
 
 def write(figures: dict[str, Any], *, file: Path | None) -> None:
-    """Writes the figures as JSON, and as a table into docs/results.md."""
+    """Writes the figures as JSON, and as a table into the docs."""
     head = {"command": "python benchmarks/processes.py", "options": OPTIONS, "torch": torch.__version__}
     text = json.dumps({**head, **figures}, indent=1) + "\n"
     if file is not None:

@@ -1,7 +1,7 @@
 """How quickly photos are read, beside torchvision's plain pipeline, and how long a training waits for them.
 
 `python benchmarks/reader.py` draws photo-like JPEGs, `python benchmarks/reader.py FOLDER` takes those of class folders.
-It writes benchmarks/results/reader.json and the table in docs/results.md.
+It writes benchmarks/results/reader.json and the table in the docs.
 
 One process on one thread is measured in seconds of its core, which hardly depend on what else the machine does; two
 workers are measured by the clock. The pipelines take turns on the same photos.
@@ -155,7 +155,7 @@ def wait_percent(folder: Path, run: Path, *, limit: int = 10) -> dict[str, float
 
 
 def write(reading: list[dict[str, Any]], waiting: dict[str, float]) -> None:
-    """Writes the figures as JSON, and as a table into docs/results.md."""
+    """Writes the figures as JSON, and as a table into the docs."""
     figures = {
         "command": "python benchmarks/reader.py",
         "environment": describe_environment(),

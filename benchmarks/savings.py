@@ -2,7 +2,7 @@
 
 Forward and backward of part filters, written with sparse matrices and as autograd has them; and a forward of a plain
 ResNet-50 in a process that keeps freed memory and in one that does not, in turns. Processor seconds. Writes
-benchmarks/results/savings.json and the table in docs/results.md.
+benchmarks/results/savings.json and the table in the docs.
 """
 
 import json

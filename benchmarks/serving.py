@@ -1,7 +1,7 @@
 """What the server does under load: one client after the other, many at once, too many, rude ones, and the end.
 
 `python benchmarks/serving.py MODEL.onnx PHOTOS` starts `mge serve MODEL.onnx` on loopback, asks it in every way, and
-asks the same model offline in the same run. It writes benchmarks/results/serving.json and the table in docs/results.md.
+asks the same model offline in the same run. It writes benchmarks/results/serving.json and the table in the docs.
 `--soak 20000` asks that many times instead, one photo of twenty broken, and looks at the memory; it writes
 benchmarks/results/serving_soak.json and a table of its own. With --out FILE, for a trial, a run writes that file only.
 """

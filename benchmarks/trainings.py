@@ -11,7 +11,7 @@ from mge.storage.run_folder import Run
 
 RUNS = Path(__file__).parent.parent / "runs" / "benchmarks"
 RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parent.parent / "docs" / "results.md"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def train_once(name: str, data: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,10 +60,17 @@ def spread(values: Iterable[float]) -> str:
 
 
 def write_table(name: str, rows: list[list[str]]) -> None:
-    """Puts a table between the marks of its name in docs/results.md; the first row is the head."""
+    """Write a table between the markers of its name, in the page of the docs that has them; the first row is the head.
+
+    Args:
+        name: Of the markers: `<!-- name -->` and `<!-- end of name -->`.
+        rows: The cells.
+    """
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "| --- " + "| ---: " * (len(rows[0]) - 1) + "|")
     start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(start)
+    pages = [DOCS / "results.md", *sorted((DOCS / "lab-notes").glob("*.md"))]
+    page = next(page for page in pages if start in page.read_text(encoding="utf-8"))
+    before, _, rest = page.read_text(encoding="utf-8").partition(start)
     _, _, after = rest.partition(end)
-    PAGE.write_text("\n".join([before + start, *lines, end + after]), encoding="utf-8")
+    page.write_text("\n".join([before + start, *lines, end + after]), encoding="utf-8")

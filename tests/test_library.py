@@ -110,7 +110,9 @@ def test_photos_that_are_no_paths_are_one_line(run: Path, tmp_path: Path, verb: 
 
 
 def test_a_list_of_pictures_is_told_where_they_are_taken(run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"given as Image; .*mge\.load\(RUN\)\.predict also accepts Pillow images"):
+    with pytest.raises(
+        ConfigError, match=r"unsupported type of photos: Image; .*mge\.load\(RUN\)\.predict also accepts Pillow images"
+    ):
         mge.predict(run, [Image.new("RGB", (8, 8))])  # type: ignore[list-item]
 
 

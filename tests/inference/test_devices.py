@@ -129,7 +129,7 @@ def test_torchrun_has_said_how_many_processes_there_are(monkeypatch: pytest.Monk
 def test_a_batch_that_cannot_be_dealt_out_evenly_is_refused() -> None:
     check_shares(TrainConfig(batch_size=12), world=3)
     check_shares(TrainConfig(batch_size="auto"), world=3)
-    with pytest.raises(ConfigError, match=r"batch_size is 16 (over all processes), but there are 3.*such as 15"):
+    with pytest.raises(ConfigError, match=r"batch_size is 16 \(over all processes\), but there are 3.*such as 15"):
         check_shares(TrainConfig(batch_size=16), world=3)
     with pytest.raises(ConfigError, match="such as 8"):
         check_shares(TrainConfig(batch_size=2), world=8)

@@ -170,7 +170,7 @@ def test_where_there_is_no_checkpoint_yet_none_is_promised(
         return measured._replace(losses=measured.losses * math.inf)
 
     monkeypatch.setattr(loop, "train_step", step)
-    with pytest.raises(DivergedError, match=r"set --clip-norm 1 and start a new run$"):
+    with pytest.raises(DivergedError, match=r"set --clip-norm 1, and start a new run$"):
         mge.train(photos, out=tmp_path / "run", **OPTIONS)
 
 

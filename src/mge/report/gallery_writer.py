@@ -37,7 +37,7 @@ class Album:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"{folder} is no folder to write to: {error.strerror or error}; give another") from error
+            raise StorageError(f"{folder} cannot be written: {error.strerror or error}; give another folder") from error
 
     def add(self, explanation: Explanation) -> None:
         """Add an explanation.
