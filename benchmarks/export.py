@@ -26,7 +26,7 @@ from mge.data.sources import find_photos
 from mge.data.views import Pixels
 from mge.errors import DataError
 from mge.exporting import describe, open_mixture, write_mixture
-from mge.models.mixture import MixtureOfExperts
+from mge.models.mixture import create_model
 from mge.parity import BATCH_SIZES, measure_parity
 from mge.prediction import Photo
 from mge.storage.environment import describe_environment
@@ -40,8 +40,8 @@ UNTRAINED = ("resnet18", "convnext_atto", "vit_tiny_patch16_224")
 def untrained(backbone: str, *, class_names: tuple[str, ...]) -> StoredModel:
     """A mixture with random weights, as a model folder would hold it."""
     torch.manual_seed(0)
-    model = MixtureOfExperts(
-        backbone, num_classes=len(class_names), num_experts=EXPERTS, size=SIZE, detail=DETAIL, pretrained=False
+    model = create_model(
+        backbone, num_classes=len(class_names), experts=EXPERTS, size=SIZE, detail=DETAIL, pretrained=False
     )
     return StoredModel(model.config, class_names, model.state_dict(), {})
 

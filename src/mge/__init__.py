@@ -32,6 +32,7 @@ __all__ = [
     "compare",
     "config",
     "convert",
+    "create_model",
     "distill",
     "evaluate",
     "explain",
@@ -59,6 +60,7 @@ _HOMES = {
     "MixtureOutput": "mge.core.outputs",
     "Prediction": "mge.prediction",
     "Run": "mge.storage.run_folder",
+    "create_model": "mge.models.mixture",
     "load": "mge.loading",
     **{verb: f"mge.tasks.{verb}" for verb in VERBS},
     **{name: "mge.errors" for name in __all__ if name.endswith("Error") or name == "Interrupted"},
@@ -84,7 +86,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from mge.loading import load
-    from mge.models.mixture import MixtureOfExperts
+    from mge.models.mixture import MixtureOfExperts, create_model
     from mge.prediction import Prediction
     from mge.storage.run_folder import Run
     from mge.tasks.bench import bench

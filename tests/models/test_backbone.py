@@ -16,8 +16,9 @@ from timm.models import _builder
 from torch import Tensor, nn
 
 from mge.errors import ConfigError
-from mge.models.backbone import Backbone, Structure, pretrained_input
+from mge.models.backbone import Backbone, pretrained_input
 from mge.models.neck import apply_layers
+from mge.models.structure import Structure
 from tests.models.networks import BACKBONES, SIZE, SWIN, build, draw
 
 NO_STRUCTURE = Structure("NCHW", True, (), ())

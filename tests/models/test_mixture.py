@@ -18,7 +18,7 @@ from mge.core.outputs import MixtureOutput
 from mge.core.zoom import Geometry, compose_boxes, zoom
 from mge.errors import ConfigError
 from mge.models.heads import ClasswiseLinear
-from mge.models.mixture import MixtureOfExperts, choose_part_filters
+from mge.models.mixture import MixtureOfExperts, choose_part_filters, create_model
 from tests import reference
 from tests.models.networks import BACKBONES, CLASSES, SIZE, SWIN, build, draw, expert_of, let_look
 
@@ -95,8 +95,8 @@ def test_many_classes_have_fewer_part_filters_each(num_classes: int, expected: i
 
 @pytest.mark.parametrize(("given", "expected"), [({}, 4), ({"part_filters": 10}, 10)])
 def test_part_filters_are_chosen_where_nobody_says_how_many(given: dict[str, Any], expected: int) -> None:
-    options = {"num_classes": 100, "num_experts": 1, "pretrained": False, **given}
-    net = MixtureOfExperts("test_resnet", size=64, **options)
+    options = {"num_classes": 100, "experts": 1, "pretrained": False, **given}
+    net = create_model("test_resnet", size=64, **options)
     assert net.config.part_filters == expected
     assert expert_of(net, 0).part_filters.filters.out_channels == 100 * expected  # type: ignore[union-attr]
 
@@ -422,7 +422,7 @@ def test_a_stored_network_answers_as_before(tmp_path: Path, gate: str) -> None:
     save_file(net.state_dict(), tmp_path / "model.safetensors")
     config = ModelConfig.from_dict(net.config.to_dict())
     torch.manual_seed(99)
-    again = MixtureOfExperts.from_config(config, num_classes=CLASSES)
+    again = MixtureOfExperts(config, num_classes=CLASSES, pretrained=False)
     assert again.config == net.config
     again.load_state_dict(load_file(tmp_path / "model.safetensors"))
     for expected, found in zip(run(net, draw()), run(again.eval(), draw()), strict=True):
@@ -436,7 +436,7 @@ def test_every_option_of_a_configuration_reaches_the_network() -> None:
         attention_threshold=0.45, part_filters=3, part_padding=1, part_head="classwise", part_gradient=False,
         gate="own", mix="probs", normalisation="half",
     )  # fmt: skip
-    net = MixtureOfExperts.from_config(config, num_classes=CLASSES)
+    net = MixtureOfExperts(config, num_classes=CLASSES, pretrained=False)
     assert net.config == config
     first = expert_of(net, 0)
     assert first.backbone.stride == 16
@@ -454,7 +454,7 @@ def test_every_option_of_a_configuration_reaches_the_network() -> None:
     ("backbone", "expected"), [("test_resnet", "half"), ("resnet10t", "imagenet"), ("test_vit", "half")]
 )
 def test_pictures_are_normalised_as_the_pretrained_weights_want_it(backbone: str, expected: str) -> None:
-    net = MixtureOfExperts(backbone, num_classes=3, num_experts=1, pretrained=False, size=160)
+    net = create_model(backbone, num_classes=3, experts=1, pretrained=False, size=160)
     assert net.config.normalisation == expected
     pretrained_cfg = cast(Any, timm.create_model(backbone)).pretrained_cfg
     assert (tuple(net.mean.flatten().tolist())) == pytest.approx(pretrained_cfg["mean"])

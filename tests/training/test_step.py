@@ -6,7 +6,7 @@ from torch.nn import functional
 from mge.config import TrainConfig
 from mge.core.losses import Blend, diversity_paper
 from mge.data.batches import Batch
-from mge.models.mixture import MixtureOfExperts
+from mge.models.mixture import MixtureOfExperts, create_model
 from mge.training.position import Tally
 from mge.training.step import train_step, wrap
 
@@ -23,7 +23,7 @@ def make_batch(count: int = 4, side: int = 64) -> Batch:
 
 def make_model(**options: object) -> MixtureOfExperts:
     torch.manual_seed(1)
-    return MixtureOfExperts("test_resnet", num_classes=3, num_experts=3, pretrained=False, **options)  # type: ignore[arg-type]
+    return create_model("test_resnet", num_classes=3, experts=3, pretrained=False, **options)
 
 
 def test_gradients_equal_those_of_one_backward_on_the_sum_of_all_terms(fabric: Fabric) -> None:
@@ -67,7 +67,7 @@ def test_accumulated_steps_add_up_to_their_mean(fabric: Fabric) -> None:
 
 def test_a_plain_network_has_one_term(fabric: Fabric) -> None:
     torch.manual_seed(1)
-    model = MixtureOfExperts("test_resnet", num_classes=3, num_experts=1, part_filters=0, pretrained=False)
+    model = create_model("test_resnet", num_classes=3, experts=1, part_filters=0, pretrained=False)
     batch = make_batch()
     measured = train_step(fabric, wrap(fabric, model), batch, config=TrainConfig())
     expected = functional.cross_entropy(model(batch.images).logits, batch.labels)
