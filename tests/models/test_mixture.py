@@ -1,6 +1,7 @@
 """The mixture: where experts look, what they see, what comes out, and what a call leaves alone."""
 
 import copy
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -448,6 +449,47 @@ def test_every_option_of_a_configuration_reaches_the_network() -> None:
     assert net.gate is not None
     assert net.gate.backbone is not None
     assert net.mean.flatten().tolist() == net.std.flatten().tolist() == [0.5] * 3
+
+
+def test_automatic_values_are_resolved_in_the_networks_configuration_alone() -> None:
+    config = ModelConfig(backbone="test_resnet", size=64)
+    net = MixtureOfExperts(config, num_classes=60, pretrained=False)
+    wanted = {"part_filters": 7, "part_head": "dense", "normalisation": "half"}
+    assert net.config == dataclasses.replace(config, **wanted)  # type: ignore[arg-type]
+    assert config == ModelConfig(backbone="test_resnet", size=64)
+    assert MixtureOfExperts(net.config, num_classes=60, pretrained=False).config == net.config
+
+
+def test_views_have_the_configured_size_unless_any_is_taken() -> None:
+    assert let_look(create_model("test_resnet", num_classes=3, pretrained=False, size=64), draw(1, height=96))[
+        0
+    ].view.shape[2:] == (64, 64)
+    net = create_model("test_resnet", num_classes=3, pretrained=False)
+    assert let_look(net, draw(1, height=96))[0].view.shape[2:] == (96, 64)
+    again = MixtureOfExperts(net.config, num_classes=3, pretrained=False, any_size=True)
+    assert let_look(again, draw(1, height=96))[0].view.shape[2:] == (96, 64)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_experts": 2, "size": 64, "gate": "own"}, {"experts": 1, "detail": 1.5}])
+def test_the_previous_signature_builds_the_same_network_with_a_warning(options: dict[str, Any]) -> None:
+    named = {"experts" if name == "num_experts" else name: value for name, value in options.items()}
+    torch.manual_seed(3)
+    wanted = create_model("test_resnet", num_classes=3, pretrained=False, **named)
+    torch.manual_seed(3)
+    with pytest.warns(
+        DeprecationWarning, match=r"use mge\.create_model\(BACKBONE, …\), where num_experts is"
+    ) as caught:
+        found = MixtureOfExperts("test_resnet", num_classes=3, pretrained=False, **options)
+    assert len(caught) == 1
+    assert (found.config, found.view_size) == (wanted.config, wanted.view_size)
+    assert all(map(torch.equal, found.state_dict().values(), wanted.state_dict().values()))
+
+
+def test_options_beside_a_configuration_are_refused() -> None:
+    with pytest.raises(TypeError, match="no argument experts; options of the network belong in ModelConfig"):
+        MixtureOfExperts(ModelConfig(), num_classes=3, experts=2)
+    with pytest.raises(ConfigError, match="unknown option 'num_experts'; did you mean 'experts'"):
+        create_model("test_resnet", num_classes=3, num_experts=2)
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,9 @@ from mge.models.gate import Gate
 MOST_PART_FILTERS, FEWEST_PART_FILTERS = 10, 4  # for each class
 PART_FILTERS_IN_ALL = 400  # about as many: each costs multiplications in every cell
 DENSE_UP_TO = 500  # classes; the dense part head has as many weights for each pair of classes as part filters for each
-FORMER_SIGNATURE = (
-    "MixtureOfExperts(BACKBONE, num_experts=…) goes in the next release; use mge.create_model(BACKBONE, experts=…), or "
-    "MixtureOfExperts(ModelConfig(…))"
+PREVIOUS_SIGNATURE = (
+    "MixtureOfExperts(BACKBONE, …) is deprecated and goes in the next release; use mge.create_model(BACKBONE, …), "
+    "where num_experts is called experts, or MixtureOfExperts(ModelConfig(…), …)"
 )
 
 
@@ -64,12 +64,12 @@ class MixtureOfExperts(nn.Module):
     2019.
 
     Args:
-        config: The architecture. Its `auto` values are decided here: `self.config` has none.
+        config: The architecture. Its `auto` values are resolved here: `self.config` has none.
         num_classes: Number of classes C.
         pretrained: Whether backbones start from timm's pretrained weights.
         weights: File with backbone weights to start from instead.
         any_size: Whether a view has the side of the pictures given, divided by `config.detail`, not `config.size`.
-        former_options: Options of the former signature, `MixtureOfExperts("resnet50", num_classes=200, …)`.
+        previous_options: Options of the previous signature, `MixtureOfExperts("resnet50", num_classes=200, …)`.
 
     Raises:
         ConfigError: an option has a value that it cannot take.
@@ -80,19 +80,20 @@ class MixtureOfExperts(nn.Module):
 
     def __init__(
         self, config: ModelConfig | str, *, num_classes: int, pretrained: bool = True,
-        weights: str | Path | None = None, any_size: bool = False, **former_options: Any,  # noqa: ANN401
+        weights: str | Path | None = None, any_size: bool = False, **previous_options: Any,  # noqa: ANN401
     ) -> None:  # fmt: skip
         super().__init__()
         if not isinstance(config, ModelConfig):
-            warnings.warn(FORMER_SIGNATURE, DeprecationWarning, stacklevel=2)
-            any_size = former_options.get("size") is None
-            named = {"experts" if name == "num_experts" else name: value for name, value in former_options.items()}
+            warnings.warn(PREVIOUS_SIGNATURE, DeprecationWarning, stacklevel=2)
+            any_size = previous_options.get("size") is None
+            named = {"experts" if name == "num_experts" else name: value for name, value in previous_options.items()}
             config = _describe(config, **named)
-        elif former_options:
-            raise ConfigError(f"{next(iter(former_options))} is an option of ModelConfig; give it to the configuration")
+        elif previous_options:
+            unknown = ", ".join(previous_options)
+            raise TypeError(f"MixtureOfExperts has no argument {unknown}; options of the network belong in ModelConfig")
         if num_classes < 2:
             raise ConfigError(f"num_classes is {num_classes}; accepted: at least 2")
-        self.config = config = _decide(config, num_classes=num_classes)
+        self.config = config = _resolve(config, num_classes=num_classes)
         mean, std = _find_normalisation(config)
         self.num_classes = num_classes
         self.view_size = None if any_size else config.size
@@ -299,8 +300,8 @@ def _find_normalisation(config: ModelConfig) -> tuple[Channels, Channels]:
     return read_normalisation(config.normalisation) or pretrained_input(config.backbone)[:2]
 
 
-def _decide(config: ModelConfig, *, num_classes: int) -> ModelConfig:
-    """Return the configuration with its `auto` values decided by the number of classes and the backbone."""
+def _resolve(config: ModelConfig, *, num_classes: int) -> ModelConfig:
+    """Return the configuration with its `auto` values resolved by the number of classes and the backbone."""
     part_head = "dense" if num_classes <= DENSE_UP_TO else "classwise"
     return dataclasses.replace(
         config,
