@@ -28,7 +28,7 @@ from mge.exporting.artifacts import describe, open_mixture, write_mixture
 from mge.exporting.parity import BATCH_SIZES, measure_parity
 from mge.inference.classifier import Classifier
 from mge.inference.prediction import Photo
-from mge.models.mixture import MixtureOfExperts
+from mge.models.mixture import create_model
 from mge.storage.environment import describe_environment
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
@@ -40,8 +40,8 @@ UNTRAINED = ("resnet18", "convnext_atto", "vit_tiny_patch16_224")
 def untrained(backbone: str, *, class_names: tuple[str, ...]) -> StoredModel:
     """A mixture with random weights, as a model folder would hold it."""
     torch.manual_seed(0)
-    model = MixtureOfExperts(
-        backbone, num_classes=len(class_names), num_experts=EXPERTS, size=SIZE, detail=DETAIL, pretrained=False
+    model = create_model(
+        backbone, num_classes=len(class_names), experts=EXPERTS, size=SIZE, detail=DETAIL, pretrained=False
     )
     return StoredModel(model.config, class_names, model.state_dict(), {})
 

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from trainings import RESULTS, write_table
 
-from mge.config import TrainConfig
+from mge.config import ModelConfig, PartHead, TrainConfig
 from mge.core.losses import expert_loss
 from mge.data.loader import Batch
 from mge.models.backbone import Backbone, FeatureMaps
-from mge.models.expert import Expert, PartHead
-from mge.models.mixture import MixtureOfExperts
+from mge.models.expert import Expert
+from mge.models.mixture import create_model
 from mge.training.optimizer import build_optimizer
 from mge.training.step import train_step, wrap
 
@@ -49,11 +49,16 @@ class Maps(nn.Module):
         return FeatureMaps(*(tensor.detach().requires_grad_() for tensor in self.maps))
 
 
+def heads_config(kind: PartHead) -> ModelConfig:
+    """Heads of one kind that are the paper's otherwise."""
+    return ModelConfig(part_filters=10, part_norm="none", part_head=kind)
+
+
 class Heads:
     """One expert's heads, and a training step of them alone."""
 
     def __init__(self, maps: FeatureMaps, backbone: Backbone, *, kind: PartHead, num_classes: int) -> None:
-        self.expert = Expert(backbone, num_classes=num_classes, part_head=kind)
+        self.expert = Expert(backbone, heads_config(kind), num_classes=num_classes)
         self.expert.backbone = Maps(maps)
         self.targets = functional.one_hot(torch.arange(BATCH) % num_classes, num_classes).float()
         self.optimizer = torch.optim.SGD(self.expert.parameters(), lr=1e-3, momentum=0.9, foreach=True)
@@ -95,7 +100,7 @@ def main() -> None:
 def count_parameters(kind: PartHead, num_classes: int) -> int:
     """The weights of one expert's heads, which need no memory to be counted."""
     with torch.device("meta"):
-        expert = Expert(Backbone(BACKBONE, pretrained=False), num_classes=num_classes, part_head=kind)
+        expert = Expert(Backbone(BACKBONE, pretrained=False), heads_config(kind), num_classes=num_classes)
     return sum(parameter.numel() for name, parameter in expert.named_parameters() if not name.startswith("backbone."))
 
 
@@ -122,7 +127,7 @@ def in_own_process(kind: PartHead, num_classes: int) -> dict[str, float]:
 
 def whole_steps(kind: PartHead, num_classes: int) -> dict[str, float]:
     """Takes two training steps with three experts, and says how much memory was resident at the most."""
-    model = MixtureOfExperts(
+    model = create_model(
         BACKBONE, num_classes=num_classes, size=SIZE, part_filters=10, part_head=kind, pretrained=False
     )
     fabric, config = Fabric(accelerator="cpu", devices=1), TrainConfig()

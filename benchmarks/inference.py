@@ -32,7 +32,7 @@ from mge.exporting.graph import OUTPUTS, to_graph, to_onnx
 from mge.inference.agreement import ask_again, close_calls, compare
 from mge.inference.compiled import compile_mixture, compile_network, concatenate, in_bfloat16, load_compiled
 from mge.inference.fast_path import PROOF_PHOTOS
-from mge.models.mixture import MixtureOfExperts
+from mge.models.mixture import MixtureOfExperts, create_model
 from mge.storage.environment import describe_environment
 
 BASE = "eager, float32"
@@ -143,9 +143,7 @@ def main() -> None:
     given = parser.parse_args()
     keep_freed_memory()  # as `mge` does
     torch.manual_seed(0)
-    model = MixtureOfExperts(
-        given.backbone, num_classes=CLASSES, num_experts=EXPERTS, size=given.size, pretrained=False
-    ).eval()
+    model = create_model(given.backbone, num_classes=CLASSES, experts=EXPERTS, size=given.size, pretrained=False).eval()
     images = torch.randint(0, 256, (BATCH, 3, given.size, given.size), dtype=torch.uint8)
     load = os.getloadavg()[1]
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():

@@ -41,7 +41,7 @@ Make = Callable[[Path], list[str]]
 def untrained() -> dict[str, torch.Tensor]:
     """The weights of a network that has learned nothing."""
     torch.manual_seed(0)
-    return MixtureOfExperts.from_config(CONFIG, num_classes=len(NAMES)).state_dict()
+    return MixtureOfExperts(CONFIG, num_classes=len(NAMES), pretrained=False).state_dict()
 
 
 def write_model(folder: Path) -> Path:

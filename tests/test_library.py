@@ -20,7 +20,7 @@ import mge
 from mge.config import DataConfig, TrainConfig, check_range, check_whole
 from mge.errors import ConfigError, DataError
 from mge.inference.classifier import Classifier
-from mge.models.mixture import MixtureOfExperts
+from mge.models.mixture import create_model
 from mge.storage.model_folder import load_model
 from tests.photos import COLOURS, write_class_folders, write_photo
 from tests.runs import write_run
@@ -187,7 +187,7 @@ def test_other_types_are_refused_in_one_line(name: str, value: object) -> None:
 def test_a_module_as_backbone_is_one_line(photo: Path) -> None:
     module: Any = nn.Sequential(*(nn.Conv2d(3, 3, 3) for _ in range(50)))
     for refused in (
-        lambda: MixtureOfExperts(module, num_classes=2, pretrained=False),
+        lambda: create_model(module, num_classes=2, pretrained=False),
         lambda: mge.train(photo.parent, backbone=module),
     ):
         with pytest.raises(ConfigError, match=r"^backbone is a Sequential; accepted: text$") as caught:

@@ -32,6 +32,7 @@ __all__ = [
     "compare",
     "config",
     "convert",
+    "create_model",
     "distill",
     "evaluate",
     "explain",
@@ -59,6 +60,7 @@ _HOMES = {
     "MixtureOutput": "mge.core.outputs",
     "Prediction": "mge.inference.prediction",
     "Run": "mge.storage.run_folder",
+    "create_model": "mge.models.mixture",
     "load": "mge.inference.load",
     **{verb: f"mge.tasks.{verb}" for verb in VERBS},
     **{name: "mge.errors" for name in __all__ if name.endswith("Error") or name == "Interrupted"},
@@ -85,7 +87,7 @@ if TYPE_CHECKING:
     from mge.inference.classifier import Classifier
     from mge.inference.load import load
     from mge.inference.prediction import Prediction
-    from mge.models.mixture import MixtureOfExperts
+    from mge.models.mixture import MixtureOfExperts, create_model
     from mge.storage.run_folder import Run
     from mge.tasks.bench import bench
     from mge.tasks.check import check

@@ -125,14 +125,14 @@ def test_a_plain_network_has_one_way_to_answer() -> None:
      Fusion(1, "all", 1.0), Fusion(1, "large", 1.0)],
 )  # fmt: skip
 def test_the_stored_model_answers_as_the_fusion_says(fusion: Fusion) -> None:
-    model = MixtureOfExperts.from_config(CONFIG, num_classes=4).eval()
+    model = MixtureOfExperts(CONFIG, num_classes=4, pretrained=False).eval()
     assert model.gate is not None
     for parameter in model.gate.layers.parameters():
         nn.init.normal_(parameter, std=0.1)
     stored = StoredModel(model.config, ("a", "b", "c", "d"), dict(model.state_dict()), {"preprocessing": {}})
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     fused = apply_fusion(stored, fusion)
-    again = MixtureOfExperts.from_config(fused.config, num_classes=4).eval()
+    again = MixtureOfExperts(fused.config, num_classes=4, pretrained=False).eval()
     again.load_state_dict(fused.state)  # nothing is missing, and nothing is left over
     with torch.inference_mode():
         before, after = model(images), again(images)

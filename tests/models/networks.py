@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mge.models.expert import Expert
-from mge.models.mixture import Look, MixtureOfExperts
+from mge.models.mixture import Look, MixtureOfExperts, create_model
 
 SIZE = 64
 CLASSES = 5
@@ -14,7 +14,10 @@ BACKBONES = ["test_resnet", "test_convnext", "test_efficientnet", "test_vit"]
 SWIN = "swin_tiny_patch4_window7_224"
 
 
-def build(backbone: str = "test_resnet", *, num_classes: int = CLASSES, **options: Any) -> MixtureOfExperts:  # noqa: ANN401
+def build(
+    backbone: str = "test_resnet", *, num_classes: int = CLASSES, num_experts: int = 3,
+    **options: Any,  # noqa: ANN401
+) -> MixtureOfExperts:  # fmt: skip
     """A mixture that is quick to run, in evaluation mode; the same numbers each time.
 
     Its attention is the paper's, and its threshold high, so that boxes are smaller than the view.
@@ -24,7 +27,7 @@ def build(backbone: str = "test_resnet", *, num_classes: int = CLASSES, **option
         "size": SIZE, "pretrained": False, "part_filters": 2, "attention_to": "class", "positive_weights": False,
         "box": "extent", "attention_threshold": 0.6,
     }  # fmt: skip
-    return MixtureOfExperts(backbone, num_classes=num_classes, **{**quick, **options}).eval()
+    return create_model(backbone, num_classes=num_classes, experts=num_experts, **{**quick, **options}).eval()
 
 
 def draw(count: int = 3, *, height: int = SIZE, width: int = SIZE) -> Tensor:

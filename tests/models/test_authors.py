@@ -21,7 +21,7 @@ from mge.core.losses import expert_loss, mix_experts
 from mge.core.outputs import MixtureOutput
 from mge.errors import ModelFolderError
 from mge.models.authors import authors_config, authors_key, from_authors
-from mge.models.mixture import MixtureOfExperts
+from mge.models.mixture import MixtureOfExperts, create_model
 from tests.targets import one_hot
 
 PARITY = Path(__file__).parent / "authors_parity"
@@ -297,7 +297,7 @@ def test_deeper_backbones_are_recognised(arch: str) -> None:
 
 def test_uint8_pictures_are_scaled_as_in_the_program() -> None:
     chosen = authors_config().normalisation
-    network = MixtureOfExperts("test_resnet", num_classes=3, num_experts=1, pretrained=False, normalisation=chosen)
+    network = create_model("test_resnet", num_classes=3, experts=1, pretrained=False, normalisation=chosen)
     pictures = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     scaled = network.normalise(pictures)[0, :, 0, 0]
     torch.testing.assert_close(scaled, torch.tensor([-1.0, -0.6, 1.0]))
@@ -387,7 +387,7 @@ def test_a_preset_of_a_publication_builds_the_network_of_the_program(
     preset: Preset, shapes: dict[str, list[int]]
 ) -> None:
     with torch.device("meta"):
-        network = MixtureOfExperts.from_config(split_options({}, preset=preset)[0], num_classes=20)
+        network = MixtureOfExperts(split_options({}, preset=preset)[0], num_classes=20, pretrained=False)
     assert {authors_key(key) for key in network.state_dict()} == {key for key in shapes if "cls_cat_a" not in key}
 
 

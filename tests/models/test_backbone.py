@@ -16,8 +16,9 @@ from timm.models import _builder
 from torch import Tensor, nn
 
 from mge.errors import ConfigError
-from mge.models.backbone import Backbone, Structure, pretrained_input
+from mge.models.backbone import Backbone, End, pretrained_input
 from mge.models.neck import apply_layers
+from mge.models.structure import Structure
 from tests.models.networks import BACKBONES, SIZE, SWIN, build, draw
 
 NO_STRUCTURE = Structure("NCHW", True, (), ())
@@ -116,6 +117,37 @@ def test_a_network_whose_attention_cannot_be_followed_is_refused_in_one_line(nam
     with pytest.raises(ConfigError, match=message) as refused:
         Backbone(name, size=96 if name == "halonet26t" else None, pretrained=False)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "mobilenetv3_small_050", "test_resnet", "ghostnet_050"])
+def test_a_new_network_has_seen_no_picture(name: str) -> None:
+    state = Backbone(name, size=SIZE, pretrained=False).net.state_dict()
+    torch.testing.assert_close(state, {key: unseen(key, tensor) for key, tensor in state.items()})
+
+
+def unseen(key: str, tensor: Tensor) -> Tensor:
+    """What a batch norm's statistics begin with; other tensors as they are."""
+    begins = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
+    name = key.rpartition(".")[2]
+    return torch.full_like(tensor, begins[name]) if name in begins else tensor
+
+
+def test_a_networks_end_is_traced_once_for_all_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[int] = []
+
+    def trace(self: Backbone, side: int, *, device: torch.device) -> End:
+        traced.append(side)
+        return original(self, side, device=device)
+
+    original = Backbone._trace
+    monkeypatch.setattr(Backbone, "_trace", trace)
+    monkeypatch.setattr("mge.models.backbone._ENDS", {})
+    first, second = (build("test_efficientnet", num_experts=3, gate="own") for _ in range(2))
+    assert traced == [SIZE]
+    assert all(torch.equal(*pair) for pair in zip(first(draw()), second(draw()), strict=True))
+    build("test_efficientnet", num_experts=1, size=96)
+    build("test_efficientnet", num_experts=1, output_stride=16)
+    assert traced == [SIZE, 96, SIZE]
 
 
 def test_models_stored_before_kept_the_end_of_a_network_have_what_they_had() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mge.config import ModelConfig
 from mge.models.backbone import Backbone
 from mge.models.expert import Expert
 from tests.models.networks import BACKBONES, CLASSES, SIZE, draw
@@ -16,7 +17,8 @@ def make(
 ) -> Expert:
     torch.manual_seed(1)
     features = Backbone(backbone, size=SIZE, pretrained=False)
-    return Expert(features, num_classes=CLASSES, part_filters=part_filters, part_head=part_head).eval()
+    config = ModelConfig(part_filters=part_filters, part_head=part_head, part_norm="none")
+    return Expert(features, config, num_classes=CLASSES).eval()
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -1,6 +1,7 @@
 """The mixture: where experts look, what they see, what comes out, and what a call leaves alone."""
 
 import copy
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,7 +19,7 @@ from mge.core.crop import Geometry, compose_boxes, zoom
 from mge.core.outputs import MixtureOutput
 from mge.errors import ConfigError
 from mge.models.heads import ClasswiseLinear
-from mge.models.mixture import MixtureOfExperts, choose_part_filters
+from mge.models.mixture import MixtureOfExperts, choose_part_filters, create_model
 from tests import reference
 from tests.models.networks import BACKBONES, CLASSES, SIZE, SWIN, build, draw, expert_of, let_look
 
@@ -95,8 +96,8 @@ def test_many_classes_have_fewer_part_filters_each(num_classes: int, expected: i
 
 @pytest.mark.parametrize(("given", "expected"), [({}, 4), ({"part_filters": 10}, 10)])
 def test_part_filters_are_chosen_where_nobody_says_how_many(given: dict[str, Any], expected: int) -> None:
-    options = {"num_classes": 100, "num_experts": 1, "pretrained": False, **given}
-    net = MixtureOfExperts("test_resnet", size=64, **options)
+    options = {"num_classes": 100, "experts": 1, "pretrained": False, **given}
+    net = create_model("test_resnet", size=64, **options)
     assert net.config.part_filters == expected
     assert expert_of(net, 0).part_filters.filters.out_channels == 100 * expected  # type: ignore[union-attr]
 
@@ -422,7 +423,7 @@ def test_a_stored_network_answers_as_before(tmp_path: Path, gate: str) -> None:
     save_file(net.state_dict(), tmp_path / "model.safetensors")
     config = ModelConfig.from_dict(net.config.to_dict())
     torch.manual_seed(99)
-    again = MixtureOfExperts.from_config(config, num_classes=CLASSES)
+    again = MixtureOfExperts(config, num_classes=CLASSES, pretrained=False)
     assert again.config == net.config
     again.load_state_dict(load_file(tmp_path / "model.safetensors"))
     for expected, found in zip(run(net, draw()), run(again.eval(), draw()), strict=True):
@@ -436,7 +437,7 @@ def test_every_option_of_a_configuration_reaches_the_network() -> None:
         attention_threshold=0.45, part_filters=3, part_padding=1, part_head="classwise", part_gradient=False,
         gate="own", mix="probs", normalisation="half",
     )  # fmt: skip
-    net = MixtureOfExperts.from_config(config, num_classes=CLASSES)
+    net = MixtureOfExperts(config, num_classes=CLASSES, pretrained=False)
     assert net.config == config
     first = expert_of(net, 0)
     assert first.backbone.stride == 16
@@ -450,11 +451,52 @@ def test_every_option_of_a_configuration_reaches_the_network() -> None:
     assert net.mean.flatten().tolist() == net.std.flatten().tolist() == [0.5] * 3
 
 
+def test_automatic_values_are_resolved_in_the_networks_configuration_alone() -> None:
+    config = ModelConfig(backbone="test_resnet", size=64)
+    net = MixtureOfExperts(config, num_classes=60, pretrained=False)
+    wanted = {"part_filters": 7, "part_head": "dense", "normalisation": "half"}
+    assert net.config == dataclasses.replace(config, **wanted)  # type: ignore[arg-type]
+    assert config == ModelConfig(backbone="test_resnet", size=64)
+    assert MixtureOfExperts(net.config, num_classes=60, pretrained=False).config == net.config
+
+
+def test_views_have_the_configured_size_unless_any_is_taken() -> None:
+    assert let_look(create_model("test_resnet", num_classes=3, pretrained=False, size=64), draw(1, height=96))[
+        0
+    ].view.shape[2:] == (64, 64)
+    net = create_model("test_resnet", num_classes=3, pretrained=False)
+    assert let_look(net, draw(1, height=96))[0].view.shape[2:] == (96, 64)
+    again = MixtureOfExperts(net.config, num_classes=3, pretrained=False, any_size=True)
+    assert let_look(again, draw(1, height=96))[0].view.shape[2:] == (96, 64)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_experts": 2, "size": 64, "gate": "own"}, {"experts": 1, "detail": 1.5}])
+def test_the_previous_signature_builds_the_same_network_with_a_warning(options: dict[str, Any]) -> None:
+    named = {"experts" if name == "num_experts" else name: value for name, value in options.items()}
+    torch.manual_seed(3)
+    wanted = create_model("test_resnet", num_classes=3, pretrained=False, **named)
+    torch.manual_seed(3)
+    with pytest.warns(
+        DeprecationWarning, match=r"use mge\.create_model\(BACKBONE, …\), where num_experts is"
+    ) as caught:
+        found = MixtureOfExperts("test_resnet", num_classes=3, pretrained=False, **options)
+    assert len(caught) == 1
+    assert (found.config, found.view_size) == (wanted.config, wanted.view_size)
+    assert all(map(torch.equal, found.state_dict().values(), wanted.state_dict().values()))
+
+
+def test_options_beside_a_configuration_are_refused() -> None:
+    with pytest.raises(TypeError, match="no argument experts; options of the network belong in ModelConfig"):
+        MixtureOfExperts(ModelConfig(), num_classes=3, experts=2)
+    with pytest.raises(ConfigError, match="unknown option 'num_experts'; did you mean 'experts'"):
+        create_model("test_resnet", num_classes=3, num_experts=2)
+
+
 @pytest.mark.parametrize(
     ("backbone", "expected"), [("test_resnet", "half"), ("resnet10t", "imagenet"), ("test_vit", "half")]
 )
 def test_pictures_are_normalised_as_the_pretrained_weights_want_it(backbone: str, expected: str) -> None:
-    net = MixtureOfExperts(backbone, num_classes=3, num_experts=1, pretrained=False, size=160)
+    net = create_model(backbone, num_classes=3, experts=1, pretrained=False, size=160)
     assert net.config.normalisation == expected
     pretrained_cfg = cast(Any, timm.create_model(backbone)).pretrained_cfg
     assert (tuple(net.mean.flatten().tolist())) == pytest.approx(pretrained_cfg["mean"])

@@ -132,5 +132,5 @@ def test_a_stored_model_and_a_run_say_in_full_how_photos_are_prepared(photos: Pa
     stored = load_model(run.best)
     assert stored.config.normalisation == "half"
     assert stored.metadata["preprocessing"]["interpolation"] == "bilinear"
-    network = MixtureOfExperts.from_config(stored.config, num_classes=CLASSES)
+    network = MixtureOfExperts(stored.config, num_classes=CLASSES, pretrained=False)
     assert network.mean.flatten().tolist() == [0.5] * 3

@@ -18,7 +18,7 @@ from mge.core.losses import smooth_targets
 from mge.data.loader import Batch
 from mge.data.records import PhotoSet
 from mge.errors import ConfigError, DataError, Interrupted, ModelFolderError
-from mge.models.mixture import MixtureOfExperts
+from mge.models.mixture import MixtureOfExperts, create_model
 from mge.storage.photo_record import PHOTOS, read_known_photos
 from mge.storage.run_folder import Run
 from mge.training.distillation import StudentStep, keep_statistics, match_classes, student_settings, teach
@@ -53,9 +53,7 @@ def fabric() -> Fabric:
 
 def make_model(*, experts: int, part_filters: int) -> MixtureOfExperts:
     torch.manual_seed(experts)
-    return MixtureOfExperts(
-        "test_resnet", num_classes=3, num_experts=experts, part_filters=part_filters, pretrained=False
-    )
+    return create_model("test_resnet", num_classes=3, experts=experts, part_filters=part_filters, pretrained=False)
 
 
 def make_batch() -> Batch:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mge.config import TrainConfig
-from mge.models.mixture import MixtureOfExperts
+from mge.models.mixture import create_model
 from mge.training.optimizer import build_optimizer, learning_rate_factor, set_learning_rate
 
 
@@ -24,7 +24,7 @@ def test_step_decay_is_a_tenth_after_each_step() -> None:
 
 @pytest.mark.parametrize("gate", ["own", "shared"])
 def test_every_parameter_has_the_rate_of_its_kind(gate: str) -> None:
-    model = MixtureOfExperts("test_resnet", num_classes=3, num_experts=2, pretrained=False, gate=gate)  # type: ignore[arg-type]
+    model = create_model("test_resnet", num_classes=3, experts=2, pretrained=False, gate=gate)
     config = TrainConfig(backbone_lr=0.1, head_lr=0.7, gate_lr=0.4, epochs=1)
     optimizer = build_optimizer(model, config)
     set_learning_rate(optimizer, epoch=0, config=config)
@@ -36,7 +36,7 @@ def test_every_parameter_has_the_rate_of_its_kind(gate: str) -> None:
 
 
 def test_what_is_frozen_is_left_out() -> None:
-    model = MixtureOfExperts("test_resnet", num_classes=3, num_experts=2, pretrained=False)
+    model = create_model("test_resnet", num_classes=3, experts=2, pretrained=False)
     model.experts[0].requires_grad_(False)
     optimizer = build_optimizer(model, TrainConfig())
     chosen = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}

@@ -6,7 +6,7 @@ from torch.nn import functional
 from mge.config import TrainConfig
 from mge.core.losses import diversity_paper
 from mge.data.loader import Batch
-from mge.models.mixture import MixtureOfExperts
+from mge.models.mixture import MixtureOfExperts, create_model
 from mge.training.step import train_step, wrap
 from mge.training.train_state import Tally
 from tests.targets import one_hot
@@ -28,7 +28,7 @@ def targets_of(batch: Batch) -> torch.Tensor:
 
 def make_model(**options: object) -> MixtureOfExperts:
     torch.manual_seed(1)
-    return MixtureOfExperts("test_resnet", num_classes=3, num_experts=3, pretrained=False, **options)  # type: ignore[arg-type]
+    return create_model("test_resnet", num_classes=3, experts=3, pretrained=False, **options)
 
 
 def test_gradients_equal_those_of_one_backward_on_the_sum_of_all_terms(fabric: Fabric) -> None:
@@ -72,7 +72,7 @@ def test_accumulated_steps_add_up_to_their_mean(fabric: Fabric) -> None:
 
 def test_a_plain_network_has_one_term(fabric: Fabric) -> None:
     torch.manual_seed(1)
-    model = MixtureOfExperts("test_resnet", num_classes=3, num_experts=1, part_filters=0, pretrained=False)
+    model = create_model("test_resnet", num_classes=3, experts=1, part_filters=0, pretrained=False)
     batch = make_batch()
     measured = train_step(fabric, wrap(fabric, model), batch, targets_of(batch), config=TrainConfig())
     expected = functional.cross_entropy(model(batch.images).logits, batch.labels)

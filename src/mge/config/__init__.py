@@ -34,7 +34,7 @@ from mge.config.model import (
     read_normalisation,
     write_normalisation,
 )  # fmt: skip
-from mge.config.presets import PRESETS, Preset, split_options
+from mge.config.presets import PRESETS, Preset, complete_options, split_options
 from mge.config.student import DistillConfig, take_distillation
 from mge.config.training import (
     Accelerator,
@@ -60,5 +60,5 @@ __all__ = [
     "FusionChoice", "Gate", "GateTrust", "Geometry", "HeadLayers", "Interpolation", "Mix", "ModelConfig", "Optimizer",
     "PartHead", "PartNorm", "Precision", "Preset", "Resize", "Schedule", "Start", "Strategy", "TrainConfig",
     "ZoomFrom", "as_plain", "check_choice", "check_names", "check_range", "check_ranges", "check_whole",
-    "read_normalisation", "split_options", "suggest", "take_distillation", "write_normalisation",
+    "complete_options", "read_normalisation", "split_options", "suggest", "take_distillation", "write_normalisation",
 ]  # fmt: skip

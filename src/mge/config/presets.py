@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from mge.config.checks import check_choice, check_names
+from mge.config.checks import as_plain, check_choice, check_names
 from mge.config.data import DataConfig
 from mge.config.model import ModelConfig
 from mge.config.training import TrainConfig
 from mge.errors import ConfigError
 
 Preset = Literal["default", "best", "scratch", "paper", "authors"]
+_CLASSES = (ModelConfig, DataConfig, TrainConfig)
 
 # For backbones with pretrained weights: chosen on validation photos, see docs/results.md.
 _FINE_TUNING: dict[str, Any] = {
@@ -145,6 +146,22 @@ PRESETS: dict[Preset, dict[str, Any]] = {
 }
 
 
+def complete_options(options: Mapping[str, Any], *, preset: Preset = "default") -> dict[str, Any]:
+    """Return the value of every option, not checked yet: as given, or the preset's, or the default.
+
+    Args:
+        options: Flat names and values, as the command line has them.
+        preset: Whose values hold where `options` says nothing.
+
+    Raises:
+        ConfigError: a name is unknown, or there is no such preset.
+    """
+    check_choice("preset", preset, get_args(Preset))
+    defaults = {field.name: field.default for cls in _CLASSES for field in dataclasses.fields(cls)}
+    check_names(options, known=list(defaults))
+    return {name: as_plain(value) for name, value in {**defaults, **PRESETS[preset], **options}.items()}
+
+
 def split_options(
     options: Mapping[str, Any], *, preset: Preset = "default"
 ) -> tuple[ModelConfig, DataConfig, TrainConfig]:
@@ -157,12 +174,8 @@ def split_options(
     Raises:
         ConfigError: a name is unknown, a value is not accepted, or there is no such preset.
     """
-    check_choice("preset", preset, get_args(Preset))
-    classes = (ModelConfig, DataConfig, TrainConfig)
-    names = {cls: [field.name for field in dataclasses.fields(cls)] for cls in classes}
-    check_names(options, known=[name for cls in classes for name in names[cls]])
-    merged = {**PRESETS[preset], **options}
-    model, data, train = ({name: merged[name] for name in names[cls] if name in merged} for cls in classes)
+    complete = complete_options(options, preset=preset)
+    model, data, train = ({field.name: complete[field.name] for field in dataclasses.fields(cls)} for cls in _CLASSES)
     configs = ModelConfig(**model), DataConfig(**data), TrainConfig(**train)
     check_schedule(*configs)
     return configs

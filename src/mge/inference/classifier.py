@@ -59,10 +59,10 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
         num_classes = len(stored.class_names)
         try:
             with torch.device("meta"):  # takes no memory, whatever the description asks for
-                described = MixtureOfExperts.from_config(stored.config, num_classes=num_classes)
+                described = MixtureOfExperts(stored.config, num_classes=num_classes, pretrained=False)
             described.load_state_dict(stored.state, assign=True)
             with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and discarded
-                model = MixtureOfExperts.from_config(stored.config, num_classes=num_classes)
+                model = MixtureOfExperts(stored.config, num_classes=num_classes, pretrained=False)
             model.load_state_dict(stored.state)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()

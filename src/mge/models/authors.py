@@ -48,9 +48,9 @@ def from_authors(state_dict: Mapping[str, Any]) -> MixtureOfExperts:
     num_classes = _count_classes(given)
     config = authors_config(_recognise_backbone(given))
     with torch.device("meta"):  # shapes only: a mismatch is found before anything large is allocated
-        outline = MixtureOfExperts.from_config(config, num_classes=num_classes)
+        outline = MixtureOfExperts(config, num_classes=num_classes, pretrained=False)
     _check_fit(given, expected=_expected_tensors(outline), num_classes=num_classes)
-    model = MixtureOfExperts.from_config(config, num_classes=num_classes)
+    model = MixtureOfExperts(config, num_classes=num_classes, pretrained=False)
     model.load_state_dict({key: _take(given, key, like=tensor) for key, tensor in outline.state_dict().items()})
     return model
 

@@ -7,7 +7,7 @@ import contextlib
 import difflib
 import inspect
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal, NamedTuple, cast
@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from mge.config import NORMALISATIONS, HeadLayers
 from mge.errors import ConfigError, first_line
-from mge.models.neck import apply_layers, check_layers, is_passing, pull_back
+from mge.models.neck import apply_layers, pull_back
+from mge.models.structure import Structure, as_map, find_structure
 
 OFFSET_PICTURES = 4  # noise images for measuring the offset
 OFFSET_CELLS = 8  # their side in cells, where the network takes any size
-TOKEN_POOLS = ("token", "map")  # a class token, or attention over all tokens
 DEFAULT_SIDE = 224  # of networks without a default size
 MIN_CELLS = 2  # a coarser map than 2 x 2 cannot localise
 
@@ -41,13 +41,15 @@ class FeatureMaps(NamedTuple):
     pooled: Tensor  # (B, F) input of the network's own classifier
 
 
-class Structure(NamedTuple):
-    """Structure of a network's head: from its last map to the features of its classifier."""
+class End(NamedTuple):
+    """End of a network, shared by all networks of its kind."""
 
-    layout: Literal["NCHW", "NHWC", "tokens"]  # of the result of `forward_features`
-    pools: bool  # whether the features come from the mean over the cells; not with a class token
-    before: tuple[str, ...]  # names of the layers between the last map and its mean
-    behind: tuple[str, ...]  # names of the layers between the mean and the classifier
+    structure: Structure
+    normalises: bool  # whether intermediate stages are normalised
+    width: int  # channels of the map that it pools
+
+
+_ENDS: dict[tuple[str, int | None, int, str], End] = {}  # by name, size of a view, output stride, type of device
 
 
 class Backbone(nn.Module):
@@ -111,7 +113,7 @@ class Backbone(nn.Module):
             self.net.prune_intermediate_layers(list(self.depths), prune_norm=False, prune_head=True)
         else:
             self.net.reset_classifier(0)
-            self._examine(size or self.fixed_size or _usual_size(name))
+            self._examine(size, output_stride)
         if weights is not None:
             load_weights(self.net, Path(weights), name=name)
 
@@ -185,22 +187,31 @@ class Backbone(nn.Module):
         )
         return final, part, last
 
-    @torch.no_grad()
-    def _examine(self, side: int) -> None:
-        """Determine the pooling of the network, and check that it accepts views of this size.
+    def _examine(self, size: int | None, output_stride: int) -> None:
+        """Determine the pooling of the network, once per process for all networks of its kind: it needs a forward pass.
 
         Raises:
-            ConfigError: it does not, or its head cannot be differentiated in closed form.
+            ConfigError: it does not accept views of this size, or its head cannot be differentiated in closed form.
         """
+        device = next(self.net.parameters()).device
+        kind = (self.name, size, output_stride, device.type)  # on meta no numbers can be compared
+        if kind not in _ENDS:
+            _ENDS[kind] = self._trace(size or self.fixed_size or _usual_size(self.name), device=device)
+        self.structure, self._normalises, self.width = _ENDS[kind]
+        self.num_features = int(self.net.head_hidden_size)
+
+    @torch.no_grad()
+    def _trace(self, side: int, *, device: torch.device) -> End:
+        """Return how the network ends, from a blank view; the network is left as it was."""
         self.net.eval()
-        blank = torch.zeros(1, 3, side, side, device=next(self.net.parameters()).device)
+        blank = torch.zeros(1, 3, side, side, device=device)
         try:
             try:
                 final, _, last = self._run(blank)
             except AssertionError:  # Hiera returns its stages unnormalised
                 self._normalises = False
                 final, _, last = self._run(blank)
-            structure = _find_structure(self.net, final, last, name=self.name)
+            self.structure = find_structure(self.net, final, last, name=self.name)
         except ConfigError:
             raise
         except (RuntimeError, AssertionError, AttributeError, TypeError, ValueError, IndexError) as error:
@@ -209,16 +220,14 @@ class Backbone(nn.Module):
             raise ConfigError(
                 f"backbone {self.name} does not accept an input size of {side} px: {first_line(error)}; {remedy}"
             ) from error
-        self.structure = structure
+        width = self._map_of(final, last).shape[1]
         self.net.train()
-        large = self._map_of(final, last)
-        self.width = large.shape[1]
-        self.num_features = int(self.net.head_hidden_size)
+        return End(self.structure, self._normalises, width)
 
     def _map_of(self, final: Tensor, last: Tensor) -> Tensor:
         """Return the map that the network pools, (B, D, h, w), given the result of `forward_features`."""
         assert self.structure is not None
-        large = _as_map(final, last, layout=self.structure.layout)
+        large = as_map(final, last, layout=self.structure.layout)
         for layer in self._layers(self.structure.before):
             large = layer(large)
         return large
@@ -256,84 +265,6 @@ def plain_name(name: object) -> str:
     for prefix in ("hf-hub:", "hf_hub:"):
         name = name.removeprefix(prefix)
     return name.removeprefix("timm/")
-
-
-def _as_map(final: Tensor, last: Tensor, *, layout: str) -> Tensor:
-    """Convert the result of `forward_features` to (B, D, h, w) without class tokens."""
-    if layout == "NHWC":
-        return final.permute(0, 3, 1, 2)
-    if layout == "tokens":
-        height, width = last.shape[2:]
-        cells: Tensor = final[:, -height * width :].mT.unflatten(2, (height, width))
-        return cells
-    return final
-
-
-def _find_structure(net: Any, final: Tensor, last: Tensor, *, name: str) -> Structure:  # noqa: ANN401
-    """Infer from the layers run by `forward_head` how a network computes its features from its last map.
-
-    Args:
-        net: The network, in evaluation mode.
-        final: Result of its `forward_features` for some image.
-        last: Its last stage for the same image, (B, D, h, w).
-        name: Its name.
-
-    Raises:
-        ConfigError: the features are not a function of the map's mean with a known gradient.
-    """
-    if not isinstance(final, Tensor):
-        raise ConfigError(
-            f"backbone {name} returns several feature maps at its end; choose one that returns one, such as a ResNet"
-        )
-    is_channels_last = final.ndim == 4 and final.shape[1:] == (*last.shape[2:], last.shape[1]) != last.shape[1:]
-    layout: Literal["NCHW", "NHWC", "tokens"] = "tokens" if final.ndim == 3 else "NHWC" if is_channels_last else "NCHW"
-    noise = final if final.is_meta else torch.randn(final.shape, generator=torch.Generator().manual_seed(0))
-    ran, wanted = _trace_head(net, noise)
-    if layout == "tokens" and getattr(net, "global_pool", "avg") in TOKEN_POOLS and wanted.shape[1] == last.shape[1]:
-        return Structure(layout, False, (), ())
-    pool = next((number for number, each in enumerate(ran) if "Pool" in type(net.get_submodule(each)).__name__), -1)
-    before, behind = (
-        tuple(each for each in part if not is_passing(net.get_submodule(each)))
-        for part in (ran[: max(pool, 0)], ran[pool + 1 :])
-    )
-    layers, ends = ([net.get_submodule(each) for each in names] for names in (before, behind))
-    if any(isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1) for layer in layers):
-        raise ConfigError(
-            f"backbone {name} has layers after its last feature map that mix cells, so class activation maps cannot be "
-            "computed; choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, Swin or ViT"
-        )
-    check_layers(ends, name=name)
-    large = _as_map(noise, last, layout=layout)
-    for layer in layers:
-        large = layer(large)
-    found = apply_layers(ends, large.mean((2, 3)))
-    if found.shape != wanted.shape or not (found.is_meta or torch.allclose(found, wanted, rtol=1e-3, atol=1e-4)):
-        raise ConfigError(
-            f"backbone {name} computes its features in an unsupported way, so class activation maps cannot be "
-            "computed; choose another backbone, such as a ResNet, ConvNeXt, EfficientNet, Swin or ViT"
-        )
-    return Structure(layout, True, before, behind)
-
-
-def _trace_head(net: Any, final: Tensor) -> tuple[list[str], Tensor]:  # noqa: ANN401
-    """Return the names of the layers that `forward_head` runs, in order, and the resulting features."""
-    ran: list[str] = []
-
-    def note(name: str) -> Callable[..., None]:
-        return lambda *_: ran.append(name)
-
-    layers = {
-        name: module
-        for name, module in net.named_modules()
-        if not list(module.children()) or isinstance(module, nn.BatchNorm2d)  # timm's may contain an activation
-    }
-    hooks = [module.register_forward_pre_hook(note(name)) for name, module in layers.items()]
-    try:
-        features: Tensor = net.forward_head(final, pre_logits=True)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [name for name in ran if name.rpartition(".")[0] not in ran], features
 
 
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:

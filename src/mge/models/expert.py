@@ -1,11 +1,9 @@
 """An expert: a backbone with three heads."""
 
-from typing import Literal
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mge.config import FusedHeads, PartNorm
+from mge.config import ModelConfig
 from mge.core.losses import fuse_heads
 from mge.core.outputs import ExpertOutput
 from mge.models.backbone import Backbone
@@ -18,39 +16,32 @@ class Expert(nn.Module):
     Source: section 3.1 of the paper.
 
     Args:
-        backbone: Backbone that computes the feature maps.
-        num_classes: Number of classes C.
-        part_filters: Number of part filters per class. 0: no part and no joint head; their logits are those of the
+        backbone: What gives the feature maps.
+        config: The architecture of its heads: every option that begins with `part_`, none of them `auto`, and
+            `fused_heads`. Without part filters there is no part and no joint head; their logits are those of the
             large-part head, and the expert is a plain network.
-        part_padding: Zero cells around the feature map before the part filters.
-        part_head: `dense`: each class reads the part features of all classes, as in the paper. `classwise`: only its
-            own.
-        part_norm: Normalisation of the part filters' input: `batch` statistics or `none`.
-        part_gradient: Whether the part and joint heads train the backbone.
-        fused_heads: Heads that its logits are combined from; see `fuse_heads`.
+        num_classes: Number of classes C.
     """
 
-    def __init__(
-        self, backbone: Backbone, *, num_classes: int, part_filters: int = 10, part_padding: int = 0,
-        part_head: Literal["dense", "classwise"] = "dense", part_norm: PartNorm = "none", part_gradient: bool = True,
-        fused_heads: FusedHeads = "joint",
-    ) -> None:  # fmt: skip
+    def __init__(self, backbone: Backbone, config: ModelConfig, *, num_classes: int) -> None:
         super().__init__()
-        self.fused_heads = fused_heads
+        assert "auto" not in (config.part_filters, config.part_head), "MixtureOfExperts decides them"
+        self.fused_heads = config.fused_heads
         self.backbone = backbone
-        self.part_gradient = part_gradient
+        self.part_gradient = config.part_gradient
         self.large_head = nn.Linear(backbone.num_features, num_classes)
         self.part_filters: PartFilters | None = None
-        if part_filters:
-            classwise = part_head == "classwise"
-            num_features = part_filters * num_classes
+        if per_class := int(config.part_filters):
+            classwise = config.part_head == "classwise"
+            num_features = per_class * num_classes
             self.part_filters = PartFilters(
-                backbone.part_width, num_features, padding=part_padding, is_normalised=part_norm == "batch"
-            )
+                backbone.part_width, num_features, padding=config.part_padding,
+                is_normalised=config.part_norm == "batch",
+            )  # fmt: skip
             self.part_head: nn.Module = (
-                ClasswiseLinear(num_classes, part_filters) if classwise else nn.Linear(num_features, num_classes)
+                ClasswiseLinear(num_classes, per_class) if classwise else nn.Linear(num_features, num_classes)
             )
-            self.joint_head = JointHead(backbone.num_features, part_filters, num_classes, classwise=classwise)
+            self.joint_head = JointHead(backbone.num_features, per_class, num_classes, classwise=classwise)
 
     def forward(self, views: Float[Tensor, "B 3 H W"]) -> ExpertOutput:
         """Return the logits of the expert's three heads for normalised views."""

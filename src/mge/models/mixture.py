@@ -1,32 +1,19 @@
 """The mixture: experts in sequence, each on the region found by the previous one, and a gate."""
 
 import dataclasses
+import functools
 import math
+import warnings
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mge.config import (
-    Attention,
-    AttentionTo,
-    BoxShape,
-    FusedHeads,
-    Geometry,
-    HeadLayers,
-    Mix,
-    ModelConfig,
-    PartHead,
-    PartNorm,
-    ZoomFrom,
-    read_normalisation,
-    write_normalisation,
-)
-from mge.config import Gate as GateChoice
+from mge.config import Channels, ModelConfig, read_normalisation, write_normalisation
 from mge.core.attention import (
     attention_boxes,
     attention_map,
@@ -46,6 +33,10 @@ from mge.models.gate import Gate
 MOST_PART_FILTERS, FEWEST_PART_FILTERS = 10, 4  # for each class
 PART_FILTERS_IN_ALL = 400  # approximate total: each costs multiplications in every cell
 DENSE_UP_TO = 500  # classes; the dense part head has as many weights for each pair of classes as part filters for each
+PREVIOUS_SIGNATURE = (
+    "MixtureOfExperts(BACKBONE, …) is deprecated and goes in the next release; use mge.create_model(BACKBONE, …), "
+    "where num_experts is called experts, or MixtureOfExperts(ModelConfig(…), …)"
+)
 
 
 def choose_part_filters(num_classes: int) -> int:
@@ -75,35 +66,12 @@ class MixtureOfExperts(nn.Module):
     2019.
 
     Args:
-        backbone: Name of a timm model.
+        config: The architecture. Its `auto` values are resolved here: `self.config` has none.
         num_classes: Number of classes C.
-        num_experts: Number of experts E. 1 is a single network.
         pretrained: Whether backbones start from timm's pretrained weights.
         weights: File with backbone weights to start from instead.
-        share_experts: Whether all experts share one network.
-        size: Side in pixels of the square view that every expert sees. None: the side of the input images, divided by
-            `detail`.
-        detail: Ratio of the side of the images to that of a view, if `size` is None.
-        output_stride: Pixels of a view per cell of the last feature map. 0 keeps the backbone's own.
-        zoom_from: Source of the views: the `photo` (one resampling) or the `previous` view.
-        geometry: `pixels`, or `authors` for the aligned corners and dropped last rows of their program.
-        attention: Classifier that weights the maps: each expert's `own`, or the `first` expert's for all.
-        attention_to: Class of the maps: one `class`, or all weighted by their predicted probability (`belief`).
-        positive_weights: Whether negative channel weights are set to 0.
-        box: Shape of the boxes: the `extent` of the cells above the threshold, or the `spread` (moments) of the map.
-        attention_threshold: Fraction of a map's range from which a point lies inside the box.
-        attention_offset: Offset, in pixels of a view, of a cell's receptive field to the right of and below the cell.
-        part_filters: Part filters per class, or `auto`; see `choose_part_filters`. 0 (one expert only) is a plain
-            network.
-        part_padding: Zero cells around the map that the part filters read.
-        part_head: `dense` as in the paper, `classwise`, or `auto`: dense for up to 500 classes.
-        part_norm: Normalisation of the part filters' input: `batch` statistics or `none`.
-        part_gradient: Whether the part and joint heads train the backbones.
-        fused_heads: Heads that each expert's logits are combined from; see `fuse_heads`.
-        head_layers: Whether the `pretrained` layers between the last stage and the classifier are kept (`none`: not).
-        gate: Input of the gate: a backbone of its `own`, or the first expert's features (`shared`).
-        mix: What the gate weights: `logits` or probabilities (`probs`).
-        normalisation: Mean and standard deviation that uint8 images are normalised with; see `ModelConfig`.
+        any_size: Whether a view has the side of the given images, divided by `config.detail`, not `config.size`.
+        previous_options: Options of the previous signature, `MixtureOfExperts("resnet50", num_classes=200, …)`.
 
     Raises:
         ConfigError: an option has an invalid value.
@@ -113,66 +81,41 @@ class MixtureOfExperts(nn.Module):
     std: Tensor
 
     def __init__(
-        self, backbone: str, *, num_classes: int, num_experts: int = 3, pretrained: bool = True,
-        weights: str | Path | None = None, share_experts: bool = False, size: int | None = None, detail: float = 1.0,
-        output_stride: int = 0, zoom_from: ZoomFrom = "photo", geometry: Geometry = "pixels",
-        attention: Attention = "own", attention_to: AttentionTo = "belief", positive_weights: bool = True,
-        box: BoxShape = "spread", attention_threshold: float = 0.3, attention_offset: float = 0.0,
-        part_filters: int | Literal["auto"] = "auto", part_padding: int = 0,
-        part_head: PartHead = "auto", part_norm: PartNorm = "batch", part_gradient: bool = True,
-        fused_heads: FusedHeads = "joint", head_layers: HeadLayers = "pretrained", gate: GateChoice = "shared",
-        mix: Mix = "logits", normalisation: str = "auto",
+        self, config: ModelConfig | str, *, num_classes: int, pretrained: bool = True,
+        weights: str | Path | None = None, any_size: bool = False, **previous_options: Any,  # noqa: ANN401
     ) -> None:  # fmt: skip
         super().__init__()
+        if not isinstance(config, ModelConfig):
+            warnings.warn(PREVIOUS_SIGNATURE, DeprecationWarning, stacklevel=2)
+            any_size = previous_options.get("size") is None
+            named = {"experts" if name == "num_experts" else name: value for name, value in previous_options.items()}
+            config = _describe(config, **named)
+        elif previous_options:
+            unknown = ", ".join(previous_options)
+            raise TypeError(f"MixtureOfExperts has no argument {unknown}; options of the network belong in ModelConfig")
         if num_classes < 2:
             raise ConfigError(f"num_classes is {num_classes}; accepted: at least 2")
-        mean, std = read_normalisation(normalisation) or pretrained_input(backbone)[:2]
-        num_parts = choose_part_filters(num_classes) if part_filters == "auto" else part_filters
-        self.config = ModelConfig(
-            backbone=backbone, experts=num_experts, share_experts=share_experts, size=size or 448, detail=detail,
-            output_stride=output_stride, zoom_from=zoom_from, geometry=geometry, attention=attention,
-            attention_to=attention_to, positive_weights=positive_weights, box=box,
-            attention_threshold=attention_threshold, attention_offset=attention_offset, part_filters=num_parts,
-            part_padding=part_padding, part_head=part_head, part_norm=part_norm, part_gradient=part_gradient,
-            fused_heads=fused_heads, head_layers=head_layers, gate=gate, mix=mix,
-            normalisation=write_normalisation(mean, std),
-        )  # fmt: skip
+        self.config = config = _resolve(config, num_classes=num_classes)
+        mean, std = _find_normalisation(config)
         self.num_classes = num_classes
-        self.view_size = size
-        self.active_experts = num_experts  # the progressive schedule starts with one
+        self.view_size = None if any_size else config.size
+        self.active_experts = config.experts  # the progressive schedule starts with one
         self.sampling: Sampling = "grid"  # of the zooms; an exported graph has another
-        part_kind = part_head if part_head != "auto" else "dense" if num_classes <= DENSE_UP_TO else "classwise"
-
-        def build_backbone() -> Backbone:
-            return Backbone(
-                backbone, size=size, output_stride=output_stride, pretrained=pretrained, weights=weights,
-                head_layers=head_layers,
-            )  # fmt: skip
-
-        self.experts = nn.ModuleList(
-            Expert(
-                build_backbone(), num_classes=num_classes, part_filters=num_parts, part_padding=part_padding,
-                part_head=part_kind, part_norm=part_norm, part_gradient=part_gradient, fused_heads=fused_heads,
-            )
-            for _ in range(1 if share_experts else num_experts)
+        build_backbone = functools.partial(
+            Backbone, config.backbone, size=self.view_size, output_stride=config.output_stride, pretrained=pretrained,
+            weights=weights, head_layers=config.head_layers,
         )  # fmt: skip
+        self.experts = nn.ModuleList(
+            Expert(build_backbone(), config, num_classes=num_classes)
+            for _ in range(1 if config.share_experts else config.experts)
+        )
         self.gate: Gate | None = None
-        if num_experts > 1:
-            gate_backbone = build_backbone() if gate == "own" else None
-            self.gate = Gate(cast(Expert, self.experts[0]).backbone.num_features, num_experts, backbone=gate_backbone)
+        if config.experts > 1:
+            gate_backbone = build_backbone() if config.gate == "own" else None
+            width = cast(Expert, self.experts[0]).backbone.num_features
+            self.gate = Gate(width, config.experts, backbone=gate_backbone)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-
-    @classmethod
-    def from_config(
-        cls, config: ModelConfig, *, num_classes: int, pretrained: bool = False, weights: str | Path | None = None
-    ) -> Self:
-        """Build the network that a configuration describes."""
-        options = config.to_dict()
-        return cls(
-            options.pop("backbone"), num_classes=num_classes, num_experts=options.pop("experts"),
-            pretrained=pretrained, weights=weights, **options,
-        )  # fmt: skip
 
     def forward(self, images: Shaped[Tensor, "B 3 H W"], labels: Int[Tensor, " B"] | None = None) -> MixtureOutput:
         """Classify a batch.
@@ -323,3 +266,48 @@ class MixtureOfExperts(nn.Module):
 def _reduction(pictures: Tensor, size: tuple[int, int]) -> int:
     """Return the largest whole factor by which a view can reduce the image."""
     return max(1, math.ceil(pictures.shape[2] / size[0]), math.ceil(pictures.shape[3] / size[1]))
+
+
+def create_model(
+    backbone: str, *, num_classes: int, pretrained: bool = True, weights: str | Path | None = None,
+    size: int | None = None, **options: Any,  # noqa: ANN401  (checked against ModelConfig, the one place that lists them)
+) -> MixtureOfExperts:  # fmt: skip
+    """Return a new mixture of experts on a timm backbone, as an `nn.Module`.
+
+    Args:
+        backbone: Name of a timm model.
+        num_classes: Number of classes.
+        pretrained: Whether backbones start from timm's pretrained weights.
+        weights: File with backbone weights to start from instead.
+        size: Side in pixels of the square view that every expert sees. None: the side of the images given, divided by
+            `detail`.
+        options: Any other field of `mge.config.ModelConfig`, such as `experts`.
+
+    Raises:
+        ConfigError: an option is unknown or has a value that it cannot take, or there are no such weights.
+    """
+    return MixtureOfExperts(
+        _describe(backbone, size=size, **options), num_classes=num_classes, pretrained=pretrained, weights=weights,
+        any_size=size is None,
+    )  # fmt: skip
+
+
+def _describe(backbone: str, *, size: int | None = None, **options: Any) -> ModelConfig:  # noqa: ANN401
+    """Return the configuration of a mixture, with the default size where none is given."""
+    return ModelConfig.from_dict({"backbone": backbone, **options, **({} if size is None else {"size": size})})
+
+
+def _find_normalisation(config: ModelConfig) -> tuple[Channels, Channels]:
+    """Return mean and standard deviation of the input, those of the pretrained weights where they are `auto`."""
+    return read_normalisation(config.normalisation) or pretrained_input(config.backbone)[:2]
+
+
+def _resolve(config: ModelConfig, *, num_classes: int) -> ModelConfig:
+    """Return the configuration with its `auto` values resolved by the number of classes and the backbone."""
+    part_head = "dense" if num_classes <= DENSE_UP_TO else "classwise"
+    return dataclasses.replace(
+        config,
+        part_filters=choose_part_filters(num_classes) if config.part_filters == "auto" else config.part_filters,
+        part_head=part_head if config.part_head == "auto" else config.part_head,
+        normalisation=write_normalisation(*_find_normalisation(config)),
+    )

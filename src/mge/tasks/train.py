@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mge.config import PRESETS, Preset, split_options
+from mge.config import PRESETS, Preset, complete_options
 from mge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,9 +72,7 @@ def train(
             raise ConfigError(f"--resume reads all options from the run; leave out {', '.join(given)}")
         return train_run({**FIXED_THEN, **open_run(resume).config(*NAMED)}, folder=Path(resume), is_new=False)
     source, manifest = _name_data_or_frame(data, options)
-    resolved: dict[str, Any] = {}
-    for config in split_options(options, preset=preset):
-        resolved |= config.to_dict()
+    resolved = complete_options(options, preset=preset)
     if "size" not in {**PRESETS[preset], **options}:
         resolved["size"] = pretrained_input(resolved["backbone"]).size or resolved["size"]
     _note_patience(options, resolved)
@@ -84,7 +82,8 @@ def train(
 
 def _note_patience(options: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
     """Say so where `patience` is given as other tools mean it, and does nothing: there is one process."""
-    is_alone = resolved["devices"] == "1" and resolved["nodes"] == 1 and os.environ.get("WORLD_SIZE", "1") == "1"
+    processes = (resolved["devices"], resolved["nodes"], os.environ.get("WORLD_SIZE", "1"))
+    is_alone = all(str(number) == "1" for number in processes)
     if "patience" in options and is_alone:
         sys.stderr.write(
             "Note: patience is the process-group timeout in seconds, and there is only one process. There is no early "

@@ -64,7 +64,7 @@ def find_batch_size(
         OutOfMemoryError: not even one photo fits.
         ConfigError: this system does not report the memory of a process.
     """
-    model = MixtureOfExperts.from_config(model_config, num_classes=num_classes).to(fabric.device)
+    model = MixtureOfExperts(model_config, num_classes=num_classes, pretrained=False).to(fabric.device)
     trial = _Trial(fabric, model, config=config, side=model_config.photo_side)
     fitting = _try_sizes(trial) if fabric.device.type == "cuda" else _compute_size(trial)
     own = torch.tensor(float(fitting), device=fabric.device)

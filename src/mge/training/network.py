@@ -103,7 +103,7 @@ def _build(session: Session, model_config: ModelConfig) -> MixtureOfExperts:
     """Build the network with its initial weights, which depend on the seed."""
     config = session.config
     torch.manual_seed(config.seed)
-    model = MixtureOfExperts.from_config(
+    model = MixtureOfExperts(
         model_config, num_classes=len(session.photos.class_names), pretrained=config.pretrained, weights=config.weights
     )
     if synchronises_batch_norm(config, session.fabric):

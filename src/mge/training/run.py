@@ -82,7 +82,7 @@ def follow_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: timm has no such backbone.
     """
-    open_to_weights = [name for name in ("normalisation", "interpolation") if settings.get(name) == "auto"]
+    open_to_weights = [name for name in ("normalisation", "interpolation") if str(settings.get(name)) == "auto"]
     if not open_to_weights:
         return dict(settings)
     wanted = pretrained_input(settings["backbone"])

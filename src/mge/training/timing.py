@@ -60,7 +60,7 @@ class Bench:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.fabric = one_device(case.accelerator, precision=case.precision)
-        model = MixtureOfExperts.from_config(case.config, num_classes=case.num_classes)
+        model = MixtureOfExperts(case.config, num_classes=case.num_classes, pretrained=False)
         self.model = self._place(model)
         num_floors = case.config.experts + (model.gate is not None and model.gate.backbone is not None)
         options: dict[str, Any] = {"output_stride": case.config.output_stride} if case.config.output_stride else {}
