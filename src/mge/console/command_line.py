@@ -74,17 +74,17 @@ class Option:
 
     @property
     def is_required(self) -> bool:
-        """Whether it has no default value."""
+        """True if there is no default value."""
         return self.default is inspect.Parameter.empty
 
     @property
     def is_list(self) -> bool:
-        """Whether it takes several values."""
+        """True if it takes several values."""
         return get_origin(self.hint) is list
 
     @property
     def is_switch(self) -> bool:
-        """Whether its name alone sets it."""
+        """True if its name alone sets it."""
         return self.hint in (bool, bool | None)
 
     def read(self, text: str | list[str]) -> Any:  # noqa: ANN401  (whatever the type says)
