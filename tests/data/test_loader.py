@@ -97,7 +97,7 @@ def test_workers_suit_the_machine_and_what_there_is_to_do(
 
 @pytest.mark.parametrize(
     ("free", "said"),
-    [(0, "there are 0 bytes of shared memory"), (1_000_500, "too little for 2 data-loading processes")],
+    [(0, "only 0 bytes of shared memory are free"), (1_000_500, "too little for 2 data-loading processes")],
 )
 def test_where_shared_memory_is_small_the_same_batches_come_another_way_and_that_is_said_once(
     dataset: PhotoDataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free: int, said: str

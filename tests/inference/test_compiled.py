@@ -164,7 +164,7 @@ def test_without_a_compiler_one_line_says_what_to_install(monkeypatch: pytest.Mo
 
 def test_a_file_that_is_no_graph_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "graph.pt2").write_bytes(b"no graph")
-    with pytest.raises(ConfigError, match=r"graph.pt2 cannot be loaded: [^\n]*; delete it, and try again$"):
+    with pytest.raises(ConfigError, match=r"graph.pt2 could not be loaded: [^\n]*; delete it and try again$"):
         load_compiled(tmp_path / "graph.pt2", side=SIZE)
 
 

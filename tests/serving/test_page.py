@@ -210,10 +210,10 @@ def test_a_photo_that_no_browser_shows_is_shown_as_the_server_read_it(page: Page
 def test_an_unknown_photo_is_said_to_be_one(page: Page) -> None:
     def doubt(route: object) -> None:
         answer = route.fetch().json()  # type: ignore[attr-defined]
-        route.fulfill(json={**answer, "label": "unknown", "reason": "the likeliest class has 30 %"})  # type: ignore[attr-defined]
+        route.fulfill(json={**answer, "label": "unknown", "reason": "the most likely class has 30 %"})  # type: ignore[attr-defined]
 
     page.route("**/explain", doubt)
     give(page, RED)
     expect(page.locator("#answer")).to_have_text("unknown")
     expect(page.locator("#eyebrow")).to_have_text("Confidence below the threshold")
-    expect(page.locator("#sureness")).to_have_text("The likeliest class has 30 %.")
+    expect(page.locator("#sureness")).to_have_text("The most likely class has 30 %.")

@@ -50,4 +50,4 @@ def test_it_is_silent_about_what_is_not_known() -> None:
     for text in ("## Accuracy", "## Provenance", "calibrated", "unknown", "Early-exit"):
         assert text not in card
     assert "class 199, and 100 more" in card
-    assert "It has cannot detect that a photo shows none of them." in card
+    assert "It cannot detect photos that show none of them." in card

@@ -148,7 +148,7 @@ def test_an_open_file_of_a_process_is_a_stream_whose_content_stays(tmp_path: Pat
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is full")
 def test_a_full_device_is_one_line() -> None:
-    with pytest.raises(StorageError, match="/dev/full was not written to its end: No space left on device"):
+    with pytest.raises(StorageError, match="/dev/full was not written completely: No space left on device"):
         write_output(Path("/dev/full"), "text")
 
 

@@ -149,7 +149,7 @@ def test_all_readers_are_listed_with_why_they_decline(tmp_path: Path, capsys: py
     make_good(tmp_path / "photos")
     assert main(["check", str(tmp_path / "photos"), "--why", "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
-    assert "\nfood: no; wants meta/train.txt or meta/test.txt\n" in said
+    assert "\nfood: no; requires meta/train.txt or meta/test.txt\n" in said
     assert "\nfolder: yes; 20 photos of 2 classes\n" in said
     (tmp_path / "photos" / "loose.jpg").touch()
     assert main(["check", str(tmp_path / "photos"), "--why"]) == 2

@@ -111,7 +111,7 @@ class Code:
 
 def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "extra": Code(f"touch {tmp_path / 'ran'}")}, tmp_path / "code.pth")
-    with pytest.raises(ModelFolderError, match=r"is refused: it holds posix.system, .* would run code"):
+    with pytest.raises(ModelFolderError, match=r"is refused: it contains posix.system, .* would run code"):
         convert(tmp_path / "code.pth", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["code.pth"]
 
@@ -149,7 +149,7 @@ def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_a_tensor_alone_is_refused(tmp_path: Path) -> None:
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
-    with pytest.raises(ModelFolderError, match="holds a Tensor; expected a state dict"):
+    with pytest.raises(ModelFolderError, match="contains a Tensor; expected a state dict"):
         convert(tmp_path / "tensor.pth", tmp_path / "out")
 
 

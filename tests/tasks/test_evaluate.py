@@ -257,7 +257,7 @@ def test_the_page_has_every_section_and_says_how_it_came_to_be(report: Path) -> 
     )
     for name in [*names.split(), "data", "origin"]:
         assert f'<section id="{name}">' in text
-    for shown in ("top-1 localisation", "MaxBoxAccV2", "33.5"):
+    for shown in ("top-1 localization", "MaxBoxAccV2", "33.5"):
         assert shown in text
     assert "MaxBoxAcc<" not in text
     assert "AUROC" in text

@@ -147,7 +147,7 @@ def test_many_unreadable_photos_are_counted_and_some_named(
     write_photo(tmp_path / "photos" / "good.png", (200, 40, 40))
     assert main(["predict", str(tiny_model), str(tmp_path / "photos"), "--output", str(tmp_path / "p.csv")]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("mge: error: 15 of 16 photos could not be read, the others were classified: ")
+    assert last.startswith("mge: error: 15 of 16 photos could not be read (the others were classified): ")
     assert last.endswith("; and 5 more")
     assert len(read_csv(tmp_path / "p.csv")) == 1
 

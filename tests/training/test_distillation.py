@@ -228,7 +228,7 @@ def test_a_student_lies_beside_other_runs_by_its_teachers_name(
     run = mge.distill(teacher.folder, epochs=1)
     assert run.folder == Path("runs/colours-student")
     out = capsys.readouterr().out
-    assert "teacher, the whole mixture" in out
+    assert "teacher (whole mixture)" in out
     assert "Next: mge predict runs/colours-student photo.jpg" in out
 
 

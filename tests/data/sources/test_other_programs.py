@@ -152,7 +152,7 @@ def test_an_optional_column_that_is_named_as_the_label_is_nothing_else(tmp_path:
 
 def test_columns_of_what_has_none_are_refused(tmp_path: Path) -> None:
     class_folders(tmp_path)
-    with pytest.raises(ConfigError, match=r"label_column is set, and .* is read as folder, which has no columns"):
+    with pytest.raises(ConfigError, match=r"label_column is set, but .* is read as folder, which has no columns"):
         read(tmp_path, label_column="species")
 
 
@@ -417,12 +417,18 @@ def test_what_class_folders_win_over_is_said_with_the_reason(tmp_path: Path) -> 
 
 
 FLAT: dict[str, tuple[list[str], str]] = {
-    "two splits": (["train/a.jpg", "test/a.jpg"], "are in split folders only (test and train)"),
-    "three splits": (["Train/a.jpg", "valid/a.jpg", "TEST/a.jpg"], "lie in TEST and Train and valid only"),
-    "splits in classes": (["wren/train/a.jpg", "wren/test/a.jpg", "robin/train/a.jpg"], "lie in test and train only"),
+    "two splits": (["train/a.jpg", "test/a.jpg"], r"are in split folders only \(test and train\)"),
+    "three splits": (
+        ["Train/a.jpg", "valid/a.jpg", "TEST/a.jpg"],
+        r"are in split folders only \(TEST and Train and valid\)",
+    ),
+    "splits in classes": (
+        ["wren/train/a.jpg", "wren/test/a.jpg", "robin/train/a.jpg"],
+        r"are in split folders only \(test and train\)",
+    ),
     "images of a competition": (
         ["train_images/a.jpg", "test_images/a.jpg"],
-        "lie in test_images and train_images",
+        r"are in split folders only \(test_images and train_images",
     ),
     "folds": (
         ["fold1/wren/a.jpg", "fold2/wren/a.jpg"],
@@ -506,8 +512,8 @@ def test_a_photo_of_several_classes_in_a_table_of_ones_and_noughts_is_refused(tm
 def test_every_reader_says_why_it_declines(tmp_path: Path) -> None:
     with_stray("setid.mat", "x")(tmp_path)
     said = explain_reading(tmp_path, config=WHOLE)
-    assert "manifest: no; wants a file .csv, .tsv, .txt, .jsonl, .json" in said
-    assert "food: no; wants meta/train.txt or meta/test.txt" in said
+    assert "manifest: no; requires a file .csv, .tsv, .txt, .jsonl, .json" in said
+    assert "food: no; requires meta/train.txt or meta/test.txt" in said
     assert any(line.startswith("flowers: yes; but fails: Oxford Flowers-102 in") for line in said)
     assert said[-1] == "folder: also; 6 photos of 2 classes"
 
