@@ -119,7 +119,10 @@ def test_a_network_whose_attention_cannot_be_followed_is_refused_in_one_line(nam
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["test_efficientnet", "mobilenetv3_small_050", "test_resnet", "ghostnet_050"])
+@pytest.mark.parametrize(
+    "name",
+    ["test_resnet", "efficientvit_b0"],  # the latter has a batch norm behind its last map
+)
 def test_a_new_network_has_seen_no_picture(name: str) -> None:
     state = Backbone(name, size=SIZE, pretrained=False).net.state_dict()
     torch.testing.assert_close(state, {key: unseen(key, tensor) for key, tensor in state.items()})

@@ -454,8 +454,7 @@ def test_every_option_of_a_configuration_reaches_the_network() -> None:
 def test_automatic_values_are_resolved_in_the_networks_configuration_alone() -> None:
     config = ModelConfig(backbone="test_resnet", size=64)
     net = MixtureOfExperts(config, num_classes=60, pretrained=False)
-    wanted = {"part_filters": 7, "part_head": "dense", "normalisation": "half"}
-    assert net.config == dataclasses.replace(config, **wanted)  # type: ignore[arg-type]
+    assert net.config == dataclasses.replace(config, part_filters=7, part_head="dense", normalisation="half")
     assert config == ModelConfig(backbone="test_resnet", size=64)
     assert MixtureOfExperts(net.config, num_classes=60, pretrained=False).config == net.config
 

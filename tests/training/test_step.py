@@ -28,7 +28,7 @@ def targets_of(batch: Batch) -> torch.Tensor:
 
 def make_model(**options: object) -> MixtureOfExperts:
     torch.manual_seed(1)
-    return create_model("test_resnet", num_classes=3, experts=3, pretrained=False, **options)
+    return create_model("test_resnet", num_classes=3, experts=3, pretrained=False, **options)  # type: ignore[arg-type]
 
 
 def test_gradients_equal_those_of_one_backward_on_the_sum_of_all_terms(fabric: Fabric) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mge.config import Channels, ModelConfig, read_normalisation, write_normalisation
+from mge.config import Channels, ModelConfig, PartHead, read_normalisation, write_normalisation
 from mge.core.attention import (
     attention_boxes,
     attention_map,
@@ -304,7 +304,7 @@ def _find_normalisation(config: ModelConfig) -> tuple[Channels, Channels]:
 
 def _resolve(config: ModelConfig, *, num_classes: int) -> ModelConfig:
     """Return the configuration with its `auto` values resolved by the number of classes and the backbone."""
-    part_head = "dense" if num_classes <= DENSE_UP_TO else "classwise"
+    part_head: PartHead = "dense" if num_classes <= DENSE_UP_TO else "classwise"
     return dataclasses.replace(
         config,
         part_filters=choose_part_filters(num_classes) if config.part_filters == "auto" else config.part_filters,
