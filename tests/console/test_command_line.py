@@ -389,6 +389,14 @@ def test_help_all_shows_every_option(command: str) -> None:
     assert "--help-all shows" not in text
 
 
+def test_help_shows_defaults_as_they_are_written() -> None:
+    text = " ".join(run_command(mge.train, ["--help"]).split())
+    assert "Whether training mirrors half of the photos. [default: true]" in text
+    assert "--size --imgsz N" in text
+    assert text.count("[default:") < text.count(" --")  # what has none shows none
+    assert "[default: None]" not in text
+
+
 def test_a_preset_changes_the_defaults_of_the_commands_that_have_presets_only() -> None:
     printed = run_command(mge.evaluate, ["RUN", "--print_config"])
     assert "batch_size: 16\n" in printed  # 32 under the default preset of `train`

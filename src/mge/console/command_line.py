@@ -24,7 +24,7 @@ from mge.errors import ConfigError
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions
 
 HELP_FLAGS = {"--help", "-h", "--help-all", "--help_all"}
 # Other names of options. A name that could mean several options of a command is an alias of none.
@@ -207,11 +207,11 @@ def build_app(options: Collection[Option], *, about: str = "") -> cyclopts.App:
         details = cyclopts.Parameter(
             alias=[f"--{alias}" for alias, meant in ALIASES.items() if names.intersection(meant) == {option.name}],
             group=groups[option.group], help=option.help, metavar=describe(option.hint, in_help=True),
-            show_default=None if option.default is None else lambda value: str(as_plain(value)),
+            show_default=str(option.default).lower() if isinstance(option.default, bool) else None,
             negative=() if option in COMMON else None, negative_iterable=(), allow_repeating=True,
         )  # fmt: skip
         hint = option.hint if option.is_switch else list[str] if option.is_list else str
-        annotation = Annotated[hint, details]
+        annotation = Annotated[hint, details]  # type: ignore[valid-type]
         parameters.append(inspect.Parameter(option.name, option.kind, default=option.default, annotation=annotation))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     app = cyclopts.App(help_flags=(), version_flags=(), usage="", help="", help_prologue=about, help_format="plaintext")
@@ -285,14 +285,14 @@ def write_help(function: Callable[..., object], options: Mapping[str, Option], *
     return "".join(f"{line.rstrip()}\n" for line in (capture.get().rstrip() + more).splitlines())
 
 
-def _print_group(console: "Console", _: object, group: "HelpPanel") -> None:
-    """Print the options of one heading in two columns; cyclopts calls it."""
+def _print_group(console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
+    """Print the options of one heading in two columns; cyclopts calls it with these names."""
     from cyclopts.help import ColumnSpec, NameRenderer, TableSpec  # noqa: PLC0415  (as above)
     from cyclopts.help.specs import DescriptionColumn  # noqa: PLC0415
 
     columns = (ColumnSpec(renderer=NameRenderer(26), width=26), DescriptionColumn)
-    console.print(f"{group.title}:", highlight=False)
-    console.print(TableSpec(padding=(0, 0, 0, 2), pad_edge=True).build(columns, group.entries), "")
+    console.print(f"{panel.title}:", highlight=False)
+    console.print(TableSpec(padding=(0, 0, 0, 2), pad_edge=True).build(columns, panel.entries), "")
 
 
 def read_config_file(file: Path, options: Mapping[str, Option]) -> dict[str, Any]:
