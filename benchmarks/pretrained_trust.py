@@ -39,7 +39,7 @@ def main() -> None:
             found[str(seed)] = {name: measure(run / folder) for name, folder in NETWORKS.items()}
     head = {"command": "python benchmarks/pretrained_trust.py", "set": "logos"}
     FIGURES.write_text(json.dumps({**head, "seeds": found}, indent=1) + "\n", encoding="utf-8")
-    write_table("pretrained localisation", localisation_rows(list(found.values())))
+    write_table("pretrained localisation", localization_rows(list(found.values())))
     rows = [["network", "AUROC, test photos beside photos of no brand"]]
     rows += [[name, spread(100 * seed[name]["auroc"] for seed in found.values())] for name in NETWORKS]
     write_table("pretrained rejection", rows)
@@ -54,7 +54,7 @@ def measure(run: Path) -> dict[str, Any]:
     return {"boxes": by_area, "auroc": evaluation["unknown"]["auroc"]}
 
 
-def localisation_rows(seeds: list[dict[str, dict[str, Any]]]) -> list[list[str]]:
+def localization_rows(seeds: list[dict[str, dict[str, Any]]]) -> list[list[str]]:
     """Return a row for each network's expert: MaxBoxAcc and pointing game by the area of the box."""
     rows = [["attention of", *(f"{name}: MaxBoxAcc / pointing" for name in AREAS.values())]]
     for network in NETWORKS:

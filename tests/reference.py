@@ -153,28 +153,28 @@ def cross_entropy(logits: Array, labels: Sequence[int], *, label_smoothing: floa
     return sum(losses) / len(losses)
 
 
-def divergence_of_wrong(logits: Sequence[float], former: Sequence[float], label: int) -> float:
+def divergence_of_wrong(logits: Sequence[float], previous: Sequence[float], label: int) -> float:
     """KL(former || this) over the wrong classes, renormalised, for one photo."""
     wrong = [c for c in range(len(logits)) if c != label]
     this_probs = softmax([logits[c] for c in wrong])
-    former_probs = softmax([former[c] for c in wrong])
-    return sum(p * math.log(p / q) for p, q in zip(former_probs, this_probs, strict=True))
+    previous_probs = softmax([previous[c] for c in wrong])
+    return sum(p * math.log(p / q) for p, q in zip(previous_probs, this_probs, strict=True))
 
 
-def diversity_paper(logits: Array, former: Array, labels: Sequence[int]) -> float:
+def diversity_paper(logits: Array, previous: Array, labels: Sequence[int]) -> float:
     terms = [
         math.exp(-divergence_of_wrong(list(row), list(before), label))
-        for row, before, label in zip(logits, former, labels, strict=True)
+        for row, before, label in zip(logits, previous, labels, strict=True)
     ]
     return sum(terms) / len(terms)
 
 
-def diversity_authors(logits: Array, former: Array, labels: Sequence[int]) -> float:
+def diversity_authors(logits: Array, previous: Array, labels: Sequence[int]) -> float:
     terms = []
-    for row, before, label in zip(logits, former, labels, strict=True):
-        this_probs, former_probs = softmax(list(row)), softmax(list(before))
+    for row, before, label in zip(logits, previous, labels, strict=True):
+        this_probs, previous_probs = softmax(list(row)), softmax(list(before))
         for c in range(len(row)):
-            p, q = former_probs[c], this_probs[c]
+            p, q = previous_probs[c], this_probs[c]
             terms.append(1.0 if c == label else math.exp(-p * (math.log(p) - math.log(q))))
     return sum(terms) / len(terms)
 
@@ -206,22 +206,22 @@ def mix_experts(joint_logits: Array, gate_probs: Array, *, mix: str) -> Array:
 
 
 # -------------------------------------------------------------------------------------------------------------- cascade
-def lead(logits: Sequence[float]) -> float:
+def top2_margin(logits: Sequence[float]) -> float:
     """What the likeliest class has of the probability of the two likeliest."""
     best, second = sorted(softmax(list(logits)), reverse=True)[:2]
     return best / (best + second)
 
 
-def stopping_expert(leads: Sequence[float], thresholds: Sequence[float]) -> int:
+def stopping_expert(margins: Sequence[float], thresholds: Sequence[float]) -> int:
     """The number of the expert after which one photo leaves."""
     for number, threshold in enumerate(thresholds):
-        if leads[number] >= threshold:
+        if margins[number] >= threshold:
             return number
     return len(thresholds)
 
 
 def choose_thresholds(
-    leads: Sequence[Sequence[float]], risks: Sequence[Sequence[float]], *, max_lost: float, costs: Sequence[int]
+    margins: Sequence[Sequence[float]], risks: Sequence[Sequence[float]], *, max_lost: float, costs: Sequence[int]
 ) -> tuple[float, ...]:
     """All combinations of thresholds, one after the other: the cheapest, then what loses least, then the highest.
 
@@ -229,12 +229,12 @@ def choose_thresholds(
     """
     choices = []
     for number in range(len(costs) - 1):
-        values = sorted({row[number] for row in leads}, reverse=True)
+        values = sorted({row[number] for row in margins}, reverse=True)
         choices.append([2.0] + [(high + low) / 2 for high, low in zip(values, [*values[1:], 0.0], strict=True)])
     best = None
     for thresholds in itertools.product(*choices):
         cost, lost = 0, 0.0
-        for row, its_risks in zip(leads, risks, strict=True):
+        for row, its_risks in zip(margins, risks, strict=True):
             stop = stopping_expert(row, thresholds)
             cost += costs[stop]
             lost += its_risks[stop] if stop < len(thresholds) else 0

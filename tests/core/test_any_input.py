@@ -193,21 +193,21 @@ def answers(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
     return draw(exact(photos, classes)), draw(exact(photos, classes)), one_hot(labels, classes)
 
 
-Answers = tuple[Tensor, Tensor, Tensor]
+EvalOutputs = tuple[Tensor, Tensor, Tensor]
 
 
 @quick
 @given(st.data(), st.integers(1, 3), st.integers(2, 6))
 def test_the_papers_term_lies_between_0_and_1_for_any_logits(data: st.DataObject, photos: int, classes: int) -> None:
-    logits, former = (data.draw(numbers(photos, classes, low=-(2.0**100), high=2.0**100)) for _ in range(2))
-    assert 0 <= float(diversity_paper(logits, former, one_hot([0] * photos, classes))) <= 1 + 1e-6
+    logits, previous = (data.draw(numbers(photos, classes, low=-(2.0**100), high=2.0**100)) for _ in range(2))
+    assert 0 <= float(diversity_paper(logits, previous, one_hot([0] * photos, classes))) <= 1 + 1e-6
 
 
 @quick
 @given(answers())
-def test_the_papers_term_is_the_naive_one_for_any_answers(given_answers: Answers) -> None:
-    logits, former, targets = given_answers
-    shrunk = (logits / 8, former / 8, targets)  # the loop's exponentials go no further
+def test_the_papers_term_is_the_naive_one_for_any_answers(given_answers: EvalOutputs) -> None:
+    logits, previous, targets = given_answers
+    shrunk = (logits / 8, previous / 8, targets)  # the loop's exponentials go no further
     labels = targets.argmax(1).tolist()
     expected = reference.diversity_paper(shrunk[0].double().numpy(), shrunk[1].double().numpy(), labels)
     np.testing.assert_allclose(float(diversity_paper(*shrunk)), expected, rtol=1e-4, atol=1e-7)
@@ -216,43 +216,43 @@ def test_the_papers_term_is_the_naive_one_for_any_answers(given_answers: Answers
 @quick
 @given(answers(), st.data())
 def test_constants_added_to_an_experts_logits_change_no_diversity_term(
-    given_answers: Answers, data: st.DataObject
+    given_answers: EvalOutputs, data: st.DataObject
 ) -> None:
-    logits, former, targets = given_answers
+    logits, previous, targets = given_answers
     shifts = [data.draw(exact(len(targets), 1)) for _ in range(2)]
     for term in (diversity_paper, diversity_authors):
-        shifted = term(logits + shifts[0], former + shifts[1], targets)
-        torch.testing.assert_close(shifted, term(logits, former, targets), rtol=1e-5, atol=1e-7)
+        shifted = term(logits + shifts[0], previous + shifts[1], targets)
+        torch.testing.assert_close(shifted, term(logits, previous, targets), rtol=1e-5, atol=1e-7)
 
 
 @quick
 @given(answers(), sixteenths)
 def test_the_papers_term_does_not_know_the_true_classs_logit_and_gives_it_no_gradient(
-    given_answers: Answers, other: float
+    given_answers: EvalOutputs, other: float
 ) -> None:
-    logits, former, targets = given_answers
+    logits, previous, targets = given_answers
     is_true = targets.bool()
-    leaf, former_leaf = logits.clone().requires_grad_(), former.clone().requires_grad_()
-    value = diversity_paper(leaf, former_leaf, targets)
+    leaf, previous_leaf = logits.clone().requires_grad_(), previous.clone().requires_grad_()
+    value = diversity_paper(leaf, previous_leaf, targets)
     value.backward()
     assert leaf.grad is not None
-    assert former_leaf.grad is None
+    assert previous_leaf.grad is None
     assert bool(leaf.grad.isfinite().all())
     assert leaf.grad[is_true].tolist() == [0.0] * len(targets)
-    changed_logits, changed_former = logits.clone(), former.clone()
-    changed_logits[is_true], changed_former[is_true] = other, -other
-    assert torch.equal(diversity_paper(changed_logits, changed_former, targets), value.detach())
+    changed_logits, changed_previous = logits.clone(), previous.clone()
+    changed_logits[is_true], changed_previous[is_true] = other, -other
+    assert torch.equal(diversity_paper(changed_logits, changed_previous, targets), value.detach())
 
 
 @quick
 @given(answers(), st.randoms(use_true_random=False))
-def test_renumbering_the_classes_changes_no_diversity_term(given_answers: Answers, dice: random.Random) -> None:
-    logits, former, targets = given_answers
+def test_renumbering_the_classes_changes_no_diversity_term(given_answers: EvalOutputs, rng: random.Random) -> None:
+    logits, previous, targets = given_answers
     order = list(range(logits.shape[1]))
-    dice.shuffle(order)
+    rng.shuffle(order)
     for term in (diversity_paper, diversity_authors):
-        value = term(logits[:, order], former[:, order], targets[:, order])
-        torch.testing.assert_close(value, term(logits, former, targets), rtol=1e-5, atol=1e-7)
+        value = term(logits[:, order], previous[:, order], targets[:, order])
+        torch.testing.assert_close(value, term(logits, previous, targets), rtol=1e-5, atol=1e-7)
 
 
 # -------------------------------------------------------------------------------------------------------------- mixture
@@ -284,12 +284,12 @@ def test_a_mixture_lies_between_its_experts(
 @quick
 @given(opinions(), st.randoms(use_true_random=False), mixes)
 def test_neither_the_order_of_experts_nor_that_of_classes_changes_a_mixture(
-    given_opinions: tuple[Tensor, Tensor], dice: random.Random, mix: Literal["logits", "probs"]
+    given_opinions: tuple[Tensor, Tensor], rng: random.Random, mix: Literal["logits", "probs"]
 ) -> None:
     joint_logits, gate_probs = given_opinions
     experts, classes = list(range(joint_logits.shape[1])), list(range(joint_logits.shape[2]))
-    dice.shuffle(experts)
-    dice.shuffle(classes)
+    rng.shuffle(experts)
+    rng.shuffle(classes)
     mixed = mix_experts(joint_logits[:, experts][:, :, classes], gate_probs[:, experts], mix=mix)
     torch.testing.assert_close(mixed, mix_experts(joint_logits, gate_probs, mix=mix)[:, classes], rtol=1e-5, atol=1e-4)
 

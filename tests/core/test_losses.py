@@ -34,8 +34,8 @@ TERMS = [
 
 def random_answers(*, photos: int = 4, classes: int = 5, spread: float = 2.0) -> tuple[Tensor, Tensor, Tensor]:
     """An expert's logits, its predecessor's, and the targets of one true class a photo."""
-    logits, former = spread * torch.randn(2, photos, classes)
-    return logits, former, one_hot(torch.randint(classes, (photos,)), classes)
+    logits, previous = spread * torch.randn(2, photos, classes)
+    return logits, previous, one_hot(torch.randint(classes, (photos,)), classes)
 
 
 def classes_of(targets: Tensor) -> list[int]:
@@ -47,15 +47,15 @@ def blend(targets: Tensor, *, share: float) -> Tensor:
     return (1 - share) * targets + share * targets.roll(1, 0)
 
 
-def slope(function: Term, logits: Tensor, former: Tensor, targets: Tensor) -> Tensor:
+def slope(function: Term, logits: Tensor, previous: Tensor, targets: Tensor) -> Tensor:
     """The gradient of a diversity term in the expert's logits."""
     leaf = logits.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(function(leaf, former, targets), leaf)
+    (gradient,) = torch.autograd.grad(function(leaf, previous, targets), leaf)
     return gradient
 
 
-def divergence(logits: Tensor, former: Tensor, label: int) -> float:
-    return reference.divergence_of_wrong(logits[0].tolist(), former[0].tolist(), label)
+def divergence(logits: Tensor, previous: Tensor, label: int) -> float:
+    return reference.divergence_of_wrong(logits[0].tolist(), previous[0].tolist(), label)
 
 
 # ------------------------------------------------------------------------------------------------------- classification
@@ -91,29 +91,29 @@ def test_without_smoothing_targets_stay_the_same_bits() -> None:
 @pytest.mark.parametrize(("term", "naive"), TERMS)
 @pytest.mark.parametrize("classes", [2, 3, 12])
 def test_a_diversity_term_equals_the_naive_one(term: Term, naive: Naive, classes: int) -> None:
-    logits, former, targets = random_answers(classes=classes)
-    expected = naive(logits.double().numpy(), former.double().numpy(), classes_of(targets))
-    assert float(term(logits, former, targets)) == pytest.approx(expected, rel=1e-5)
+    logits, previous, targets = random_answers(classes=classes)
+    expected = naive(logits.double().numpy(), previous.double().numpy(), classes_of(targets))
+    assert float(term(logits, previous, targets)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("term", "naive"), TERMS)
 @pytest.mark.parametrize("classes", [2, 3, 7])
 def test_a_diversity_term_has_the_slope_of_the_naive_one(term: Term, naive: Naive, classes: int) -> None:
-    logits, former, targets = random_answers(classes=classes)
+    logits, previous, targets = random_answers(classes=classes)
     expected = reference.slopes(
-        lambda point: naive(point, former.double().numpy(), classes_of(targets)), logits.double().numpy()
+        lambda point: naive(point, previous.double().numpy(), classes_of(targets)), logits.double().numpy()
     )
-    np.testing.assert_allclose(slope(term, logits, former, targets).numpy(), expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(slope(term, logits, previous, targets).numpy(), expected, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(("term", "naive"), TERMS)
 def test_a_diversity_term_gives_the_former_expert_no_gradient(term: Term, naive: Naive) -> None:
     del naive
-    logits, former, targets = random_answers()
+    logits, previous, targets = random_answers()
     logits.requires_grad_()
-    former.requires_grad_()
-    term(logits, former, targets).backward()
-    assert former.grad is None
+    previous.requires_grad_()
+    term(logits, previous, targets).backward()
+    assert previous.grad is None
     assert logits.grad is not None
 
 
@@ -124,10 +124,10 @@ def test_a_diversity_term_survives_extreme_logits(term: Term, naive: Naive, clas
     del naive
     for label in range(classes):
         for this_peak in range(classes):
-            for former_peak in range(classes):
-                logits, former = torch.zeros(1, classes), torch.zeros(1, classes)
-                logits[0, this_peak], former[0, former_peak] = height, -height
-                for given, before in ((logits, former), (former, logits), (logits, logits), (former, former)):
+            for previous_peak in range(classes):
+                logits, previous = torch.zeros(1, classes), torch.zeros(1, classes)
+                logits[0, this_peak], previous[0, previous_peak] = height, -height
+                for given, before in ((logits, previous), (previous, logits), (logits, logits), (previous, previous)):
                     targets = one_hot([label], classes)
                     assert 0 <= float(term(given, before, targets)) < 1.5
                     assert bool(slope(term, given, before, targets).isfinite().all())
@@ -136,30 +136,30 @@ def test_a_diversity_term_survives_extreme_logits(term: Term, naive: Naive, clas
 @pytest.mark.parametrize(("term", "naive"), TERMS)
 def test_a_diversity_term_is_the_mean_over_the_photos(term: Term, naive: Naive) -> None:
     del naive
-    logits, former, targets = random_answers(photos=6)
+    logits, previous, targets = random_answers(photos=6)
     order = torch.randperm(6)
-    whole = float(term(logits, former, targets))
-    assert float(term(logits[order], former[order], targets[order])) == pytest.approx(whole, rel=1e-6)
-    alone = [float(term(logits[[k]], former[[k]], targets[[k]])) for k in range(6)]
+    whole = float(term(logits, previous, targets))
+    assert float(term(logits[order], previous[order], targets[order])) == pytest.approx(whole, rel=1e-6)
+    alone = [float(term(logits[[k]], previous[[k]], targets[[k]])) for k in range(6)]
     assert sum(alone) / 6 == pytest.approx(whole, rel=1e-6)
 
 
 @pytest.mark.parametrize(("term", "naive"), TERMS)
 def test_a_diversity_term_is_float32_and_the_same_under_autocast(term: Term, naive: Naive) -> None:
     del naive
-    logits, former, targets = random_answers()
-    expected = term(logits.bfloat16().float(), former.bfloat16().float(), targets)
+    logits, previous, targets = random_answers()
+    expected = term(logits.bfloat16().float(), previous.bfloat16().float(), targets)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = term(logits.bfloat16(), former.bfloat16(), targets)
+        value = term(logits.bfloat16(), previous.bfloat16(), targets)
     assert value.dtype == torch.float32
     assert torch.equal(value, expected)
 
 
 def test_the_papers_term_by_hand() -> None:
     # Wrong classes 1 and 2: the former expert has them at 1/2 each, this one at 3/4 and 1/4.
-    logits, former = torch.tensor([[5.0, math.log(3), 0.0]]), torch.tensor([[-7.0, 1.0, 1.0]])
+    logits, previous = torch.tensor([[5.0, math.log(3), 0.0]]), torch.tensor([[-7.0, 1.0, 1.0]])
     kl = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
-    assert float(diversity_paper(logits, former, one_hot([0], 3))) == pytest.approx(math.exp(-kl), rel=1e-6)
+    assert float(diversity_paper(logits, previous, one_hot([0], 3))) == pytest.approx(math.exp(-kl), rel=1e-6)
 
 
 @pytest.mark.parametrize("spread", [0.1, 1.0, 10.0, 1000.0])
@@ -174,40 +174,40 @@ def test_the_papers_term_lies_between_0_and_1(spread: float) -> None:
 @pytest.mark.parametrize("true_logit", [-1e4, -3.0, 0.0, 60.0, 1e4])
 def test_experts_alike_about_the_wrong_classes_score_1_whatever_they_say_of_the_true_one(true_logit: float) -> None:
     logits, _, targets = random_answers()
-    former = logits + 3.5  # a constant does not change a distribution
-    former[torch.arange(4), targets.argmax(1)] = true_logit
-    assert float(diversity_paper(logits, former, targets)) == pytest.approx(1.0, abs=1e-6)
-    assert float(diversity_paper(former, logits, targets)) == pytest.approx(1.0, abs=1e-6)
+    previous = logits + 3.5  # a constant does not change a distribution
+    previous[torch.arange(4), targets.argmax(1)] = true_logit
+    assert float(diversity_paper(logits, previous, targets)) == pytest.approx(1.0, abs=1e-6)
+    assert float(diversity_paper(previous, logits, targets)) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_the_papers_term_leaves_the_true_class_alone() -> None:
-    logits, former, targets = random_answers()
-    gradient = slope(diversity_paper, logits, former, targets)
+    logits, previous, targets = random_answers()
+    gradient = slope(diversity_paper, logits, previous, targets)
     assert gradient[targets.bool()].tolist() == [0.0] * 4
     assert float(gradient.abs().sum()) > 1e-3
 
 
 def test_with_two_classes_the_papers_term_is_1_and_has_no_gradient() -> None:
-    logits, former, targets = random_answers(classes=2)
-    assert float(diversity_paper(logits, former, targets)) == 1.0
-    assert slope(diversity_paper, logits, former, targets).abs().sum() == 0
+    logits, previous, targets = random_answers(classes=2)
+    assert float(diversity_paper(logits, previous, targets)) == 1.0
+    assert slope(diversity_paper, logits, previous, targets).abs().sum() == 0
 
 
 def test_a_step_down_the_papers_term_makes_experts_differ_more() -> None:
     for seed in range(20):
         torch.manual_seed(seed)
-        logits, former, targets = random_answers(photos=1)
+        logits, previous, targets = random_answers(photos=1)
         (label,) = classes_of(targets)
-        stepped = logits - 0.1 * slope(diversity_paper, logits, former, targets)
-        assert divergence(stepped, former, label) > divergence(logits, former, label)
+        stepped = logits - 0.1 * slope(diversity_paper, logits, previous, targets)
+        assert divergence(stepped, previous, label) > divergence(logits, previous, label)
 
 
 def test_the_push_of_the_papers_term_fades_as_experts_differ() -> None:
-    former, targets, direction = torch.zeros(1, 4), one_hot([0], 4), torch.tensor([[0.0, 1.0, -1.0, 0.5]])
+    previous, targets, direction = torch.zeros(1, 4), one_hot([0], 4), torch.tensor([[0.0, 1.0, -1.0, 0.5]])
     divergences, pushes = [], []
     for distance in (2.0, 3.0, 4.0, 6.0, 10.0, 30.0):
-        divergences.append(divergence(distance * direction, former, 0))
-        pushes.append(float(slope(diversity_paper, distance * direction, former, targets).norm()))
+        divergences.append(divergence(distance * direction, previous, 0))
+        pushes.append(float(slope(diversity_paper, distance * direction, previous, targets).norm()))
     assert divergences == sorted(divergences)
     assert pushes == sorted(pushes, reverse=True)
     assert pushes[-1] < 1e-4 < 1e-1 < pushes[0]
@@ -222,17 +222,17 @@ def test_the_push_of_the_papers_term_is_bounded() -> None:
 
 def test_the_authors_term_by_hand() -> None:
     # Probabilities 1/4, 1/4, 1/2 against 1/4, 1/2, 1/4; the first class is the true one and counts as exp(0).
-    logits, former = torch.tensor([[0.0, math.log(2), 0.0]]), torch.tensor([[0.0, 0.0, math.log(2)]])
+    logits, previous = torch.tensor([[0.0, math.log(2), 0.0]]), torch.tensor([[0.0, 0.0, math.log(2)]])
     entries = [0.0, 0.25 * math.log(1 / 2), 0.5 * math.log(2)]
     expected = sum(math.exp(-entry) for entry in entries) / 3
-    assert float(diversity_authors(logits, former, one_hot([0], 3))) == pytest.approx(expected, rel=1e-6)
+    assert float(diversity_authors(logits, previous, one_hot([0], 3))) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_authors_term_hardly_moves_with_200_classes_where_the_papers_does() -> None:
-    logits, former, targets = random_answers(classes=200, spread=0.7)
-    assert float(diversity_authors(logits, former, targets)) == pytest.approx(1.0, abs=0.01)
-    assert float(diversity_paper(logits, former, targets)) < 0.8
-    norms = [float(slope(term, logits, former, targets).norm()) for term in (diversity_authors, diversity_paper)]
+    logits, previous, targets = random_answers(classes=200, spread=0.7)
+    assert float(diversity_authors(logits, previous, targets)) == pytest.approx(1.0, abs=0.01)
+    assert float(diversity_paper(logits, previous, targets)) < 0.8
+    norms = [float(slope(term, logits, previous, targets).norm()) for term in (diversity_authors, diversity_paper)]
     assert norms[0] < 0.02 * norms[1]
 
 
@@ -249,19 +249,19 @@ def test_the_total_weighs_the_diversity_term_alone() -> None:
 
 def test_each_head_has_its_own_term() -> None:
     large, part, targets = random_answers()
-    joint, former, _ = random_answers()
-    terms = expert_loss(answer(large, part, joint), former, targets)
+    joint, previous, _ = random_answers()
+    terms = expert_loss(answer(large, part, joint), previous, targets)
     for name, logits in (("large", large), ("part", part), ("joint", joint)):
         assert torch.equal(getattr(terms, name), cross_entropy(logits, targets))
-    assert torch.equal(terms.diversity, diversity_paper(joint, former, targets))
+    assert torch.equal(terms.diversity, diversity_paper(joint, previous, targets))
 
 
 def test_the_diversity_term_is_the_one_asked_for() -> None:
-    joint, former, targets = random_answers()
+    joint, previous, targets = random_answers()
     output = answer(joint, joint, joint)
-    authors = expert_loss(output, former, targets, diversity="authors").diversity
-    assert torch.equal(authors, diversity_authors(joint, former, targets))
-    assert float(expert_loss(output, former, targets, diversity="none").diversity) == 0.0
+    authors = expert_loss(output, previous, targets, diversity="authors").diversity
+    assert torch.equal(authors, diversity_authors(joint, previous, targets))
+    assert float(expert_loss(output, previous, targets, diversity="none").diversity) == 0.0
     assert float(expert_loss(output, None, targets).diversity) == 0.0
 
 
@@ -271,17 +271,17 @@ def test_every_diversity_term_is_an_option_and_every_option_is_one() -> None:
 
 @pytest.mark.parametrize("name", DIVERSITY)
 def test_any_diversity_term_is_a_scalar_with_no_gradient_for_the_previous_expert(name: str) -> None:
-    logits, former, targets = random_answers()
-    former.requires_grad_()
-    total = expert_loss(answer(logits, logits, logits.requires_grad_()), former, targets, diversity=name)
+    logits, previous, targets = random_answers()
+    previous.requires_grad_()
+    total = expert_loss(answer(logits, logits, logits.requires_grad_()), previous, targets, diversity=name)
     total.total(diversity_weight=1.0).backward()
     assert total.diversity.shape == ()
-    assert former.grad is None
+    assert previous.grad is None
 
 
 def test_an_expert_without_parts_has_the_large_term_alone() -> None:
-    logits, former, targets = random_answers()
-    terms = expert_loss(answer(logits, logits, logits), former, targets, has_parts=False)
+    logits, previous, targets = random_answers()
+    terms = expert_loss(answer(logits, logits, logits), previous, targets, has_parts=False)
     assert torch.equal(terms.large, cross_entropy(logits, targets))
     assert [float(terms.part), float(terms.joint), float(terms.diversity)] == [0.0, 0.0, 0.0]
 
@@ -393,17 +393,17 @@ def test_both_classes_of_a_blend_count_by_their_weights(label_smoothing: float) 
 @pytest.mark.parametrize("term", [diversity_paper, diversity_authors])
 @pytest.mark.parametrize("classes", [2, 5, 200])
 def test_weights_and_smoothing_leave_a_diversity_term_alone_and_a_blend_does_not(term: Term, classes: int) -> None:
-    logits, former, targets = random_answers(classes=classes)
+    logits, previous, targets = random_answers(classes=classes)
     targets = one_hot([0, 1, 0, 1], classes)
-    plain = term(logits, former, targets)
+    plain = term(logits, previous, targets)
     weights = torch.rand(classes) + 0.1
     for label_smoothing in (0.0, 0.1, 0.9):
-        assert torch.equal(term(logits, former, smooth_targets(targets * weights, label_smoothing)), plain)
+        assert torch.equal(term(logits, previous, smooth_targets(targets * weights, label_smoothing)), plain)
     if classes > 2:
         blended = smooth_targets(blend(targets, share=0.4), 0.1)
-        assert not torch.equal(term(logits, former, blended), plain)
-        assert torch.equal(term(logits, former, smooth_targets(blend(targets * weights, share=0.4), 0.1)),
-                           term(logits, former, blended))  # fmt: skip
+        assert not torch.equal(term(logits, previous, blended), plain)
+        assert torch.equal(term(logits, previous, smooth_targets(blend(targets * weights, share=0.4), 0.1)),
+                           term(logits, previous, blended))  # fmt: skip
 
 
 def second_classes(targets: Tensor) -> tuple[Tensor, list[int]]:
@@ -413,32 +413,32 @@ def second_classes(targets: Tensor) -> tuple[Tensor, list[int]]:
 
 
 def test_both_classes_of_a_blended_picture_are_taken_out_by_the_papers_term() -> None:
-    logits, former, targets = random_answers(classes=6)
+    logits, previous, targets = random_answers(classes=6)
     blended, others = second_classes(targets)
     kls = []
-    for row, before, own, other in zip(logits, former, classes_of(targets), others, strict=True):
+    for row, before, own, other in zip(logits, previous, classes_of(targets), others, strict=True):
         wrong = [c for c in range(6) if c not in (own, other)]
         p, q = before[wrong].double().softmax(0), row[wrong].double().softmax(0)
         kls.append(float((p * (p / q).log()).sum()))
     expected = sum(math.exp(-kl) for kl in kls) / len(kls)
-    assert float(diversity_paper(logits, former, blended)) == pytest.approx(expected, rel=1e-5)
+    assert float(diversity_paper(logits, previous, blended)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_both_classes_of_a_blended_picture_are_taken_out_by_the_authors_term() -> None:
-    logits, former, targets = random_answers(classes=6)
+    logits, previous, targets = random_answers(classes=6)
     blended, others = second_classes(targets)
     terms = []
-    for row, before, own, other in zip(logits, former, classes_of(targets), others, strict=True):
+    for row, before, own, other in zip(logits, previous, classes_of(targets), others, strict=True):
         q, p = row.double().softmax(0), before.double().softmax(0)
         terms += [1.0 if c in (own, other) else math.exp(-float(p[c] * (p[c] / q[c]).log())) for c in range(6)]
-    found = float(diversity_authors(logits, former, blended))
+    found = float(diversity_authors(logits, previous, blended))
     assert found == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
 @pytest.mark.parametrize("term", [diversity_paper, diversity_authors])
 def test_a_blend_of_two_classes_leaves_the_other_one_wrong(term: Term) -> None:
-    logits, former, targets = random_answers(classes=2)
-    assert torch.equal(term(logits, former, 0.7 * targets + 0.3 * (1 - targets)), term(logits, former, targets))
+    logits, previous, targets = random_answers(classes=2)
+    assert torch.equal(term(logits, previous, 0.7 * targets + 0.3 * (1 - targets)), term(logits, previous, targets))
 
 
 @pytest.mark.parametrize("term", [diversity_paper, diversity_authors])
@@ -446,6 +446,6 @@ def test_a_blend_of_two_classes_leaves_the_other_one_wrong(term: Term) -> None:
 def test_a_diversity_term_of_an_even_blend_of_few_classes_has_a_finite_slope(
     term: Term, classes: int, share: float
 ) -> None:
-    logits, former, _ = random_answers(classes=classes)
-    gradient = slope(term, logits, former, blend(one_hot([0, 1, 0, 1], classes), share=share))
+    logits, previous, _ = random_answers(classes=classes)
+    gradient = slope(term, logits, previous, blend(one_hot([0, 1, 0, 1], classes), share=share))
     assert bool(gradient.isfinite().all())

@@ -9,7 +9,7 @@ import torch
 
 from mge.data.records import Record
 from mge.evaluation.connected import threshold_ious
-from mge.evaluation.localization import Known, Located, measure_localisation
+from mge.evaluation.localization import Known, LocatedPhoto, measure_localization
 from tests import reference
 
 
@@ -36,10 +36,10 @@ def test_a_true_box_may_reach_beyond_the_map() -> None:
 
 
 def test_every_threshold_equals_a_flood_fill() -> None:
-    dice = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     thresholds = np.array([0.0, 0.3, 0.5, 0.7, 0.9, 1.1])
     for _ in range(6):
-        score_map, truth = dice.random((6, 9)).astype(np.float32), [2, 1, 7, 5]
+        score_map, truth = rng.random((6, 9)).astype(np.float32), [2, 1, 7, 5]
         ious = threshold_ious(score_map, np.array(truth, float), thresholds)
         for number, threshold in enumerate(thresholds):
             parts = reference.connected_parts(score_map >= threshold)
@@ -52,7 +52,7 @@ def test_every_threshold_equals_a_flood_fill() -> None:
 # -------------------------------------------------------------------------------------------------------------- figures
 def located(
     *, is_right: bool, iou: float, class_iou: float, largest: list[float], is_hit: bool, is_near: bool = True
-) -> Located:
+) -> LocatedPhoto:
     """A photo to which one expert looked; its map was cut at three thresholds."""
     ious = torch.tensor([largest], dtype=torch.float64)
     known = Known(
@@ -69,7 +69,7 @@ def located(
     )
     box = torch.zeros(1, 4)
     label = "a" if is_right else "b"
-    return Located(Record(Path("x"), "a", "test", (0, 0, 1, 1)), (9, 9), label, 0.5, box, box, known)
+    return LocatedPhoto(Record(Path("x"), "a", "test", (0, 0, 1, 1)), (9, 9), label, 0.5, box, box, known)
 
 
 def test_the_figures_by_hand() -> None:
@@ -79,7 +79,7 @@ def test_the_figures_by_hand() -> None:
         located(is_right=False, iou=0.8, class_iou=0.3, largest=[0.0, 0.1, 0.4], is_hit=False),
         located(is_right=True, iou=0.5, class_iou=0.1, largest=[0.0, 0.0, 0.0], is_hit=True),
     ]
-    figures = measure_localisation(photos)
+    figures = measure_localization(photos)
     assert figures["num_with_box"] == 4
     assert figures["whole"] == {"gt_known": 100.0, "pointing_game": 75.0, "pointing_game_15px": 100.0}
     (expert,) = figures["experts"]
@@ -104,7 +104,7 @@ def test_things_of_each_size_are_also_measured_by_themselves() -> None:
         each._replace(record=dataclasses.replace(each.record, box_xyxy=(0, 0, side, side)))
         for side, each in sized.items()
     ]
-    by_area = measure_localisation(photos)["by_area"]
+    by_area = measure_localization(photos)["by_area"]
     numbers = {name: found["num_with_box"] for name, found in by_area.items()}
     assert numbers == {"below_5": 2, "5_to_25": 1, "above_25": 1}
     assert [found["experts"][0]["max_box_acc"] for found in by_area.values()] == [100.0, 0.0, 100.0]
@@ -113,4 +113,4 @@ def test_things_of_each_size_are_also_measured_by_themselves() -> None:
 
 def test_nothing_is_measured_without_true_boxes() -> None:
     plain = located(is_right=True, iou=0.9, class_iou=0.9, largest=[0.2], is_hit=True)._replace(known=None)
-    assert measure_localisation([plain]) == {"num_with_box": 0}
+    assert measure_localization([plain]) == {"num_with_box": 0}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mge.models.expert import Expert
-from mge.models.mixture import Look, MixtureOfExperts, create_model
+from mge.models.mixture import ExpertPass, MixtureOfExperts, create_model
 
 SIZE = 64
 CLASSES = 5
@@ -33,8 +33,8 @@ def build(
 def draw(count: int = 3, *, height: int = SIZE, width: int = SIZE) -> Tensor:
     """Noise on which a bright spot lies somewhere else in each picture."""
     torch.manual_seed(2)
-    centre = torch.rand(count, 2, 1, 1) * torch.tensor([height, width])[:, None, None]
-    y, x = torch.arange(height)[:, None] - centre[:, 0], torch.arange(width) - centre[:, 1]
+    center = torch.rand(count, 2, 1, 1) * torch.tensor([height, width])[:, None, None]
+    y, x = torch.arange(height)[:, None] - center[:, 0], torch.arange(width) - center[:, 1]
     spot = torch.exp(-(y.square() + x.square()) / (0.1 * height) ** 2)
     return torch.randn(count, 3, height, width) + 4 * spot.unsqueeze(1)
 
@@ -44,7 +44,7 @@ def expert_of(net: MixtureOfExperts, number: int) -> Expert:
     return cast(Expert, net.experts[number])
 
 
-def let_look(net: MixtureOfExperts, pictures: Tensor, labels: Tensor | None = None) -> list[Look]:
+def run_all_experts(net: MixtureOfExperts, pictures: Tensor, labels: Tensor | None = None) -> list[ExpertPass]:
     """All experts' turns, without gradients."""
     with torch.no_grad():
-        return list(net.look(pictures, labels))
+        return list(net.run_experts(pictures, labels))

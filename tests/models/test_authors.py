@@ -50,8 +50,8 @@ class Table:
         assert difference <= 1, f"{figure}: {ours} instead of {theirs}"
 
     def _add(self, mode: str, figure: str, difference: float, *, unit: str) -> None:
-        former = self.rows.get((mode, figure), (0.0, unit))[0]
-        self.rows[mode, figure] = (max(former, difference), unit)
+        previous = self.rows.get((mode, figure), (0.0, unit))[0]
+        self.rows[mode, figure] = (max(previous, difference), unit)
 
     def __str__(self) -> str:
         modes = ("eval_predicted", "eval_given", "train_given")
@@ -142,18 +142,18 @@ class TrainStep(NamedTuple):
 def step(network: MixtureOfExperts, pictures: Tensor) -> TrainStep:
     """The losses as the training loop takes them: a backward after each expert, then one for the gate."""
     learner = copy.deepcopy(network).train()
-    looks, losses, diversities = [], [], []
-    former: Tensor | None = None
+    passes, losses, diversities = [], [], []
+    previous: Tensor | None = None
     targets = one_hot(LABELS, network.num_classes)
-    for look in learner.look(pictures, LABELS):
-        terms = expert_loss(look.output, former, targets, diversity="authors")
+    for expert_pass in learner.run_experts(pictures, LABELS):
+        terms = expert_loss(expert_pass.output, previous, targets, diversity="authors")
         terms.total(diversity_weight=1.0).backward()
-        former = look.output.joint_logits.detach()
+        previous = expert_pass.output.joint_logits.detach()
         losses += [terms.large, terms.part, terms.joint]
         diversities.append(terms.diversity)
-        looks.append(look)
-    joint_logits = torch.stack([look.output.joint_logits.detach() for look in looks], dim=1)
-    gate_probs = learner.weigh(looks[0].view, looks[0].output.large_features)
+        passes.append(expert_pass)
+    joint_logits = torch.stack([expert_pass.output.joint_logits.detach() for expert_pass in passes], dim=1)
+    gate_probs = learner.weigh(passes[0].view, passes[0].output.large_features)
     mixture = mix_experts(joint_logits, gate_probs, mix=learner.config.mix)
     losses.append(functional.cross_entropy(mixture, targets))
     losses[-1].backward()
@@ -161,13 +161,15 @@ def step(network: MixtureOfExperts, pictures: Tensor) -> TrainStep:
     output = MixtureOutput(
         logits=mixture,
         gate_probs=gate_probs,
-        large_logits=torch.stack([look.output.large_logits for look in looks], dim=1),
-        part_logits=torch.stack([look.output.part_logits for look in looks], dim=1),
+        large_logits=torch.stack([expert_pass.output.large_logits for expert_pass in passes], dim=1),
+        part_logits=torch.stack([expert_pass.output.part_logits for expert_pass in passes], dim=1),
         joint_logits=joint_logits,
-        attention=torch.stack([look.attention for look in looks], dim=1),
-        boxes_xyxy=torch.stack([look.boxes_xyxy for look in looks], dim=1),
+        attention=torch.stack([expert_pass.attention for expert_pass in passes], dim=1),
+        boxes_xyxy=torch.stack([expert_pass.boxes_xyxy for expert_pass in passes], dim=1),
     )
-    return TrainStep(output, [look.next_boxes_xyxy for look in looks], [*losses, torch.stack(losses).sum()], learner)
+    return TrainStep(
+        output, [expert_pass.next_boxes_xyxy for expert_pass in passes], [*losses, torch.stack(losses).sum()], learner
+    )
 
 
 @pytest.mark.slow
@@ -289,7 +291,7 @@ def test_what_old_pytorch_did_not_save_and_what_the_program_never_uses_may_be_ab
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["resnet101", "resnet152"])
-def test_deeper_backbones_are_recognised(arch: str) -> None:
+def test_deeper_backbones_are_recognized(arch: str) -> None:
     network = from_authors(blank_state(arch))
     assert network.config == authors_config(arch)
     assert network.config.backbone == arch
@@ -299,10 +301,10 @@ def test_uint8_pictures_are_scaled_as_in_the_program() -> None:
     chosen = authors_config().normalisation
     network = create_model("test_resnet", num_classes=3, experts=1, pretrained=False, normalisation=chosen)
     pictures = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
-    scaled = network.normalise(pictures)[0, :, 0, 0]
+    scaled = network.normalize(pictures)[0, :, 0, 0]
     torch.testing.assert_close(scaled, torch.tensor([-1.0, -0.6, 1.0]))
     floats = torch.rand(1, 3, 4, 4)
-    assert network.normalise(floats) is floats
+    assert network.normalize(floats) is floats
 
 
 def without(key: str) -> Callable[[State], object]:

@@ -14,14 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mge.config import NORMALISATIONS, Attention, Channels, Mix, ModelConfig
+from mge.config import NORMALIZATIONS, Attention, Channels, Mix, ModelConfig
 from mge.core.crop import Geometry, compose_boxes, zoom
 from mge.core.outputs import MixtureOutput
 from mge.errors import ConfigError
 from mge.models.heads import ClasswiseLinear
 from mge.models.mixture import MixtureOfExperts, choose_part_filters, create_model
 from tests import reference
-from tests.models.networks import BACKBONES, CLASSES, SIZE, SWIN, build, draw, expert_of, let_look
+from tests.models.networks import BACKBONES, CLASSES, SIZE, SWIN, build, draw, expert_of, run_all_experts
 
 LABELS = torch.tensor([0, 3, 4])
 ALL = [*BACKBONES, pytest.param(SWIN, marks=pytest.mark.slow)]
@@ -66,9 +66,9 @@ def test_what_holds_for_every_output(backbone: str) -> None:
     assert float(output.attention.min()) == 0
     assert float(output.attention.max()) == 1
     assert output.boxes_xyxy[:, 0].tolist() == [WHOLE] * 3
-    former, later = output.boxes_xyxy[:, :-1], output.boxes_xyxy[:, 1:]
-    assert bool((later[..., :2] >= former[..., :2] - 1e-4).all())
-    assert bool((later[..., 2:] <= former[..., 2:] + 1e-4).all())
+    previous, later = output.boxes_xyxy[:, :-1], output.boxes_xyxy[:, 1:]
+    assert bool((later[..., :2] >= previous[..., :2] - 1e-4).all())
+    assert bool((later[..., 2:] <= previous[..., 2:] + 1e-4).all())
     assert bool((later[..., 2:] > later[..., :2]).all())
 
 
@@ -122,21 +122,23 @@ def test_experts_differ_in_their_weights() -> None:
 @pytest.mark.parametrize("backbone", [name for name in ALL if name != "test_vit"])  # no gradient reaches its cells
 def test_the_attention_of_a_whole_network_equals_an_autograd_grad_cam(backbone: str, positive: bool) -> None:
     net = build(backbone, num_experts=2, positive_weights=positive)
-    for number, look in enumerate(let_look(net, draw(), LABELS)):
-        maps = reference.grad_cam_of_network(net.experts[number], look.view, LABELS.tolist(), positive=positive)
+    for number, expert_pass in enumerate(run_all_experts(net, draw(), LABELS)):
+        maps = reference.grad_cam_of_network(net.experts[number], expert_pass.view, LABELS.tolist(), positive=positive)
         assert maps.max() > 0
-        np.testing.assert_allclose(look.attention.numpy(), scaled(maps), atol=1e-4)  # rounding of a whole network
+        np.testing.assert_allclose(
+            expert_pass.attention.numpy(), scaled(maps), atol=1e-4
+        )  # rounding of a whole network
 
 
 @pytest.mark.parametrize("geometry", ["pixels", "authors"])
 def test_an_expert_finds_the_box_around_its_attention(geometry: Geometry) -> None:
     net = build(num_experts=2, output_stride=8, geometry=geometry)
-    for look in let_look(net, draw(), LABELS):
+    for expert_pass in run_all_experts(net, draw(), LABELS):
         expected = [
             reference.attention_box(cells, size=(SIZE, SIZE), threshold=0.6, aligned=geometry == "authors")
-            for cells in look.attention.double().numpy()
+            for cells in expert_pass.attention.double().numpy()
         ]
-        assert look.next_boxes_xyxy.tolist() == expected
+        assert expert_pass.next_boxes_xyxy.tolist() == expected
         assert expected != [WHOLE] * 3
 
 
@@ -160,31 +162,31 @@ def test_each_photo_follows_its_own_label() -> None:
 
 def test_without_labels_each_expert_follows_what_it_predicts() -> None:
     net = build(num_experts=2, output_stride=8)
-    for number, look in enumerate(let_look(net, draw())):
-        predicted = look.output.joint_logits.argmax(1).tolist()
-        maps = reference.grad_cam(look.output.features, expert_of(net, number).large_head, predicted)
-        np.testing.assert_allclose(look.attention.numpy(), scaled(maps), atol=1e-5)
+    for number, expert_pass in enumerate(run_all_experts(net, draw())):
+        predicted = expert_pass.output.joint_logits.argmax(1).tolist()
+        maps = reference.grad_cam(expert_pass.output.features, expert_of(net, number).large_head, predicted)
+        np.testing.assert_allclose(expert_pass.attention.numpy(), scaled(maps), atol=1e-5)
 
 
 @pytest.mark.parametrize("positive", [False, True])
 def test_attention_to_beliefs_is_the_mean_of_all_classes_maps_by_how_probable_they_are(positive: bool) -> None:
     net = build(num_experts=2, output_stride=8, attention_to="belief", positive_weights=positive)
-    for number, look in enumerate(let_look(net, draw())):
-        probs = look.output.joint_logits.softmax(1).numpy()
+    for number, expert_pass in enumerate(run_all_experts(net, draw())):
+        probs = expert_pass.output.joint_logits.softmax(1).numpy()
         gradients = expert_of(net, number).large_head.weight.detach().numpy()
-        features = look.output.features.numpy()
+        features = expert_pass.output.features.numpy()
         for photo in range(len(features)):
             maps = sum(
                 prob * np.einsum("k,khw->hw", row.clip(0) if positive else row, features[photo])
                 for prob, row in zip(probs[photo], gradients, strict=True)
             )
             expected = reference.scale_to_unit(np.maximum(maps, 0))
-            np.testing.assert_allclose(look.attention[photo].numpy(), expected, atol=1e-4)
+            np.testing.assert_allclose(expert_pass.attention[photo].numpy(), expected, atol=1e-4)
 
 
 def test_with_labels_attention_is_to_their_class_whatever_is_believed() -> None:
     to_class, to_belief = (
-        let_look(build(num_experts=2, attention_to=kind), draw(), LABELS) for kind in ("class", "belief")
+        run_all_experts(build(num_experts=2, attention_to=kind), draw(), LABELS) for kind in ("class", "belief")
     )
     for one, other in zip(to_class, to_belief, strict=True):
         assert torch.equal(one.attention, other.attention)
@@ -192,11 +194,12 @@ def test_with_labels_attention_is_to_their_class_whatever_is_believed() -> None:
 
 def test_an_expert_finds_the_box_of_its_attentions_spread() -> None:
     net = build(num_experts=2, output_stride=8, box="spread")
-    for look in let_look(net, draw()):
+    for expert_pass in run_all_experts(net, draw()):
         expected = [
-            reference.spread_box(cells, size=(SIZE, SIZE), threshold=0.6) for cells in look.attention.double().numpy()
+            reference.spread_box(cells, size=(SIZE, SIZE), threshold=0.6)
+            for cells in expert_pass.attention.double().numpy()
         ]
-        np.testing.assert_allclose(look.next_boxes_xyxy.numpy(), expected, atol=1e-2)
+        np.testing.assert_allclose(expert_pass.next_boxes_xyxy.numpy(), expected, atol=1e-2)
 
 
 def test_a_spread_box_and_the_authors_geometry_exclude_each_other() -> None:
@@ -208,10 +211,10 @@ def test_a_spread_box_and_the_authors_geometry_exclude_each_other() -> None:
 def test_attention_first_weighs_every_map_with_the_first_experts_classifier(labels: Tensor | None) -> None:
     net = build(num_experts=3, attention="first", output_stride=8)
     head = expert_of(net, 0).large_head
-    for look in let_look(net, draw(), labels):
-        followed = head(look.output.large_features).argmax(1) if labels is None else labels
-        maps = reference.grad_cam(look.output.features, head, followed.tolist())
-        np.testing.assert_allclose(look.attention.numpy(), scaled(maps), atol=1e-5)
+    for expert_pass in run_all_experts(net, draw(), labels):
+        followed = head(expert_pass.output.large_features).argmax(1) if labels is None else labels
+        maps = reference.grad_cam(expert_pass.output.features, head, followed.tolist())
+        np.testing.assert_allclose(expert_pass.attention.numpy(), scaled(maps), atol=1e-5)
 
 
 def test_attention_first_and_own_differ_from_the_second_expert_on() -> None:
@@ -226,22 +229,22 @@ def test_attention_first_and_own_differ_from_the_second_expert_on() -> None:
 @pytest.mark.parametrize("zoom_from", ["photo", "previous"])
 def test_each_expert_sees_what_the_former_one_found(zoom_from: str, geometry: Geometry) -> None:
     net, pictures = build(num_experts=3, output_stride=8, zoom_from=zoom_from, geometry=geometry), draw()
-    looks = let_look(net, pictures, LABELS)
-    assert torch.equal(looks[0].view, pictures)
-    for former, look in itertools.pairwise(looks):
-        composed = compose_boxes(former.boxes_xyxy, former.next_boxes_xyxy, size=(SIZE, SIZE))
-        torch.testing.assert_close(look.boxes_xyxy, composed)
-        source, boxes = (pictures, composed) if zoom_from == "photo" else (former.view, former.next_boxes_xyxy)
+    passes = run_all_experts(net, pictures, LABELS)
+    assert torch.equal(passes[0].view, pictures)
+    for previous, expert_pass in itertools.pairwise(passes):
+        composed = compose_boxes(previous.boxes_xyxy, previous.next_boxes_xyxy, size=(SIZE, SIZE))
+        torch.testing.assert_close(expert_pass.boxes_xyxy, composed)
+        source, boxes = (pictures, composed) if zoom_from == "photo" else (previous.view, previous.next_boxes_xyxy)
         for photo in range(3):
             expected = reference.zoom(
                 source[photo].double().numpy(), boxes[photo].tolist(), size=(SIZE, SIZE), aligned=geometry == "authors"
             )
-            np.testing.assert_allclose(look.view[photo].numpy(), expected, atol=2e-3)
+            np.testing.assert_allclose(expert_pass.view[photo].numpy(), expected, atol=2e-3)
 
 
 def test_zooming_out_of_the_photo_is_sharper_than_out_of_the_former_view() -> None:
     views = {
-        source: let_look(build(num_experts=3, output_stride=8, zoom_from=source), draw(), LABELS)[2].view
+        source: run_all_experts(build(num_experts=3, output_stride=8, zoom_from=source), draw(), LABELS)[2].view
         for source in ("photo", "previous")
     }
     assert float(views["photo"].var()) > 1.05 * float(views["previous"].var())
@@ -250,7 +253,7 @@ def test_zooming_out_of_the_photo_is_sharper_than_out_of_the_former_view() -> No
 @pytest.mark.parametrize("size", [SIZE, None])
 def test_detail_reduces_the_photo_for_the_first_view_and_keeps_it_for_the_zoom(size: int | None) -> None:
     net, pictures = build(num_experts=2, output_stride=8, size=size, detail=2.0), draw(height=128, width=128)
-    first, second = let_look(net, pictures, LABELS)
+    first, second = run_all_experts(net, pictures, LABELS)
     torch.testing.assert_close(first.view, functional.avg_pool2d(pictures, 2), rtol=0, atol=1e-3)
     assert first.boxes_xyxy.tolist() == [[0, 0, 128, 128]] * 3
     torch.testing.assert_close(second.boxes_xyxy, 2 * first.next_boxes_xyxy)
@@ -263,7 +266,7 @@ def test_detail_reduces_the_photo_for_the_first_view_and_keeps_it_for_the_zoom(s
 
 def test_detail_that_is_no_whole_number_is_taken() -> None:
     net = build(num_experts=2, size=None, detail=1.5)
-    first, second = let_look(net, draw(height=96, width=144), LABELS)
+    first, second = run_all_experts(net, draw(height=96, width=144), LABELS)
     assert first.view.shape[2:] == second.view.shape[2:] == (64, 96)
 
 
@@ -278,7 +281,7 @@ def test_without_a_size_pictures_of_any_size_and_shape_are_taken() -> None:
 
 def test_with_a_size_pictures_of_any_size_become_views_of_that_size_and_boxes_stay_in_their_pixels() -> None:
     net, pictures = build(num_experts=2, output_stride=8), draw(height=100, width=200)
-    first, second = let_look(net, pictures, LABELS)
+    first, second = run_all_experts(net, pictures, LABELS)
     assert first.view.shape[2:] == second.view.shape[2:] == (SIZE, SIZE)
     assert first.boxes_xyxy.tolist() == [[0, 0, 200, 100]] * 3
     scale = torch.tensor([200, 100, 200, 100]) / SIZE
@@ -291,18 +294,18 @@ OWN = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 @pytest.mark.parametrize(
     ("normalisation", "mean", "std"),
-    [("imagenet", *NORMALISATIONS["imagenet"]), ("half", *NORMALISATIONS["half"]), ("0.1,.2,0.3/0.4,0.5,6e-1", *OWN)],
+    [("imagenet", *NORMALIZATIONS["imagenet"]), ("half", *NORMALIZATIONS["half"]), ("0.1,.2,0.3/0.4,0.5,6e-1", *OWN)],
 )
-def test_bytes_are_normalised_and_float_pictures_are_not(normalisation: str, mean: Channels, std: Channels) -> None:
+def test_bytes_are_normalized_and_float_pictures_are_not(normalisation: str, mean: Channels, std: Channels) -> None:
     net = build(num_experts=2, normalisation=normalisation)
     images = torch.randint(256, (3, 3, SIZE, SIZE), dtype=torch.uint8)
     pictures = torch.stack([(images[:, k] / 255 - mean[k]) / std[k] for k in range(3)], dim=1)
-    torch.testing.assert_close(net.normalise(images), pictures)
-    assert net.normalise(pictures) is pictures
+    torch.testing.assert_close(net.normalize(images), pictures)
+    assert net.normalize(pictures) is pictures
     assert_close(run(net, images, LABELS), run(net, pictures, LABELS), atol=1e-3)
 
 
-def test_neither_order_nor_neighbours_in_the_batch_change_an_answer() -> None:
+def test_neither_order_nor_neighbors_in_the_batch_change_an_answer() -> None:
     net, pictures = build(num_experts=3, output_stride=8), draw()
     output, order = run(net, pictures), torch.tensor([2, 0, 1])
     assert_close(run(net, pictures[order]), MixtureOutput(*(tensor[order] for tensor in output)), atol=1e-3)
@@ -341,11 +344,11 @@ def test_experts_and_gate_that_were_wrapped_take_the_place_of_the_mixtures_own()
     experts, gate = [Wrapped(expert) for expert in net.experts], Wrapped(net.gate)
     expected = run(net, draw(), LABELS)
     with torch.no_grad():
-        looks = list(net.look(draw(), LABELS, experts=experts))
-        gate_probs = net.weigh(looks[0].view, looks[0].output.large_features, gate=gate)
+        passes = list(net.run_experts(draw(), LABELS, experts=experts))
+        gate_probs = net.weigh(passes[0].view, passes[0].output.large_features, gate=gate)
     assert [wrapped.calls for wrapped in (*experts, gate)] == [1, 1, 1]
     torch.testing.assert_close(gate_probs, expected.gate_probs)
-    torch.testing.assert_close(looks[1].output.joint_logits, expected.joint_logits[:, 1])
+    torch.testing.assert_close(passes[1].output.joint_logits, expected.joint_logits[:, 1])
 
 
 #  what is left alone
@@ -395,12 +398,12 @@ def test_inference_mode_gives_the_same_answer() -> None:
 def test_bfloat16_autocast_leaves_boxes_views_and_attention_in_float32(backbone: str) -> None:
     net = build(backbone, num_experts=3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        looks = let_look(net, draw(), LABELS)
+        passes = run_all_experts(net, draw(), LABELS)
         output = run(net, draw(), LABELS)
-    assert looks[0].output.large_logits.dtype == torch.bfloat16  # autocast is at work
-    for look in looks:
-        assert look.view.dtype == look.attention.dtype == torch.float32
-        assert look.boxes_xyxy.dtype == look.next_boxes_xyxy.dtype == torch.float32
+    assert passes[0].output.large_logits.dtype == torch.bfloat16  # autocast is at work
+    for expert_pass in passes:
+        assert expert_pass.view.dtype == expert_pass.attention.dtype == torch.float32
+        assert expert_pass.boxes_xyxy.dtype == expert_pass.next_boxes_xyxy.dtype == torch.float32
     for name in ("logits", "gate_probs", "attention", "boxes_xyxy"):
         assert getattr(output, name).dtype == torch.float32
     assert all(bool(tensor.isfinite().all()) for tensor in output)
@@ -460,13 +463,13 @@ def test_automatic_values_are_resolved_in_the_networks_configuration_alone() -> 
 
 
 def test_views_have_the_configured_size_unless_any_is_taken() -> None:
-    assert let_look(create_model("test_resnet", num_classes=3, pretrained=False, size=64), draw(1, height=96))[
+    assert run_all_experts(create_model("test_resnet", num_classes=3, pretrained=False, size=64), draw(1, height=96))[
         0
     ].view.shape[2:] == (64, 64)
     net = create_model("test_resnet", num_classes=3, pretrained=False)
-    assert let_look(net, draw(1, height=96))[0].view.shape[2:] == (96, 64)
+    assert run_all_experts(net, draw(1, height=96))[0].view.shape[2:] == (96, 64)
     again = MixtureOfExperts(net.config, num_classes=3, pretrained=False, any_size=True)
-    assert let_look(again, draw(1, height=96))[0].view.shape[2:] == (96, 64)
+    assert run_all_experts(again, draw(1, height=96))[0].view.shape[2:] == (96, 64)
 
 
 @pytest.mark.parametrize("options", [{}, {"num_experts": 2, "size": 64, "gate": "own"}, {"experts": 1, "detail": 1.5}])
@@ -494,7 +497,7 @@ def test_options_beside_a_configuration_are_refused() -> None:
 @pytest.mark.parametrize(
     ("backbone", "expected"), [("test_resnet", "half"), ("resnet10t", "imagenet"), ("test_vit", "half")]
 )
-def test_pictures_are_normalised_as_the_pretrained_weights_want_it(backbone: str, expected: str) -> None:
+def test_pictures_are_normalized_as_the_pretrained_weights_want_it(backbone: str, expected: str) -> None:
     net = create_model(backbone, num_classes=3, experts=1, pretrained=False, size=160)
     assert net.config.normalisation == expected
     pretrained_cfg = cast(Any, timm.create_model(backbone)).pretrained_cfg
@@ -502,7 +505,7 @@ def test_pictures_are_normalised_as_the_pretrained_weights_want_it(backbone: str
 
 
 @pytest.mark.parametrize("text", ["0.5,0.5/1,1,1", "1,2,3", "0,0,0/1,1,0", "0,0,0/1,1,nan", "a,b,c/1,1,1", ""])
-def test_a_normalisation_that_is_no_six_numbers_is_refused(text: str) -> None:
+def test_a_normalization_that_is_no_six_numbers_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"normalisation is .*; accepted: auto, imagenet, half, or six numbers"):
         ModelConfig(normalisation=text)
 

@@ -21,7 +21,7 @@ from mge.errors import ConfigError, DataError, Interrupted, ModelFolderError
 from mge.models.mixture import MixtureOfExperts, create_model
 from mge.storage.photo_record import PHOTOS, read_known_photos
 from mge.storage.run_folder import Run
-from mge.training.distillation import StudentStep, keep_statistics, match_classes, student_settings, teach
+from mge.training.distillation import StudentStep, keep_statistics, match_classes, student_settings, teacher_forward
 from mge.training.distillation_loss import distillation_loss
 from mge.training.step import wrap
 from tests.photos import write_class_folders, write_photo
@@ -67,11 +67,11 @@ def lesson_config(**options: float) -> DistillConfig:
 
 def test_a_lesson_is_the_mixtures_answer_in_the_students_order_and_what_each_expert_saw() -> None:
     mixture, batch = make_model(experts=3, part_filters=2).eval(), make_batch()
-    lesson = teach(mixture, batch.images, class_order=torch.tensor([2, 0, 1]))
+    lesson = teacher_forward(mixture, batch.images, class_order=torch.tensor([2, 0, 1]))
     output = mixture(batch.images)
     assert lesson.logits.equal(output.logits[:, [2, 0, 1]])
     assert not lesson.logits.requires_grad
-    pictures = mixture.normalise(batch.images)
+    pictures = mixture.normalize(batch.images)
     assert lesson.views[0].equal(pictures)
     for number in (1, 2):
         expected = zoom(pictures, output.boxes_xyxy[:, number], size=(64, 64))
@@ -87,7 +87,7 @@ def test_gradients_equal_those_of_one_backward_on_the_weighted_sum(fabric: Fabri
     config, targets = TrainConfig(label_smoothing=0.1, accumulate=2), one_hot(batch.labels, 3)
     measured = step(fabric, wrap(fabric, model), batch, targets, config=config)
 
-    lesson, views = teach(mixture, batch.images, class_order=order)
+    lesson, views = teacher_forward(mixture, batch.images, class_order=order)
     total = torch.zeros(())
     for weight, view in zip((1.0, 0.25, 0.25), views, strict=True):
         output = twin.experts[0](view)
@@ -125,7 +125,7 @@ def test_batch_norms_note_whole_photos_only(fabric: Fabric) -> None:
     StudentStep(mixture, torch.arange(3), lesson_config())(
         fabric, wrap(fabric, model), batch, one_hot(batch.labels, 3), config=TrainConfig()
     )
-    twin.experts[0](twin.normalise(batch.images))
+    twin.experts[0](twin.normalize(batch.images))
     for (name, buffer), other in zip(model.named_buffers(), twin.buffers(), strict=True):
         assert name.endswith("num_batches_tracked") or buffer.equal(other), name
 
@@ -277,10 +277,10 @@ def test_a_student_is_not_tested_on_what_its_teacher_was_trained_on(teacher: Run
     run = mge.distill(teacher.folder, out=tmp_path / "other-seed", seed=1, epochs=1)
     known, of_teacher = read_known_photos(run.folder), read_known_photos(teacher.folder)
     assert known == of_teacher  # in its splits, whatever the seed says
-    former = shutil.copytree(teacher.folder, tmp_path / "former")
-    (former / PHOTOS).unlink()  # as of a version that kept no record
+    previous = shutil.copytree(teacher.folder, tmp_path / "former")
+    (previous / PHOTOS).unlink()  # as of a version that kept no record
     with pytest.raises(ConfigError, match=r"training photos of the teacher \(seed 0\), such as .*leave out --seed"):
-        mge.distill(former, out=tmp_path / "student", seed=1)
+        mge.distill(previous, out=tmp_path / "student", seed=1)
     data = write_class_folders(tmp_path / "split", per_class=4, splits=("train", "test"))
     with pytest.raises(ConfigError, match=r"tested on training photos of its teacher, such as .*/test/"):
         mge.distill(teacher.folder, data, out=tmp_path / "student", seed=1)  # the same files under other names

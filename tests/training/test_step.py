@@ -8,7 +8,7 @@ from mge.core.losses import diversity_paper
 from mge.data.loader import Batch
 from mge.models.mixture import MixtureOfExperts, create_model
 from mge.training.step import train_step, wrap
-from mge.training.train_state import Tally
+from mge.training.train_state import RunningMetrics
 from tests.targets import one_hot
 
 
@@ -80,7 +80,7 @@ def test_a_plain_network_has_one_term(fabric: Fabric) -> None:
 
 
 def test_the_tally_is_exact_for_uneven_batches(fabric: Fabric) -> None:
-    model, tally = make_model().eval(), Tally()
+    model, tally = make_model().eval(), RunningMetrics()
     network = wrap(fabric, model)
     whole = make_batch(5)
     expected = train_step(fabric, network, whole, targets_of(whole), config=TrainConfig())

@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from mge.core.losses import mix_experts
 
-NEVER = 2.0  # a threshold that no margin reaches
+NO_EXIT = 2.0  # a threshold that no margin reaches
 
 
-def gate_so_far(gate_probs: Float[Tensor, "B E"], *, num_experts: int) -> Float[Tensor, "B k"]:
+def prefix_gate(gate_probs: Float[Tensor, "B E"], *, num_experts: int) -> Float[Tensor, "B k"]:
     """Return the gate weights renormalised over the first k experts.
 
         g'[b, t] = g[b, t] / sum_{s < k} g[b, s]    for t < k
@@ -34,7 +34,7 @@ def gate_so_far(gate_probs: Float[Tensor, "B E"], *, num_experts: int) -> Float[
     return first / first.sum(1, keepdim=True)
 
 
-def mix_so_far(
+def prefix_logits(
     joint_logits: Float[Tensor, "B E C"], gate_probs: Float[Tensor, "B E"], *, mix: Literal["logits", "probs"]
 ) -> Float[Tensor, "B E C"]:
     """Mix the first expert, the first two, and so on; the last entry is the whole mixture.
@@ -42,13 +42,13 @@ def mix_so_far(
     y[:, k - 1] = mix_experts(joint_logits[:, :k], gate_so_far(g, k))    for k = 1 … E
     """
     mixtures = [
-        mix_experts(joint_logits[:, :count], gate_so_far(gate_probs, num_experts=count), mix=mix)
+        mix_experts(joint_logits[:, :count], prefix_gate(gate_probs, num_experts=count), mix=mix)
         for count in range(1, joint_logits.shape[1] + 1)
     ]
     return torch.stack(mixtures, dim=1)
 
 
-def lead(logits: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
+def top2_margin(logits: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
     """Compute the top-2 margin: the probability of the top class among the two most probable classes, from 0.5 to 1.
 
         m = p_1 / (p_1 + p_2) = sigmoid(logit_1 - logit_2)
@@ -63,14 +63,14 @@ def lead(logits: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
     return (best - second).sigmoid()
 
 
-def stopping_experts(leads: Float[Tensor, "B K"], thresholds: Sequence[float]) -> Int[Tensor, " B"]:
+def exit_indices(margins: Float[Tensor, "B K"], thresholds: Sequence[float]) -> Int[Tensor, " B"]:
     """Return the index of the expert after which each photo leaves.
 
         exit[b] = min{t : m[b, t] >= threshold[t]}, or E - 1 if there is none
 
     Args:
-        leads: Top-2 margins m of the mixture so far, after each of the K = E - 1 experts before the last.
+        margins: Top-2 margins m of the mixture so far, after each of the K = E - 1 experts before the last.
         thresholds: One threshold for each of them.
     """
-    is_sure = leads >= leads.new_tensor(thresholds)
+    is_sure = margins >= margins.new_tensor(thresholds)
     return functional.pad(is_sure.int(), (0, 1), value=1).argmax(1)

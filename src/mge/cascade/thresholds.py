@@ -13,14 +13,14 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional
 
-from mge.cascade.margin import NEVER, stopping_experts
+from mge.cascade.margin import NO_EXIT, exit_indices
 
 MAX_SEARCHES = 1000  # combinations of all thresholds but the last that are tried
 SUREST = 1e-6  # margins are kept this far from 1, where the logit is infinite
 BOUNDS = ((-20.0, 20.0), (-7.0, 7.0))  # of the highest risk's logit, and of the logarithm of the deviation
 
 
-def chances_of_loss(so_far_labels: Int[Tensor, "B E"], beliefs: Float[Tensor, " B"]) -> Float[Tensor, "B K"]:
+def flip_risks(prefix_labels: Int[Tensor, "B E"], beliefs: Float[Tensor, " B"]) -> Float[Tensor, "B K"]:
     """Return the probability that a photo's prediction is right in the whole mixture and wrong at each exit.
 
         chance[b, t] = belief[b] * 1[label_so_far[b, t] != label_so_far[b, E - 1]]
@@ -30,13 +30,13 @@ def chances_of_loss(so_far_labels: Int[Tensor, "B E"], beliefs: Float[Tensor, " 
     photos hardly any confident one is lost, so that counts would be noisy; these probabilities have less variance.
 
     Args:
-        so_far_labels: Classes predicted by the mixture of the first expert, of the first two, and so on.
+        prefix_labels: Classes predicted by the mixture of the first expert, of the first two, and so on.
         beliefs: Calibrated confidence of the whole mixture for each photo. NaN is treated as 0.
     """
-    return beliefs.nan_to_num().unsqueeze(1) * (so_far_labels[:, :-1] != so_far_labels[:, -1:])
+    return beliefs.nan_to_num().unsqueeze(1) * (prefix_labels[:, :-1] != prefix_labels[:, -1:])
 
 
-def risks_of_leaving(leads: Float[Tensor, "B K"], chances: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+def exit_risks(margins: Float[Tensor, "B K"], chances: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
     """Fit the risk of a lost prediction at each exit as a falling function of the top-2 margin.
 
         risk(m) = r * 2 * Phi(-logit(m) / s)    with r, s = argmax of the likelihood of `chances`
@@ -48,16 +48,16 @@ def risks_of_leaving(leads: Float[Tensor, "B K"], chances: Float[Tensor, "B K"])
     photos without any risk do not prove that there is none.
 
     Args:
-        leads: Top-2 margins m of the mixture so far, after each of the K experts.
-        chances: Probability that each photo is lost there; see `chances_of_loss`.
+        margins: Top-2 margins m of the mixture so far, after each of the K experts.
+        chances: Probability that each photo is lost there; see `flip_risks`.
     """
-    columns = zip(leads.T, chances.T, strict=True)
+    columns = zip(margins.T, chances.T, strict=True)
     return torch.stack([_fit_risk(*column) for column in columns], dim=1)
 
 
-def _fit_risk(leads: Float[Tensor, " B"], chances: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-    margins = _never_sure(leads.double().cpu()).clamp(0.5, 1 - SUREST).logit()
-    seen = torch.cat((margins, margins.quantile(0.5, keepdim=True)))
+def _fit_risk(margins: Float[Tensor, " B"], chances: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    margin_logits = _never_sure(margins.double().cpu()).clamp(0.5, 1 - SUREST).logit()
+    seen = torch.cat((margin_logits, margin_logits.quantile(0.5, keepdim=True)))
     lost = functional.pad(chances.double().cpu(), (0, 1), value=0.5)
 
     def unlikelihood(numbers: Iterable[float]) -> float:
@@ -65,21 +65,21 @@ def _fit_risk(leads: Float[Tensor, " B"], chances: Float[Tensor, " B"]) -> Float
         return float(-(lost * risks + (1 - lost) * torch.log1p(-risks.exp())).sum())
 
     # The pseudo-photo keeps the mean between 0 and 1, and its logit finite.
-    start = (float(lost.mean().logit()), float(margins.mean().log1p()))
+    start = (float(lost.mean().logit()), float(margin_logits.mean().log1p()))
     found = minimize(unlikelihood, start, method="Nelder-Mead", bounds=BOUNDS)
-    return _log_risks(margins, found.x).exp().to(leads)
+    return _log_risks(margin_logits, found.x).exp().to(margins)
 
 
-def _log_risks(margins: Float[Tensor, " B"], numbers: Iterable[float]) -> Float[Tensor, " B"]:
+def _log_risks(margin_logits: Float[Tensor, " B"], numbers: Iterable[float]) -> Float[Tensor, " B"]:
     """Return log risks, given the logit of the highest risk and the logarithm of the standard deviation."""
-    highest_logit, log_deviation = margins.new_tensor([*numbers])
+    highest_logit, log_deviation = margin_logits.new_tensor([*numbers])
     highest, deviation = functional.logsigmoid(highest_logit), log_deviation.exp()
-    tail: Tensor = torch.special.log_ndtr(-margins / deviation)
+    tail: Tensor = torch.special.log_ndtr(-margin_logits / deviation)
     return highest + math.log(2) + tail
 
 
 def choose_thresholds(
-    leads: Float[Tensor, "B K"], risks: Float[Tensor, "B K"], *, max_lost: float, costs: Sequence[int]
+    margins: Float[Tensor, "B K"], risks: Float[Tensor, "B K"], *, max_lost: float, costs: Sequence[int]
 ) -> tuple[float, ...]:
     """Choose the thresholds of the cheapest cascade that is expected to lose at most `max_lost` photos.
 
@@ -92,46 +92,46 @@ def choose_thresholds(
     fewer lost photos, then to higher thresholds of earlier experts.
 
     Args:
-        leads: Top-2 margins of the mixture so far, after each of the K = E - 1 experts before the last.
-        risks: Probability that a photo is lost if it exits there, from 0 to 1; see `risks_of_leaving`.
+        margins: Top-2 margins of the mixture so far, after each of the K = E - 1 experts before the last.
+        risks: Probability that a photo is lost if it exits there, from 0 to 1; see `exit_risks`.
         max_lost: Highest expected number of lost photos.
         costs: Cost of a photo that exits after each of the E experts.
     """
-    leads = _never_sure(leads)
-    num_former = leads.shape[1] - 1
-    at_most = int(MAX_SEARCHES ** (1 / num_former) + 1e-9) if num_former else 1
-    columns = [_thin_out(_cuts(column), at_most=at_most) for column in leads[:, :-1].T]
-    search = _LastThreshold(leads[:, -1], risks[:, -1], max_lost=max_lost, costs=costs)
-    prices = torch.tensor(costs, device=leads.device)
-    best, best_price = (NEVER,) * (num_former + 1), (len(leads) * costs[-1], 0.0)
-    for former in itertools.product(*(column.tolist() for column in columns)):
-        stopped = stopping_experts(leads[:, :-1], former)
-        goes_on = stopped == num_former
+    margins = _never_sure(margins)
+    num_previous = margins.shape[1] - 1
+    at_most = int(MAX_SEARCHES ** (1 / num_previous) + 1e-9) if num_previous else 1
+    columns = [_thin_out(_cuts(column), at_most=at_most) for column in margins[:, :-1].T]
+    search = _LastThreshold(margins[:, -1], risks[:, -1], max_lost=max_lost, costs=costs)
+    prices = torch.tensor(costs, device=margins.device)
+    best, best_price = (NO_EXIT,) * (num_previous + 1), (len(margins) * costs[-1], 0.0)
+    for previous in itertools.product(*(column.tolist() for column in columns)):
+        stopped = exit_indices(margins[:, :-1], previous)
+        goes_on = stopped == num_previous
         lost = float((risks.gather(1, stopped.unsqueeze(1)).squeeze(1) * ~goes_on).sum())
         spent = int((prices[stopped] * ~goes_on).sum())
         found = search.run(goes_on, lost=lost, spent=spent)
         if found is not None and found[1] < best_price:
-            best, best_price = (*former, found[0]), found[1]
+            best, best_price = (*previous, found[0]), found[1]
     return best
 
 
-def _never_sure(leads: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+def _never_sure(margins: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """Replace margins that are NaN by 0, which is below every threshold that is chosen."""
-    return leads.masked_fill(leads.isnan(), 0.0)
+    return margins.masked_fill(margins.isnan(), 0.0)
 
 
 class _LastThreshold:
     """Search for the last threshold, given the photos that reach it."""
 
     def __init__(
-        self, leads: Float[Tensor, " B"], risks: Float[Tensor, " B"], *, max_lost: float, costs: Sequence[int]
+        self, margins: Float[Tensor, " B"], risks: Float[Tensor, " B"], *, max_lost: float, costs: Sequence[int]
     ) -> None:
         self.max_lost, self.costs = max_lost, costs
-        self.order = leads.argsort(descending=True)
+        self.order = margins.argsort(descending=True)
         self.risks = risks[self.order]
-        self.cuts = _cuts(leads)
+        self.cuts = _cuts(margins)
         # Number of photos, most confident first, that exit at each threshold.
-        self.counts = len(leads) - torch.searchsorted(leads.sort().values, self.cuts)
+        self.counts = len(margins) - torch.searchsorted(margins.sort().values, self.cuts)
 
     def run(self, goes_on: Bool[Tensor, " B"], *, lost: float, spent: int) -> tuple[float, tuple[int, float]] | None:
         """Return the best threshold with its price (cost, lost photos); None if too many photos are lost already."""
@@ -152,16 +152,16 @@ def _sums_of_first(entries: Shaped[Tensor, " B"]) -> Shaped[Tensor, " B_and_1"]:
     return functional.pad(entries.cumsum(0), (1, 0))
 
 
-def _cuts(leads: Float[Tensor, " B"]) -> Float[Tensor, " M"]:
-    """List the thresholds that separate the photos differently, from `NEVER` downwards.
+def _cuts(margins: Float[Tensor, " B"]) -> Float[Tensor, " M"]:
+    """List the thresholds that separate the photos differently, from `NO_EXIT` downwards.
 
     Each lies halfway between two neighbours, so that a photo whose margin is rounded differently next time still falls
     on the same side.
     """
-    falling = leads.sort(descending=True).values
+    falling = margins.sort(descending=True).values
     below = functional.pad(falling[1:], (0, 1))
     middle = (falling + below) / 2
-    return torch.cat([falling.new_tensor([NEVER]), middle[middle > below]])
+    return torch.cat([falling.new_tensor([NO_EXIT]), middle[middle > below]])
 
 
 def _thin_out(cuts: Float[Tensor, " M"], *, at_most: int) -> Float[Tensor, " m"]:

@@ -35,13 +35,13 @@ def blend_batch(images: Tensor, targets: Tensor, *, config: DataConfig, seed: in
     """
     if not (config.mixup or config.cutmix):
         return images, targets
-    dice = random.Random(seed)
-    is_mixup = dice.random() < 0.5 if config.mixup and config.cutmix else config.mixup > 0
+    rng = random.Random(seed)
+    is_mixup = rng.random() < 0.5 if config.mixup and config.cutmix else config.mixup > 0
     strength = config.mixup if is_mixup else config.cutmix
-    drawn = dice.betavariate(strength, strength)
+    drawn = rng.betavariate(strength, strength)
     share = min(drawn, 1 - drawn)
     others = images.roll(1, 0)
-    blended, share = _mixup(images, others, share) if is_mixup else _cutmix(images, others, share, dice)
+    blended, share = _mixup(images, others, share) if is_mixup else _cutmix(images, others, share, rng)
     return blended, targets.lerp(targets.roll(1, 0), share)
 
 
@@ -49,16 +49,16 @@ def _mixup(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]
     return images.float().lerp(others.float(), share).round().to(torch.uint8), share
 
 
-def _cutmix(images: Tensor, others: Tensor, share: float, dice: random.Random) -> tuple[Tensor, float]:
+def _cutmix(images: Tensor, others: Tensor, share: float, rng: random.Random) -> tuple[Tensor, float]:
     """Paste a rectangle of the image's shape at a random centre; it is clipped to the image, and its share reduced."""
     height, width = images.shape[2:]
     side = math.sqrt(share)
-    top, bottom = _stretch(dice.random() * height, side * height, height)
-    left, right = _stretch(dice.random() * width, side * width, width)
+    top, bottom = _stretch(rng.random() * height, side * height, height)
+    left, right = _stretch(rng.random() * width, side * width, width)
     pasted = images.clone()
     pasted[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
     return pasted, (bottom - top) * (right - left) / (height * width)
 
 
-def _stretch(centre: float, length: float, limit: int) -> tuple[int, int]:
-    return max(0, round(centre - length / 2)), min(limit, round(centre + length / 2))
+def _stretch(center: float, length: float, limit: int) -> tuple[int, int]:
+    return max(0, round(center - length / 2)), min(limit, round(center + length / 2))

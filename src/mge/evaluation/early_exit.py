@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mge.cascade.margin import stopping_experts
-from mge.cascade.thresholds import chances_of_loss, choose_thresholds, risks_of_leaving
+from mge.cascade.margin import exit_indices
+from mge.cascade.thresholds import choose_thresholds, exit_risks, flip_risks
 from mge.config import ModelConfig
 from mge.errors import ConfigError
-from mge.evaluation.run_model import Answers
+from mge.evaluation.run_model import EvalOutputs
 from mge.evaluation.temperature import best_temperature
 from mge.inference.probabilities import calibrated
 
@@ -20,7 +20,7 @@ NUM_PARTS = 5  # of the validation photos, each of which is once measured with t
 
 
 def choose_cascade(
-    answers: Answers, *, config: ModelConfig, max_accuracy_loss: float = MAX_ACCURACY_LOSS
+    answers: EvalOutputs, *, config: ModelConfig, max_accuracy_loss: float = MAX_ACCURACY_LOSS
 ) -> dict[str, Any]:
     """Choose early-exit thresholds, in the format stored with the model.
 
@@ -46,7 +46,7 @@ def choose_cascade(
     return chosen
 
 
-def measure_cascade(answers: Answers, thresholds: Sequence[float], *, config: ModelConfig) -> dict[str, Any]:
+def measure_cascade(answers: EvalOutputs, thresholds: Sequence[float], *, config: ModelConfig) -> dict[str, Any]:
     """Measure the cascade on some photos, from the outputs of the whole mixture for them.
 
     Returns:
@@ -54,10 +54,10 @@ def measure_cascade(answers: Answers, thresholds: Sequence[float], *, config: Mo
         of networks that run for it (a gate's own backbone is one), the percentage of the later experts' work that is
         saved, and the percentage of photos that leave after each expert.
     """
-    return _measure(answers, stopping_experts(answers.so_far_leads[:, :-1], thresholds), config=config)
+    return _measure(answers, exit_indices(answers.prefix_margins[:, :-1], thresholds), config=config)
 
 
-def trace_curve(val_answers: Answers, answers: Answers, *, config: ModelConfig) -> list[dict[str, Any]]:
+def trace_curve(val_answers: EvalOutputs, answers: EvalOutputs, *, config: ModelConfig) -> list[dict[str, Any]]:
     """Trace accuracy against the mean number of experts, with thresholds fitted on validation photos for rising losses.
 
     Args:
@@ -86,35 +86,35 @@ def network_costs(config: ModelConfig) -> list[int]:
     return [1, *(number + own_gate for number in range(2, config.experts + 1))]
 
 
-def _risks(answers: Answers) -> Tensor:
+def _risks(answers: EvalOutputs) -> Tensor:
     """Return the risk of each photo at each exit, (B, E - 1), whatever total loss is allowed."""
     beliefs = calibrated(answers.logits, temperature=best_temperature(answers)).amax(1)
-    return risks_of_leaving(answers.so_far_leads[:, :-1], chances_of_loss(answers.so_far_labels, beliefs))
+    return exit_risks(answers.prefix_margins[:, :-1], flip_risks(answers.prefix_labels, beliefs))
 
 
-def _choose(answers: Answers, risks: Tensor, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:
-    leads = answers.so_far_leads[:, :-1]
+def _choose(answers: EvalOutputs, risks: Tensor, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:
+    margins = answers.prefix_margins[:, :-1]
     max_lost = len(answers.labels) * max_accuracy_loss / 100
-    return list(choose_thresholds(leads, risks, max_lost=max_lost, costs=network_costs(config)))
+    return list(choose_thresholds(margins, risks, max_lost=max_lost, costs=network_costs(config)))
 
 
-def _cross_validate(answers: Answers, *, config: ModelConfig, max_accuracy_loss: float) -> dict[str, Any]:
+def _cross_validate(answers: EvalOutputs, *, config: ModelConfig, max_accuracy_loss: float) -> dict[str, Any]:
     """Measure the cascade on photos that were not used to choose the thresholds."""
     part_of = torch.arange(len(answers.labels)) % NUM_PARTS
     stops = torch.zeros_like(answers.labels)
     for number in range(NUM_PARTS):
-        others = Answers(*(column[part_of != number] for column in answers))
+        others = EvalOutputs(*(column[part_of != number] for column in answers))
         thresholds = _choose(others, _risks(others), config=config, max_accuracy_loss=max_accuracy_loss)
         here = part_of == number
-        stops[here] = stopping_experts(answers.so_far_leads[here, :-1], thresholds)
+        stops[here] = exit_indices(answers.prefix_margins[here, :-1], thresholds)
     return _measure(answers, stops, config=config)
 
 
-def _measure(answers: Answers, stops: Tensor, *, config: ModelConfig) -> dict[str, Any]:
+def _measure(answers: EvalOutputs, stops: Tensor, *, config: ModelConfig) -> dict[str, Any]:
     """Measure the cascade when each photo leaves after the given expert."""
-    num_experts = answers.so_far_labels.shape[1]
-    is_right = answers.so_far_labels.gather(1, stops.unsqueeze(1)).squeeze(1) == answers.labels
-    lost = (answers.so_far_labels[:, -1] == answers.labels).sum() - is_right.sum()
+    num_experts = answers.prefix_labels.shape[1]
+    is_right = answers.prefix_labels.gather(1, stops.unsqueeze(1)).squeeze(1) == answers.labels
+    lost = (answers.prefix_labels[:, -1] == answers.labels).sum() - is_right.sum()
     mean_experts = (stops + 1).double().mean().item()
     leaving = torch.bincount(stops, minlength=num_experts).double() / len(stops)
     return {

@@ -19,7 +19,7 @@ from mge.evaluation.localization_metrics import is_inside, map_peaks, max_box_ac
 from mge.evaluation.run_model import percent
 from mge.inference.classifier import Classifier, Prepared
 from mge.models.expert import Expert
-from mge.models.mixture import Look
+from mge.models.mixture import ExpertPass
 
 MAP_SIDE = 64  # pixels of the maps that boxes are computed from; their cells are much larger
 FOUND_FROM = 0.5  # intersection over union from which an object is localized
@@ -38,11 +38,11 @@ class Known(NamedTuple):
     is_hit: Tensor  # (E,) whether the highest point of that map lies in the true box
     is_near: Tensor  # (E,) whether it lies there or at most `POINTING_MARGIN` beside it
     whole_iou: float  # of the whole input of the mixture
-    centre_is_hit: bool
-    centre_is_near: bool
+    center_is_hit: bool
+    center_is_near: bool
 
 
-class Located(NamedTuple):
+class LocatedPhoto(NamedTuple):
     """Localization of the object in one photo; boxes in its own pixels."""
 
     record: Record
@@ -54,14 +54,14 @@ class Located(NamedTuple):
     known: Known | None  # if the photo has a true box
 
 
-class _Batch(NamedTuple):
+class _PhotoBatch(NamedTuple):
     records: Sequence[Record]
     sizes: Sequence[tuple[int, int]]
     prepared: Sequence[Prepared]
     images: Tensor
 
 
-def locate(classifier: Classifier, records: Sequence[Record], *, batch_size: int) -> Iterator[Located]:
+def locate(classifier: Classifier, records: Sequence[Record], *, batch_size: int) -> Iterator[LocatedPhoto]:
     """Localize objects in readable photos, one batch after the other."""
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(records), batch_size):
@@ -69,17 +69,17 @@ def locate(classifier: Classifier, records: Sequence[Record], *, batch_size: int
             opened = list(pool.map(lambda record: _open(classifier, record), chosen))
             sizes, prepared = [size for size, _ in opened], [item for _, item in opened]
             yield from _locate_batch(
-                classifier, _Batch(chosen, sizes, prepared, torch.stack([item.image for item in prepared]))
+                classifier, _PhotoBatch(chosen, sizes, prepared, torch.stack([item.image for item in prepared]))
             )
 
 
-def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
+def measure_localization(located: Sequence[LocatedPhoto]) -> dict[str, Any]:
     """Compute the localization metrics of the photos with a true box, in percent; none if no photo has one.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020; the pointing game:
     Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
 
-    Differs: `gt_known` and `top1_localisation` take the model's own box and threshold; the pointing game is computed as
+    Differs: `gt_known` and `top1_localization` take the model's own box and threshold; the pointing game is computed as
     published (`pointing_game_15px`), and also without its margin of 15 pixels (`pointing_game`); `max_box_acc_of_any`
     is class-agnostic (`uniform_weights`).
     """
@@ -95,8 +95,8 @@ def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
         "num_with_box": len(known),
         "whole": {
             "gt_known": percent(torch.tensor([each.whole_iou for each in known]) >= FOUND_FROM),
-            "pointing_game": percent(torch.tensor([each.centre_is_hit for each in known])),
-            "pointing_game_15px": percent(torch.tensor([each.centre_is_near for each in known])),
+            "pointing_game": percent(torch.tensor([each.center_is_hit for each in known])),
+            "pointing_game_15px": percent(torch.tensor([each.center_is_near for each in known])),
         },
         "experts": _measure_experts(pairs),
         "by_area": {
@@ -107,14 +107,14 @@ def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
     }
 
 
-def _box_fraction(located: Located) -> float:
+def _box_fraction(located: LocatedPhoto) -> float:
     """Return the fraction of a photo's area that its true box covers."""
     assert located.record.box_xyxy is not None, "photos without a true box are not measured"
     left, top, right, bottom = located.record.box_xyxy
     return (right - left) * (bottom - top) / (located.size[0] * located.size[1])
 
 
-def _measure_experts(pairs: Sequence[tuple[Located, Known]]) -> list[dict[str, float]]:
+def _measure_experts(pairs: Sequence[tuple[LocatedPhoto, Known]]) -> list[dict[str, float]]:
     known = [each for _, each in pairs]
     is_right = torch.tensor([each.label == each.record.label for each, _ in pairs])
     return [_measure_expert(known, is_right, number=number) for number in range(len(known[0].iou))]
@@ -145,21 +145,21 @@ def _open(classifier: Classifier, record: Record) -> tuple[tuple[int, int], Prep
 
 
 @torch.inference_mode()
-def _locate_batch(classifier: Classifier, batch: _Batch) -> list[Located]:
+def _locate_batch(classifier: Classifier, batch: _PhotoBatch) -> list[LocatedPhoto]:
     model = classifier.model
     device = next(model.parameters()).device
-    pictures = model.normalise(batch.images.to(device))
-    looks = list(model.look(pictures))
-    probabilities = classifier.probabilities(model.combine(looks).logits).cpu()
-    views, found = _boxes(looks, batch)
+    pictures = model.normalize(batch.images.to(device))
+    passes = list(model.run_experts(pictures))
+    probabilities = classifier.probabilities(model.combine(passes).logits).cpu()
+    views, found = _boxes(passes, batch)
     knowns: list[Known | None] = [None] * len(batch.records)
     if any(record.box_xyxy for record in batch.records):
         numbers = {name: number for number, name in enumerate(classifier.class_names)}
         labels = torch.tensor([numbers[record.label] for record in batch.records], device=device)
-        knowns = _compare_with_truth(classifier, batch, found, list(model.look(pictures, labels)))
+        knowns = _compare_with_truth(classifier, batch, found, list(model.run_experts(pictures, labels)))
     best = probabilities.max(1)
     return [
-        Located(
+        LocatedPhoto(
             record, batch.sizes[row], classifier.class_names[int(best.indices[row])], float(best.values[row]),
             views[row], found[row], knowns[row],
         )
@@ -167,13 +167,17 @@ def _locate_batch(classifier: Classifier, batch: _Batch) -> list[Located]:
     ]  # fmt: skip
 
 
-def _boxes(looks: Sequence[Look], batch: _Batch) -> tuple[Tensor, Tensor]:
+def _boxes(passes: Sequence[ExpertPass], batch: _PhotoBatch) -> tuple[Tensor, Tensor]:
     """Return the regions seen and found by each expert, (B, E, 4) each, in pixels of the photos and clipped to them."""
-    views = torch.stack([look.boxes_xyxy for look in looks], dim=1).float().cpu()
+    views = torch.stack([expert_pass.boxes_xyxy for expert_pass in passes], dim=1).float().cpu()
     found = torch.stack(
         [
-            compose_boxes(look.boxes_xyxy, look.next_boxes_xyxy, size=(look.view.shape[2], look.view.shape[3]))
-            for look in looks
+            compose_boxes(
+                expert_pass.boxes_xyxy,
+                expert_pass.next_boxes_xyxy,
+                size=(expert_pass.view.shape[2], expert_pass.view.shape[3]),
+            )
+            for expert_pass in passes
         ],
         dim=1,
     )
@@ -187,7 +191,7 @@ def _boxes(looks: Sequence[Look], batch: _Batch) -> tuple[Tensor, Tensor]:
 
 
 def _compare_with_truth(
-    classifier: Classifier, batch: _Batch, found: Tensor, told: Sequence[Look]
+    classifier: Classifier, batch: _PhotoBatch, found: Tensor, told: Sequence[ExpertPass]
 ) -> list[Known | None]:
     """Compare a batch with its true boxes.
 
@@ -200,10 +204,10 @@ def _compare_with_truth(
     config = classifier.model.config
     class_views, class_found = _boxes(told, batch)
     offset = config.attention_offset / config.size
-    cells = torch.stack([look.attention.float() for look in told], dim=1).cpu()
+    cells = torch.stack([expert_pass.attention.float() for expert_pass in told], dim=1).cpu()
     experts = classifier.model.experts_in_turn
     of_any = torch.stack(
-        [_object_map(expert, look.output.features) for look, expert in zip(told, experts, strict=True)],
+        [_object_map(expert, expert_pass.output.features) for expert_pass, expert in zip(told, experts, strict=True)],
         dim=1,
     )
     maps, maps_of_any = (_enlarge_all(each, offset=offset) for each in (cells, of_any.cpu()))
@@ -238,7 +242,7 @@ def _compare_one(
     ious = [threshold_ious(score_map, box) for score_map, box in zip(maps.numpy(), in_maps, strict=True)]
     of_any = [threshold_ious(score_map, box) for score_map, box in zip(maps_of_any.numpy(), in_maps, strict=True)]
     whole = class_views[:1]
-    centre = (whole[:, :2] + whole[:, 2:]) / 2
+    center = (whole[:, :2] + whole[:, 2:]) / 2
     return Known(
         iou=box_iou(found, truths),
         class_iou=box_iou(class_found, truths),
@@ -248,8 +252,8 @@ def _compare_one(
         is_hit=is_inside(peaks, truths),
         is_near=is_inside(peaks, truths, margin=POINTING_MARGIN),
         whole_iou=float(box_iou(whole, truths[:1])),
-        centre_is_hit=bool(is_inside(centre, truths[:1])),
-        centre_is_near=bool(is_inside(centre, truths[:1], margin=POINTING_MARGIN)),
+        center_is_hit=bool(is_inside(center, truths[:1])),
+        center_is_near=bool(is_inside(center, truths[:1], margin=POINTING_MARGIN)),
     )
 
 

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional
 
-from mge.cascade.margin import lead, mix_so_far
+from mge.cascade.margin import prefix_logits, top2_margin
 from mge.config import Mix
 from mge.console.progress import show_progress
 from mge.core.outputs import MixtureOutput
@@ -23,7 +23,7 @@ from mge.models.mixture import MixtureOfExperts
 Keep = Callable[[MixtureOutput, Batch], tuple[Tensor, ...]]
 
 
-class Answers(NamedTuple):
+class EvalOutputs(NamedTuple):
     """Outputs of every component for N photos."""
 
     indices: Tensor  # (N,) the photos' numbers in their data set
@@ -35,15 +35,15 @@ class Answers(NamedTuple):
     part_labels: Tensor  # (N, E)
     joint_labels: Tensor  # (N, E)
     boxes_xyxy: Tensor  # (N, E, 4) region seen by each expert, in pixels of the crop
-    so_far_labels: Tensor  # (N, E) the class predicted by the mixture of the experts up to each one
-    so_far_leads: Tensor  # (N, E) its top-2 margin: the top class's share of the probability of the two most probable
+    prefix_labels: Tensor  # (N, E) the class predicted by the mixture of the experts up to each one
+    prefix_margins: Tensor  # (N, E) its top-2 margin: the top class's share of the probability of the two most probable
 
 
-def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
+def summarize(output: MixtureOutput, batch: Batch, *, mix: Mix) -> EvalOutputs:
     """Reduce one batch's output to the parts needed for evaluation."""
-    so_far = mix_so_far(output.joint_logits, output.gate_probs, mix=mix)
+    so_far = prefix_logits(output.joint_logits, output.gate_probs, mix=mix)
     mean = functional.softmax(output.joint_logits.float(), dim=2).mean(1)
-    return Answers(
+    return EvalOutputs(
         indices=batch.indices.cpu(),
         labels=batch.labels.cpu(),
         logits=output.logits.float().cpu(),
@@ -53,17 +53,17 @@ def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
         part_labels=output.part_logits.argmax(2).cpu(),
         joint_labels=output.joint_logits.argmax(2).cpu(),
         boxes_xyxy=output.boxes_xyxy.float().cpu(),
-        so_far_labels=so_far.argmax(2).cpu(),
-        so_far_leads=lead(so_far).cpu(),
+        prefix_labels=so_far.argmax(2).cpu(),
+        prefix_margins=top2_margin(so_far).cpu(),
     )
 
 
-def answer_photos(
+def predict_photos(
     fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, batch_size: int, verb: str = ""
-) -> Answers:
+) -> EvalOutputs:
     """Run a mixture on a data set; see `run_over`."""
-    keep = functools.partial(summarise, mix=model.config.mix)
-    return Answers(*run_over(fabric, model, photos, keep=keep, batch_size=batch_size, verb=verb))
+    keep = functools.partial(summarize, mix=model.config.mix)
+    return EvalOutputs(*run_over(fabric, model, photos, keep=keep, batch_size=batch_size, verb=verb))
 
 
 @torch.inference_mode()
@@ -102,7 +102,7 @@ def run_over(
     return _in_order(_over_processes(fabric, parts))
 
 
-def measure(answers: Answers) -> dict[str, Any]:
+def measure(answers: EvalOutputs) -> dict[str, Any]:
     """Compute the accuracy of every component in percent, named as in summary.json."""
     labels = answers.labels
 

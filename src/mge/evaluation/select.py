@@ -11,7 +11,7 @@ from mge.config import TrainConfig
 from mge.data.check.broken import Broken, leave_out, list_broken
 from mge.data.records import SPLITS, PhotoSet, Record, Selection
 from mge.data.sources import check_is_path, find_photos, is_name, read_photos
-from mge.data.sources.columns import BY_NAME, OPTIONS, Asked
+from mge.data.sources.columns import BY_NAME, OPTIONS, AskedColumns
 from mge.errors import ConfigError, DataError
 from mge.evaluation.inspection import inspect
 from mge.evaluation.known_photos import find_record, restore_splits
@@ -59,7 +59,7 @@ class Selected:
 
 def select(
     path: Path, *, data: str | Path | None, split: Selection | None, source_format: str, classifier: Classifier,
-    columns: Asked = BY_NAME,
+    columns: AskedColumns = BY_NAME,
 ) -> Selected:  # fmt: skip
     """Read the photos to evaluate on, and leave out unreadable ones.
 
@@ -87,7 +87,7 @@ def select(
 
 
 def read_held_out(
-    path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier, columns: Asked = BY_NAME
+    path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier, columns: AskedColumns = BY_NAME
 ) -> PhotoSet:
     """Read the photos to evaluate on, whose classes the model must know by name.
 
@@ -118,7 +118,7 @@ def read_held_out(
     return photos
 
 
-def _read_own(path: Path, *, classifier: Classifier, columns: Asked) -> PhotoSet:
+def _read_own(path: Path, *, classifier: Classifier, columns: AskedColumns) -> PhotoSet:
     """Read the photos that the run was trained with, with their splits."""
     if not is_run(path):
         raise ConfigError(
@@ -208,8 +208,8 @@ def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
         DataError: none can be read.
     """
     records: Sequence[Record] = [Record(Path(file), label) for file in find_photos([str(folder)])]
-    looks = inspect(records, with_hashes=False)
-    readable = tuple(record for record, look in zip(records, looks, strict=True) if not look.error)
+    scans = inspect(records, with_hashes=False)
+    readable = tuple(record for record, scan in zip(records, scans, strict=True) if not scan.error)
     if not readable:
         raise DataError(
             f"none of the {len(records)} photos of {str(folder)!r} can be read; run mge check for the reasons"
@@ -217,7 +217,7 @@ def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
     return readable
 
 
-def check_not_asked(columns: Asked, *, run: Run) -> None:
+def check_not_asked(columns: AskedColumns, *, run: Run) -> None:
     """Raise ConfigError if columns are given for data whose columns the run knows."""
     if columns != BY_NAME:
         raise ConfigError(

@@ -6,11 +6,11 @@ from typing import Any
 from torch.nn import functional
 
 from mge.evaluation.calibration import Reliability, calibration_error, fit_temperature, reliability
-from mge.evaluation.run_model import Answers
+from mge.evaluation.run_model import EvalOutputs
 from mge.inference.probabilities import calibrated
 
 
-def choose_temperature(answers: Answers) -> dict[str, Any]:
+def choose_temperature(answers: EvalOutputs) -> dict[str, Any]:
     """Fit a temperature, in the format stored with the model.
 
     Args:
@@ -24,7 +24,7 @@ def choose_temperature(answers: Answers) -> dict[str, Any]:
     return {"temperature": temperature, "validation": measured}
 
 
-def best_temperature(answers: Answers) -> float:
+def best_temperature(answers: EvalOutputs) -> float:
     """Return the temperature that fits these outputs best.
 
     No number of photos proves certainty, so the binary targets are smoothed by 1 / (photos + 2), negligible for many
@@ -33,7 +33,7 @@ def best_temperature(answers: Answers) -> float:
     return fit_temperature(answers.logits, answers.labels, smoothing=1 / (len(answers.labels) + 2))
 
 
-def measure_calibration(answers: Answers, *, temperature: float) -> dict[str, float]:
+def measure_calibration(answers: EvalOutputs, *, temperature: float) -> dict[str, float]:
     """Compute the expected calibration error (ECE, in percent) and the loss, before and after temperature scaling."""
     figures = {}
     for name, divisor in (("before", 1.0), ("after", temperature)):
@@ -43,13 +43,13 @@ def measure_calibration(answers: Answers, *, temperature: float) -> dict[str, fl
     return figures
 
 
-def describe_calibration(metadata: Mapping[str, Any], answers: Answers) -> dict[str, Any]:
+def describe_calibration(metadata: Mapping[str, Any], answers: EvalOutputs) -> dict[str, Any]:
     """Return the temperature stored with the model, and the calibration on some photos."""
     stored = metadata.get("calibration", {"temperature": 1.0})
     return {**stored, **measure_calibration(answers, temperature=stored["temperature"])}
 
 
-def bins_of(answers: Answers, *, temperature: float) -> Reliability:
+def bins_of(answers: EvalOutputs, *, temperature: float) -> Reliability:
     """Compute accuracy by bins of the mixture's confidence."""
     confidences, predicted = calibrated(answers.logits, temperature=temperature).max(1)
     return reliability(confidences, predicted == answers.labels)

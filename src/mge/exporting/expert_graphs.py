@@ -17,7 +17,7 @@ from mge.models.expert import Expert
 from mge.models.mixture import MixtureOfExperts
 
 SAID = ("large_logits", "part_logits", "joint_logits", "attention", "boxes_xyxy")  # of MixtureOutput, one expert's
-FORMER = "former_"  # prefix of inputs from the previous graph; ONNX requires unique names
+PREVIOUS = "former_"  # prefix of inputs from the previous graph; ONNX requires unique names
 STATE = {
     "found_xyxy": "(B, 4) box that it found, in pixels of its view",
     "large_features": "(B, D) input of a shared gate",
@@ -25,7 +25,7 @@ STATE = {
 }
 
 
-class Part(NamedTuple):
+class CascadeGraph(NamedTuple):
     """One graph of a cascade, before its export."""
 
     network: nn.Module
@@ -33,7 +33,7 @@ class Part(NamedTuple):
     outputs: dict[str, str]  # descriptions of its outputs by name
 
 
-def cascade_parts(model: MixtureOfExperts) -> dict[str, Part]:
+def cascade_parts(model: MixtureOfExperts) -> dict[str, CascadeGraph]:
     """Return the graphs of a cascade by the names of their files.
 
     Args:
@@ -48,20 +48,22 @@ def cascade_parts(model: MixtureOfExperts) -> dict[str, Part]:
     frozen.sampling = "matrices"  # as in to_graph
     images = example_pictures(frozen)
     with torch.no_grad():
-        look = next(frozen.look(frozen.normalise(images)))
-    examples = {"images": images, FORMER + "boxes_xyxy": look.boxes_xyxy.contiguous()}
-    examples[FORMER + "found_xyxy"] = look.next_boxes_xyxy
+        expert_pass = next(frozen.run_experts(frozen.normalize(images)))
+    examples = {"images": images, PREVIOUS + "boxes_xyxy": expert_pass.boxes_xyxy.contiguous()}
+    examples[PREVIOUS + "found_xyxy"] = expert_pass.next_boxes_xyxy
     if frozen.config.zoom_from == "previous":
-        examples[FORMER + "view"] = look.view
+        examples[PREVIOUS + "view"] = expert_pass.view
     said = {name: OUTPUTS[name].replace("(B, E, ", "(B, ") for name in SAID}
-    kept = {name: STATE[name] for name in ("found_xyxy", "view") if FORMER + name in examples}
+    kept = {name: STATE[name] for name in ("found_xyxy", "view") if PREVIOUS + name in examples}
     first = {**said, **kept, "large_features": STATE["large_features"]}
-    parts = {"expert_0": Part(FirstExpert(frozen), {"images": images}, first)}
+    parts = {"expert_0": CascadeGraph(FirstExpert(frozen), {"images": images}, first)}
     for number in range(1, frozen.active_experts):
-        parts[f"expert_{number}"] = Part(LaterExpert(frozen, number), examples, {**said, **kept})
+        parts[f"expert_{number}"] = CascadeGraph(LaterExpert(frozen, number), examples, {**said, **kept})
     is_own = frozen.gate is not None and frozen.gate.backbone is not None
-    features = {FORMER + "large_features": look.output.large_features}
-    gate = Part(GateAlone(frozen), {"images": images} if is_own else features, {"gate_probs": OUTPUTS["gate_probs"]})
+    features = {PREVIOUS + "large_features": expert_pass.output.large_features}
+    gate = CascadeGraph(
+        GateAlone(frozen), {"images": images} if is_own else features, {"gate_probs": OUTPUTS["gate_probs"]}
+    )
     return {**parts, "gate": gate}
 
 
@@ -78,10 +80,10 @@ class FirstExpert(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of the expert, in the order named by its part."""
-        look = next(self.model.look(self.model.normalise(images)))
-        output = look.output
-        said = (output.large_logits, output.part_logits, output.logits, look.attention, look.boxes_xyxy)
-        kept = (look.next_boxes_xyxy, *([look.view] if self.model.config.zoom_from == "previous" else []))
+        expert_pass = next(self.model.run_experts(self.model.normalize(images)))
+        output = expert_pass.output
+        said = (output.large_logits, output.part_logits, output.logits, expert_pass.attention, expert_pass.boxes_xyxy)
+        kept = (expert_pass.next_boxes_xyxy, *([expert_pass.view] if self.model.config.zoom_from == "previous" else []))
         return (*said, *kept, output.large_features)
 
 
@@ -99,10 +101,10 @@ class LaterExpert(nn.Module):
 
     def forward(self, images: Tensor, boxes: Tensor, found: Tensor, view: Tensor | None = None) -> tuple[Tensor, ...]:
         """Return the outputs of the expert, given the region and the box of the previous one."""
-        pictures = self.model.normalise(images)
+        pictures = self.model.normalize(images)
         # If views are cropped from the image, only the previous view's size matters.
-        former = self.model.first_view(pictures, whole_boxes(pictures)) if view is None else view
-        seen, boxes = self.model.next_view(pictures, former, boxes, found)
+        previous = self.model.first_view(pictures, whole_boxes(pictures)) if view is None else view
+        seen, boxes = self.model.next_view(pictures, previous, boxes, found)
         expert = self.model.experts_in_turn[self.number]
         assert isinstance(expert, Expert)
         output = expert(seen)
@@ -126,6 +128,6 @@ class GateAlone(nn.Module):
         """Return the gate weights of the experts."""
         if images_or_features.dim() == 2:
             return self.model.weigh(images_or_features, images_or_features)  # a shared gate reads no image
-        pictures = self.model.normalise(images_or_features)
+        pictures = self.model.normalize(images_or_features)
         view = self.model.first_view(pictures, whole_boxes(pictures))
         return self.model.weigh(view, view.flatten(1))

@@ -25,7 +25,7 @@ Ask = Callable[[Iterable[Photo]], Iterator[Prediction | DataError]]
 
 
 @dataclasses.dataclass
-class Tally:
+class PredictionCounts:
     """Counts of the results.
 
     Args:
@@ -97,7 +97,7 @@ def make_rows(
 
 
 def classify_to_stream(
-    ask: Ask, photos: Sequence[Photo], out: TextIO, *, form: Form, num_experts: int, top: int, tally: Tally,
+    ask: Ask, photos: Sequence[Photo], out: TextIO, *, form: Form, num_experts: int, top: int, counts: PredictionCounts,
     with_all: bool = False,
 ) -> list[Prediction]:  # fmt: skip
     """Classify photos into a pipe or a device, row by row, without storing progress.
@@ -109,7 +109,7 @@ def classify_to_stream(
         form: Format of the rows.
         num_experts: Number of experts with columns in CSV.
         top: Number of the most probable classes in a row.
-        tally: Counts of the results.
+        counts: Counts of the results.
         with_all: Whether rows contain the probability of every class.
 
     Returns:
@@ -123,13 +123,13 @@ def classify_to_stream(
                 kept.clear()
             yield row
 
-    print_rows(tally.sift(rows()), out, form=form, num_experts=num_experts)
+    print_rows(counts.sift(rows()), out, form=form, num_experts=num_experts)
     return kept
 
 
 def classify_to_file(
     ask: Ask, photos: Sequence[Photo], output: Path, *, plan: dict[str, Any], form: Form, num_experts: int, top: int,
-    tally: Tally, with_all: bool = False,
+    counts: PredictionCounts, with_all: bool = False,
 ) -> list[Prediction]:  # fmt: skip
     """Classify photos into a file, which appears when it is complete.
 
@@ -145,7 +145,7 @@ def classify_to_file(
         form: Format of the file.
         num_experts: Number of experts with columns in a CSV file.
         top: Number of the most probable classes in a row.
-        tally: Counts of the results, in the first process.
+        counts: Counts of the results, in the first process.
         with_all: Whether a row contains the probability of every class, too.
 
     Returns:
@@ -167,7 +167,7 @@ def classify_to_file(
                 kept.clear()
         if rank == 0:
             parts.wait_for_all()
-            rows = tally.sift(parts.rows())
+            rows = counts.sift(parts.rows())
             write_atomically(output, lambda file: write_rows(rows, file, form=form, num_experts=num_experts))
             parts.finish()
     return kept

@@ -32,8 +32,8 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
         model: The mixture, in evaluation mode.
         class_names: Names of the classes, in the order of the logits.
         data: Options for resizing and cropping photos.
-        thresholds: For each expert but the last, the top-2 margin (0.5 to 1; see `cascade.margin.lead`) from which the
-            later ones are skipped with early exit.
+        thresholds: For each expert but the last, the top-2 margin (0.5 to 1; see `cascade.margin.top2_margin`) from
+            which the later ones are skipped with early exit.
         temperature: Softmax temperature of the probabilities; 1 changes nothing.
         least_probability: Probability below which a photo is unknown. None: no rejection.
     """

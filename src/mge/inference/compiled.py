@@ -196,10 +196,10 @@ def _check_compiler() -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Suppress torch's warnings and log messages while exporting and compiling; errors are still raised."""
-    former = logging.root.manager.disable
+    previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
-        logging.disable(former)
+        logging.disable(previous)

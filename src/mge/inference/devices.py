@@ -12,7 +12,7 @@ from mge.errors import ConfigError
 from mge.inference.compiled import multiplies_bfloat16
 
 # While photos are scanned, read and evaluated, processes may wait for each other for hours (2.7 million photos).
-# In training steps they must not; see `Others`.
+# In training steps they must not; see `ProcessGroupGuard`.
 PREPARATION = datetime.timedelta(hours=24)
 
 
@@ -97,7 +97,7 @@ def check_shares(config: TrainConfig, *, world: int) -> None:
     )
 
 
-def synchronises_batch_norm(config: TrainConfig, fabric: Fabric) -> bool:
+def synchronizes_batch_norm(config: TrainConfig, fabric: Fabric) -> bool:
     """Return whether batch norm uses the statistics of all processes.
 
     Raises:

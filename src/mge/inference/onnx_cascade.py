@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 FIRST, GATE = "expert_0.onnx", "gate.onnx"
-FORMER = "former_"  # prefix of inputs from previous graphs
-NEVER = 2.0  # a threshold that no margin reaches
+PREVIOUS = "former_"  # prefix of inputs from previous graphs
+NO_EXIT = 2.0  # a threshold that no margin reaches
 Known = dict[str, np.ndarray[tuple[int, ...], np.dtype[Any]]]  # outputs of the experts so far, by name
 PER_EXPERT = ("large_logits", "part_logits", "joint_logits", "attention", "boxes_xyxy")
 TINY = np.finfo(np.float32).tiny
@@ -65,7 +65,7 @@ class OnnxCascade(OnnxClassifier):
         Raises:
             ConfigError: it has no thresholds for early exit.
         """
-        thresholds = self._need_thresholds() if cascade else (NEVER,) * (self.num_experts - 1)
+        thresholds = self._need_thresholds() if cascade else (NO_EXIT,) * (self.num_experts - 1)
         rows = np.arange(len(images))  # photos that have not left yet
         known: Known = {INPUT: images}
         gate_probs: Array = np.ones((len(images), 1), dtype=np.float32)
@@ -73,13 +73,13 @@ class OnnxCascade(OnnxClassifier):
         for number, threshold in enumerate((*thresholds, None)):
             known |= _ask(self.experts[number], known)
             _write(result, known, rows, number, num_photos=len(images), num_experts=self.num_experts)
-            weights = gate_so_far(gate_probs, num_experts=number + 1)
+            weights = prefix_gate(gate_probs, num_experts=number + 1)
             said = result["joint_logits"][rows, : number + 1]
-            so_far = mix_so_far(said, weights, mix=self.description.architecture.mix)
+            so_far = prefix_logits(said, weights, mix=self.description.architecture.mix)
             result["logits"][rows], result["gate_probs"][rows, : number + 1] = so_far, weights
             if threshold is None:
                 break
-            staying = np.flatnonzero(~(lead(so_far) >= threshold))
+            staying = np.flatnonzero(~(top2_margin(so_far) >= threshold))
             if not len(staying):
                 break
             known = {name: values[staying] for name, values in known.items()}
@@ -95,15 +95,15 @@ class OnnxCascade(OnnxClassifier):
         return self.thresholds
 
 
-def gate_so_far(gate_probs: Array, *, num_experts: int) -> Array:
-    """Return the gate weights renormalised over the first experts, as `cascade.margin.gate_so_far`."""
+def prefix_gate(gate_probs: Array, *, num_experts: int) -> Array:
+    """Return the gate weights renormalised over the first experts, as `cascade.margin.prefix_gate`."""
     if num_experts == gate_probs.shape[1]:
         return gate_probs
     first = np.maximum(gate_probs[:, :num_experts], TINY)
     return np.asarray(first / first.sum(1, keepdims=True), dtype=np.float32)
 
 
-def mix_so_far(joint_logits: Array, weights: Array, *, mix: Mix) -> Array:
+def prefix_logits(joint_logits: Array, weights: Array, *, mix: Mix) -> Array:
     """Mix the experts that have run, as `core.losses.mix_experts`."""
     if mix == "logits":
         return np.asarray((weights[:, :, None] * joint_logits).sum(1), dtype=np.float32)
@@ -113,8 +113,8 @@ def mix_so_far(joint_logits: Array, weights: Array, *, mix: Mix) -> Array:
     return np.asarray(mixed, dtype=np.float32)
 
 
-def lead(logits: Array) -> Array:
-    """Compute the top-2 margin, as `cascade.margin.lead`."""
+def top2_margin(logits: Array) -> Array:
+    """Compute the top-2 margin, as `cascade.margin.top2_margin`."""
     second, best = np.moveaxis(np.partition(logits, -2)[..., -2:], -1, 0)
     return np.asarray(1 / (1 + np.exp(second - best)), dtype=np.float32)
 
@@ -128,7 +128,7 @@ def softmax(logits: Array) -> Array:
 def _ask(session: "InferenceSession", known: Known) -> dict[str, Array]:
     """Run a graph on its inputs, taken by name from the known values."""
     names = [output.name for output in session.get_outputs()]
-    wanted = {value.name: known[value.name.removeprefix(FORMER)] for value in session.get_inputs()}
+    wanted = {value.name: known[value.name.removeprefix(PREVIOUS)] for value in session.get_inputs()}
     return dict(zip(names, session.run(names, wanted), strict=True))
 
 

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mge.config import NORMALISATIONS, HeadLayers
+from mge.config import NORMALIZATIONS, HeadLayers
 from mge.errors import ConfigError, first_line
 from mge.models.neck import apply_layers, pull_back
 from mge.models.structure import Structure, as_map, find_structure
@@ -45,7 +45,7 @@ class End(NamedTuple):
     """End of a network, shared by all networks of its kind."""
 
     structure: Structure
-    normalises: bool  # whether intermediate stages are normalised
+    normalizes: bool  # whether intermediate stages are normalised
     width: int  # channels of the map that it pools
 
 
@@ -107,7 +107,7 @@ class Backbone(nn.Module):
             self.net = _create_pretrained(name, options)
         self.num_features = self.width
         self.structure: Structure | None = None
-        self._normalises = True  # whether intermediate stages are normalised
+        self._normalizes = True  # whether intermediate stages are normalised
         # Unused layers must not be stored, nor waited for by DDP.
         if head_layers == "none":
             self.net.prune_intermediate_layers(list(self.depths), prune_norm=False, prune_head=True)
@@ -128,9 +128,9 @@ class Backbone(nn.Module):
             Pixels of the view: the centre of mass of the squared gradient of the middle of the map with respect to
             noise, relative to the middle of the view, averaged over both axes.
         """
-        dice = torch.Generator().manual_seed(0)
+        rng = torch.Generator().manual_seed(0)
         side = self.fixed_size or OFFSET_CELLS * self.stride
-        noise = torch.randn(OFFSET_PICTURES, 3, side, side, generator=dice).to(next(self.parameters()).device)
+        noise = torch.randn(OFFSET_PICTURES, 3, side, side, generator=rng).to(next(self.parameters()).device)
         was_training = self.training
         self.eval()
         with torch.enable_grad():
@@ -138,12 +138,12 @@ class Backbone(nn.Module):
             rows, columns = (slice((cells - 1) // 2, cells // 2 + 1) for cells in features.shape[2:])
             middle = features[:, :, rows, columns]
             (gradient,) = torch.autograd.grad(
-                (middle * torch.randn(middle.shape, generator=dice).to(middle)).sum(), noise
+                (middle * torch.randn(middle.shape, generator=rng).to(middle)).sum(), noise
             )
         self.train(was_training)
         mass = gradient.square().sum((0, 1))
-        centres = torch.arange(side, device=mass.device) + 0.5
-        found = ((mass.sum(0) + mass.sum(1)) * centres).sum() / (2 * mass.sum())
+        centers = torch.arange(side, device=mass.device) + 0.5
+        found = ((mass.sum(0) + mass.sum(1)) * centers).sum() / (2 * mass.sum())
         return round(found.item() - side / 2, 2)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
@@ -183,7 +183,7 @@ class Backbone(nn.Module):
     def _run(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the output of `forward_features`, and the maps at both depths."""
         final, (part, last) = self.net.forward_intermediates(
-            images, indices=list(self.depths), norm=self._normalises, output_fmt="NCHW"
+            images, indices=list(self.depths), norm=self._normalizes, output_fmt="NCHW"
         )
         return final, part, last
 
@@ -197,7 +197,7 @@ class Backbone(nn.Module):
         kind = (self.name, size, output_stride, device.type)  # on meta no numbers can be compared
         if kind not in _ENDS:
             _ENDS[kind] = self._trace(size or self.fixed_size or _usual_size(self.name), device=device)
-        self.structure, self._normalises, self.width = _ENDS[kind]
+        self.structure, self._normalizes, self.width = _ENDS[kind]
         self.num_features = int(self.net.head_hidden_size)
 
     @torch.no_grad()
@@ -209,7 +209,7 @@ class Backbone(nn.Module):
             try:
                 final, _, last = self._run(blank)
             except AssertionError:  # Hiera returns its stages unnormalised
-                self._normalises = False
+                self._normalizes = False
                 final, _, last = self._run(blank)
             self.structure = find_structure(self.net, final, last, name=self.name)
         except ConfigError:
@@ -222,7 +222,7 @@ class Backbone(nn.Module):
             ) from error
         width = self._map_of(final, last).shape[1]
         self.net.train()
-        return End(self.structure, self._normalises, width)
+        return End(self.structure, self._normalizes, width)
 
     def _map_of(self, final: Tensor, last: Tensor) -> Tensor:
         """Return the map that the network pools, (B, D, h, w), given the result of `forward_features`."""
@@ -252,7 +252,7 @@ def pretrained_input(name: str) -> PretrainedInput:
     _options(name, size=None, output_stride=0)  # checks the name
     settings = timm.get_pretrained_cfg(name)
     if settings is None:
-        return PretrainedInput(*NORMALISATIONS["imagenet"], "bilinear", None)
+        return PretrainedInput(*NORMALIZATIONS["imagenet"], "bilinear", None)
     interpolation: Literal["bilinear", "bicubic"] = "bicubic" if settings.interpolation == "bicubic" else "bilinear"
     mean, std = (cast(tuple[float, float, float], tuple(map(float, each))) for each in (settings.mean, settings.std))
     return PretrainedInput(mean, std, interpolation, _fixed_size(name, size=None))
@@ -267,7 +267,7 @@ def plain_name(name: object) -> str:
     return name.removeprefix("timm/")
 
 
-def synchronise_batch_norm(module: nn.Module) -> nn.Module:
+def synchronize_batch_norm(module: nn.Module) -> nn.Module:
     """Convert batch norm to synchronise over all processes (GPUs only); timm's variants keep their activation."""
     converted: nn.Module = timm.layers.convert_sync_batchnorm(module)  # type: ignore[attr-defined,no-untyped-call]
     return converted

@@ -36,7 +36,7 @@ class Expert(nn.Module):
             num_features = per_class * num_classes
             self.part_filters = PartFilters(
                 backbone.part_width, num_features, padding=config.part_padding,
-                is_normalised=config.part_norm == "batch",
+                is_normalized=config.part_norm == "batch",
             )  # fmt: skip
             self.part_head: nn.Module = (
                 ClasswiseLinear(num_classes, per_class) if classwise else nn.Linear(num_features, num_classes)

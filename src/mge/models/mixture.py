@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mge.config import Channels, ModelConfig, PartHead, read_normalisation, write_normalisation
+from mge.config import Channels, ModelConfig, PartHead, read_normalization, write_normalization
 from mge.core.attention import (
     attention_boxes,
     attention_map,
@@ -47,7 +47,7 @@ def choose_part_filters(num_classes: int) -> int:
     return max(FEWEST_PART_FILTERS, min(MOST_PART_FILTERS, round(PART_FILTERS_IN_ALL / num_classes)))
 
 
-class Look(NamedTuple):
+class ExpertPass(NamedTuple):
     """The pass of one expert: its view, output, attention map and box."""
 
     view: Tensor  # (B, 3, h, w) its input
@@ -96,7 +96,7 @@ class MixtureOfExperts(nn.Module):
         if num_classes < 2:
             raise ConfigError(f"num_classes is {num_classes}; accepted: at least 2")
         self.config = config = _resolve(config, num_classes=num_classes)
-        mean, std = _find_normalisation(config)
+        mean, std = _find_normalization(config)
         self.num_classes = num_classes
         self.view_size = None if any_size else config.size
         self.active_experts = config.experts  # the progressive schedule starts with one
@@ -127,7 +127,7 @@ class MixtureOfExperts(nn.Module):
         Returns:
             Logits and maps of every expert, the gate, and the mixture. No field is left out in training.
         """
-        return self.combine(list(self.look(self.normalise(images), labels)))
+        return self.combine(list(self.run_experts(self.normalize(images), labels)))
 
     @property
     def experts_in_turn(self) -> list[Expert]:
@@ -135,18 +135,18 @@ class MixtureOfExperts(nn.Module):
         experts = cast(list[Expert], list(self.experts))
         return experts * self.config.experts if self.config.share_experts else experts
 
-    def combine(self, looks: Sequence[Look]) -> MixtureOutput:
+    def combine(self, passes: Sequence[ExpertPass]) -> MixtureOutput:
         """Combine the passes of the active experts into the mixture's output."""
-        joint_logits = torch.stack([look.output.logits for look in looks], dim=1)
-        gate_probs = self.weigh(looks[0].view, looks[0].output.large_features)
+        joint_logits = torch.stack([expert_pass.output.logits for expert_pass in passes], dim=1)
+        gate_probs = self.weigh(passes[0].view, passes[0].output.large_features)
         return MixtureOutput(
             logits=mix_experts(joint_logits, gate_probs, mix=self.config.mix),
             gate_probs=gate_probs,
-            large_logits=torch.stack([look.output.large_logits for look in looks], dim=1),
-            part_logits=torch.stack([look.output.part_logits for look in looks], dim=1),
+            large_logits=torch.stack([expert_pass.output.large_logits for expert_pass in passes], dim=1),
+            part_logits=torch.stack([expert_pass.output.part_logits for expert_pass in passes], dim=1),
             joint_logits=joint_logits,
-            attention=torch.stack([look.attention for look in looks], dim=1),
-            boxes_xyxy=torch.stack([look.boxes_xyxy for look in looks], dim=1),
+            attention=torch.stack([expert_pass.attention for expert_pass in passes], dim=1),
+            boxes_xyxy=torch.stack([expert_pass.boxes_xyxy for expert_pass in passes], dim=1),
         )
 
     def measure_offset(self) -> None:
@@ -155,16 +155,16 @@ class MixtureOfExperts(nn.Module):
             backbone = next(module for module in self.modules() if isinstance(module, Backbone))
             self.config = dataclasses.replace(self.config, attention_offset=backbone.measure_offset())
 
-    def normalise(self, images: Shaped[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    def normalize(self, images: Shaped[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """Normalise uint8 images for the backbones; float images are returned unchanged."""
         if images.dtype != torch.uint8:
             return images
         return images.float().sub_(255 * self.mean).div_(255 * self.std)
 
-    def look(
+    def run_experts(
         self, pictures: Float[Tensor, "B 3 H W"], labels: Int[Tensor, " B"] | None = None, *,
         experts: Sequence[nn.Module] | None = None,
-    ) -> Generator[Look, Tensor | None, None]:  # fmt: skip
+    ) -> Generator[ExpertPass, Tensor | None, None]:  # fmt: skip
         """Run the active experts one after the other.
 
         Nothing that one expert hands to the next carries a gradient, so the caller may call backward on each expert's
@@ -186,7 +186,7 @@ class MixtureOfExperts(nn.Module):
                 view, boxes = self.next_view(pictures, view, boxes, found)
             output = expert(view)
             found, attention = self.attend(expert, output, labels, size=(view.shape[2], view.shape[3]))
-            staying = yield Look(view, output, attention, boxes, found)
+            staying = yield ExpertPass(view, output, attention, boxes, found)
             del output
             if staying is not None:
                 pictures, view, boxes, found = (each[staying] for each in (pictures, view, boxes, found))
@@ -297,9 +297,9 @@ def _describe(backbone: str, *, size: int | None = None, **options: Any) -> Mode
     return ModelConfig.from_dict({"backbone": backbone, **options, **({} if size is None else {"size": size})})
 
 
-def _find_normalisation(config: ModelConfig) -> tuple[Channels, Channels]:
+def _find_normalization(config: ModelConfig) -> tuple[Channels, Channels]:
     """Return mean and standard deviation of the input, those of the pretrained weights where they are `auto`."""
-    return read_normalisation(config.normalisation) or pretrained_input(config.backbone)[:2]
+    return read_normalization(config.normalisation) or pretrained_input(config.backbone)[:2]
 
 
 def _resolve(config: ModelConfig, *, num_classes: int) -> ModelConfig:
@@ -309,5 +309,5 @@ def _resolve(config: ModelConfig, *, num_classes: int) -> ModelConfig:
         config,
         part_filters=choose_part_filters(num_classes) if config.part_filters == "auto" else config.part_filters,
         part_head=part_head if config.part_head == "auto" else config.part_head,
-        normalisation=write_normalisation(*_find_normalisation(config)),
+        normalisation=write_normalization(*_find_normalization(config)),
     )

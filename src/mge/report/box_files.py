@@ -78,16 +78,16 @@ def as_coco(rows: Sequence[BoxRow], *, class_names: Sequence[str], about: str) -
     }
 
 
-def print_localisation(figures: Mapping[str, Any], *, folder: str) -> None:
+def print_localization(figures: Mapping[str, Any], *, folder: str) -> None:
     """Print the localization metrics, if there are any, and the paths of the boxes."""
     if figures["num_with_box"]:
-        say(localisation_table(figures))
+        say(localization_table(figures))
     else:
         say(f"None of the {figures['num_photos']} photos has a ground-truth box: localization was not evaluated.")
     say(f"Boxes: {folder}/boxes.csv and boxes.json (COCO)")
 
 
-def localisation_table(figures: Mapping[str, Any]) -> Table:
+def localization_table(figures: Mapping[str, Any]) -> Table:
     """Return the table of localization metrics: a row per expert, and one for a baseline without a network."""
     table = Table(
         title=f"Localization (%) on {figures['num_with_box']} photos of the {figures['split']} split with "

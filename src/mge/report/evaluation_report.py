@@ -17,7 +17,7 @@ from mge.report.cases import Verdicts, most_doubtful, show_pairs, surest_mistake
 from mge.report.evaluation_plots import draw_plots
 from mge.report.facts import data_facts, origin_facts
 from mge.report.matrices import LARGEST_TABLE, as_matrix, cluster, confused_block
-from mge.report.page import ClassRow, Located, Page, Part, render
+from mge.report.page import ClassRow, LocalizationRow, Page, PartAccuracy, render
 from mge.storage.files import write_text_atomically
 from mge.storage.run_folder import Run, is_run, read_json
 
@@ -97,14 +97,14 @@ def _build_page(
         mistakes=[verdicts.show(number) for number in mistakes],
         doubtful=[verdicts.show(number) for number in most_doubtful(verdicts, but=mistakes)],
         num_doubtful=int(verdicts.is_doubtful.sum()),
-        localisation=read_localisation(path, evaluation.figures),
+        localisation=read_localization(path, evaluation.figures),
         data=data_facts(evaluation),
         origin=origin_facts(evaluation, run),
         files=FILES,
     )
 
 
-def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Part]:
+def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[PartAccuracy]:
     """Return one row per component. The plain networks were measured at the end of the run, on its test photos."""
     parts = []
     if summary.get("split") == figures["split"] and summary.get("num_photos") == figures["num_photos"]:
@@ -113,31 +113,33 @@ def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Part]
             "plain_equal_compute_top1": "plain network (equal compute)",
         }
         parts = [
-            Part(name, summary[key], "measured at the end of training") for key, name in plain.items() if key in summary
+            PartAccuracy(name, summary[key], "measured at the end of training")
+            for key, name in plain.items()
+            if key in summary
         ]
     for number, top1 in enumerate(figures["experts_top1"]):
         gate = f"mean gate weight {100 * figures['gate_mean'][number]:.0f} %, highest for "
         gate += f"{figures['gate_picks_percent'][number]:.0f} % of photos"
-        parts.append(Part(f"expert {number}", top1, gate if is_mixture(figures) else ""))
-        parts.append(Part("· global head", figures["large_top1"][number]))
-        parts.append(Part("· part head", figures["part_top1"][number]))
+        parts.append(PartAccuracy(f"expert {number}", top1, gate if is_mixture(figures) else ""))
+        parts.append(PartAccuracy("· global head", figures["large_top1"][number]))
+        parts.append(PartAccuracy("· part head", figures["part_top1"][number]))
     low, high = figures["mixture_interval"]
     interval = f"95 % CI {low:.1f} to {high:.1f} %"
-    parts.append(Part(what_answers(figures), figures["mixture_top1"], interval, is_main=True))
+    parts.append(PartAccuracy(what_answers(figures), figures["mixture_top1"], interval, is_main=True))
     if is_mixture(figures):
-        parts.append(Part("uniform mean of the experts", figures["mean_top1"], "without the gate"))
-        parts.append(Part("oracle", figures["oracle_top1"], "best expert per photo"))
+        parts.append(PartAccuracy("uniform mean of the experts", figures["mean_top1"], "without the gate"))
+        parts.append(PartAccuracy("oracle", figures["oracle_top1"], "best expert per photo"))
     return parts
 
 
-def read_localisation(path: Path, figures: Mapping[str, Any]) -> list[Located]:
+def read_localization(path: Path, figures: Mapping[str, Any]) -> list[LocalizationRow]:
     """Read the results of `mge localise` for the same photos, if it was run and they have boxes."""
     file = path / f"localisation-{figures['split']}" / "localisation.json"
     found = read_json(file, dict, remedy="remove it, or write it again with mge localise") or {}
     if found.get("data") != figures["data"] or found.get("split") != figures["split"]:
         return []
     return [
-        Located(f"expert {number}", {name: row[key] for key, name in LOCALISATION.items() if key in row})
+        LocalizationRow(f"expert {number}", {name: row[key] for key, name in LOCALISATION.items() if key in row})
         for number, row in enumerate(found.get("experts", []))
     ]
 

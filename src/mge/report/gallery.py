@@ -12,7 +12,7 @@ from mge.data.photo import as_text
 from mge.report.cards import as_uri
 from mge.report.explanation_card import Drawn, score
 from mge.report.figures import Explanation
-from mge.report.overlays import expert_colour
+from mge.report.overlays import expert_color
 from mge.report.text import percent
 from mge.storage.files import write_text_atomically
 
@@ -21,14 +21,14 @@ class EntryView(NamedTuple):
     """A view on the page, with its texts."""
 
     picture: str  # as a data URI
-    colour: str
+    color: str
     gate: str
     top: list[tuple[str, str, float]]  # class, its formatted probability, and in percent for its bar
     scores: list[str]  # below each of its contrasts
     contrasts: list[str]  # as data URIs
 
 
-class Entry(NamedTuple):
+class GalleryEntry(NamedTuple):
     """A photo on the page."""
 
     label: str
@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     views: list[EntryView]
 
 
-def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> Entry:
+def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> GalleryEntry:
     """Convert an explanation to an entry of a page.
 
     Args:
@@ -52,19 +52,19 @@ def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> Entry:
     """
     views = [
         EntryView(
-            as_uri(picture), expert_colour(number), percent(view.gate_prob), _ranking(view.top),
+            as_uri(picture), expert_color(number), percent(view.gate_prob), _ranking(view.top),
             [score(view.contrast, row=row) for row in range(len(parts.contrasts)) if view.contrast],
             [as_uri(row[number]) for row in parts.contrasts],
         )
         for number, (view, picture) in enumerate(zip(explanation.views, parts.attention, strict=True))
     ]  # fmt: skip
-    return Entry(
+    return GalleryEntry(
         explanation.label, percent(explanation.probability), explanation.probability, as_text(explanation.path),
         quote(os.fsencode(file)), explanation.other_label or "", _ranking(explanation.top), as_uri(parts.photo), views,
     )  # fmt: skip
 
 
-def write_page(entries: Sequence[Entry], folder: Path, *, title: str, names: Sequence[str], number: int) -> None:
+def write_page(entries: Sequence[GalleryEntry], folder: Path, *, title: str, names: Sequence[str], number: int) -> None:
     """Write one page.
 
     Args:

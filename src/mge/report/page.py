@@ -10,10 +10,10 @@ from markupsafe import Markup
 from mge.console.tables import what_answers
 from mge.report.cards import Shown
 from mge.report.matrices import Matrix
-from mge.report.overlays import EXPERT_COLOURS
+from mge.report.overlays import EXPERT_COLORS
 
 
-class Part(NamedTuple):
+class PartAccuracy(NamedTuple):
     """A component with its accuracy in percent."""
 
     name: str
@@ -33,7 +33,7 @@ class ClassRow(NamedTuple):
     mistaken_for: str  # the class most often predicted in its place, and how often
 
 
-class Located(NamedTuple):
+class LocalizationRow(NamedTuple):
     """Localization metrics of one expert, in percent by name."""
 
     name: str
@@ -64,7 +64,7 @@ class Page:
 
     title: str
     figures: Mapping[str, Any]
-    parts: Sequence[Part]
+    parts: Sequence[PartAccuracy]
     classes: Sequence[ClassRow]
     plots: Mapping[str, Markup]
     matrix: Matrix
@@ -72,7 +72,7 @@ class Page:
     mistakes: Sequence[Shown]
     doubtful: Sequence[Shown]
     num_doubtful: int
-    localisation: Sequence[Located]
+    localisation: Sequence[LocalizationRow]
     data: Mapping[str, str]
     origin: Mapping[str, str]
     files: Mapping[str, str]
@@ -86,7 +86,7 @@ def render(page: Page) -> str:
     )  # fmt: skip
     environment.filters |= {"percent": percent, "count": count}
     template = environment.get_template("report.html")
-    return template.render(colours=EXPERT_COLOURS, who=what_answers(page.figures), **vars(page))
+    return template.render(colors=EXPERT_COLORS, who=what_answers(page.figures), **vars(page))
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -42,7 +42,7 @@ def percent(share: float) -> str:
 
 
 def write(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, size: int, bold: bool = False, colour: str = INK,
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, size: int, bold: bool = False, color: str = INK,
     width: float | None = None, anchor: str = "la",
 ) -> None:  # fmt: skip
     """Write a line of text.
@@ -53,7 +53,7 @@ def write(
         text: The line; if it does not fit, its middle is left out.
         size: Size of the letters in pixels.
         bold: Whether they are bold.
-        colour: Color of the letters.
+        color: Color of the letters.
         width: Available pixels; None: unlimited.
         anchor: Point of the line at the position, by Pillow's name: `la` is its top left, `ra` its top right.
     """
@@ -61,15 +61,15 @@ def write(
     line = as_text(text)  # file names may be invalid text
     if width is not None:
         line = fit_text(line, width=width, letters=letters)
-    draw.text(at, line, fill=colour, font=letters, anchor=anchor)
+    draw.text(at, line, fill=color, font=letters, anchor=anchor)
 
 
 def write_lines(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, size: int, width: float, colour: str = INK
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, size: int, width: float, color: str = INK
 ) -> None:
     """Write a text in as many lines as needed, broken between words."""
     for number, line in enumerate(_wrapped(text, size=size, width=width)):
-        write(draw, (at[0], at[1] + number * round(1.45 * size)), line, size=size, colour=colour)
+        write(draw, (at[0], at[1] + number * round(1.45 * size)), line, size=size, color=color)
 
 
 @cache

@@ -32,7 +32,7 @@ class LikelyClass(BaseModel):
     probability: Probability
 
 
-class Prediction(BaseModel):
+class PredictionResponse(BaseModel):
     """The prediction for one photo. Models may return further fields."""
 
     model_config = ConfigDict(extra="allow")
@@ -54,13 +54,13 @@ class Unreadable(BaseModel):
     error: str
 
 
-class Predictions(BaseModel):
+class PredictionsResponse(BaseModel):
     """One entry per photo, in the order of the request."""
 
-    predictions: list[Prediction | Unreadable]
+    predictions: list[PredictionResponse | Unreadable]
 
 
-class Expert(BaseModel):
+class ExpertResponse(BaseModel):
     """View, attention and prediction of one expert."""
 
     label: str = Field(description="Its most likely class.")
@@ -72,13 +72,13 @@ class Expert(BaseModel):
     )
 
 
-class Explanation(Prediction):
+class ExplanationResponse(PredictionResponse):
     """A prediction with its explanation."""
 
     width: int = Field(description="Width of the upright photo in pixels.")
     height: int
     photo: str = Field(description="The decoded photo, at most 1600 px long: a JPEG as a data URL.")
-    experts: list[Expert]
+    experts: list[ExpertResponse]
 
 
 class Health(BaseModel):

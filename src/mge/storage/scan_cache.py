@@ -15,7 +15,7 @@ VERSION = 2  # of the cache; other versions are discarded
 Row = list[str | int]
 
 
-class Remembered:
+class ScanCache:
     """Cached rows about files, in the cache folder (`$MGE_CACHE`, or `~/.cache/mge`).
 
     A row is returned only for a file with the same path, size, times and inode: so a file that was moved over another

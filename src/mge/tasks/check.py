@@ -57,7 +57,7 @@ def check(
     near = check_whole("near", near, at_least=0, at_most=16)
     if out is not None:
         check_folder(out, flag="out", inputs=[data], apart=True)
-    from mge.data.check.findings import judge  # noqa: PLC0415
+    from mge.data.check.findings import collect_findings  # noqa: PLC0415
     from mge.data.photo import as_text  # noqa: PLC0415
     from mge.data.sources import explain_reading, read_photos  # noqa: PLC0415
     from mge.evaluation.inspection import inspect  # noqa: PLC0415
@@ -76,12 +76,12 @@ def check(
         folder, flag="out", inputs=[data, *(record.path for record in photos.records)], writes=("check.*", "*.png"),
         apart=True,
     )  # fmt: skip
-    looks = inspect(photos.records, with_hashes=True)
-    findings = judge(photos, looks, tiny_px=tiny_px, distance=near)
+    scans = inspect(photos.records, with_hashes=True)
+    findings = collect_findings(photos, scans, tiny_px=tiny_px, distance=near)
     text = describe(findings)
     write_text_atomically(folder / "check.txt", text)
     write_text_atomically(folder / "check.json", findings.to_json())
-    pictures = draw_findings(folder, photos, looks, findings)
+    pictures = draw_findings(folder, photos, scans, findings)
     files = ", ".join(str(file) for file in (folder / "check.json", *pictures))
     sys.stdout.write(as_text(f"{text}\nDetails: {files}\n{_next(data, findings)}"))
     if strict and (findings.broken or findings.leaks):

@@ -12,7 +12,7 @@ from mge.storage.hub import check_place, is_hub
 from mge.storage.output import check_file, check_folder, is_stream
 
 if TYPE_CHECKING:
-    from mge.evaluation.fit_parameters import Choices
+    from mge.evaluation.fit_parameters import FitOptions
 
 Reject = Literal["auto", "off"]
 
@@ -88,7 +88,7 @@ def evaluate(
             f"run is {str(run)!r}, but fitted parameters are stored with the model: download it and give its folder"
         )
     from mge.console.tables import print_evaluation, print_notes  # noqa: PLC0415
-    from mge.data.sources.columns import Asked  # noqa: PLC0415
+    from mge.data.sources.columns import AskedColumns  # noqa: PLC0415
     from mge.evaluation.evaluation import evaluate_model  # noqa: PLC0415
     from mge.report.evaluation_report import write_report  # noqa: PLC0415
 
@@ -96,7 +96,7 @@ def evaluate(
         Path(run), data=data, split=split, source_format=format, out=place,
         batch_size=batch_size, accelerator=accelerator, unknown=unknown,
         choices=_choices(calibrate, reject, target_error, max_accuracy_loss, cascade=cascade),
-        columns=Asked(image_column, label_column),
+        columns=AskedColumns(image_column, label_column),
     )  # fmt: skip
     page = write_report(evaluation, Path(run)) if report else None
     print_notes(evaluation.selected.photos.notes)
@@ -107,15 +107,15 @@ def evaluate(
 def _choices(
     calibrate: bool, reject: Reject | float | None, target_error: float | None, max_accuracy_loss: float | None, *,
     cascade: bool,
-) -> Choices:  # fmt: skip
+) -> FitOptions:  # fmt: skip
     """Return the inference parameters to fit, with defaults for unset options."""
     from mge.evaluation.early_exit import MAX_ACCURACY_LOSS  # noqa: PLC0415
-    from mge.evaluation.fit_parameters import Choices  # noqa: PLC0415
+    from mge.evaluation.fit_parameters import FitOptions  # noqa: PLC0415
     from mge.evaluation.rejection import TARGET_ERROR  # noqa: PLC0415
 
     allowed = MAX_ACCURACY_LOSS if max_accuracy_loss is None else max_accuracy_loss
     target = TARGET_ERROR if target_error is None else target_error
-    return Choices(allowed if cascade else None, calibrate=calibrate, reject=reject, target_error=target)
+    return FitOptions(allowed if cascade else None, calibrate=calibrate, reject=reject, target_error=target)
 
 
 def _check_out(out: str | Path, *, inputs: list[str | Path], report: bool) -> Path:

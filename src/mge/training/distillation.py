@@ -30,7 +30,7 @@ from mge.training.distillation_loss import distillation_loss
 from mge.training.step import Network, StepFigures
 
 
-class Lesson(NamedTuple):
+class TeacherOutput(NamedTuple):
     """Output of the teacher for a batch."""
 
     logits: Tensor  # (B, C) the mixture's logits
@@ -38,10 +38,10 @@ class Lesson(NamedTuple):
 
 
 @torch.no_grad()
-def teach(teacher: MixtureOfExperts, images: Tensor, *, class_order: Tensor) -> Lesson:
+def teacher_forward(teacher: MixtureOfExperts, images: Tensor, *, class_order: Tensor) -> TeacherOutput:
     """Run the teacher; return the mixture's logits in the student's class order, and the experts' views."""
-    looks = list(teacher.look(teacher.normalise(images)))
-    return Lesson(teacher.combine(looks).logits[:, class_order], [look.view for look in looks])
+    passes = list(teacher.run_experts(teacher.normalize(images)))
+    return TeacherOutput(teacher.combine(passes).logits[:, class_order], [expert_pass.view for expert_pass in passes])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ class StudentStep:
         Batch norm statistics are updated by whole photos only, which are the student's only input later.
         """
         with fabric.autocast():
-            lesson = teach(self.teacher, batch.images, class_order=self.class_order)
+            lesson = teacher_forward(self.teacher, batch.images, class_order=self.class_order)
         zoomed = lesson.views[1:] if self.distillation.zoomed_weight else []
         score = functools.partial(
             distillation_loss, teacher_logits=lesson.logits, targets=smooth_targets(targets, config.label_smoothing),

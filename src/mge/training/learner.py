@@ -14,7 +14,7 @@ from mge.models.mixture import MixtureOfExperts
 from mge.storage.run_folder import Run
 from mge.training.optimizer import build_optimizer
 from mge.training.step import Network
-from mge.training.train_state import explain_misfit
+from mge.training.train_state import explain_mismatch
 
 
 class Learner:
@@ -40,7 +40,7 @@ class Learner:
         if config.ema:
             self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
         if saved is not None:
-            with explain_misfit(run):
+            with explain_mismatch(run):
                 optimizer.load_state_dict(saved["optimizer"])
                 if self.averaged is not None:
                     self.averaged.load_state_dict(saved["averaged"])
@@ -90,8 +90,8 @@ def choose_experts(model: MixtureOfExperts, *, stage: int, config: TrainConfig, 
     if is_new and model.gate is not None:
         model.gate.start_even()
     for number, expert in enumerate(experts):
-        is_former = number < stage
-        expert.requires_grad_(number == stage or (is_former and not config.freeze_former))
+        is_previous = number < stage
+        expert.requires_grad_(number == stage or (is_previous and not config.freeze_former))
 
 
 def set_modes(model: MixtureOfExperts, *, config: TrainConfig) -> None:

@@ -22,17 +22,17 @@ from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
 from mge.data.loader import Batch, epoch_batches, load_batches, num_workers
 from mge.errors import DataError, DivergedError, Interrupted
-from mge.evaluation.run_model import answer_photos, measure
+from mge.evaluation.run_model import measure, predict_photos
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.run_folder import Run
 from mge.training.checkpoint_mark import check_mark, mark
 from mge.training.learner import Learner, choose_experts, set_modes
 from mge.training.optimizer import set_learning_rate
-from mge.training.process_group import Others
+from mge.training.process_group import ProcessGroupGuard
 from mge.training.step import Step, train_step, wrap
 from mge.training.stop_signal import StopRequest
-from mge.training.train_state import Position, Tally, explain_misfit
+from mge.training.train_state import RunningMetrics, TrainState, explain_mismatch
 
 SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]
 
@@ -62,12 +62,12 @@ class Training:
         self.fabric, self.model, self.run, self.config, self.data = fabric, model, run, config, data
         self.photos, self.val_photos, self.display, self.save_model = photos, val_photos, display, save_model
         self.step = step or train_step
-        self.position = Position()
+        self.position = TrainState()
         self.num_stages = len(model.experts) if config.schedule == "progressive" else 1
         weights = balanced_class_weights(photos.labels) if config.balance == "loss" else torch.ones(model.num_classes)
         self.class_weights = weights.to(fabric.device)
         self.learner: Learner
-        self.others = Others(fabric, patience=config.patience, run=run)
+        self.process_group = ProcessGroupGuard(fabric, patience=config.patience, run=run)
         self._mark = mark(run)
         self._saved_at = time.monotonic()
 
@@ -82,26 +82,26 @@ class Training:
         """
         saved = load_checkpoint(self.run.checkpoint_path) if resume else None
         if saved is not None:
-            with explain_misfit(self.run):
+            with explain_mismatch(self.run):
                 check_mark(saved, run=self.run)
-                self.position = Position.from_dict(saved["position"])
+                self.position = TrainState.from_dict(saved["position"])
                 self._check_position()
                 if not self.fabric.is_global_zero:  # sums over all processes, to be counted once
                     self.position.tally = self.position.tally.scaled(0)
-        with StopRequest() as stop, self.display, self.others:
+        with StopRequest() as stop, self.display, self.process_group:
             while self.position.stage < self.num_stages:
                 self._begin_stage(saved)
                 saved = None
                 while self.position.epoch < self.config.epochs:
                     self._go_through_epoch(stop)
-                self.position = Position(stage=self.position.stage + 1)
+                self.position = TrainState(stage=self.position.stage + 1)
 
     def _go_through_epoch(self, stop: StopRequest) -> None:
         """Train and validate for one epoch; save a checkpoint if a photo cannot be read any more."""
         try:
             self._train_epoch(stop)
             self._end_epoch()
-            with self.others.patiently():  # the first process may still be writing files
+            with self.process_group.extended_timeout():  # the first process may still be writing files
                 number, _ = stop.agreed(self.fabric)
             self._stop_where_asked(number)
         except DataError:
@@ -117,9 +117,9 @@ class Training:
         elif self.config.schedule == "crops":
             self.model.active_experts = 1
         if saved is not None:
-            with explain_misfit(self.run):
+            with explain_mismatch(self.run):
                 self.model.load_state_dict(saved["model"])
-        with self.others.patiently():
+        with self.process_group.extended_timeout():
             network = wrap(self.fabric, self.model)
         self.learner = Learner(self.fabric, network, run=self.run, config=self.config, saved=saved)
 
@@ -143,7 +143,7 @@ class Training:
         asked = time.monotonic()
         while (batch := stop.next_of(left, may_stop=self._may_stop(len(batches)))) is not None:
             came = time.monotonic()
-            self.others.meet(f"batch {position.batch + 1} of epoch {position.epoch + 1}")
+            self.process_group.barrier(f"batch {position.batch + 1} of epoch {position.epoch + 1}")
             self._train_batch(batch, num_batches=len(batches))
             done = time.monotonic()
             position.tally.data_seconds += came - asked
@@ -211,9 +211,9 @@ class Training:
         self._check_weights()
         row = self._metrics_row()
         accuracy, margin = 0.0, 0.0
-        self.others.share_buffers(self.learner.evaluated)
+        self.process_group.share_buffers(self.learner.evaluated)
         if self.val_photos is not None:
-            with self.others.patiently():
+            with self.process_group.extended_timeout():
                 row |= self._validate(self.val_photos)
             accuracy = row["val_top1_mixture"]
             margin = standard_error(max(accuracy, position.best_accuracy), num_photos=len(self.val_photos))
@@ -228,7 +228,7 @@ class Training:
                 if wanted:
                     self.save_model(folder, self.learner.evaluated, row)
         best_accuracy = max(accuracy, position.best_accuracy) if is_last_stage else position.best_accuracy
-        self.position = Position(stage=position.stage, epoch=position.epoch + 1, best_accuracy=best_accuracy)
+        self.position = TrainState(stage=position.stage, epoch=position.epoch + 1, best_accuracy=best_accuracy)
         self._save_checkpoint(self.position.tally)
 
     def _metrics_row(self) -> dict[str, Any]:
@@ -245,10 +245,10 @@ class Training:
         }
 
     def _validate(self, photos: PhotoDataset) -> dict[str, float]:
-        batch_size, model = self.config.photos_a_step, self.learner.evaluated
+        batch_size, model = self.config.global_batch_size, self.learner.evaluated
         trained = model.active_experts
         model.active_experts = self._num_answering
-        figures = measure(answer_photos(self.fabric, model, photos, batch_size=batch_size))
+        figures = measure(predict_photos(self.fabric, model, photos, batch_size=batch_size))
         model.active_experts = trained
         row = {"val_top1_mixture": figures["mixture_top1"], "val_loss_mixture": figures["mixture_loss"]}
         return row | {f"val_top1_expert{number}": top1 for number, top1 in enumerate(figures["experts_top1"])}
@@ -260,7 +260,7 @@ class Training:
 
     def _batches(self) -> list[list[int]]:
         return epoch_batches(
-            len(self.photos), batch_size=self.config.photos_a_step, seed=self.config.seed, epoch=self._data_epoch,
+            len(self.photos), batch_size=self.config.global_batch_size, seed=self.config.seed, epoch=self._data_epoch,
             shuffle=True, drop_last=True, rank=self.fabric.global_rank, world=self.fabric.world_size,
             balance=self.photos.labels if self.config.balance == "sampler" else None,
         )  # fmt: skip
@@ -287,10 +287,10 @@ class Training:
 
     def _remedy(self) -> str:
         remedy = "training has diverged; lower --backbone-lr and --head-lr or set --clip-norm 1, and start a new run"
-        former = self.run.checkpoint_path
-        return f"{remedy}. The last checkpoint before that is {former}" if former.exists() else remedy
+        previous = self.run.checkpoint_path
+        return f"{remedy}. The last checkpoint before that is {previous}" if previous.exists() else remedy
 
-    def _save_checkpoint(self, tally: Tally) -> None:
+    def _save_checkpoint(self, tally: RunningMetrics) -> None:
         """Save a checkpoint with the position, and the metrics of this epoch over all processes."""
         if self.fabric.is_global_zero:
             self.run.check_exists()

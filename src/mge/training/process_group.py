@@ -16,7 +16,7 @@ from mge.storage.run_folder import Run
 CONNECTION = ("gloo", "NCCL", "monitoredBarrier", "pair closure")  # in torch's errors about other processes
 
 
-class Others:
+class ProcessGroupGuard:
     """The processes of a distributed training, as seen by one of them.
 
     A process that hangs (reading from a dead disk, say) never reaches the next step, and the waiting ones would time
@@ -32,27 +32,27 @@ class Others:
     def __init__(self, fabric: Fabric, *, patience: float, run: Run) -> None:
         self.fabric, self.run = fabric, run
         self.patience = datetime.timedelta(seconds=patience)
-        self._meeting: distributed.ProcessGroup | None = None
+        self._group: distributed.ProcessGroup | None = None
 
     def __enter__(self) -> Self:
         if self.fabric.world_size > 1:
-            meeting = distributed.new_group(backend="gloo")  # the only backend that reports which rank is missing
-            assert isinstance(meeting, distributed.ProcessGroup), "all processes are in it"
-            self._meeting = meeting
+            group = distributed.new_group(backend="gloo")  # the only backend that reports which rank is missing
+            assert isinstance(group, distributed.ProcessGroup), "all processes are in it"
+            self._group = group
             distributed.set_timeout(self.patience)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._meeting is None:
+        if self._group is None:
             return
         if error is None:
             distributed.set_timeout(PREPARATION)
         elif isinstance(error, RuntimeError) and any(word in str(error) for word in CONNECTION):
             raise self._lost("in a step", str(error)) from error
 
-    def meet(self, where: str) -> None:
+    def barrier(self, where: str) -> None:
         """Wait until all processes have reached this point.
 
         Args:
@@ -61,25 +61,25 @@ class Others:
         Raises:
             LostProcessError: a process has not arrived in time.
         """
-        if self._meeting is None:
+        if self._group is None:
             return
         try:
-            distributed.monitored_barrier(self._meeting, timeout=self.patience, wait_all_ranks=True)
+            distributed.monitored_barrier(self._group, timeout=self.patience, wait_all_ranks=True)
         except RuntimeError as error:
             raise self._lost(f"before {where}", str(error)) from error
 
     @contextlib.contextmanager
-    def patiently(self) -> Iterator[None]:
+    def extended_timeout(self) -> Iterator[None]:
         """Extend the timeout of the processes to that of the preparation."""
-        if self._meeting is not None:
+        if self._group is not None:
             distributed.set_timeout(PREPARATION)
         yield
-        if self._meeting is not None:
+        if self._group is not None:
             distributed.set_timeout(self.patience)
 
     def share_buffers(self, module: nn.Module) -> None:
         """Broadcast the first process's batch norm statistics, which are those that are stored."""
-        if self._meeting is not None:
+        if self._group is not None:
             for buffer in module.buffers():
                 distributed.broadcast(buffer, src=0)
 

@@ -20,7 +20,7 @@ ECHO_SECONDS = 1.0
 T = TypeVar("T")
 
 
-class _Asked(BaseException):
+class _StopRequested(BaseException):
     """A signal received while waiting for photos."""
 
 
@@ -35,19 +35,19 @@ class StopRequest:
         self._received_at = 0.0
         self._waits = False
         self._process = os.getpid()  # child processes inherit these handlers
-        self._former: dict[signal.Signals, object] = {}
+        self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
         is_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         watched = [number for number in WATCHED if not (is_nohup and number == signal.SIGHUP)]
         try:
-            self._former = {number: signal.signal(number, self._remember) for number in watched}
+            self._previous = {number: signal.signal(number, self._remember) for number in watched}
         except ValueError:  # not the main thread, where Python takes no signals: the caller's own handlers stay
-            self._former = {}
+            self._previous = {}
         return self
 
     def __exit__(self, *details: object) -> None:
-        for number, handler in self._former.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def agreed(self, fabric: Fabric, *, is_due: bool = False) -> tuple[int, bool]:
@@ -76,7 +76,7 @@ class StopRequest:
         try:
             self._waits = may_stop
             return None if may_stop and self._received else next(items, None)
-        except _Asked:
+        except _StopRequested:
             return None
         finally:
             self._waits = False
@@ -89,7 +89,7 @@ class StopRequest:
         elif not self._received:
             self._received, self._received_at = number, time.monotonic()
         if self._waits:
-            raise _Asked
+            raise _StopRequested
 
     def _end(self, number: int) -> None:
         """End the process, whatever it waits for; the last checkpoint is from before."""

@@ -14,7 +14,7 @@ from mge.training.step import StepFigures
 
 
 @dataclasses.dataclass
-class Tally:
+class RunningMetrics:
     """Running sums over the photos of an epoch, for each expert and, last, the mixture.
 
     Sums and counts, never means of means: so it is exact for any split over batches and processes.
@@ -34,7 +34,7 @@ class Tally:
         self.hits = _plus(self.hits, measured.hits.tolist())
         self.diversity = _plus(self.diversity, (measured.diversity * num_photos).tolist())
 
-    def over_processes(self, fabric: Fabric) -> "Tally":
+    def over_processes(self, fabric: Fabric) -> "RunningMetrics":
         """Return the sums over all processes; times are those of this one."""
         if fabric.world_size == 1:
             return self
@@ -43,14 +43,14 @@ class Tally:
         count, values = int(reduced[0]), reduced[1:]
         at, size = len(self.losses), len(self.hits)
         losses, hits, diversity = values[:at], values[at : at + size], values[at + size :]
-        return Tally(count, losses, hits, diversity, self.seconds, self.data_seconds)
+        return RunningMetrics(count, losses, hits, diversity, self.seconds, self.data_seconds)
 
-    def scaled(self, factor: int) -> "Tally":
+    def scaled(self, factor: int) -> "RunningMetrics":
         """Return the sums multiplied by a factor; times stay."""
         losses, hits, diversity = (
             [factor * value for value in values] for values in (self.losses, self.hits, self.diversity)
         )
-        return Tally(factor * self.num_photos, losses, hits, diversity, self.seconds, self.data_seconds)
+        return RunningMetrics(factor * self.num_photos, losses, hits, diversity, self.seconds, self.data_seconds)
 
     def figures(self) -> dict[str, Any]:
         """Compute mean loss, accuracy in percent and mean diversity term of each expert and of the mixture."""
@@ -70,26 +70,26 @@ class Tally:
 
 
 @dataclasses.dataclass
-class Position:
+class TrainState:
     """Position of a run: the next batch to train on, and the metrics of the epoch before it."""
 
     stage: int = 0
     epoch: int = 0
     batch: int = 0
     best_accuracy: float = -1.0  # the highest on validation photos so far, in percent
-    tally: Tally = dataclasses.field(default_factory=Tally)
+    tally: RunningMetrics = dataclasses.field(default_factory=RunningMetrics)
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> "Position":
+    def from_dict(cls, saved: Mapping[str, Any]) -> "TrainState":
         """Return the position that `dataclasses.asdict` wrote, also of versions that kept a loss beside it."""
         fields = dict(saved)
         if "best_score" in fields:
             fields["best_accuracy"] = fields.pop("best_score")[0]
-        return cls(**{**fields, "tally": Tally(**fields["tally"])})
+        return cls(**{**fields, "tally": RunningMetrics(**fields["tally"])})
 
 
 @contextlib.contextmanager
-def explain_misfit(run: Run) -> Iterator[None]:
+def explain_mismatch(run: Run) -> Iterator[None]:
     """Raise ModelFolderError if a checkpoint's parts do not match this run."""
     try:
         yield

@@ -62,7 +62,7 @@ class ListedFiles:
         return self._listings[folder]
 
 
-class Table(NamedTuple):
+class TextTable(NamedTuple):
     """A text file with one row per object: its id, and its values."""
 
     file: Path
@@ -121,7 +121,7 @@ class Archive:
             if line.strip():
                 yield f"{file}, line {number}", line.strip()
 
-    def table(self, place: str, *, columns: Sequence[str]) -> Table:
+    def table(self, place: str, *, columns: Sequence[str]) -> TextTable:
         """Read a text file with one row per object and values separated by spaces; the last one may contain spaces.
 
         Args:
@@ -139,7 +139,7 @@ class Archive:
             if key in rows:
                 raise DataError(f"{where} mentions {key!r} a second time; expected one line for each")
             rows[key] = tuple(values)
-        return Table(self.folder / place, rows, self.advice)
+        return TextTable(self.folder / place, rows, self.advice)
 
     def photo_set(
         self, source: str, class_names: Iterable[str], records: Sequence[Record], *,

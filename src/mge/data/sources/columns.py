@@ -36,7 +36,7 @@ WHAT = {"path": "photos", "label": "labels"}
 OPTIONS = {"path": "image_column", "label": "label_column"}  # for naming them
 
 
-class Asked(NamedTuple):
+class AskedColumns(NamedTuple):
     """The columns given by the user; None: found automatically.
 
     Args:
@@ -48,7 +48,7 @@ class Asked(NamedTuple):
     label: str | None = None
 
 
-BY_NAME = Asked()  # no column is given
+BY_NAME = AskedColumns()  # no column is given
 
 
 def clean_column(name: object) -> str:
@@ -57,7 +57,7 @@ def clean_column(name: object) -> str:
 
 
 def find_columns(
-    names: Sequence[str], *, asked: Asked, where: str, candidates: Mapping[str, Collection[str]] | None = None,
+    names: Sequence[str], *, asked: AskedColumns, where: str, candidates: Mapping[str, Collection[str]] | None = None,
     needed: Collection[str] = ("path", "label"), shown: Mapping[str, str] | None = None,
 ) -> dict[str, str]:  # fmt: skip
     """Return the table's name of each of our columns that it has.

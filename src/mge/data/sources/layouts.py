@@ -13,7 +13,7 @@ from mge.data.sources.beetles import is_beetles, read_beetles
 from mge.data.sources.birds import CUB, is_nabirds, read_cub, read_nabirds
 from mge.data.sources.cars import CARS, read_cars
 from mge.data.sources.coco import is_coco, read_coco
-from mge.data.sources.columns import BY_NAME, Asked
+from mge.data.sources.columns import BY_NAME, AskedColumns
 from mge.data.sources.dogs import DOGS, read_dogs
 from mge.data.sources.flowers import FLOWERS, read_flowers
 from mge.data.sources.folder import has_class_folders, read_folder
@@ -31,7 +31,7 @@ class Source(NamedTuple):
     """A supported layout of data.
 
     Args:
-        recognises: Returns whether data have this layout.
+        recognizes: Returns whether data have this layout.
         read: Reads them.
         wants: Description of its criteria.
         has_columns: Whether `read` also takes the names of columns.
@@ -39,7 +39,7 @@ class Source(NamedTuple):
             an archive.
     """
 
-    recognises: Callable[[Path], bool]
+    recognizes: Callable[[Path], bool]
     read: Callable[..., PhotoSet]
     wants: str
     has_columns: bool = False
@@ -85,7 +85,7 @@ SOURCES: dict[str, Source] = {
 NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
 
 
-def read_as(name: str, path: Path, asked: Asked = BY_NAME) -> PhotoSet:
+def read_as(name: str, path: Path, asked: AskedColumns = BY_NAME) -> PhotoSet:
     """Read data with the given reader.
 
     Raises:
@@ -111,7 +111,7 @@ def read_as(name: str, path: Path, asked: Asked = BY_NAME) -> PhotoSet:
     return source.read(path)
 
 
-def read_recognised(path: Path, asked: Asked = BY_NAME) -> tuple[PhotoSet, str]:
+def read_recognized(path: Path, asked: AskedColumns = BY_NAME) -> tuple[PhotoSet, str]:
     """Read data with the first reader that recognises them.
 
     Valid class folders win over a stray file beside them that looks like a benchmark's: if the benchmark cannot be
@@ -124,7 +124,7 @@ def read_recognised(path: Path, asked: Asked = BY_NAME) -> tuple[PhotoSet, str]:
         ConfigError: columns were named and the data have none.
         DataError: no reader recognises the data, or they do not have the reader's layout.
     """
-    name = recognise(path)
+    name = recognize(path)
     try:
         return read_as(name, path, asked), ""
     except DataError as error:
@@ -138,14 +138,14 @@ def read_recognised(path: Path, asked: Asked = BY_NAME) -> tuple[PhotoSet, str]:
     return read_as("folder", path, asked), note
 
 
-def recognise(path: Path) -> str:
+def recognize(path: Path) -> str:
     """Return the name of the first reader that recognises data.
 
     Raises:
         DataError: none does.
     """
     for name, source in SOURCES.items():
-        if source.recognises(path):
+        if source.recognizes(path):
             return name
     if not path.exists():
         raise nothing_there(path)
@@ -155,11 +155,11 @@ def recognise(path: Path) -> str:
     )
 
 
-def explain(path: Path, asked: Asked = BY_NAME) -> Iterator[str]:
+def explain(path: Path, asked: AskedColumns = BY_NAME) -> Iterator[str]:
     """Explain for each reader, in their order, why it declines data or what it would read."""
     is_taken = False
     for name, source in SOURCES.items():
-        if not source.recognises(path):
+        if not source.recognizes(path):
             yield f"{name}: no; requires {source.wants}"
             continue
         try:
