@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mge.models.expert import Expert
-from mge.models.mixture import Look, MixtureOfExperts
+from mge.models.mixture import ExpertPass, MixtureOfExperts
 
 SIZE = 64
 CLASSES = 5
@@ -41,7 +41,7 @@ def expert_of(net: MixtureOfExperts, number: int) -> Expert:
     return cast(Expert, net.experts[number])
 
 
-def let_look(net: MixtureOfExperts, pictures: Tensor, labels: Tensor | None = None) -> list[Look]:
+def run_all_experts(net: MixtureOfExperts, pictures: Tensor, labels: Tensor | None = None) -> list[ExpertPass]:
     """All experts' turns, without gradients."""
     with torch.no_grad():
-        return list(net.look(pictures, labels))
+        return list(net.run_experts(pictures, labels))

@@ -140,17 +140,17 @@ class TrainStep(NamedTuple):
 def step(network: MixtureOfExperts, pictures: Tensor) -> TrainStep:
     """The losses as the training loop takes them: a backward after each expert, then one for the gate."""
     learner = copy.deepcopy(network).train()
-    looks, losses, diversities = [], [], []
+    passes, losses, diversities = [], [], []
     former: Tensor | None = None
-    for look in learner.look(pictures, TARGETS):
-        terms = expert_loss(look.output, former, TARGETS, diversity="authors")
+    for expert_pass in learner.run_experts(pictures, TARGETS):
+        terms = expert_loss(expert_pass.output, former, TARGETS, diversity="authors")
         terms.total(diversity_weight=1.0).backward()
-        former = look.output.joint_logits.detach()
+        former = expert_pass.output.joint_logits.detach()
         losses += [terms.large, terms.part, terms.joint]
         diversities.append(terms.diversity)
-        looks.append(look)
-    joint_logits = torch.stack([look.output.joint_logits.detach() for look in looks], dim=1)
-    gate_probs = learner.weigh(looks[0].view, looks[0].output.large_features)
+        passes.append(expert_pass)
+    joint_logits = torch.stack([expert_pass.output.joint_logits.detach() for expert_pass in passes], dim=1)
+    gate_probs = learner.weigh(passes[0].view, passes[0].output.large_features)
     mixture = mix_experts(joint_logits, gate_probs, mix=learner.config.mix)
     losses.append(classification_loss(mixture, TARGETS))
     losses[-1].backward()
@@ -158,13 +158,15 @@ def step(network: MixtureOfExperts, pictures: Tensor) -> TrainStep:
     output = MixtureOutput(
         logits=mixture,
         gate_probs=gate_probs,
-        large_logits=torch.stack([look.output.large_logits for look in looks], dim=1),
-        part_logits=torch.stack([look.output.part_logits for look in looks], dim=1),
+        large_logits=torch.stack([expert_pass.output.large_logits for expert_pass in passes], dim=1),
+        part_logits=torch.stack([expert_pass.output.part_logits for expert_pass in passes], dim=1),
         joint_logits=joint_logits,
-        attention=torch.stack([look.attention for look in looks], dim=1),
-        boxes_xyxy=torch.stack([look.boxes_xyxy for look in looks], dim=1),
+        attention=torch.stack([expert_pass.attention for expert_pass in passes], dim=1),
+        boxes_xyxy=torch.stack([expert_pass.boxes_xyxy for expert_pass in passes], dim=1),
     )
-    return TrainStep(output, [look.next_boxes_xyxy for look in looks], [*losses, torch.stack(losses).sum()], learner)
+    return TrainStep(
+        output, [expert_pass.next_boxes_xyxy for expert_pass in passes], [*losses, torch.stack(losses).sum()], learner
+    )
 
 
 @pytest.mark.slow

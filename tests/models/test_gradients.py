@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mge.core.losses import classification_loss, diversity_paper, expert_loss, mix_experts
 from mge.core.outputs import ExpertOutput
 from mge.models.gate import Gate
-from mge.models.mixture import Look, MixtureOfExperts
+from mge.models.mixture import ExpertPass, MixtureOfExperts
 from tests.models.networks import build, draw, expert_of
 
 LABELS = torch.tensor([0, 3, 4])
@@ -46,15 +46,15 @@ def parts_of(number: int, *parts: str) -> set[str]:
 @pytest.mark.parametrize("part_gradient", [True, False])
 def test_the_large_term_trains_the_experts_backbone_and_large_head(part_gradient: bool) -> None:
     net = learn(part_gradient=part_gradient)
-    for number, look in enumerate(net.look(draw(), LABELS)):
-        loss = classification_loss(look.output.large_logits, LABELS)
+    for number, expert_pass in enumerate(net.run_experts(draw(), LABELS)):
+        loss = classification_loss(expert_pass.output.large_logits, LABELS)
         assert reached(net, loss) == parts_of(number, "backbone", "large_head")
 
 
 def test_the_part_term_trains_filters_head_and_with_part_gradient_the_backbone() -> None:
     net = learn()
-    for number, look in enumerate(net.look(draw(), LABELS)):
-        loss = classification_loss(look.output.part_logits, LABELS)
+    for number, expert_pass in enumerate(net.run_experts(draw(), LABELS)):
+        loss = classification_loss(expert_pass.output.part_logits, LABELS)
         assert reached(net, loss) == parts_of(number, "backbone", "part_filters", "part_head")
         stages = {name.removeprefix(f"experts.{number}.backbone.net.") for name in reached(net, loss, depth=5)}
         assert {"layer1", "layer2", "layer3"} <= stages
@@ -63,17 +63,18 @@ def test_the_part_term_trains_filters_head_and_with_part_gradient_the_backbone()
 
 def test_the_joint_term_trains_its_head_the_filters_and_with_part_gradient_the_backbone() -> None:
     net = learn()
-    for number, look in enumerate(net.look(draw(), LABELS)):
-        loss = classification_loss(look.output.joint_logits, LABELS)
+    for number, expert_pass in enumerate(net.run_experts(draw(), LABELS)):
+        loss = classification_loss(expert_pass.output.joint_logits, LABELS)
         assert reached(net, loss) == parts_of(number, "backbone", "part_filters", "joint_head")
         assert any("layer4" in name for name in reached(net, loss, depth=5))
 
 
 def test_without_part_gradient_part_and_joint_terms_train_their_heads_alone() -> None:
     net = learn(part_gradient=False)
-    for number, look in enumerate(net.look(draw(), LABELS)):
+    for number, expert_pass in enumerate(net.run_experts(draw(), LABELS)):
         part, joint = (
-            classification_loss(logits, LABELS) for logits in (look.output.part_logits, look.output.joint_logits)
+            classification_loss(logits, LABELS)
+            for logits in (expert_pass.output.part_logits, expert_pass.output.joint_logits)
         )
         assert reached(net, part) == parts_of(number, "part_filters", "part_head")
         assert reached(net, joint) == parts_of(number, "joint_head")
@@ -82,9 +83,9 @@ def test_without_part_gradient_part_and_joint_terms_train_their_heads_alone() ->
 @pytest.mark.parametrize("part_gradient", [True, False])
 def test_the_diversity_term_never_reaches_the_former_expert(part_gradient: bool) -> None:
     net = learn(part_gradient=part_gradient)
-    looks = list(net.look(draw(), LABELS))
+    passes = list(net.run_experts(draw(), LABELS))
     for number in (1, 2):
-        former, joint = looks[number - 1].output.joint_logits, looks[number].output.joint_logits
+        former, joint = passes[number - 1].output.joint_logits, passes[number].output.joint_logits
         assert former.requires_grad
         loss = diversity_paper(joint, former, LABELS)
         shared = ("backbone", "part_filters") if part_gradient else ()
@@ -95,19 +96,19 @@ def test_the_diversity_term_never_reaches_the_former_expert(part_gradient: bool)
 def test_the_losses_of_later_experts_never_reach_former_ones() -> None:
     net = learn()
     former: Tensor | None = None
-    for number, look in enumerate(net.look(draw(), LABELS)):
-        loss = expert_loss(look.output, former, LABELS).total(diversity_weight=1.0)
+    for number, expert_pass in enumerate(net.run_experts(draw(), LABELS)):
+        loss = expert_loss(expert_pass.output, former, LABELS).total(diversity_weight=1.0)
         assert touched(net, loss) == {f"experts.{number}"}
         assert reached(net, loss) == parts_of(number, *HEADS)
-        former = look.output.joint_logits
+        former = expert_pass.output.joint_logits
 
 
 def test_every_parameter_of_an_expert_learns_from_its_loss() -> None:
     net = learn(num_experts=2, gate="own")
     former: Tensor | None = None
-    for look in net.look(draw(), LABELS):
-        expert_loss(look.output, former, LABELS).total(diversity_weight=1.0).backward()
-        former = look.output.joint_logits
+    for expert_pass in net.run_experts(draw(), LABELS):
+        expert_loss(expert_pass.output, former, LABELS).total(diversity_weight=1.0).backward()
+        former = expert_pass.output.joint_logits
     assert [name for name, p in net.experts.named_parameters() if p.grad is None] == []
 
 
@@ -117,10 +118,10 @@ def test_the_gates_loss_never_reaches_the_experts(gate: str, mix: str) -> None:
     net = learn(gate=gate, mix=mix)
     for parameter in cast(Gate, net.gate).layers.parameters():
         nn.init.normal_(parameter)  # a gate that has not learned anything yet sends its backbone no gradient
-    looks = list(net.look(draw(), LABELS))
-    joint_logits = torch.stack([look.output.joint_logits.detach() for look in looks], dim=1)
-    assert looks[0].output.large_features.requires_grad
-    gate_probs = net.weigh(looks[0].view, looks[0].output.large_features)
+    passes = list(net.run_experts(draw(), LABELS))
+    joint_logits = torch.stack([expert_pass.output.joint_logits.detach() for expert_pass in passes], dim=1)
+    assert passes[0].output.large_features.requires_grad
+    gate_probs = net.weigh(passes[0].view, passes[0].output.large_features)
     loss = classification_loss(mix_experts(joint_logits, gate_probs, mix=net.config.mix), LABELS)
     assert reached(net, loss, depth=2) == {"gate.layers"} | ({"gate.backbone"} if gate == "own" else set())
     assert touched(net, loss) == reached(net, loss, depth=2)
@@ -128,18 +129,18 @@ def test_the_gates_loss_never_reaches_the_experts(gate: str, mix: str) -> None:
 
 def test_nothing_that_an_expert_hands_on_carries_a_gradient() -> None:
     net = learn(zoom_from="previous")
-    for look in net.look(draw(), LABELS):
-        assert not look.view.requires_grad
-        assert not look.attention.requires_grad
-        assert not look.boxes_xyxy.requires_grad
-        assert not look.next_boxes_xyxy.requires_grad
-        assert look.output.features.requires_grad
+    for expert_pass in net.run_experts(draw(), LABELS):
+        assert not expert_pass.view.requires_grad
+        assert not expert_pass.attention.requires_grad
+        assert not expert_pass.boxes_xyxy.requires_grad
+        assert not expert_pass.next_boxes_xyxy.requires_grad
+        assert expert_pass.output.features.requires_grad
 
 
 def test_an_expert_that_is_frozen_still_lets_the_next_one_learn() -> None:
     net = learn(num_experts=2)
     net.experts[0].requires_grad_(False)
-    first, second = net.look(draw(), LABELS)
+    first, second = net.run_experts(draw(), LABELS)
     assert not first.output.joint_logits.requires_grad
     assert touched(net, expert_loss(second.output, first.output.joint_logits, LABELS).joint) == {"experts.1"}
 
@@ -153,15 +154,17 @@ def gradients(net: MixtureOfExperts, fill: Callable[[MixtureOfExperts], None]) -
 
 def one_after_the_other(net: MixtureOfExperts) -> None:
     former: Tensor | None = None
-    for look in net.look(draw(), LABELS):
-        expert_loss(look.output, former, LABELS).total(diversity_weight=2.0).backward()
-        former = look.output.joint_logits.detach()
+    for expert_pass in net.run_experts(draw(), LABELS):
+        expert_loss(expert_pass.output, former, LABELS).total(diversity_weight=2.0).backward()
+        former = expert_pass.output.joint_logits.detach()
 
 
 def all_at_once(net: MixtureOfExperts) -> None:
-    looks = list(net.look(draw(), LABELS))
-    formers = [None, *(look.output.joint_logits for look in looks[:-1])]
-    terms = [expert_loss(look.output, former, LABELS) for look, former in zip(looks, formers, strict=True)]
+    passes = list(net.run_experts(draw(), LABELS))
+    formers = [None, *(expert_pass.output.joint_logits for expert_pass in passes[:-1])]
+    terms = [
+        expert_loss(expert_pass.output, former, LABELS) for expert_pass, former in zip(passes, formers, strict=True)
+    ]
     torch.stack([term.total(diversity_weight=2.0) for term in terms]).sum().backward()
 
 
@@ -210,15 +213,15 @@ def test_an_experts_activations_are_gone_before_the_next_one_runs() -> None:
     gc.disable()  # nothing waits for the collector of cycles
     try:
         former: Tensor | None = None
-        for look in net.look(draw(), LABELS):  # enumerate would hold on to the former look
+        for expert_pass in net.run_experts(draw(), LABELS):  # enumerate would hold on to the former look
             number = len(alive) - 1
-            kept[f"features of expert {number}"] = weakref.ref(look.output.features)
-            kept[f"logits of expert {number}"] = weakref.ref(look.output.joint_logits)
-            loss = expert_loss(look.output, former, LABELS).total(diversity_weight=1.0)
+            kept[f"features of expert {number}"] = weakref.ref(expert_pass.output.features)
+            kept[f"logits of expert {number}"] = weakref.ref(expert_pass.output.joint_logits)
+            loss = expert_loss(expert_pass.output, former, LABELS).total(diversity_weight=1.0)
             assert kept[f"layer1 of expert {number}"]() is not None
             loss.backward()
-            former = look.output.joint_logits.detach()
-            del look, loss
+            former = expert_pass.output.joint_logits.detach()
+            del expert_pass, loss
     finally:
         gc.enable()
     assert alive == [[], [], []]
@@ -229,10 +232,10 @@ def test_an_expert_runs_when_its_turn_is_asked_for() -> None:
     net, calls = learn(), list[int]()
     for number in range(3):
         net.experts[number].register_forward_pre_hook(lambda _module, _given, number=number: calls.append(number))
-    looks = net.look(draw(), LABELS)
+    passes = net.run_experts(draw(), LABELS)
     assert calls == []
-    first: Look = next(looks)
+    first: ExpertPass = next(passes)
     assert calls == [0]
     del first
-    next(looks)
+    next(passes)
     assert calls == [0, 1]

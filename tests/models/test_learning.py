@@ -40,12 +40,12 @@ def test_a_tiny_mixture_learns_16_photos_by_heart() -> None:
     for _ in range(STEPS):
         optimizer.zero_grad()
         answers: list[torch.Tensor] = []
-        for look in net.look(photos, labels):
-            terms = expert_loss(look.output, answers[-1] if answers else None, labels)
+        for expert_pass in net.run_experts(photos, labels):
+            terms = expert_loss(expert_pass.output, answers[-1] if answers else None, labels)
             terms.total(diversity_weight=1.0).backward()
-            answers.append(look.output.joint_logits.detach())
+            answers.append(expert_pass.output.joint_logits.detach())
             if len(answers) == 1:
-                first_view, first_features = look.view, look.output.large_features.detach()
+                first_view, first_features = expert_pass.view, expert_pass.output.large_features.detach()
         mixed = mix_experts(torch.stack(answers, dim=1), net.weigh(first_view, first_features), mix="probs")
         loss = classification_loss(mixed, labels)
         loss.backward()

@@ -20,7 +20,7 @@ from mge.errors import ConfigError
 from mge.models.heads import ClasswiseLinear
 from mge.models.mixture import MixtureOfExperts, choose_part_filters
 from tests import reference
-from tests.models.networks import BACKBONES, CLASSES, SIZE, SWIN, build, draw, expert_of, let_look
+from tests.models.networks import BACKBONES, CLASSES, SIZE, SWIN, build, draw, expert_of, run_all_experts
 
 LABELS = torch.tensor([0, 3, 4])
 ALL = [*BACKBONES, pytest.param(SWIN, marks=pytest.mark.slow)]
@@ -121,21 +121,23 @@ def test_experts_differ_in_their_weights() -> None:
 @pytest.mark.parametrize("backbone", [name for name in ALL if name != "test_vit"])  # no gradient reaches its cells
 def test_the_attention_of_a_whole_network_equals_an_autograd_grad_cam(backbone: str, positive: bool) -> None:
     net = build(backbone, num_experts=2, positive_weights=positive)
-    for number, look in enumerate(let_look(net, draw(), LABELS)):
-        maps = reference.grad_cam_of_network(net.experts[number], look.view, LABELS.tolist(), positive=positive)
+    for number, expert_pass in enumerate(run_all_experts(net, draw(), LABELS)):
+        maps = reference.grad_cam_of_network(net.experts[number], expert_pass.view, LABELS.tolist(), positive=positive)
         assert maps.max() > 0
-        np.testing.assert_allclose(look.attention.numpy(), scaled(maps), atol=1e-4)  # rounding of a whole network
+        np.testing.assert_allclose(
+            expert_pass.attention.numpy(), scaled(maps), atol=1e-4
+        )  # rounding of a whole network
 
 
 @pytest.mark.parametrize("geometry", ["pixels", "authors"])
 def test_an_expert_finds_the_box_around_its_attention(geometry: Geometry) -> None:
     net = build(num_experts=2, output_stride=8, geometry=geometry)
-    for look in let_look(net, draw(), LABELS):
+    for expert_pass in run_all_experts(net, draw(), LABELS):
         expected = [
             reference.attention_box(cells, size=(SIZE, SIZE), threshold=0.6, aligned=geometry == "authors")
-            for cells in look.attention.double().numpy()
+            for cells in expert_pass.attention.double().numpy()
         ]
-        assert look.next_boxes_xyxy.tolist() == expected
+        assert expert_pass.next_boxes_xyxy.tolist() == expected
         assert expected != [WHOLE] * 3
 
 
@@ -159,31 +161,31 @@ def test_each_photo_follows_its_own_label() -> None:
 
 def test_without_labels_each_expert_follows_what_it_predicts() -> None:
     net = build(num_experts=2, output_stride=8)
-    for number, look in enumerate(let_look(net, draw())):
-        predicted = look.output.joint_logits.argmax(1).tolist()
-        maps = reference.grad_cam(look.output.features, expert_of(net, number).large_head, predicted)
-        np.testing.assert_allclose(look.attention.numpy(), scaled(maps), atol=1e-5)
+    for number, expert_pass in enumerate(run_all_experts(net, draw())):
+        predicted = expert_pass.output.joint_logits.argmax(1).tolist()
+        maps = reference.grad_cam(expert_pass.output.features, expert_of(net, number).large_head, predicted)
+        np.testing.assert_allclose(expert_pass.attention.numpy(), scaled(maps), atol=1e-5)
 
 
 @pytest.mark.parametrize("positive", [False, True])
 def test_attention_to_beliefs_is_the_mean_of_all_classes_maps_by_how_probable_they_are(positive: bool) -> None:
     net = build(num_experts=2, output_stride=8, attention_to="belief", positive_weights=positive)
-    for number, look in enumerate(let_look(net, draw())):
-        probs = look.output.joint_logits.softmax(1).numpy()
+    for number, expert_pass in enumerate(run_all_experts(net, draw())):
+        probs = expert_pass.output.joint_logits.softmax(1).numpy()
         gradients = expert_of(net, number).large_head.weight.detach().numpy()
-        features = look.output.features.numpy()
+        features = expert_pass.output.features.numpy()
         for photo in range(len(features)):
             maps = sum(
                 prob * np.einsum("k,khw->hw", row.clip(0) if positive else row, features[photo])
                 for prob, row in zip(probs[photo], gradients, strict=True)
             )
             expected = reference.scale_to_unit(np.maximum(maps, 0))
-            np.testing.assert_allclose(look.attention[photo].numpy(), expected, atol=1e-4)
+            np.testing.assert_allclose(expert_pass.attention[photo].numpy(), expected, atol=1e-4)
 
 
 def test_with_labels_attention_is_to_their_class_whatever_is_believed() -> None:
     to_class, to_belief = (
-        let_look(build(num_experts=2, attention_to=kind), draw(), LABELS) for kind in ("class", "belief")
+        run_all_experts(build(num_experts=2, attention_to=kind), draw(), LABELS) for kind in ("class", "belief")
     )
     for one, other in zip(to_class, to_belief, strict=True):
         assert torch.equal(one.attention, other.attention)
@@ -191,11 +193,12 @@ def test_with_labels_attention_is_to_their_class_whatever_is_believed() -> None:
 
 def test_an_expert_finds_the_box_of_its_attentions_spread() -> None:
     net = build(num_experts=2, output_stride=8, box="spread")
-    for look in let_look(net, draw()):
+    for expert_pass in run_all_experts(net, draw()):
         expected = [
-            reference.spread_box(cells, size=(SIZE, SIZE), threshold=0.6) for cells in look.attention.double().numpy()
+            reference.spread_box(cells, size=(SIZE, SIZE), threshold=0.6)
+            for cells in expert_pass.attention.double().numpy()
         ]
-        np.testing.assert_allclose(look.next_boxes_xyxy.numpy(), expected, atol=1e-2)
+        np.testing.assert_allclose(expert_pass.next_boxes_xyxy.numpy(), expected, atol=1e-2)
 
 
 def test_a_spread_box_and_the_authors_geometry_exclude_each_other() -> None:
@@ -207,10 +210,10 @@ def test_a_spread_box_and_the_authors_geometry_exclude_each_other() -> None:
 def test_attention_first_weighs_every_map_with_the_first_experts_classifier(labels: Tensor | None) -> None:
     net = build(num_experts=3, attention="first", output_stride=8)
     head = expert_of(net, 0).large_head
-    for look in let_look(net, draw(), labels):
-        followed = head(look.output.large_features).argmax(1) if labels is None else labels
-        maps = reference.grad_cam(look.output.features, head, followed.tolist())
-        np.testing.assert_allclose(look.attention.numpy(), scaled(maps), atol=1e-5)
+    for expert_pass in run_all_experts(net, draw(), labels):
+        followed = head(expert_pass.output.large_features).argmax(1) if labels is None else labels
+        maps = reference.grad_cam(expert_pass.output.features, head, followed.tolist())
+        np.testing.assert_allclose(expert_pass.attention.numpy(), scaled(maps), atol=1e-5)
 
 
 def test_attention_first_and_own_differ_from_the_second_expert_on() -> None:
@@ -225,22 +228,22 @@ def test_attention_first_and_own_differ_from_the_second_expert_on() -> None:
 @pytest.mark.parametrize("zoom_from", ["photo", "previous"])
 def test_each_expert_sees_what_the_former_one_found(zoom_from: str, geometry: Geometry) -> None:
     net, pictures = build(num_experts=3, output_stride=8, zoom_from=zoom_from, geometry=geometry), draw()
-    looks = let_look(net, pictures, LABELS)
-    assert torch.equal(looks[0].view, pictures)
-    for former, look in itertools.pairwise(looks):
+    passes = run_all_experts(net, pictures, LABELS)
+    assert torch.equal(passes[0].view, pictures)
+    for former, expert_pass in itertools.pairwise(passes):
         composed = compose_boxes(former.boxes_xyxy, former.next_boxes_xyxy, size=(SIZE, SIZE))
-        torch.testing.assert_close(look.boxes_xyxy, composed)
+        torch.testing.assert_close(expert_pass.boxes_xyxy, composed)
         source, boxes = (pictures, composed) if zoom_from == "photo" else (former.view, former.next_boxes_xyxy)
         for photo in range(3):
             expected = reference.zoom(
                 source[photo].double().numpy(), boxes[photo].tolist(), size=(SIZE, SIZE), aligned=geometry == "authors"
             )
-            np.testing.assert_allclose(look.view[photo].numpy(), expected, atol=2e-3)
+            np.testing.assert_allclose(expert_pass.view[photo].numpy(), expected, atol=2e-3)
 
 
 def test_zooming_out_of_the_photo_is_sharper_than_out_of_the_former_view() -> None:
     views = {
-        source: let_look(build(num_experts=3, output_stride=8, zoom_from=source), draw(), LABELS)[2].view
+        source: run_all_experts(build(num_experts=3, output_stride=8, zoom_from=source), draw(), LABELS)[2].view
         for source in ("photo", "previous")
     }
     assert float(views["photo"].var()) > 1.05 * float(views["previous"].var())
@@ -249,7 +252,7 @@ def test_zooming_out_of_the_photo_is_sharper_than_out_of_the_former_view() -> No
 @pytest.mark.parametrize("size", [SIZE, None])
 def test_detail_reduces_the_photo_for_the_first_view_and_keeps_it_for_the_zoom(size: int | None) -> None:
     net, pictures = build(num_experts=2, output_stride=8, size=size, detail=2.0), draw(height=128, width=128)
-    first, second = let_look(net, pictures, LABELS)
+    first, second = run_all_experts(net, pictures, LABELS)
     torch.testing.assert_close(first.view, functional.avg_pool2d(pictures, 2), rtol=0, atol=1e-3)
     assert first.boxes_xyxy.tolist() == [[0, 0, 128, 128]] * 3
     torch.testing.assert_close(second.boxes_xyxy, 2 * first.next_boxes_xyxy)
@@ -262,7 +265,7 @@ def test_detail_reduces_the_photo_for_the_first_view_and_keeps_it_for_the_zoom(s
 
 def test_detail_that_is_no_whole_number_is_taken() -> None:
     net = build(num_experts=2, size=None, detail=1.5)
-    first, second = let_look(net, draw(height=96, width=144), LABELS)
+    first, second = run_all_experts(net, draw(height=96, width=144), LABELS)
     assert first.view.shape[2:] == second.view.shape[2:] == (64, 96)
 
 
@@ -277,7 +280,7 @@ def test_without_a_size_pictures_of_any_size_and_shape_are_taken() -> None:
 
 def test_with_a_size_pictures_of_any_size_become_views_of_that_size_and_boxes_stay_in_their_pixels() -> None:
     net, pictures = build(num_experts=2, output_stride=8), draw(height=100, width=200)
-    first, second = let_look(net, pictures, LABELS)
+    first, second = run_all_experts(net, pictures, LABELS)
     assert first.view.shape[2:] == second.view.shape[2:] == (SIZE, SIZE)
     assert first.boxes_xyxy.tolist() == [[0, 0, 200, 100]] * 3
     scale = torch.tensor([200, 100, 200, 100]) / SIZE
@@ -340,11 +343,11 @@ def test_experts_and_gate_that_were_wrapped_take_the_place_of_the_mixtures_own()
     experts, gate = [Wrapped(expert) for expert in net.experts], Wrapped(net.gate)
     expected = run(net, draw(), LABELS)
     with torch.no_grad():
-        looks = list(net.look(draw(), LABELS, experts=experts))
-        gate_probs = net.weigh(looks[0].view, looks[0].output.large_features, gate=gate)
+        passes = list(net.run_experts(draw(), LABELS, experts=experts))
+        gate_probs = net.weigh(passes[0].view, passes[0].output.large_features, gate=gate)
     assert [wrapped.calls for wrapped in (*experts, gate)] == [1, 1, 1]
     torch.testing.assert_close(gate_probs, expected.gate_probs)
-    torch.testing.assert_close(looks[1].output.joint_logits, expected.joint_logits[:, 1])
+    torch.testing.assert_close(passes[1].output.joint_logits, expected.joint_logits[:, 1])
 
 
 #  what is left alone
@@ -394,12 +397,12 @@ def test_inference_mode_gives_the_same_answer() -> None:
 def test_bfloat16_autocast_leaves_boxes_views_and_attention_in_float32(backbone: str) -> None:
     net = build(backbone, num_experts=3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        looks = let_look(net, draw(), LABELS)
+        passes = run_all_experts(net, draw(), LABELS)
         output = run(net, draw(), LABELS)
-    assert looks[0].output.large_logits.dtype == torch.bfloat16  # autocast is at work
-    for look in looks:
-        assert look.view.dtype == look.attention.dtype == torch.float32
-        assert look.boxes_xyxy.dtype == look.next_boxes_xyxy.dtype == torch.float32
+    assert passes[0].output.large_logits.dtype == torch.bfloat16  # autocast is at work
+    for expert_pass in passes:
+        assert expert_pass.view.dtype == expert_pass.attention.dtype == torch.float32
+        assert expert_pass.boxes_xyxy.dtype == expert_pass.next_boxes_xyxy.dtype == torch.float32
     for name in ("logits", "gate_probs", "attention", "boxes_xyxy"):
         assert getattr(output, name).dtype == torch.float32
     assert all(bool(tensor.isfinite().all()) for tensor in output)

@@ -81,16 +81,16 @@ def test_what_speaks_for_a_class_adds_up_to_its_score(classifier: Classifier, fi
 def test_the_evidence_of_a_cell_is_what_the_score_loses_without_it(files: list[str]) -> None:
     model = Classifier(build(num_experts=1, detail=2), class_names=NAMES)
     explanation = explain(model, files[:1], other="Anjou")[0]
-    look = next(model.model.look(model.model.normalise(model.prepare(files[0]).image.unsqueeze(0))))
+    expert_pass = next(model.model.run_experts(model.model.normalise(model.prepare(files[0]).image.unsqueeze(0))))
     contrast = explanation.views[0].contrast
     assert contrast is not None
     head = cast(nn.Linear, model.model.experts[0].large_head)
-    height, width = look.output.features.shape[2:]
+    height, width = expert_pass.output.features.shape[2:]
     label = NAMES.index(explanation.label)
     for row, column, corner in ((0, 0, 0), (height - 1, width - 1, -1)):
-        features = look.output.features.clone()
+        features = expert_pass.output.features.clone()
         features[:, :, row, column] = 0
-        lost = look.output.large_logits[0, label] - head(features.mean((2, 3)))[0, label]
+        lost = expert_pass.output.large_logits[0, label] - head(features.mean((2, 3)))[0, label]
         assert contrast.evidence[corner, corner] == pytest.approx(float(lost), abs=1e-5)
 
 

@@ -40,13 +40,13 @@ def test_a_shared_expert_looks_once_for_each_view_and_is_stored_once() -> None:
 def test_the_gradient_of_a_shared_expert_is_the_sum_over_its_views() -> None:
     net = build(num_experts=2, share_experts=True, output_stride=8)
     sums = [torch.zeros_like(parameter) for parameter in net.experts.parameters()]
-    for look in net.look(draw()):
+    for expert_pass in net.run_experts(draw()):
         gradients = torch.autograd.grad(
-            look.output.joint_logits.sum(), list(net.experts.parameters()), allow_unused=True
+            expert_pass.output.joint_logits.sum(), list(net.experts.parameters()), allow_unused=True
         )
         sums = [total if each is None else total + each for total, each in zip(sums, gradients, strict=True)]
-    for look in net.look(draw()):
-        look.output.joint_logits.sum().backward()
+    for expert_pass in net.run_experts(draw()):
+        expert_pass.output.joint_logits.sum().backward()
     for parameter, total in zip(net.experts.parameters(), sums, strict=True):
         torch.testing.assert_close(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad, total)
 

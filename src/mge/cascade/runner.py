@@ -11,7 +11,7 @@ from mge.config import Mix
 from mge.core.losses import mix_experts
 from mge.core.outputs import CascadeOutput, MixtureOutput
 from mge.errors import ConfigError
-from mge.models.mixture import Look, MixtureOfExperts
+from mge.models.mixture import ExpertPass, MixtureOfExperts
 
 
 @torch.inference_mode()
@@ -39,13 +39,13 @@ def run_cascade(
     if len(thresholds) != model.active_experts - 1:
         given = f"there are {len(thresholds)} thresholds for {model.active_experts} experts"
         raise ConfigError(f"{given}; give one for each but the last")
-    looks = model.look(model.normalise(images))
-    look = next(looks)
-    result = _blank_output(look, num_experts=model.active_experts)
+    passes = model.run_experts(model.normalise(images))
+    expert_pass = next(passes)
+    result = _blank_output(expert_pass, num_experts=model.active_experts)
     rows = torch.arange(len(images), device=images.device)  # the photos that are still there
     gate_probs = torch.ones(len(images), 1, device=images.device)
     for number, threshold in enumerate((*thresholds, None)):
-        _write_look(result, look, rows=rows, number=number)
+        _write_pass(result, expert_pass, rows=rows, number=number)
         so_far = _answer_so_far(result, gate_probs, rows=rows, number=number, mix=model.config.mix)
         if threshold is None:
             break
@@ -53,41 +53,41 @@ def run_cascade(
         if not len(staying):
             break
         if number == 0:
-            gate_probs = model.weigh(look.view[staying], look.output.large_features[staying])
+            gate_probs = model.weigh(expert_pass.view[staying], expert_pass.output.large_features[staying])
         else:
             gate_probs = gate_probs[staying]
-        look = looks.send(staying if len(staying) < len(rows) else None)  # no copies where nobody leaves
+        expert_pass = passes.send(staying if len(staying) < len(rows) else None)  # no copies where nobody leaves
         rows = rows[staying]
     return result
 
 
-def _blank_output(look: Look, *, num_experts: int) -> CascadeOutput:
+def _blank_output(expert_pass: ExpertPass, *, num_experts: int) -> CascadeOutput:
     """An output like that of the mixture in which nothing has been said yet."""
 
     def blank(example: Tensor) -> Tensor:
         return example.new_full((len(example), num_experts, *example.shape[1:]), torch.nan)
 
-    logits = look.output.logits
+    logits = expert_pass.output.logits
     mixture = MixtureOutput(
         logits=torch.zeros_like(logits, dtype=torch.float32),
         gate_probs=torch.zeros(len(logits), num_experts, device=logits.device),
-        large_logits=blank(look.output.large_logits),
-        part_logits=blank(look.output.part_logits),
+        large_logits=blank(expert_pass.output.large_logits),
+        part_logits=blank(expert_pass.output.part_logits),
         joint_logits=blank(logits),
-        attention=blank(look.attention),
-        boxes_xyxy=blank(look.boxes_xyxy),
+        attention=blank(expert_pass.attention),
+        boxes_xyxy=blank(expert_pass.boxes_xyxy),
     )
     return CascadeOutput(mixture, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
 
-def _write_look(result: CascadeOutput, look: Look, *, rows: Tensor, number: int) -> None:
+def _write_pass(result: CascadeOutput, expert_pass: ExpertPass, *, rows: Tensor, number: int) -> None:
     """Puts what one expert said about some photos into their rows."""
     result.num_experts_run[rows] = number + 1
-    result.mixture.large_logits[rows, number] = look.output.large_logits
-    result.mixture.part_logits[rows, number] = look.output.part_logits
-    result.mixture.joint_logits[rows, number] = look.output.logits
-    result.mixture.attention[rows, number] = look.attention
-    result.mixture.boxes_xyxy[rows, number] = look.boxes_xyxy
+    result.mixture.large_logits[rows, number] = expert_pass.output.large_logits
+    result.mixture.part_logits[rows, number] = expert_pass.output.part_logits
+    result.mixture.joint_logits[rows, number] = expert_pass.output.logits
+    result.mixture.attention[rows, number] = expert_pass.attention
+    result.mixture.boxes_xyxy[rows, number] = expert_pass.boxes_xyxy
 
 
 def _answer_so_far(result: CascadeOutput, gate_probs: Tensor, *, rows: Tensor, number: int, mix: Mix) -> Tensor:

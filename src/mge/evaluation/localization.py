@@ -18,7 +18,7 @@ from mge.evaluation.localization_metrics import is_inside, map_peaks, max_box_ac
 from mge.evaluation.run_model import percent
 from mge.inference.classifier import Classifier, Prepared
 from mge.models.expert import Expert
-from mge.models.mixture import Look
+from mge.models.mixture import ExpertPass
 
 MAP_SIDE = 64  # pixels of the maps that boxes are made of; their cells are much larger
 FOUND_FROM = 0.5  # intersection over union from which a thing counts as found
@@ -126,14 +126,14 @@ def _locate_batch(classifier: Classifier, batch: _Batch) -> list[Located]:
     model = classifier.model
     device = next(model.parameters()).device
     pictures = model.normalise(batch.images.to(device))
-    looks = list(model.look(pictures))
-    probabilities = classifier.probabilities(model.combine(looks).logits).cpu()
-    views, found = _boxes(looks, batch)
+    passes = list(model.run_experts(pictures))
+    probabilities = classifier.probabilities(model.combine(passes).logits).cpu()
+    views, found = _boxes(passes, batch)
     knowns: list[Known | None] = [None] * len(batch.records)
     if any(record.box_xyxy for record in batch.records):
         numbers = {name: number for number, name in enumerate(classifier.class_names)}
         labels = torch.tensor([numbers[record.label] for record in batch.records], device=device)
-        knowns = _compare_with_truth(classifier, batch, found, list(model.look(pictures, labels)))
+        knowns = _compare_with_truth(classifier, batch, found, list(model.run_experts(pictures, labels)))
     best = probabilities.max(1)
     return [
         Located(
@@ -144,13 +144,17 @@ def _locate_batch(classifier: Classifier, batch: _Batch) -> list[Located]:
     ]  # fmt: skip
 
 
-def _boxes(looks: Sequence[Look], batch: _Batch) -> tuple[Tensor, Tensor]:
+def _boxes(passes: Sequence[ExpertPass], batch: _Batch) -> tuple[Tensor, Tensor]:
     """What each expert saw and what it found, (B, E, 4) each, in pixels of the photos and inside them."""
-    views = torch.stack([look.boxes_xyxy for look in looks], dim=1).float().cpu()
+    views = torch.stack([expert_pass.boxes_xyxy for expert_pass in passes], dim=1).float().cpu()
     found = torch.stack(
         [
-            compose_boxes(look.boxes_xyxy, look.next_boxes_xyxy, size=(look.view.shape[2], look.view.shape[3]))
-            for look in looks
+            compose_boxes(
+                expert_pass.boxes_xyxy,
+                expert_pass.next_boxes_xyxy,
+                size=(expert_pass.view.shape[2], expert_pass.view.shape[3]),
+            )
+            for expert_pass in passes
         ],
         dim=1,
     )
@@ -164,7 +168,7 @@ def _boxes(looks: Sequence[Look], batch: _Batch) -> tuple[Tensor, Tensor]:
 
 
 def _compare_with_truth(
-    classifier: Classifier, batch: _Batch, found: Tensor, told: Sequence[Look]
+    classifier: Classifier, batch: _Batch, found: Tensor, told: Sequence[ExpertPass]
 ) -> list[Known | None]:
     """How well a batch fits its true boxes.
 
@@ -177,10 +181,10 @@ def _compare_with_truth(
     config = classifier.model.config
     class_views, class_found = _boxes(told, batch)
     offset = config.attention_offset / config.size
-    cells = torch.stack([look.attention.float() for look in told], dim=1).cpu()
+    cells = torch.stack([expert_pass.attention.float() for expert_pass in told], dim=1).cpu()
     experts = classifier.model.experts_in_turn
     of_any = torch.stack(
-        [_object_map(expert, look.output.features) for look, expert in zip(told, experts, strict=True)],
+        [_object_map(expert, expert_pass.output.features) for expert_pass, expert in zip(told, experts, strict=True)],
         dim=1,
     )
     maps, maps_of_any = (_enlarge_all(each, offset=offset) for each in (cells, of_any.cpu()))

@@ -48,11 +48,11 @@ def cascade_parts(model: MixtureOfExperts) -> dict[str, Part]:
     frozen.sampling = "matrices"  # as in to_graph
     images = example_pictures(frozen)
     with torch.no_grad():
-        look = next(frozen.look(frozen.normalise(images)))
-    examples = {"images": images, FORMER + "boxes_xyxy": look.boxes_xyxy.contiguous()}
-    examples[FORMER + "found_xyxy"] = look.next_boxes_xyxy
+        expert_pass = next(frozen.run_experts(frozen.normalise(images)))
+    examples = {"images": images, FORMER + "boxes_xyxy": expert_pass.boxes_xyxy.contiguous()}
+    examples[FORMER + "found_xyxy"] = expert_pass.next_boxes_xyxy
     if frozen.config.zoom_from == "previous":
-        examples[FORMER + "view"] = look.view
+        examples[FORMER + "view"] = expert_pass.view
     said = {name: OUTPUTS[name].replace("(B, E, ", "(B, ") for name in SAID}
     kept = {name: STATE[name] for name in ("found_xyxy", "view") if FORMER + name in examples}
     first = {**said, **kept, "large_features": STATE["large_features"]}
@@ -60,7 +60,7 @@ def cascade_parts(model: MixtureOfExperts) -> dict[str, Part]:
     for number in range(1, frozen.active_experts):
         parts[f"expert_{number}"] = Part(LaterExpert(frozen, number), examples, {**said, **kept})
     is_own = frozen.gate is not None and frozen.gate.backbone is not None
-    features = {FORMER + "large_features": look.output.large_features}
+    features = {FORMER + "large_features": expert_pass.output.large_features}
     gate = Part(GateAlone(frozen), {"images": images} if is_own else features, {"gate_probs": OUTPUTS["gate_probs"]})
     return {**parts, "gate": gate}
 
@@ -78,10 +78,10 @@ class FirstExpert(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """What it said and found, by the names of its part."""
-        look = next(self.model.look(self.model.normalise(images)))
-        output = look.output
-        said = (output.large_logits, output.part_logits, output.logits, look.attention, look.boxes_xyxy)
-        kept = (look.next_boxes_xyxy, *([look.view] if self.model.config.zoom_from == "previous" else []))
+        expert_pass = next(self.model.run_experts(self.model.normalise(images)))
+        output = expert_pass.output
+        said = (output.large_logits, output.part_logits, output.logits, expert_pass.attention, expert_pass.boxes_xyxy)
+        kept = (expert_pass.next_boxes_xyxy, *([expert_pass.view] if self.model.config.zoom_from == "previous" else []))
         return (*said, *kept, output.large_features)
 
 

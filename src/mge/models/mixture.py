@@ -56,7 +56,7 @@ def choose_part_filters(num_classes: int) -> int:
     return max(FEWEST_PART_FILTERS, min(MOST_PART_FILTERS, round(PART_FILTERS_IN_ALL / num_classes)))
 
 
-class Look(NamedTuple):
+class ExpertPass(NamedTuple):
     """One expert's turn: what it saw, what it said, where it looked."""
 
     view: Tensor  # (B, 3, h, w) what it saw
@@ -183,7 +183,7 @@ class MixtureOfExperts(nn.Module):
         Returns:
             Every expert's answers and maps, the gate, and the mixture. No field is left out in training.
         """
-        return self.combine(list(self.look(self.normalise(images), labels)))
+        return self.combine(list(self.run_experts(self.normalise(images), labels)))
 
     @property
     def experts_in_turn(self) -> list[Expert]:
@@ -191,18 +191,18 @@ class MixtureOfExperts(nn.Module):
         experts = cast(list[Expert], list(self.experts))
         return experts * self.config.experts if self.config.share_experts else experts
 
-    def combine(self, looks: Sequence[Look]) -> MixtureOutput:
+    def combine(self, passes: Sequence[ExpertPass]) -> MixtureOutput:
         """The mixture's answer out of the turns of its active experts."""
-        joint_logits = torch.stack([look.output.logits for look in looks], dim=1)
-        gate_probs = self.weigh(looks[0].view, looks[0].output.large_features)
+        joint_logits = torch.stack([expert_pass.output.logits for expert_pass in passes], dim=1)
+        gate_probs = self.weigh(passes[0].view, passes[0].output.large_features)
         return MixtureOutput(
             logits=mix_experts(joint_logits, gate_probs, mix=self.config.mix),
             gate_probs=gate_probs,
-            large_logits=torch.stack([look.output.large_logits for look in looks], dim=1),
-            part_logits=torch.stack([look.output.part_logits for look in looks], dim=1),
+            large_logits=torch.stack([expert_pass.output.large_logits for expert_pass in passes], dim=1),
+            part_logits=torch.stack([expert_pass.output.part_logits for expert_pass in passes], dim=1),
             joint_logits=joint_logits,
-            attention=torch.stack([look.attention for look in looks], dim=1),
-            boxes_xyxy=torch.stack([look.boxes_xyxy for look in looks], dim=1),
+            attention=torch.stack([expert_pass.attention for expert_pass in passes], dim=1),
+            boxes_xyxy=torch.stack([expert_pass.boxes_xyxy for expert_pass in passes], dim=1),
         )
 
     def measure_offset(self) -> None:
@@ -217,10 +217,10 @@ class MixtureOfExperts(nn.Module):
             return images
         return images.float().sub_(255 * self.mean).div_(255 * self.std)
 
-    def look(
+    def run_experts(
         self, pictures: Float[Tensor, "B 3 H W"], labels: Int[Tensor, " B"] | None = None, *,
         experts: Sequence[nn.Module] | None = None,
-    ) -> Generator[Look, Tensor | None, None]:  # fmt: skip
+    ) -> Generator[ExpertPass, Tensor | None, None]:  # fmt: skip
         """Lets the active experts look, one after the other.
 
         Nothing that one expert hands to the next carries a gradient, so the caller may call backward on each expert's
@@ -242,7 +242,7 @@ class MixtureOfExperts(nn.Module):
                 view, boxes = self.next_view(pictures, view, boxes, found)
             output = expert(view)
             found, attention = self.attend(expert, output, labels, size=(view.shape[2], view.shape[3]))
-            staying = yield Look(view, output, attention, boxes, found)
+            staying = yield ExpertPass(view, output, attention, boxes, found)
             del output
             if staying is not None:
                 pictures, view, boxes, found = (each[staying] for each in (pictures, view, boxes, found))

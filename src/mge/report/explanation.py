@@ -17,7 +17,7 @@ from mge.errors import ConfigError, DataError
 from mge.inference.classifier import Classifier, Prepared
 from mge.inference.prediction import Photo
 from mge.models.expert import Expert
-from mge.models.mixture import Look
+from mge.models.mixture import ExpertPass
 from mge.report.figures import Contrast, ExpertView, Explanation, Ranking, fit_and_cut
 
 MAP_SIDE = 56  # pixels that a map is enlarged to; drawing enlarges it further
@@ -71,14 +71,14 @@ def explain_batch(
     model = classifier.model
     device = next(model.parameters()).device
     images = torch.stack([photo.prepared.image for photo in photos]).to(device)
-    looks = list(model.look(model.normalise(images)))
-    output = MixtureOutput(*(tensor.float().cpu() for tensor in model.combine(looks)))
+    passes = list(model.run_experts(model.normalise(images)))
+    output = MixtureOutput(*(tensor.float().cpu() for tensor in model.combine(passes)))
     labels, probabilities = output.logits.argmax(1), classifier.probabilities(output.logits)
     others = None if other_label is None else _others(output.logits, classifier.class_names.index(other_label))
     contrasts = [] if others is None else [
-        _contrasts(look, expert, labels=labels.to(device), others=others.to(device),
+        _contrasts(expert_pass, expert, labels=labels.to(device), others=others.to(device),
                    offset=_offset(classifier))
-        for look, expert in zip(looks, model.experts_in_turn, strict=False)
+        for expert_pass, expert in zip(passes, model.experts_in_turn, strict=False)
     ]  # fmt: skip
     maps = enlarge(output.attention.flatten(0, 1), side=MAP_SIDE, offset=_offset(classifier))
     maps = maps.clamp(0, 1).unflatten(0, output.attention.shape[:2])
@@ -136,16 +136,18 @@ def _others(logits: Tensor, label: int) -> Tensor:
     return torch.where(ranked[:, 0] == label, ranked[:, 1], torch.full_like(ranked[:, 0], label))
 
 
-def _contrasts(look: Look, expert: Expert, *, labels: Tensor, others: Tensor, offset: float) -> list[Contrast]:
+def _contrasts(
+    expert_pass: ExpertPass, expert: Expert, *, labels: Tensor, others: Tensor, offset: float
+) -> list[Contrast]:
     """For each photo what speaks for its class and for the other, to one expert."""
-    features = look.output.features
+    features = expert_pass.output.features
     num_cells = features.shape[2] * features.shape[3]
     maps = []
     for chosen in (labels, others):
         weights = expert.pull_back(features, channel_weights(expert.large_head.weight, chosen, num_cells=num_cells))
         maps.append(enlarge(class_evidence(features, weights), side=MAP_SIDE, offset=offset).cpu().numpy())
     logits = [
-        look.output.large_logits.float().gather(1, chosen.unsqueeze(1)).squeeze(1).tolist()
+        expert_pass.output.large_logits.float().gather(1, chosen.unsqueeze(1)).squeeze(1).tolist()
         for chosen in (labels, others)
     ]
     return [Contrast(*row) for row in zip(*maps, *logits, strict=True)]

@@ -39,8 +39,8 @@ class Lesson(NamedTuple):
 @torch.no_grad()
 def teach(teacher: MixtureOfExperts, images: Tensor, *, class_order: Tensor) -> Lesson:
     """The mixture's answer, its classes in another order, and the views that it is made of."""
-    looks = list(teacher.look(teacher.normalise(images)))
-    return Lesson(teacher.combine(looks).logits[:, class_order], [look.view for look in looks])
+    passes = list(teacher.run_experts(teacher.normalise(images)))
+    return Lesson(teacher.combine(passes).logits[:, class_order], [expert_pass.view for expert_pass in passes])
 
 
 @dataclasses.dataclass(frozen=True)

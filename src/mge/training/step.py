@@ -78,22 +78,22 @@ def train_step(
     first_view = first_features = torch.empty(0)
     pictures = network.model.normalise(batch.images)
     followed = batch.labels if config.follow == "true" else None
-    for look in network.model.look(pictures, followed, experts=network.experts):
+    for expert_pass in network.model.run_experts(pictures, followed, experts=network.experts):
         terms = expert_loss(
-            look.output, answers[-1] if answers else None, batch.labels, diversity=config.diversity,
+            expert_pass.output, answers[-1] if answers else None, batch.labels, diversity=config.diversity,
             label_smoothing=config.label_smoothing, has_parts=network.model.config.has_parts, blend=blend,
             class_weights=class_weights,
         )  # fmt: skip
         total = terms.total(diversity_weight=config.diversity_weight)
         if total.requires_grad:
             fabric.backward(total * share)
-        answers.append(look.output.joint_logits.detach().float())
+        answers.append(expert_pass.output.joint_logits.detach().float())
         if len(answers) == 1:
-            first_view, first_features = look.view, look.output.large_features.detach()
+            first_view, first_features = expert_pass.view, expert_pass.output.large_features.detach()
         losses.append(total.detach())
         diversity.append(terms.diversity.detach())
         hits.append((answers[-1].argmax(1) == batch.labels).sum())
-        del look, terms, total
+        del expert_pass, terms, total
     with torch.set_grad_enabled(network.gate_learns):
         gate_probs = network.model.weigh(first_view, first_features, gate=network.gate)
     mixture = mix_experts(torch.stack(answers, dim=1), gate_probs, mix=network.model.config.mix)

@@ -82,9 +82,9 @@ class Bench:
 
         def mixture() -> None:
             inside.seconds = 0.0
-            looks = list(self.model.look(self.photos, experts=experts))
+            passes = list(self.model.run_experts(self.photos, experts=experts))
             with inside:
-                self.model.weigh(looks[0].view, looks[0].output.large_features)
+                self.model.weigh(passes[0].view, passes[0].output.large_features)
 
         with torch.inference_mode(), self.fabric.autocast():
             pairs = self._interleave(lambda: self.model(self.photos), self._floor_forward)
