@@ -95,13 +95,13 @@ def test_a_second_check_reads_no_photo_again(tmp_path: Path, monkeypatch: pytest
     good = make_good(tmp_path / "good")
     first = mge.check(good, out=tmp_path / "first")
     read: list[str] = []
-    real = scan._look
+    real = scan._scan
 
-    def spy(record: Record, *, with_hashes: bool) -> scan.Look:
+    def spy(record: Record, *, with_hashes: bool) -> scan.PhotoScan:
         read.append(record.path.name)
         return real(record, with_hashes=with_hashes)
 
-    monkeypatch.setattr(scan, "_look", spy)
+    monkeypatch.setattr(scan, "_scan", spy)
     assert mge.check(good, out=tmp_path / "second") == first
     assert read == []
     write_scene(good / "a" / "0.jpg", seed=77, size=(200, 150))

@@ -120,13 +120,13 @@ def test_a_second_run_looks_at_nothing_but_what_is_broken(
 ) -> None:
     file = break_photo(photos)
     read: list[Path] = []
-    real = scan._look
+    real = scan._scan
 
-    def spy(record: Record, *, with_hashes: bool) -> scan.Look:
+    def spy(record: Record, *, with_hashes: bool) -> scan.PhotoScan:
         read.append(record.path)
         return real(record, with_hashes=with_hashes)
 
-    monkeypatch.setattr(scan, "_look", spy)
+    monkeypatch.setattr(scan, "_scan", spy)
     skip(photos, Run(tmp_path / "first"))
     assert len(read) == 24
     skip(photos, Run(tmp_path / "second"))

@@ -8,18 +8,18 @@ from lightning_fabric import Fabric
 from mge.console.progress import track_photos
 from mge.console.tables import print_broken, print_notes
 from mge.data.check.broken import Broken, leave_out, list_broken, refuse_too_broken
-from mge.data.check.scan import Look, digest_contents, look_at
+from mge.data.check.scan import PhotoScan, digest_contents, scan_photos
 from mge.data.records import PhotoSet, Record
 from mge.errors import ModelFolderError
 from mge.evaluation.recorded_photos import describe_known, note_copies
 from mge.storage.photo_record import write_known_photos
 from mge.storage.run_folder import Run
-from mge.storage.scan_cache import Remembered
+from mge.storage.scan_cache import ScanCache
 
 NOT_DECODED = "not decoded yet"  # remembered of a photo whose content was read, and nothing more
 
 
-def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[Look]:
+def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[PhotoScan]:
     """The looks at photos: those that are remembered, and new ones for what is new or changed.
 
     Broken photos are looked at each time: a newer decoder may read them, and they are few.
@@ -28,22 +28,22 @@ def inspect(records: Sequence[Record], *, with_hashes: bool) -> list[Look]:
         records: The photos.
         with_hashes: Whether hashes of what they show and sizes are wanted, too.
     """
-    remembered = Remembered(record.path for record in records if record.read is None)
-    looks: dict[int, Look] = {}
+    scan_cache = ScanCache(record.path for record in records if record.read is None)
+    scans: dict[int, PhotoScan] = {}
     for number, record in enumerate(records):
-        look = _recall(remembered, record)
-        if look is not None and not look.error and (not with_hashes or look.perceptual):
-            looks[number] = look
-    new = [number for number in range(len(records)) if number not in looks]
-    seen = look_at([records[number] for number in new], with_hashes=with_hashes)
+        scan = _recall(scan_cache, record)
+        if scan is not None and not scan.error and (not with_hashes or scan.perceptual):
+            scans[number] = scan
+    new = [number for number in range(len(records)) if number not in scans]
+    seen = scan_photos([records[number] for number in new], with_hashes=with_hashes)
     try:
-        for number, look in zip(new, track_photos(seen, verb="reading", total=len(new)), strict=True):
-            looks[number] = look
+        for number, scan in zip(new, track_photos(seen, verb="reading", total=len(new)), strict=True):
+            scans[number] = scan
     finally:  # what was seen before a Ctrl-C, too
-        found = {number: looks[number] for number in new if number in looks and not looks[number].error}
+        found = {number: scans[number] for number in new if number in scans and not scans[number].error}
         if found:
-            remembered.keep({records[n].path: list(look) for n, look in found.items() if records[n].read is None})
-    return [looks[number] for number in range(len(records))]
+            scan_cache.keep({records[n].path: list(scan) for n, scan in found.items() if records[n].read is None})
+    return [scans[number] for number in range(len(records))]
 
 
 def digest_photos(records: Sequence[Record]) -> list[str]:
@@ -52,23 +52,23 @@ def digest_photos(records: Sequence[Record]) -> list[str]:
     Args:
         records: The photos.
     """
-    remembered = Remembered(record.path for record in records if record.read is None)
-    known = [_recall(remembered, record) for record in records]
-    digests = ["" if look is None else look.digest for look in known]
+    scan_cache = ScanCache(record.path for record in records if record.read is None)
+    known = [_recall(scan_cache, record) for record in records]
+    digests = ["" if scan is None else scan.digest for scan in known]
     new = [number for number, digest in enumerate(digests) if not digest]
     read = digest_contents([records[number] for number in new])
     for number, digest in zip(new, track_photos(read, verb="reading", total=len(new)), strict=True):
         digests[number] = digest
     found = [number for number in new if digests[number] and records[number].read is None]
     if found:
-        remembered.keep({records[number].path: list(Look(NOT_DECODED, digests[number])) for number in found})
+        scan_cache.keep({records[number].path: list(PhotoScan(NOT_DECODED, digests[number])) for number in found})
     return digests
 
 
-def _recall(remembered: Remembered, record: Record) -> Look | None:
+def _recall(scan_cache: ScanCache, record: Record) -> PhotoScan | None:
     """What is remembered of a photo that is a file of its own."""
-    row = remembered.get(record.path) if record.read is None else None
-    return None if row is None else Look._make(row)
+    row = scan_cache.get(record.path) if record.read is None else None
+    return None if row is None else PhotoScan._make(row)
 
 
 def skip_broken(
@@ -101,7 +101,7 @@ def skip_broken(
         broken = fabric.broadcast(list_broken(photos.records, seen) if fabric.is_global_zero else ())
         refuse_too_broken(photos, broken, max_fraction=max_fraction)
         if fabric.is_global_zero:
-            digests = [look.digest for look in seen]
+            digests = [scan.digest for scan in seen]
             print_notes(note_copies(photos, digests=digests))
             write_known_photos(run.folder, describe_known(photos, data=run.data(), digests=digests))
             run.write_skipped([dataclasses.asdict(photo) for photo in broken])

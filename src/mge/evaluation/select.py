@@ -209,8 +209,8 @@ def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
         DataError: there is none that can be read.
     """
     records: Sequence[Record] = [Record(Path(file), label) for file in find_photos([str(folder)])]
-    looks = inspect(records, with_hashes=False)
-    readable = tuple(record for record, look in zip(records, looks, strict=True) if not look.error)
+    scans = inspect(records, with_hashes=False)
+    readable = tuple(record for record, scan in zip(records, scans, strict=True) if not scan.error)
     if not readable:
         raise DataError(f"none of the {len(records)} photos of {str(folder)!r} can be read; mge check says why")
     return readable

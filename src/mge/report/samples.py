@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from mge.data.check.findings import Copies, Findings
-from mge.data.check.scan import Look
+from mge.data.check.scan import PhotoScan
 from mge.data.photo import open_photo
 from mge.data.records import PhotoSet, Record, spread_out
 from mge.report.check_report import worst_first
@@ -19,19 +19,19 @@ MAX_CLASSES, NUM_SAMPLES, SAMPLE_SIDE = 200, 4, 72
 MAX_COPIES, NUM_IN_GROUP, COPY_SIDE = 60, 3, 128
 
 
-def draw_findings(folder: Path, photos: PhotoSet, looks: Sequence[Look], findings: Findings) -> list[Path]:
+def draw_findings(folder: Path, photos: PhotoSet, scans: Sequence[PhotoScan], findings: Findings) -> list[Path]:
     """Draws samples of the classes, and the copies where there are any.
 
     Args:
         folder: Where the pictures go.
         photos: The photos.
-        looks: What was seen of each: broken ones are not drawn.
+        scans: What was seen of each: broken ones are not drawn.
         findings: What was found.
 
     Returns:
         The files that were written.
     """
-    readable = [record for record, look in zip(photos.records, looks, strict=True) if not look.error]
+    readable = [record for record, scan in zip(photos.records, scans, strict=True) if not scan.error]
     written = []
     if readable:
         strips = list(_sample_strips(photos.class_names, readable))

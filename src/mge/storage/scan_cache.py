@@ -15,7 +15,7 @@ VERSION = 2  # of what is remembered; another one is forgotten
 Row = list[str | int]
 
 
-class Remembered:
+class ScanCache:
     """Rows about files, in the cache folder (`$MGE_CACHE`, or `~/.cache/mge`).
 
     A row is given back only for a file of the same path, size and times, and the same place on its disk: so a file that

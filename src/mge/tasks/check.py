@@ -72,12 +72,12 @@ def check(
         folder, flag="out", inputs=[data, *(record.path for record in photos.records)], writes=("check.*", "*.png"),
         apart=True,
     )  # fmt: skip
-    looks = inspect(photos.records, with_hashes=True)
-    findings = judge(photos, looks, tiny_px=tiny_px, distance=near)
+    scans = inspect(photos.records, with_hashes=True)
+    findings = judge(photos, scans, tiny_px=tiny_px, distance=near)
     text = describe(findings)
     write_text_atomically(folder / "check.txt", text)
     write_text_atomically(folder / "check.json", findings.to_json())
-    pictures = draw_findings(folder, photos, looks, findings)
+    pictures = draw_findings(folder, photos, scans, findings)
     files = ", ".join(str(file) for file in (folder / "check.json", *pictures))
     sys.stdout.write(as_text(f"{text}\nAll of it, and pictures: {files}\n{_next(data, findings)}"))
     if strict and (findings.broken or findings.leaks):

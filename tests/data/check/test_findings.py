@@ -7,7 +7,7 @@ from PIL import Image
 
 from mge.config import DataConfig
 from mge.data.check.findings import Findings, Found, judge, weigh
-from mge.data.check.scan import look_at
+from mge.data.check.scan import scan_photos
 from mge.data.records import PhotoSet
 from mge.data.sources import read_photos
 from tests.photos import truncate, write_scene
@@ -41,8 +41,8 @@ def read(folder: Path) -> PhotoSet:
 
 
 def find(photos: PhotoSet, *, tiny_px: int = 32, distance: int = 6) -> Findings:
-    looks = list(look_at(photos.records, with_hashes=True))
-    return judge(photos, looks, tiny_px=tiny_px, distance=distance)
+    scans = list(scan_photos(photos.records, with_hashes=True))
+    return judge(photos, scans, tiny_px=tiny_px, distance=distance)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from mge.data.check.scan import Look
+from mge.data.check.scan import PhotoScan
 from mge.data.records import PhotoSet, Record
 from mge.errors import DataError
 
@@ -25,12 +25,12 @@ class Broken:
     reason: str
 
 
-def list_broken(records: Sequence[Record], looks: Sequence[Look]) -> tuple[Broken, ...]:
+def list_broken(records: Sequence[Record], scans: Sequence[PhotoScan]) -> tuple[Broken, ...]:
     """The photos that cannot be read, in order."""
     return tuple(
-        Broken(str(record.path), record.label, record.split or "new", look.error)
-        for record, look in zip(records, looks, strict=True)
-        if look.error
+        Broken(str(record.path), record.label, record.split or "new", scan.error)
+        for record, scan in zip(records, scans, strict=True)
+        if scan.error
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mge.data.check.broken import Broken, list_broken
 from mge.data.check.duplicates import THUMBNAIL_SIDE, confirm, find_candidates, group_exact
-from mge.data.check.scan import Look, thumbnail
+from mge.data.check.scan import PhotoScan, thumbnail
 from mge.data.photo import as_text
 from mge.data.records import SPLITS, PhotoSet, Record
 
@@ -134,17 +134,17 @@ class Findings:
         })  # fmt: skip
 
 
-def judge(photos: PhotoSet, looks: Sequence[Look], *, tiny_px: int, distance: int) -> Findings:
+def judge(photos: PhotoSet, scans: Sequence[PhotoScan], *, tiny_px: int, distance: int) -> Findings:
     """What the looks at a set of photos, with hashes, say about it.
 
     Args:
         photos: The photos, with their splits.
-        looks: What was seen of each.
+        scans: What was seen of each.
         tiny_px: Side in pixels below which a photo is tiny, up to the side that looks are exact for.
         distance: Bits of 64 in which the perceptual hashes of near duplicates may differ.
     """
-    readable = [number for number, look in enumerate(looks) if not look.error]
-    records, seen = [photos.records[number] for number in readable], [looks[number] for number in readable]
+    readable = [number for number, scan in enumerate(scans) if not scan.error]
+    records, seen = [photos.records[number] for number in readable], [scans[number] for number in readable]
     counts = count(photos)
     return Findings(
         data=photos.name,
@@ -153,15 +153,15 @@ def judge(photos: PhotoSet, looks: Sequence[Look], *, tiny_px: int, distance: in
         counts=counts,
         imbalance=weigh(counts.get("train", dict.fromkeys(photos.class_names, 0))),
         missing={split: tuple(name for name in row if not row[name]) for split, row in counts.items()},
-        broken=list_broken(photos.records, looks),
+        broken=list_broken(photos.records, scans),
         tiny=tuple(
-            Tiny(str(record.path), record.label, str(record.split), look.width, look.height)
-            for record, look in zip(records, seen, strict=True)
-            if min(look.width, look.height) < tiny_px
+            Tiny(str(record.path), record.label, str(record.split), scan.width, scan.height)
+            for record, scan in zip(records, seen, strict=True)
+            if min(scan.width, scan.height) < tiny_px
         ),
         tiny_px=tiny_px,
         exact=tuple(
-            Copies.of([records[number] for number in group]) for group in group_exact([look.digest for look in seen])
+            Copies.of([records[number] for number in group]) for group in group_exact([scan.digest for scan in seen])
         ),
         near=find_near(records, seen, distance=distance),
     )
@@ -184,13 +184,13 @@ def weigh(counts: Mapping[str, int]) -> Imbalance:
     return Imbalance(largest, smallest, round(ratio, 2), round(effective, 1))
 
 
-def find_near(records: Sequence[Record], looks: Sequence[Look], *, distance: int) -> tuple[Copies, ...]:
+def find_near(records: Sequence[Record], scans: Sequence[PhotoScan], *, distance: int) -> tuple[Copies, ...]:
     """Pairs of photos that show the same picture and are not the same file; the first of each group of exact copies."""
     first_of: dict[str, int] = {}
-    for number, look in enumerate(looks):
-        first_of.setdefault(look.digest, number)
+    for number, scan in enumerate(scans):
+        first_of.setdefault(scan.digest, number)
     numbers = list(first_of.values())
-    hashes = np.array([int(looks[number].perceptual, 16) for number in numbers], dtype=np.uint64)
+    hashes = np.array([int(scans[number].perceptual, 16) for number in numbers], dtype=np.uint64)
     pairs = find_candidates(hashes, distance=distance)
     is_copy = confirm(pairs, lambda place: thumbnail(records[numbers[place]], side=THUMBNAIL_SIDE))
     return tuple(Copies.of([records[numbers[place]] for place in pair]) for pair in pairs[is_copy].tolist())

@@ -20,7 +20,7 @@ SIDE = 128  # JPEGs are decoded down to this side: enough for hashes, which are 
 CHUNK = 256  # photos that are handed to the threads at a time
 
 
-class Look(NamedTuple):
+class PhotoScan(NamedTuple):
     """What a look at a photo found. Without hashes of what it shows only `error` and `digest` say something."""
 
     error: str = ""  # why it cannot be read; empty where it can
@@ -30,7 +30,7 @@ class Look(NamedTuple):
     height: int = 0
 
 
-def look_at(records: Sequence[Record], *, with_hashes: bool) -> Iterator[Look]:
+def scan_photos(records: Sequence[Record], *, with_hashes: bool) -> Iterator[PhotoScan]:
     """Reads every photo, on all cores.
 
     Args:
@@ -41,10 +41,10 @@ def look_at(records: Sequence[Record], *, with_hashes: bool) -> Iterator[Look]:
     Yields:
         The look at each photo, in order.
     """
-    look = partial(_look, with_hashes=with_hashes)
+    scan = partial(_scan, with_hashes=with_hashes)
     with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter's lock
         for start in range(0, len(records), CHUNK):
-            yield from pool.map(look, records[start : start + CHUNK])
+            yield from pool.map(scan, records[start : start + CHUNK])
 
 
 def digest_contents(records: Sequence[Record]) -> Iterator[str]:
@@ -71,16 +71,16 @@ def thumbnail(record: Record, *, side: int) -> NDArray[np.uint8]:
     return np.asarray(photo.resize((side, side), Image.Resampling.BILINEAR))
 
 
-def _look(record: Record, *, with_hashes: bool) -> Look:
+def _scan(record: Record, *, with_hashes: bool) -> PhotoScan:
     try:
         content = record.content
         photo = open_photo(content, at_least_px=SIDE if with_hashes else 1)
         digest = _digest_of(content)
     except DataError as error:
-        return Look(str(error).removeprefix(f"{record.path} ").removeprefix("the uploaded photo "))
+        return PhotoScan(str(error).removeprefix(f"{record.path} ").removeprefix("the uploaded photo "))
     except OSError as error:  # it went between two reads, or its table cannot be read
-        return Look(f"cannot be read: {error.strerror or error}")
-    return Look("", digest, str(imagehash.phash(photo)), *photo.size) if with_hashes else Look("", digest)
+        return PhotoScan(f"cannot be read: {error.strerror or error}")
+    return PhotoScan("", digest, str(imagehash.phash(photo)), *photo.size) if with_hashes else PhotoScan("", digest)
 
 
 def _digest(record: Record) -> str:
