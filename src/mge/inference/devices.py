@@ -12,7 +12,7 @@ from mge.errors import ConfigError
 from mge.inference.compiled import multiplies_bfloat16
 
 # While photos are looked at, read and evaluated, processes may wait for each other for long: with 2.7 million photos it
-# takes hours. In the steps of training they must not; see `Others`.
+# takes hours. In the steps of training they must not; see `ProcessGroupGuard`.
 PREPARATION = datetime.timedelta(hours=24)
 
 

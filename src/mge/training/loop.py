@@ -28,7 +28,7 @@ from mge.storage.run_folder import Run
 from mge.training.checkpoint_mark import check_mark, mark
 from mge.training.learner import Learner, choose_experts, set_modes
 from mge.training.optimizer import set_learning_rate
-from mge.training.process_group import Others
+from mge.training.process_group import ProcessGroupGuard
 from mge.training.step import Step, train_step, wrap
 from mge.training.stop_signal import StopRequest
 from mge.training.train_state import Position, Tally, explain_misfit
@@ -65,7 +65,7 @@ class Training:
         weights = balanced_class_weights(photos.labels) if config.balance == "loss" else None
         self.class_weights = None if weights is None else weights.to(fabric.device)
         self.learner: Learner
-        self.others = Others(fabric, patience=config.patience, run=run)
+        self.process_group = ProcessGroupGuard(fabric, patience=config.patience, run=run)
         self._mark = mark(run)
         self._saved_at = time.monotonic()
 
@@ -86,7 +86,7 @@ class Training:
                 self._check_position()
                 if not self.fabric.is_global_zero:  # what all have measured shall count once
                     self.position.tally = self.position.tally.scaled(0)
-        with StopRequest() as stop, self.display, self.others:
+        with StopRequest() as stop, self.display, self.process_group:
             while self.position.stage < self.num_stages:
                 self._begin_stage(saved)
                 saved = None
@@ -99,7 +99,7 @@ class Training:
         try:
             self._train_epoch(stop)
             self._end_epoch()
-            with self.others.patiently():  # the first process may still be writing
+            with self.process_group.extended_timeout():  # the first process may still be writing
                 number, _ = stop.agreed(self.fabric)
             self._stop_where_asked(number)
         except DataError:
@@ -117,7 +117,7 @@ class Training:
         if saved is not None:
             with explain_misfit(self.run):
                 self.model.load_state_dict(saved["model"])
-        with self.others.patiently():
+        with self.process_group.extended_timeout():
             network = wrap(self.fabric, self.model)
         self.learner = Learner(self.fabric, network, run=self.run, config=self.config, saved=saved)
 
@@ -139,7 +139,7 @@ class Training:
         asked = time.monotonic()
         while (batch := stop.next_of(left, may_stop=self._may_stop(len(batches)))) is not None:
             came = time.monotonic()
-            self.others.meet(f"batch {position.batch + 1} of epoch {position.epoch + 1}")
+            self.process_group.barrier(f"batch {position.batch + 1} of epoch {position.epoch + 1}")
             self._train_batch(batch, num_batches=len(batches))
             done = time.monotonic()
             position.tally.data_seconds += came - asked
@@ -206,9 +206,9 @@ class Training:
         self._check_weights()
         row = self._metrics_row()
         score = (float(position.epoch), 0.0)
-        self.others.share_buffers(self.learner.evaluated)
+        self.process_group.share_buffers(self.learner.evaluated)
         if self.val_photos is not None:
-            with self.others.patiently():
+            with self.process_group.extended_timeout():
                 row |= self._validate(self.val_photos)
             score = (row["val_top1_mixture"], -row["val_loss_mixture"])
         is_last_stage = position.stage == self.num_stages - 1

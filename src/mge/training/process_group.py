@@ -16,7 +16,7 @@ from mge.storage.run_folder import Run
 CONNECTION = ("gloo", "NCCL", "monitoredBarrier", "pair closure")  # in errors that torch raises over other processes
 
 
-class Others:
+class ProcessGroupGuard:
     """The processes that train together, as each of them sees the rest.
 
     A process that reads from a dead disk, say, never comes to the next step, and those that wait for it would wait for
@@ -32,27 +32,27 @@ class Others:
     def __init__(self, fabric: Fabric, *, patience: float, run: Run) -> None:
         self.fabric, self.run = fabric, run
         self.patience = datetime.timedelta(seconds=patience)
-        self._meeting: distributed.ProcessGroup | None = None
+        self._group: distributed.ProcessGroup | None = None
 
     def __enter__(self) -> Self:
         if self.fabric.world_size > 1:
-            meeting = distributed.new_group(backend="gloo")  # the only one that can tell who is missing
-            assert isinstance(meeting, distributed.ProcessGroup), "all processes are in it"
-            self._meeting = meeting
+            group = distributed.new_group(backend="gloo")  # the only one that can tell who is missing
+            assert isinstance(group, distributed.ProcessGroup), "all processes are in it"
+            self._group = group
             distributed.set_timeout(self.patience)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._meeting is None:
+        if self._group is None:
             return
         if error is None:
             distributed.set_timeout(PREPARATION)
         elif isinstance(error, RuntimeError) and any(word in str(error) for word in CONNECTION):
             raise self._lost("in a step", str(error)) from error
 
-    def meet(self, where: str) -> None:
+    def barrier(self, where: str) -> None:
         """Waits until all processes have come to this point.
 
         Args:
@@ -61,25 +61,25 @@ class Others:
         Raises:
             LostProcessError: one has not come in time.
         """
-        if self._meeting is None:
+        if self._group is None:
             return
         try:
-            distributed.monitored_barrier(self._meeting, timeout=self.patience, wait_all_ranks=True)
+            distributed.monitored_barrier(self._group, timeout=self.patience, wait_all_ranks=True)
         except RuntimeError as error:
             raise self._lost(f"before {where}", str(error)) from error
 
     @contextlib.contextmanager
-    def patiently(self) -> Iterator[None]:
+    def extended_timeout(self) -> Iterator[None]:
         """Lets the processes wait for each other as long as it takes."""
-        if self._meeting is not None:
+        if self._group is not None:
             distributed.set_timeout(PREPARATION)
         yield
-        if self._meeting is not None:
+        if self._group is not None:
             distributed.set_timeout(self.patience)
 
     def share_buffers(self, module: nn.Module) -> None:
         """Gives all processes the first one's statistics of batch norm, which are those that are stored."""
-        if self._meeting is not None:
+        if self._group is not None:
             for buffer in module.buffers():
                 distributed.broadcast(buffer, src=0)
 
