@@ -153,28 +153,28 @@ def cross_entropy(logits: Array, labels: Sequence[int], *, label_smoothing: floa
     return sum(losses) / len(losses)
 
 
-def divergence_of_wrong(logits: Sequence[float], former: Sequence[float], label: int) -> float:
+def divergence_of_wrong(logits: Sequence[float], previous: Sequence[float], label: int) -> float:
     """KL(former || this) over the wrong classes, renormalised, for one photo."""
     wrong = [c for c in range(len(logits)) if c != label]
     this_probs = softmax([logits[c] for c in wrong])
-    former_probs = softmax([former[c] for c in wrong])
-    return sum(p * math.log(p / q) for p, q in zip(former_probs, this_probs, strict=True))
+    previous_probs = softmax([previous[c] for c in wrong])
+    return sum(p * math.log(p / q) for p, q in zip(previous_probs, this_probs, strict=True))
 
 
-def diversity_paper(logits: Array, former: Array, labels: Sequence[int]) -> float:
+def diversity_paper(logits: Array, previous: Array, labels: Sequence[int]) -> float:
     terms = [
         math.exp(-divergence_of_wrong(list(row), list(before), label))
-        for row, before, label in zip(logits, former, labels, strict=True)
+        for row, before, label in zip(logits, previous, labels, strict=True)
     ]
     return sum(terms) / len(terms)
 
 
-def diversity_authors(logits: Array, former: Array, labels: Sequence[int]) -> float:
+def diversity_authors(logits: Array, previous: Array, labels: Sequence[int]) -> float:
     terms = []
-    for row, before, label in zip(logits, former, labels, strict=True):
-        this_probs, former_probs = softmax(list(row)), softmax(list(before))
+    for row, before, label in zip(logits, previous, labels, strict=True):
+        this_probs, previous_probs = softmax(list(row)), softmax(list(before))
         for c in range(len(row)):
-            p, q = former_probs[c], this_probs[c]
+            p, q = previous_probs[c], this_probs[c]
             terms.append(1.0 if c == label else math.exp(-p * (math.log(p) - math.log(q))))
     return sum(terms) / len(terms)
 

@@ -154,15 +154,15 @@ def test_the_choice_is_that_of_the_exhaustive_search(problem: Problem) -> None:
 @pytest.mark.parametrize(("num_photos", "num_stops"), [(400, 1), (300, 2), (1500, 2), (120, 3), (60, 5)])
 def test_never_more_is_lost_than_allowed_and_never_more_computed_than_by_all(num_photos: int, num_stops: int) -> None:
     leads, risks = made_up(num_photos, num_stops)
-    former = None
+    previous = None
     for max_lost in (0, 3, num_photos):
         costs = list(range(1, num_stops + 2))
         thresholds = choose_thresholds(leads, risks, max_lost=max_lost, costs=costs)
         ran, lost = outcome(leads, risks, thresholds)
         assert lost <= max_lost
-        assert ran <= (former or num_photos * (num_stops + 1))
-        former = ran
-    assert former == num_photos
+        assert ran <= (previous or num_photos * (num_stops + 1))
+        previous = ran
+    assert previous == num_photos
 
 
 def test_thinned_out_thresholds_cost_little_more_than_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,15 +198,15 @@ Answers = tuple[Tensor, Tensor, Tensor]
 @quick
 @given(st.data(), st.integers(1, 3), st.integers(2, 6))
 def test_the_papers_term_lies_between_0_and_1_for_any_logits(data: st.DataObject, photos: int, classes: int) -> None:
-    logits, former = (data.draw(numbers(photos, classes, low=-(2.0**100), high=2.0**100)) for _ in range(2))
-    assert 0 <= float(diversity_paper(logits, former, torch.zeros(photos, dtype=torch.long))) <= 1 + 1e-6
+    logits, previous = (data.draw(numbers(photos, classes, low=-(2.0**100), high=2.0**100)) for _ in range(2))
+    assert 0 <= float(diversity_paper(logits, previous, torch.zeros(photos, dtype=torch.long))) <= 1 + 1e-6
 
 
 @quick
 @given(answers())
 def test_the_papers_term_is_the_naive_one_for_any_answers(given_answers: Answers) -> None:
-    logits, former, labels = given_answers
-    shrunk = (logits / 8, former / 8, labels)  # the loop's exponentials go no further
+    logits, previous, labels = given_answers
+    shrunk = (logits / 8, previous / 8, labels)  # the loop's exponentials go no further
     expected = reference.diversity_paper(shrunk[0].double().numpy(), shrunk[1].double().numpy(), labels.tolist())
     np.testing.assert_allclose(float(diversity_paper(*shrunk)), expected, rtol=1e-4, atol=1e-7)
 
@@ -216,11 +216,11 @@ def test_the_papers_term_is_the_naive_one_for_any_answers(given_answers: Answers
 def test_constants_added_to_an_experts_logits_change_no_diversity_term(
     given_answers: Answers, data: st.DataObject
 ) -> None:
-    logits, former, labels = given_answers
+    logits, previous, labels = given_answers
     shifts = [data.draw(exact(len(labels), 1)) for _ in range(2)]
     for term in (diversity_paper, diversity_authors):
-        shifted = term(logits + shifts[0], former + shifts[1], labels)
-        torch.testing.assert_close(shifted, term(logits, former, labels), rtol=1e-5, atol=1e-7)
+        shifted = term(logits + shifts[0], previous + shifts[1], labels)
+        torch.testing.assert_close(shifted, term(logits, previous, labels), rtol=1e-5, atol=1e-7)
 
 
 @quick
@@ -228,30 +228,30 @@ def test_constants_added_to_an_experts_logits_change_no_diversity_term(
 def test_the_papers_term_does_not_know_the_true_classs_logit_and_gives_it_no_gradient(
     given_answers: Answers, other: float
 ) -> None:
-    logits, former, labels = given_answers
+    logits, previous, labels = given_answers
     photos = torch.arange(len(labels))
-    leaf, former_leaf = logits.clone().requires_grad_(), former.clone().requires_grad_()
-    value = diversity_paper(leaf, former_leaf, labels)
+    leaf, previous_leaf = logits.clone().requires_grad_(), previous.clone().requires_grad_()
+    value = diversity_paper(leaf, previous_leaf, labels)
     value.backward()
     assert leaf.grad is not None
-    assert former_leaf.grad is None
+    assert previous_leaf.grad is None
     assert bool(leaf.grad.isfinite().all())
     assert leaf.grad[photos, labels].tolist() == [0.0] * len(labels)
-    changed_logits, changed_former = logits.clone(), former.clone()
-    changed_logits[photos, labels], changed_former[photos, labels] = other, -other
-    assert torch.equal(diversity_paper(changed_logits, changed_former, labels), value.detach())
+    changed_logits, changed_previous = logits.clone(), previous.clone()
+    changed_logits[photos, labels], changed_previous[photos, labels] = other, -other
+    assert torch.equal(diversity_paper(changed_logits, changed_previous, labels), value.detach())
 
 
 @quick
 @given(answers(), st.randoms(use_true_random=False))
 def test_renumbering_the_classes_changes_no_diversity_term(given_answers: Answers, dice: random.Random) -> None:
-    logits, former, labels = given_answers
+    logits, previous, labels = given_answers
     order = list(range(logits.shape[1]))
     dice.shuffle(order)
     renumbered = torch.tensor([order.index(label) for label in labels.tolist()])
     for term in (diversity_paper, diversity_authors):
-        value = term(logits[:, order], former[:, order], renumbered)
-        torch.testing.assert_close(value, term(logits, former, labels), rtol=1e-5, atol=1e-7)
+        value = term(logits[:, order], previous[:, order], renumbered)
+        torch.testing.assert_close(value, term(logits, previous, labels), rtol=1e-5, atol=1e-7)
 
 
 # -------------------------------------------------------------------------------------------------------------- mixture

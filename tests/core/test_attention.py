@@ -257,12 +257,12 @@ def test_boxes_lie_in_the_view_and_are_not_empty(geometry: Geometry) -> None:
 
 def test_a_higher_threshold_gives_a_box_inside_that_of_a_lower_one() -> None:
     maps = torch.rand(16, 5, 5)
-    former = attention_boxes(maps, size=SIZE, threshold=0.0)
+    previous = attention_boxes(maps, size=SIZE, threshold=0.0)
     for threshold in (0.2, 0.4, 0.6, 0.8, 1.0):
         boxes = attention_boxes(maps, size=SIZE, threshold=threshold)
-        assert bool((boxes[:, :2] >= former[:, :2]).all())
-        assert bool((boxes[:, 2:] <= former[:, 2:]).all())
-        former = boxes
+        assert bool((boxes[:, :2] >= previous[:, :2]).all())
+        assert bool((boxes[:, 2:] <= previous[:, 2:]).all())
+        previous = boxes
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)

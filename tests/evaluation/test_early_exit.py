@@ -72,13 +72,13 @@ def test_a_gate_of_its_own_is_a_network_that_runs_from_the_second_expert_on(gate
 
 def test_new_photos_lose_no_more_than_allowed() -> None:
     answers, others = made_up(200), made_up(20000, seed=4)
-    former = -1.0
+    previous = -1.0
     for allowed in (0.0, 0.2, 0.5, 3.0):
         chosen = choose_cascade(answers, config=CONFIG, max_accuracy_loss=allowed)
         found = measure_cascade(others, chosen["leads"], config=CONFIG)
         assert found["lost_top1"] <= allowed
-        assert found["saved_percent"] >= former
-        former = found["saved_percent"]
+        assert found["saved_percent"] >= previous
+        previous = found["saved_percent"]
         assert chosen["validation"] == {
             "num_photos": 200,
             **measure_cascade(answers, chosen["leads"], config=CONFIG),
@@ -95,16 +95,16 @@ def test_cross_validated_figures_are_of_photos_that_chose_nothing() -> None:
     experts = lost = 0
     for part in range(5):
         others = [row for row in range(35) if row % 5 != part]
-        former = [leads[row][:2] for row in others]
+        previous = [leads[row][:2] for row in others]
         temperature = best_temperature(Answers(*(column[others] for column in answers)))
         belief = [max(reference.softmax([z / temperature for z in answers.logits[row].tolist()])) for row in others]
         chances = [
             [chance * (so_far[row][2] != so_far[row][k]) for k in (0, 1)]
             for row, chance in zip(others, belief, strict=True)
         ]
-        risks = risks_of_leaving(torch.tensor(former), torch.tensor(chances))
+        risks = risks_of_leaving(torch.tensor(previous), torch.tensor(chances))
         allowed = 0.08 * 28
-        thresholds = reference.choose_thresholds(former, risks.tolist(), max_lost=allowed, costs=[1, 2, 3])
+        thresholds = reference.choose_thresholds(previous, risks.tolist(), max_lost=allowed, costs=[1, 2, 3])
         for row in range(part, 35, 5):
             stop = reference.stopping_expert(leads[row][:2], thresholds)
             experts += stop + 1

@@ -48,8 +48,8 @@ class Table:
         assert difference <= 1, f"{figure}: {ours} instead of {theirs}"
 
     def _add(self, mode: str, figure: str, difference: float, *, unit: str) -> None:
-        former = self.rows.get((mode, figure), (0.0, unit))[0]
-        self.rows[mode, figure] = (max(former, difference), unit)
+        previous = self.rows.get((mode, figure), (0.0, unit))[0]
+        self.rows[mode, figure] = (max(previous, difference), unit)
 
     def __str__(self) -> str:
         modes = ("eval_predicted", "eval_given", "train_given")
@@ -141,11 +141,11 @@ def step(network: MixtureOfExperts, pictures: Tensor) -> TrainStep:
     """The losses as the training loop takes them: a backward after each expert, then one for the gate."""
     learner = copy.deepcopy(network).train()
     passes, losses, diversities = [], [], []
-    former: Tensor | None = None
+    previous: Tensor | None = None
     for expert_pass in learner.run_experts(pictures, TARGETS):
-        terms = expert_loss(expert_pass.output, former, TARGETS, diversity="authors")
+        terms = expert_loss(expert_pass.output, previous, TARGETS, diversity="authors")
         terms.total(diversity_weight=1.0).backward()
-        former = expert_pass.output.joint_logits.detach()
+        previous = expert_pass.output.joint_logits.detach()
         losses += [terms.large, terms.part, terms.joint]
         diversities.append(terms.diversity)
         passes.append(expert_pass)

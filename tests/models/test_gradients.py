@@ -85,9 +85,9 @@ def test_the_diversity_term_never_reaches_the_former_expert(part_gradient: bool)
     net = learn(part_gradient=part_gradient)
     passes = list(net.run_experts(draw(), LABELS))
     for number in (1, 2):
-        former, joint = passes[number - 1].output.joint_logits, passes[number].output.joint_logits
-        assert former.requires_grad
-        loss = diversity_paper(joint, former, LABELS)
+        previous, joint = passes[number - 1].output.joint_logits, passes[number].output.joint_logits
+        assert previous.requires_grad
+        loss = diversity_paper(joint, previous, LABELS)
         shared = ("backbone", "part_filters") if part_gradient else ()
         assert reached(net, loss) == parts_of(number, "joint_head", *shared)
         assert touched(net, loss) == {f"experts.{number}"}
@@ -95,20 +95,20 @@ def test_the_diversity_term_never_reaches_the_former_expert(part_gradient: bool)
 
 def test_the_losses_of_later_experts_never_reach_former_ones() -> None:
     net = learn()
-    former: Tensor | None = None
+    previous: Tensor | None = None
     for number, expert_pass in enumerate(net.run_experts(draw(), LABELS)):
-        loss = expert_loss(expert_pass.output, former, LABELS).total(diversity_weight=1.0)
+        loss = expert_loss(expert_pass.output, previous, LABELS).total(diversity_weight=1.0)
         assert touched(net, loss) == {f"experts.{number}"}
         assert reached(net, loss) == parts_of(number, *HEADS)
-        former = expert_pass.output.joint_logits
+        previous = expert_pass.output.joint_logits
 
 
 def test_every_parameter_of_an_expert_learns_from_its_loss() -> None:
     net = learn(num_experts=2, gate="own")
-    former: Tensor | None = None
+    previous: Tensor | None = None
     for expert_pass in net.run_experts(draw(), LABELS):
-        expert_loss(expert_pass.output, former, LABELS).total(diversity_weight=1.0).backward()
-        former = expert_pass.output.joint_logits
+        expert_loss(expert_pass.output, previous, LABELS).total(diversity_weight=1.0).backward()
+        previous = expert_pass.output.joint_logits
     assert [name for name, p in net.experts.named_parameters() if p.grad is None] == []
 
 
@@ -153,30 +153,31 @@ def gradients(net: MixtureOfExperts, fill: Callable[[MixtureOfExperts], None]) -
 
 
 def one_after_the_other(net: MixtureOfExperts) -> None:
-    former: Tensor | None = None
+    previous: Tensor | None = None
     for expert_pass in net.run_experts(draw(), LABELS):
-        expert_loss(expert_pass.output, former, LABELS).total(diversity_weight=2.0).backward()
-        former = expert_pass.output.joint_logits.detach()
+        expert_loss(expert_pass.output, previous, LABELS).total(diversity_weight=2.0).backward()
+        previous = expert_pass.output.joint_logits.detach()
 
 
 def all_at_once(net: MixtureOfExperts) -> None:
     passes = list(net.run_experts(draw(), LABELS))
-    formers = [None, *(expert_pass.output.joint_logits for expert_pass in passes[:-1])]
+    previous_ones = [None, *(expert_pass.output.joint_logits for expert_pass in passes[:-1])]
     terms = [
-        expert_loss(expert_pass.output, former, LABELS) for expert_pass, former in zip(passes, formers, strict=True)
+        expert_loss(expert_pass.output, previous, LABELS)
+        for expert_pass, previous in zip(passes, previous_ones, strict=True)
     ]
     torch.stack([term.total(diversity_weight=2.0) for term in terms]).sum().backward()
 
 
 def through_forward(net: MixtureOfExperts) -> None:
     output = net(draw(), LABELS)
-    total, former = torch.zeros(()), None
+    total, previous = torch.zeros(()), None
     nothing = torch.empty(0)
     for number in range(net.active_experts):
         large, part, joint = (getattr(output, f"{head}_logits")[:, number] for head in ("large", "part", "joint"))
         said = ExpertOutput(large, part, joint, nothing, nothing, joint)
-        total = total + expert_loss(said, former, LABELS).total(diversity_weight=2.0)
-        former = said.joint_logits
+        total = total + expert_loss(said, previous, LABELS).total(diversity_weight=2.0)
+        previous = said.joint_logits
     total.backward()
 
 
@@ -212,15 +213,15 @@ def test_an_experts_activations_are_gone_before_the_next_one_runs() -> None:
         )
     gc.disable()  # nothing waits for the collector of cycles
     try:
-        former: Tensor | None = None
+        previous: Tensor | None = None
         for expert_pass in net.run_experts(draw(), LABELS):  # enumerate would hold on to the former look
             number = len(alive) - 1
             kept[f"features of expert {number}"] = weakref.ref(expert_pass.output.features)
             kept[f"logits of expert {number}"] = weakref.ref(expert_pass.output.joint_logits)
-            loss = expert_loss(expert_pass.output, former, LABELS).total(diversity_weight=1.0)
+            loss = expert_loss(expert_pass.output, previous, LABELS).total(diversity_weight=1.0)
             assert kept[f"layer1 of expert {number}"]() is not None
             loss.backward()
-            former = expert_pass.output.joint_logits.detach()
+            previous = expert_pass.output.joint_logits.detach()
             del expert_pass, loss
     finally:
         gc.enable()

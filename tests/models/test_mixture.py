@@ -65,9 +65,9 @@ def test_what_holds_for_every_output(backbone: str) -> None:
     assert float(output.attention.min()) == 0
     assert float(output.attention.max()) == 1
     assert output.boxes_xyxy[:, 0].tolist() == [WHOLE] * 3
-    former, later = output.boxes_xyxy[:, :-1], output.boxes_xyxy[:, 1:]
-    assert bool((later[..., :2] >= former[..., :2] - 1e-4).all())
-    assert bool((later[..., 2:] <= former[..., 2:] + 1e-4).all())
+    previous, later = output.boxes_xyxy[:, :-1], output.boxes_xyxy[:, 1:]
+    assert bool((later[..., :2] >= previous[..., :2] - 1e-4).all())
+    assert bool((later[..., 2:] <= previous[..., 2:] + 1e-4).all())
     assert bool((later[..., 2:] > later[..., :2]).all())
 
 
@@ -230,10 +230,10 @@ def test_each_expert_sees_what_the_former_one_found(zoom_from: str, geometry: Ge
     net, pictures = build(num_experts=3, output_stride=8, zoom_from=zoom_from, geometry=geometry), draw()
     passes = run_all_experts(net, pictures, LABELS)
     assert torch.equal(passes[0].view, pictures)
-    for former, expert_pass in itertools.pairwise(passes):
-        composed = compose_boxes(former.boxes_xyxy, former.next_boxes_xyxy, size=(SIZE, SIZE))
+    for previous, expert_pass in itertools.pairwise(passes):
+        composed = compose_boxes(previous.boxes_xyxy, previous.next_boxes_xyxy, size=(SIZE, SIZE))
         torch.testing.assert_close(expert_pass.boxes_xyxy, composed)
-        source, boxes = (pictures, composed) if zoom_from == "photo" else (former.view, former.next_boxes_xyxy)
+        source, boxes = (pictures, composed) if zoom_from == "photo" else (previous.view, previous.next_boxes_xyxy)
         for photo in range(3):
             expected = reference.zoom(
                 source[photo].double().numpy(), boxes[photo].tolist(), size=(SIZE, SIZE), aligned=geometry == "authors"

@@ -76,12 +76,12 @@ def test_a_form_takes_as_many_places_as_it_has_photos() -> None:
     backend = Colours()
     with served(backend, Limits(queue=4)) as port, ThreadPoolExecutor(1) as clients:
         backend.gate.clear()
-        former = clients.submit(send_form, 2)
+        previous = clients.submit(send_form, 2)
         wait_until(lambda: figure(port, "mge_photos ") == 2)
         status, answer, _ = send_form(3)
         assert (status, "busy" in answer["error"]) == (503, True)
         backend.gate.set()
-        assert former.result()[0] == 200
+        assert previous.result()[0] == 200
         assert send_form(3)[0] == 200
         assert figure(port, "mge_photos ") == 0
 

@@ -31,12 +31,12 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def small_files_only() -> Iterator[None]:
     """A system that writes no more than 64 kB of a file: what torch makes of it is what it makes of a full disk."""
-    former_signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    former_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, former_limit[1]))
+    previous_signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    previous_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, previous_limit[1]))
     yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, former_limit)
-    signal.signal(signal.SIGXFSZ, former_signal)
+    resource.setrlimit(resource.RLIMIT_FSIZE, previous_limit)
+    signal.signal(signal.SIGXFSZ, previous_signal)
 
 
 def test_a_state_comes_back_as_it_was(path: Path) -> None:

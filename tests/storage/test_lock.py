@@ -156,14 +156,14 @@ def test_a_file_system_without_locks_is_said_to_have_none(
 
 
 def test_where_only_what_can_be_written_is_locked_as_on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    former = fcntl.flock
+    previous = fcntl.flock
     modes: list[int] = []
 
     def refuse(handle: int, how: int) -> None:
         modes.append(fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE)
         if modes[-1] == os.O_RDONLY:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        former(handle, how)
+        previous(handle, how)
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with hold(tmp_path / ".lock", what=tmp_path):

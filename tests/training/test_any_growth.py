@@ -42,7 +42,7 @@ def test_no_photo_that_was_trained_on_counts_as_held_out(
             for number in range(6):
                 write(root / label / f"{number}.png", next(numbers), has_time=have_times)
         began = read(root, layout, seed=seed)
-        known, former = note(began, root)
+        known, previous = note(began, root)
         first_paths = {record.path.read_bytes(): record.path for record in began.records}
         for kind, first, second in changes:
             apply(root, kind, first, second, content=next(numbers), has_time=have_times)
@@ -53,8 +53,8 @@ def test_no_photo_that_was_trained_on_counts_as_held_out(
         at_first = {path: numbered for numbered, path in first_paths.items()}
         for record in now.records:
             mended = at_first.get(record.path)  # what had this name, and may have been mended
-            was = None if mended is None or mended in content.values() else former[mended]
-            expected = former.get(content[record.path], was)
+            was = None if mended is None or mended in content.values() else previous[mended]
+            expected = previous.get(content[record.path], was)
             assert record.split == expected
 
 

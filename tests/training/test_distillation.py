@@ -275,10 +275,10 @@ def test_a_student_is_not_tested_on_what_its_teacher_was_trained_on(teacher: Run
     run = mge.distill(teacher.folder, out=tmp_path / "other-seed", seed=1, epochs=1)
     known, of_teacher = read_known_photos(run.folder), read_known_photos(teacher.folder)
     assert known == of_teacher  # in its splits, whatever the seed says
-    former = shutil.copytree(teacher.folder, tmp_path / "former")
-    (former / PHOTOS).unlink()  # as of a version that kept no record
+    previous = shutil.copytree(teacher.folder, tmp_path / "former")
+    (previous / PHOTOS).unlink()  # as of a version that kept no record
     with pytest.raises(ConfigError, match=r"trained on, with seed 0, such as .*leave out --seed"):
-        mge.distill(former, out=tmp_path / "student", seed=1)
+        mge.distill(previous, out=tmp_path / "student", seed=1)
     data = write_class_folders(tmp_path / "split", per_class=4, splits=("train", "test"))
     with pytest.raises(ConfigError, match=r"tested on photos that its teacher was trained on, such as .*/test/"):
         mge.distill(teacher.folder, data, out=tmp_path / "student", seed=1)  # the same files under other names

@@ -15,9 +15,9 @@ from mge.training.stop_signal import StopRequest
 @pytest.fixture
 def without_terminal() -> Iterator[None]:
     """As nohup starts a program."""
-    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     yield
-    signal.signal(signal.SIGHUP, former)
+    signal.signal(signal.SIGHUP, previous)
 
 
 @pytest.mark.usefixtures("without_terminal")

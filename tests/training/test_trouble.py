@@ -61,11 +61,11 @@ def happens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Arrange]:
 @pytest.fixture
 def file_limit() -> Iterator[Callable[[int], None]]:
     """Lets the system refuse files of more than some bytes, as a full disk would."""
-    former_signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, former[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, former)
-    signal.signal(signal.SIGXFSZ, former_signal)
+    previous_signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    previous = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, previous[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, previous)
+    signal.signal(signal.SIGXFSZ, previous_signal)
 
 
 def test_where_files_may_not_grow_the_former_checkpoint_stays_and_the_run_goes_on_later(

@@ -224,13 +224,13 @@ def test_what_fails_before_it_has_trained_removes_only_what_it_made(
 
 def while_measuring(monkeypatch: pytest.MonkeyPatch, event: Callable[[], object]) -> None:
     """Lets something happen after an evaluation has measured, and before it stores anything."""
-    former = evaluation._store
+    previous = evaluation._store
     is_first = iter([True])
 
     def store(*args: Any) -> Any:  # noqa: ANN401
         if next(is_first, False):
             event()
-        return former(*args)
+        return previous(*args)
 
     monkeypatch.setattr(evaluation, "_store", store)
 
@@ -422,12 +422,12 @@ def test_at_whatever_moment_it_is_replaced(
     if not exchanges:
         monkeypatch.setattr(files, "_exchange", lambda *_: False)
     new = newer(load_model(copy.best))
-    former, is_first = getattr(model_folder, moment), iter([True])
+    previous, is_first = getattr(model_folder, moment), iter([True])
 
     def replaced(*args: Any) -> Any:  # noqa: ANN401
         if next(is_first, False):
             save_model(copy.best, new)
-        return former(*args)
+        return previous(*args)
 
     monkeypatch.setattr(model_folder, moment, replaced)
     stored = load_model(copy.best)

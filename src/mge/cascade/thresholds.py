@@ -93,20 +93,20 @@ def choose_thresholds(
         costs: What a photo costs that leaves after each of the E experts.
     """
     leads = _never_sure(leads)
-    num_former = leads.shape[1] - 1
-    at_most = int(MAX_SEARCHES ** (1 / num_former) + 1e-9) if num_former else 1
+    num_previous = leads.shape[1] - 1
+    at_most = int(MAX_SEARCHES ** (1 / num_previous) + 1e-9) if num_previous else 1
     columns = [_thin_out(_cuts(column), at_most=at_most) for column in leads[:, :-1].T]
     search = _LastThreshold(leads[:, -1], risks[:, -1], max_lost=max_lost, costs=costs)
     prices = torch.tensor(costs, device=leads.device)
-    best, best_price = (NEVER,) * (num_former + 1), (len(leads) * costs[-1], 0.0)
-    for former in itertools.product(*(column.tolist() for column in columns)):
-        stopped = stopping_experts(leads[:, :-1], former)
-        goes_on = stopped == num_former
+    best, best_price = (NEVER,) * (num_previous + 1), (len(leads) * costs[-1], 0.0)
+    for previous in itertools.product(*(column.tolist() for column in columns)):
+        stopped = stopping_experts(leads[:, :-1], previous)
+        goes_on = stopped == num_previous
         lost = float((risks.gather(1, stopped.unsqueeze(1)).squeeze(1) * ~goes_on).sum())
         spent = int((prices[stopped] * ~goes_on).sum())
         found = search.run(goes_on, lost=lost, spent=spent)
         if found is not None and found[1] < best_price:
-            best, best_price = (*former, found[0]), found[1]
+            best, best_price = (*previous, found[0]), found[1]
     return best
 
 

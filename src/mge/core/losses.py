@@ -57,7 +57,7 @@ def classification_loss(
 
 
 def diversity_paper(
-    logits: Float[Tensor, "B C"], former_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *,
+    logits: Float[Tensor, "B C"], previous_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *,
     blend: Blend | None = None,
 ) -> Float[Tensor, ""]:  # fmt: skip
     """How alike two consecutive experts see the wrong classes: 1 when the same, towards 0 the more they differ.
@@ -70,7 +70,7 @@ def diversity_paper(
 
     Args:
         logits: The expert's joint logits.
-        former_logits: Those of the expert before it, which receive no gradient.
+        previous_logits: Those of the expert before it, which receive no gradient.
         labels: True classes.
         blend: The second photo in each picture, whose class is no wrong one either. Of two classes in all, the own one
             alone is taken out.
@@ -80,14 +80,14 @@ def diversity_paper(
     """
     is_true = _is_true_class(logits, labels, blend)
     wrong = _log_probs_of_wrong(logits, is_true)
-    former_wrong = _log_probs_of_wrong(former_logits.detach(), is_true)
-    entries = former_wrong.exp() * (former_wrong - wrong)
+    previous_wrong = _log_probs_of_wrong(previous_logits.detach(), is_true)
+    entries = previous_wrong.exp() * (previous_wrong - wrong)
     divergence = entries.masked_fill(is_true, 0.0).sum(1)
     return torch.exp(-divergence).mean()
 
 
 def diversity_authors(
-    logits: Float[Tensor, "B C"], former_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *,
+    logits: Float[Tensor, "B C"], previous_logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], *,
     blend: Blend | None = None,
 ) -> Float[Tensor, ""]:  # fmt: skip
     """The diversity term of the authors' program.
@@ -97,7 +97,7 @@ def diversity_authors(
 
     Args:
         logits: The expert's joint logits.
-        former_logits: Those of the expert before it, which receive no gradient.
+        previous_logits: Those of the expert before it, which receive no gradient.
         labels: True classes.
         blend: The second photo in each picture, whose class is no wrong one either. Of two classes in all, the own one
             alone is taken out.
@@ -107,15 +107,15 @@ def diversity_authors(
         entry is 1, so the term has almost no gradient.
     """
     is_true = _is_true_class(logits, labels, blend)
-    former = functional.softmax(former_logits.detach().float(), dim=1).masked_fill(is_true, 0.0)
+    previous = functional.softmax(previous_logits.detach().float(), dim=1).masked_fill(is_true, 0.0)
     this_log = functional.log_softmax(logits.float(), dim=1).masked_fill(is_true, 0.0)
-    entries = torch.xlogy(former, former) - former * this_log
+    entries = torch.xlogy(previous, previous) - previous * this_log
     return torch.exp(-entries).mean()
 
 
 def expert_loss(
     output: ExpertOutput,
-    former_logits: Float[Tensor, "B C"] | None,
+    previous_logits: Float[Tensor, "B C"] | None,
     labels: Int[Tensor, " B"],
     *,
     diversity: Diversity = "paper",
@@ -128,7 +128,8 @@ def expert_loss(
 
     Args:
         output: What the expert said.
-        former_logits: Joint logits of the expert before it, or None for the first expert, which has no diversity term.
+        previous_logits: Joint logits of the expert before it, or None for the first expert, which has no diversity
+            term.
         labels: True classes.
         diversity: Which diversity term, or none.
         label_smoothing: Probability mass given to the wrong classes by the classification terms.
@@ -147,10 +148,10 @@ def expert_loss(
         nothing = torch.zeros_like(large)
         return ExpertLoss(large, nothing, nothing, nothing)
     part, joint = classify(output.part_logits), classify(output.joint_logits)
-    if former_logits is None or diversity == "none":
+    if previous_logits is None or diversity == "none":
         return ExpertLoss(large, part, joint, torch.zeros_like(large))
     term = {"paper": diversity_paper, "authors": diversity_authors}[diversity]
-    return ExpertLoss(large, part, joint, term(output.joint_logits, former_logits, labels, blend=blend))
+    return ExpertLoss(large, part, joint, term(output.joint_logits, previous_logits, labels, blend=blend))
 
 
 def fuse_heads(

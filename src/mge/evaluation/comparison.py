@@ -77,7 +77,7 @@ def hold_contest(
     for path in paths:
         examiner = Examiner.open(path, batch_size=batch_size, accelerator=accelerator)
         one = _ask(examiner, path, data=data, split=split, source_format=source_format, paths=paths, columns=columns)
-        asked.append(_aligned(one, asked[0], path=path, former=paths[0]) if asked else one)
+        asked.append(_aligned(one, asked[0], path=path, previous=paths[0]) if asked else one)
     first = asked[0]
     names = short_names(paths)
     contestants = [Contestant(name, one.probs, one.cost) for name, one in zip(names, asked, strict=True)]
@@ -167,7 +167,7 @@ def _ask(
     return _Asked(photos.name, classifier.class_names, records, probs, count_cost(classifier.model))
 
 
-def _aligned(one: _Asked, other: _Asked, *, path: Path, former: Path) -> _Asked:
+def _aligned(one: _Asked, other: _Asked, *, path: Path, previous: Path) -> _Asked:
     """The answers of one run with photos and classes in the order of another.
 
     Raises:
@@ -177,7 +177,7 @@ def _aligned(one: _Asked, other: _Asked, *, path: Path, former: Path) -> _Asked:
     only = sorted(set(one.class_names) ^ set(other.class_names))
     if only:
         raise ConfigError(
-            f"{path} knows {len(one.class_names)} classes and {former} {len(other.class_names)}; {only[0]!r} and "
+            f"{path} knows {len(one.class_names)} classes and {previous} {len(other.class_names)}; {only[0]!r} and "
             f"{len(only) - 1} more are known to one of them only; compare runs that tell the same classes apart"
         )
     rows = {str(record.path): row for row, record in enumerate(one.records)}
@@ -185,7 +185,7 @@ def _aligned(one: _Asked, other: _Asked, *, path: Path, former: Path) -> _Asked:
     if rows.keys() != set(wanted):
         common = len(rows.keys() & set(wanted))
         raise DataError(
-            f"{path} was tested on {len(rows)} photos and {former} on {len(wanted)}, of which {common} are the same; "
+            f"{path} was tested on {len(rows)} photos and {previous} on {len(wanted)}, of which {common} are the same; "
             "say which photos to compare on with --data: those that none of the runs was trained on"
         )
     columns = [one.class_names.index(name) for name in other.class_names]

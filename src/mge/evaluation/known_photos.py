@@ -184,8 +184,8 @@ def _most_seen(known: Iterable[KnownPhoto], *, key: Callable[[KnownPhoto], str])
     """Return the photos by a key; of several with the same key the one that the run has seen most of."""
     chosen: dict[str, KnownPhoto] = {}
     for photo in known:
-        former = chosen.get(key(photo))
-        if former is None or USES.index(photo.split) < USES.index(former.split):
+        previous = chosen.get(key(photo))
+        if previous is None or USES.index(photo.split) < USES.index(previous.split):
             chosen[key(photo)] = photo
     return chosen
 

@@ -17,7 +17,7 @@ from mge.models.expert import Expert
 from mge.models.mixture import MixtureOfExperts
 
 SAID = ("large_logits", "part_logits", "joint_logits", "attention", "boxes_xyxy")  # of MixtureOutput, one expert's
-FORMER = "former_"  # begins the name of what a graph takes from the one before it; ONNX wants no name twice
+PREVIOUS = "former_"  # begins the name of what a graph takes from the one before it; ONNX wants no name twice
 STATE = {
     "found_xyxy": "(B, 4) what it found, in pixels of its view",
     "large_features": "(B, D) what a shared gate reads",
@@ -49,18 +49,18 @@ def cascade_parts(model: MixtureOfExperts) -> dict[str, Part]:
     images = example_pictures(frozen)
     with torch.no_grad():
         expert_pass = next(frozen.run_experts(frozen.normalise(images)))
-    examples = {"images": images, FORMER + "boxes_xyxy": expert_pass.boxes_xyxy.contiguous()}
-    examples[FORMER + "found_xyxy"] = expert_pass.next_boxes_xyxy
+    examples = {"images": images, PREVIOUS + "boxes_xyxy": expert_pass.boxes_xyxy.contiguous()}
+    examples[PREVIOUS + "found_xyxy"] = expert_pass.next_boxes_xyxy
     if frozen.config.zoom_from == "previous":
-        examples[FORMER + "view"] = expert_pass.view
+        examples[PREVIOUS + "view"] = expert_pass.view
     said = {name: OUTPUTS[name].replace("(B, E, ", "(B, ") for name in SAID}
-    kept = {name: STATE[name] for name in ("found_xyxy", "view") if FORMER + name in examples}
+    kept = {name: STATE[name] for name in ("found_xyxy", "view") if PREVIOUS + name in examples}
     first = {**said, **kept, "large_features": STATE["large_features"]}
     parts = {"expert_0": Part(FirstExpert(frozen), {"images": images}, first)}
     for number in range(1, frozen.active_experts):
         parts[f"expert_{number}"] = Part(LaterExpert(frozen, number), examples, {**said, **kept})
     is_own = frozen.gate is not None and frozen.gate.backbone is not None
-    features = {FORMER + "large_features": expert_pass.output.large_features}
+    features = {PREVIOUS + "large_features": expert_pass.output.large_features}
     gate = Part(GateAlone(frozen), {"images": images} if is_own else features, {"gate_probs": OUTPUTS["gate_probs"]})
     return {**parts, "gate": gate}
 
@@ -101,8 +101,8 @@ class LaterExpert(nn.Module):
         """What it said and found, out of what the expert before it saw and found."""
         pictures = self.model.normalise(images)
         # Of a view that is not cut out of, only the size counts.
-        former = self.model.first_view(pictures, whole_boxes(pictures)) if view is None else view
-        seen, boxes = self.model.next_view(pictures, former, boxes, found)
+        previous = self.model.first_view(pictures, whole_boxes(pictures)) if view is None else view
+        seen, boxes = self.model.next_view(pictures, previous, boxes, found)
         expert = self.model.experts_in_turn[self.number]
         assert isinstance(expert, Expert)
         output = expert(seen)

@@ -196,10 +196,10 @@ def _check_compiler() -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps torch's remarks about its own compiling away from the user: whatever stops it raises."""
-    former = logging.root.manager.disable
+    previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
-        logging.disable(former)
+        logging.disable(previous)

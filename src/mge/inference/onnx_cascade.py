@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 FIRST, GATE = "expert_0.onnx", "gate.onnx"
-FORMER = "former_"  # begins the name of what a graph takes from those before it
+PREVIOUS = "former_"  # begins the name of what a graph takes from those before it
 NEVER = 2.0  # a threshold that no lead reaches
 Known = dict[str, np.ndarray[tuple[int, ...], np.dtype[Any]]]  # what experts have said so far, by name
 PER_EXPERT = ("large_logits", "part_logits", "joint_logits", "attention", "boxes_xyxy")
@@ -128,7 +128,7 @@ def softmax(logits: Array) -> Array:
 def _ask(session: "InferenceSession", known: Known) -> dict[str, Array]:
     """What a graph says, given what it asks for by name out of what is known."""
     names = [output.name for output in session.get_outputs()]
-    wanted = {value.name: known[value.name.removeprefix(FORMER)] for value in session.get_inputs()}
+    wanted = {value.name: known[value.name.removeprefix(PREVIOUS)] for value in session.get_inputs()}
     return dict(zip(names, session.run(names, wanted), strict=True))
 
 

@@ -42,11 +42,11 @@ class Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():  # Python takes signals nowhere else
             yield
             return
-        former = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        previous = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
         try:
             yield
         finally:
-            for number, handler in former.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -38,12 +38,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         StorageError: the disk is full, or the folder cannot be written to; the former checkpoint is still there.
     """
     checksums = _checksum_file(path)
-    former = checksums.read_text(encoding="utf-8") if checksums.exists() else ""
+    previous = checksums.read_text(encoding="utf-8") if checksums.exists() else ""
 
     def write(file: Path) -> None:
         _save(state, file)
         # Until the new file has its name, either may be the one that is found.
-        write_text_atomically(checksums, f"{sha256(file)}  {path.name}\n{former}")
+        write_text_atomically(checksums, f"{sha256(file)}  {path.name}\n{previous}")
 
     write_atomically(path, write)
     write_text_atomically(checksums, checksums.read_text(encoding="utf-8").partition("\n")[0] + "\n")

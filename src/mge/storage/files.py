@@ -176,11 +176,11 @@ def _put_into_place(new: Path, folder: Path) -> None:
     while not is_done:
         if _is_renamed(new, folder) or _exchange(new, folder):
             return
-        former = unfinished_name(folder)
+        previous = unfinished_name(folder)
         with contextlib.suppress(FileNotFoundError):  # another process has just taken it away to do the same
-            folder.rename(former)
+            folder.rename(previous)
         is_done = _is_renamed(new, folder)
-        shutil.rmtree(former, ignore_errors=True)
+        shutil.rmtree(previous, ignore_errors=True)
 
 
 def _is_renamed(new: Path, folder: Path) -> bool:

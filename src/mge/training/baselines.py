@@ -41,5 +41,5 @@ def training_cost(model: ModelConfig, config: TrainConfig) -> float:
         return 1
     if config.schedule == "joint":
         return model.experts + own_gate
-    former = 1 / 3 if config.freeze_former else 1.0
-    return sum(1 + former * stage + own_gate * (stage > 0) for stage in range(model.experts))
+    previous = 1 / 3 if config.freeze_former else 1.0
+    return sum(1 + previous * stage + own_gate * (stage > 0) for stage in range(model.experts))

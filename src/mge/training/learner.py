@@ -90,8 +90,8 @@ def choose_experts(model: MixtureOfExperts, *, stage: int, config: TrainConfig, 
     if is_new and model.gate is not None:
         model.gate.start_even()
     for number, expert in enumerate(experts):
-        is_former = number < stage
-        expert.requires_grad_(number == stage or (is_former and not config.freeze_former))
+        is_previous = number < stage
+        expert.requires_grad_(number == stage or (is_previous and not config.freeze_former))
 
 
 def set_modes(model: MixtureOfExperts, *, config: TrainConfig) -> None:

@@ -281,8 +281,8 @@ class Training:
 
     def _remedy(self) -> str:
         remedy = "training has diverged; lower --backbone-lr and --head-lr or set --clip-norm 1 and train anew"
-        former = self.run.checkpoint_path
-        return f"{remedy}. The last checkpoint, from before, is {former}" if former.exists() else remedy
+        previous = self.run.checkpoint_path
+        return f"{remedy}. The last checkpoint, from before, is {previous}" if previous.exists() else remedy
 
     def _save_checkpoint(self, tally: Tally) -> None:
         """Writes where the run stands, with what all processes together have measured in this epoch."""

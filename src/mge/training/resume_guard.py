@@ -64,12 +64,12 @@ def keep_or_check(fabric: Fabric, photos: PhotoSet, *, run: Run, settings: Mappi
 
 
 def _compare(now: Mapping[str, Any], *, origin: Mapping[str, Any], name: str) -> None:
-    classes, former_classes = now["class_names"], origin["class_names"]
-    if classes != former_classes:
-        new = [f"{label!r} is new" for label in classes if label not in former_classes][:1]
-        gone = [f"{label!r} is gone" for label in former_classes if label not in classes][:1]
+    classes, previous_classes = now["class_names"], origin["class_names"]
+    if classes != previous_classes:
+        new = [f"{label!r} is new" for label in classes if label not in previous_classes][:1]
+        gone = [f"{label!r} is gone" for label in previous_classes if label not in classes][:1]
         changed = ", ".join(new + gone) or "their order is another"
-        what = f"{len(classes)} classes, and the run began with {len(former_classes)}: {changed}"
+        what = f"{len(classes)} classes, and the run began with {len(previous_classes)}: {changed}"
     elif now["num_photos"] != origin["num_photos"]:
         what = f"{now['num_photos']} photos, and the run began with {origin['num_photos']}"
     elif now["sha256_of_names"] != origin["sha256_of_names"]:

@@ -35,19 +35,19 @@ class StopRequest:
         self._received_at = 0.0
         self._waits = False
         self._process = os.getpid()  # those that are started later have these handlers, too
-        self._former: dict[signal.Signals, object] = {}
+        self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
         is_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         watched = [number for number in WATCHED if not (is_nohup and number == signal.SIGHUP)]
         try:
-            self._former = {number: signal.signal(number, self._remember) for number in watched}
+            self._previous = {number: signal.signal(number, self._remember) for number in watched}
         except ValueError:  # not the main thread, where Python takes no signals: the caller's own handlers stay
-            self._former = {}
+            self._previous = {}
         return self
 
     def __exit__(self, *details: object) -> None:
-        for number, handler in self._former.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def agreed(self, fabric: Fabric, *, is_due: bool = False) -> tuple[int, bool]:

@@ -72,7 +72,7 @@ def plain(content: bytes, *, name: str) -> bytes:
 def _is_note(marker: int, data: bytes, kept: list[bytes]) -> bool:
     """Return whether it is a note that counts, and the first of its kind."""
     start = NOTES.get(marker)
-    return start is not None and data.startswith(start) and all(former[1] != marker for former in kept)
+    return start is not None and data.startswith(start) and all(previous[1] != marker for previous in kept)
 
 
 def _segments(content: bytes, position: int, pattern: re.Pattern[bytes], name: str) -> Iterator[Segment]:

@@ -24,7 +24,7 @@ def plain(content: bytes, *, name: str) -> bytes:
     """
     kept: dict[bytes, bytes] = {}
     pixels: list[bytes] = []
-    former, position = b"", len(SIGNATURE)
+    previous, position = b"", len(SIGNATURE)
     for _ in range(MAX_CHUNKS):
         if position + 8 > len(content):
             break
@@ -32,11 +32,11 @@ def plain(content: bytes, *, name: str) -> bytes:
         if kind == b"IEND":
             break
         end = position + 12 + length
-        if kind == b"IDAT" and (former == kind or not pixels):
+        if kind == b"IDAT" and (previous == kind or not pixels):
             pixels.append(content[position + 8 : end - 4])
         elif kind in NEEDED:
             kept.setdefault(kind, content[position:end])
-        former, position = kind, end
+        previous, position = kind, end
     else:
         raise too_many(name, "chunks", MAX_CHUNKS)
     _check_header(kept.get(b"IHDR", b""), name)
