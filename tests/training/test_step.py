@@ -8,7 +8,7 @@ from mge.core.losses import Blend, diversity_paper
 from mge.data.loader import Batch
 from mge.models.mixture import MixtureOfExperts
 from mge.training.step import train_step, wrap
-from mge.training.train_state import Tally
+from mge.training.train_state import RunningMetrics
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_plain_network_has_one_term(fabric: Fabric) -> None:
 
 
 def test_the_tally_is_exact_for_uneven_batches(fabric: Fabric) -> None:
-    model, tally = make_model().eval(), Tally()
+    model, tally = make_model().eval(), RunningMetrics()
     network = wrap(fabric, model)
     whole = make_batch(5)
     expected = train_step(fabric, network, whole, config=TrainConfig())

@@ -25,7 +25,7 @@ Ask = Callable[[Iterable[Photo]], Iterator[Prediction | DataError]]
 
 
 @dataclasses.dataclass
-class Tally:
+class PredictionCounts:
     """What became of the photos.
 
     Args:
@@ -96,7 +96,7 @@ def make_rows(
 
 
 def classify_to_stream(
-    ask: Ask, photos: Sequence[Photo], out: TextIO, *, form: Form, num_experts: int, top: int, tally: Tally,
+    ask: Ask, photos: Sequence[Photo], out: TextIO, *, form: Form, num_experts: int, top: int, counts: PredictionCounts,
     with_all: bool = False,
 ) -> list[Prediction]:  # fmt: skip
     """Classifies photos into a pipe or a device, row by row; nothing is kept of it beside.
@@ -108,7 +108,7 @@ def classify_to_stream(
         form: Of the rows.
         num_experts: For how many CSV has columns.
         top: How many of the likeliest classes a row holds.
-        tally: Counts what became of the photos.
+        counts: Counts what became of the photos.
         with_all: Whether rows hold the probability of every class.
 
     Returns:
@@ -122,13 +122,13 @@ def classify_to_stream(
                 kept.clear()
             yield row
 
-    print_rows(tally.sift(rows()), out, form=form, num_experts=num_experts)
+    print_rows(counts.sift(rows()), out, form=form, num_experts=num_experts)
     return kept
 
 
 def classify_to_file(
     ask: Ask, photos: Sequence[Photo], output: Path, *, plan: dict[str, Any], form: Form, num_experts: int, top: int,
-    tally: Tally, with_all: bool = False,
+    counts: PredictionCounts, with_all: bool = False,
 ) -> list[Prediction]:  # fmt: skip
     """Classifies photos into a file, which appears when it is complete.
 
@@ -144,7 +144,7 @@ def classify_to_file(
         form: Of the file.
         num_experts: For how many a CSV file has columns.
         top: How many of the likeliest classes a row holds.
-        tally: Counts what became of the photos, in the first process.
+        counts: Counts what became of the photos, in the first process.
         with_all: Whether a row holds the probability of every class, too.
 
     Returns:
@@ -166,7 +166,7 @@ def classify_to_file(
                 kept.clear()
         if rank == 0:
             parts.wait_for_all()
-            rows = tally.sift(parts.rows())
+            rows = counts.sift(parts.rows())
             write_atomically(output, lambda file: write_rows(rows, file, form=form, num_experts=num_experts))
             parts.finish()
     return kept

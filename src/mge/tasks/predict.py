@@ -75,7 +75,7 @@ def predict(
     threshold = _check_threshold(threshold, reject=reject)
     top, batch_size = check_whole("top", top, at_least=0), check_whole("batch_size", batch_size, at_least=1)
     form = _choose_form(format, output)
-    from mge.inference.batch_predict import Tally, classify_to_file, classify_to_stream, make_rows, processes  # noqa: PLC0415
+    from mge.inference.batch_predict import PredictionCounts, classify_to_file, classify_to_stream, make_rows, processes  # noqa: PLC0415
     from mge.inference.load import load_known  # noqa: PLC0415
 
     rank, num_processes = processes()
@@ -87,27 +87,27 @@ def predict(
     def ask(some: Iterable[Photo]) -> Iterator[Prediction | DataError]:
         return classifier.stream(some, batch_size=batch_size, cascade=cascade)
 
-    tally, num_experts = Tally(), classifier.num_experts
+    counts, num_experts = PredictionCounts(), classifier.num_experts
     predictions: list[Prediction] = []
     if place is None:
         rows = list(make_rows(ask, files, top=top, kept=predictions, is_quiet=False, with_all=probabilities))
-        print_rows(tally.sift(rows), sys.stdout, form=form, num_experts=num_experts)
+        print_rows(counts.sift(rows), sys.stdout, form=form, num_experts=num_experts)
         sys.stderr.write(f"Next: mge predict {quote(str(run))} FOLDER --output predictions.csv\n")
     elif is_stream(place):
         with open_stream(place) as out:
             predictions = classify_to_stream(
-                ask, files, out, form=form, num_experts=num_experts, top=top, tally=tally, with_all=probabilities
+                ask, files, out, form=form, num_experts=num_experts, top=top, counts=counts, with_all=probabilities
             )
     else:
         choices = {"cascade": cascade, "reject": reject, "threshold": threshold, "probabilities": probabilities}
         predictions = classify_to_file(
             ask, files, place, plan={"version": __version__, "model": model, **choices}, form=form,
-            num_experts=num_experts, top=top, tally=tally, with_all=probabilities,
+            num_experts=num_experts, top=top, counts=counts, with_all=probabilities,
         )  # fmt: skip
         if rank == 0:
-            _tell_written(tally.num_classified, output=place, run=run)
-    tally.report(num_experts=num_experts if cascade else None)
-    tally.check()
+            _tell_written(counts.num_classified, output=place, run=run)
+    counts.report(num_experts=num_experts if cascade else None)
+    counts.check()
     return predictions
 
 

@@ -14,7 +14,7 @@ from mge.models.mixture import MixtureOfExperts
 from mge.storage.run_folder import Run
 from mge.training.optimizer import build_optimizer
 from mge.training.step import Network
-from mge.training.train_state import explain_misfit
+from mge.training.train_state import explain_mismatch
 
 
 class Learner:
@@ -40,7 +40,7 @@ class Learner:
         if config.ema:
             self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
         if saved is not None:
-            with explain_misfit(run):
+            with explain_mismatch(run):
                 optimizer.load_state_dict(saved["optimizer"])
                 if self.averaged is not None:
                     self.averaged.load_state_dict(saved["averaged"])

@@ -31,7 +31,7 @@ from mge.training.optimizer import set_learning_rate
 from mge.training.process_group import ProcessGroupGuard
 from mge.training.step import Step, train_step, wrap
 from mge.training.stop_signal import StopRequest
-from mge.training.train_state import Position, Tally, explain_misfit
+from mge.training.train_state import RunningMetrics, TrainState, explain_mismatch
 
 SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]
 
@@ -60,7 +60,7 @@ class Training:
         self.fabric, self.model, self.run, self.config, self.data = fabric, model, run, config, data
         self.photos, self.val_photos, self.display, self.save_model = photos, val_photos, display, save_model
         self.step = step or train_step
-        self.position = Position()
+        self.position = TrainState()
         self.num_stages = len(model.experts) if config.schedule == "progressive" else 1
         weights = balanced_class_weights(photos.labels) if config.balance == "loss" else None
         self.class_weights = None if weights is None else weights.to(fabric.device)
@@ -80,9 +80,9 @@ class Training:
         """
         saved = load_checkpoint(self.run.checkpoint_path) if resume else None
         if saved is not None:
-            with explain_misfit(self.run):
+            with explain_mismatch(self.run):
                 check_mark(saved, run=self.run)
-                self.position = Position.from_dict(saved["position"])
+                self.position = TrainState.from_dict(saved["position"])
                 self._check_position()
                 if not self.fabric.is_global_zero:  # what all have measured shall count once
                     self.position.tally = self.position.tally.scaled(0)
@@ -92,7 +92,7 @@ class Training:
                 saved = None
                 while self.position.epoch < self.config.epochs:
                     self._go_through_epoch(stop)
-                self.position = Position(stage=self.position.stage + 1)
+                self.position = TrainState(stage=self.position.stage + 1)
 
     def _go_through_epoch(self, stop: StopRequest) -> None:
         """Trains and validates, and loses nothing where a photo cannot be read any more."""
@@ -115,7 +115,7 @@ class Training:
         elif self.config.schedule == "crops":
             self.model.active_experts = 1
         if saved is not None:
-            with explain_misfit(self.run):
+            with explain_mismatch(self.run):
                 self.model.load_state_dict(saved["model"])
         with self.process_group.extended_timeout():
             network = wrap(self.fabric, self.model)
@@ -222,7 +222,7 @@ class Training:
                 if wanted:
                     self.save_model(folder, self.learner.evaluated, row)
         best_score = score if is_best else position.best_score
-        self.position = Position(stage=position.stage, epoch=position.epoch + 1, best_score=best_score)
+        self.position = TrainState(stage=position.stage, epoch=position.epoch + 1, best_score=best_score)
         self._save_checkpoint(self.position.tally)
 
     def _metrics_row(self) -> dict[str, Any]:
@@ -284,7 +284,7 @@ class Training:
         previous = self.run.checkpoint_path
         return f"{remedy}. The last checkpoint, from before, is {previous}" if previous.exists() else remedy
 
-    def _save_checkpoint(self, tally: Tally) -> None:
+    def _save_checkpoint(self, tally: RunningMetrics) -> None:
         """Writes where the run stands, with what all processes together have measured in this epoch."""
         if self.fabric.is_global_zero:
             self.run.check_exists()

@@ -15,7 +15,7 @@ from mge.training.step import StepFigures
 
 
 @dataclasses.dataclass
-class Tally:
+class RunningMetrics:
     """Sums over the photos of an epoch, for each expert and, last, the mixture.
 
     Sums and counts, never means of means: so it is exact for any split over batches and processes.
@@ -35,7 +35,7 @@ class Tally:
         self.hits = _plus(self.hits, measured.hits.tolist())
         self.diversity = _plus(self.diversity, (measured.diversity * num_photos).tolist())
 
-    def over_processes(self, fabric: Fabric) -> "Tally":
+    def over_processes(self, fabric: Fabric) -> "RunningMetrics":
         """The sums over all processes; times are those of this one."""
         if fabric.world_size == 1:
             return self
@@ -44,14 +44,14 @@ class Tally:
         count, values = int(reduced[0]), reduced[1:]
         at, size = len(self.losses), len(self.hits)
         losses, hits, diversity = values[:at], values[at : at + size], values[at + size :]
-        return Tally(count, losses, hits, diversity, self.seconds, self.data_seconds)
+        return RunningMetrics(count, losses, hits, diversity, self.seconds, self.data_seconds)
 
-    def scaled(self, factor: int) -> "Tally":
+    def scaled(self, factor: int) -> "RunningMetrics":
         """As many times the sums; times stay."""
         losses, hits, diversity = (
             [factor * value for value in values] for values in (self.losses, self.hits, self.diversity)
         )
-        return Tally(factor * self.num_photos, losses, hits, diversity, self.seconds, self.data_seconds)
+        return RunningMetrics(factor * self.num_photos, losses, hits, diversity, self.seconds, self.data_seconds)
 
     def figures(self) -> dict[str, Any]:
         """Mean loss, accuracy in percent and mean diversity term of each expert and of the mixture."""
@@ -71,23 +71,23 @@ class Tally:
 
 
 @dataclasses.dataclass
-class Position:
+class TrainState:
     """Where a run stands: the next batch to train on, and what the epoch has measured before it."""
 
     stage: int = 0
     epoch: int = 0
     batch: int = 0
     best_score: tuple[float, float] = (-1.0, -math.inf)
-    tally: Tally = dataclasses.field(default_factory=Tally)
+    tally: RunningMetrics = dataclasses.field(default_factory=RunningMetrics)
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> "Position":
+    def from_dict(cls, saved: Mapping[str, Any]) -> "TrainState":
         """The position that `dataclasses.asdict` wrote."""
-        return cls(**{**saved, "best_score": tuple(saved["best_score"]), "tally": Tally(**saved["tally"])})
+        return cls(**{**saved, "best_score": tuple(saved["best_score"]), "tally": RunningMetrics(**saved["tally"])})
 
 
 @contextlib.contextmanager
-def explain_misfit(run: Run) -> Iterator[None]:
+def explain_mismatch(run: Run) -> Iterator[None]:
     """Says that a checkpoint is not this run's, where its parts do not fit."""
     try:
         yield
