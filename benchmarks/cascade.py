@@ -22,7 +22,7 @@ from trainings import RESULTS, runs_given, write_table
 from mge.cascade.runner import run_cascade
 from mge.data.dataset import PhotoDataset
 from mge.evaluation.evaluation import evaluate_model
-from mge.evaluation.fit_parameters import Choices
+from mge.evaluation.fit_parameters import FitOptions
 from mge.models.mixture import MixtureOfExperts
 
 ROUNDS = 6  # times that each side goes through the photos, after one round that does not count
@@ -55,7 +55,7 @@ def measure(run: Path) -> dict[str, Any]:
         copy = Path(shutil.copytree(run, Path(folder) / run.name, ignore=unneeded))
         evaluation = evaluate_model(
             copy, data=None, split="test", source_format="auto", out=None, batch_size=BATCH_SIZE, accelerator="auto",
-            choices=Choices(max_accuracy_loss=MAX_ACCURACY_LOSS),
+            choices=FitOptions(max_accuracy_loss=MAX_ACCURACY_LOSS),
         )  # fmt: skip
     kept = ("data", "split", "num_photos", "mixture_top1", "cascade", "cascade_curve")
     figures = {name: evaluation.figures[name] for name in kept}

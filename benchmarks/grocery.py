@@ -24,7 +24,7 @@ from mge.cascade.margin import stopping_experts
 from mge.config import DataConfig
 from mge.data.dataset import PhotoDataset
 from mge.data.sources import read_photos
-from mge.evaluation.run_model import Answers, answer_photos
+from mge.evaluation.run_model import EvalOutputs, predict_photos
 from mge.inference.classifier import Classifier
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
@@ -131,18 +131,18 @@ def figure(hits: dict[int, Tensor], *, multiply_adds: float) -> dict[str, Any]:
     return {"test_top1": top1, "interval": interval(list(hits.values())), "multiply_adds": multiply_adds}
 
 
-def stop(answers: Answers, run: Run) -> Tensor:
+def stop(answers: EvalOutputs, run: Run) -> Tensor:
     """(N,) the expert after which each photo leaves the cascade, by the thresholds that are stored with the model."""
     thresholds = load_model(run.best).metadata["cascade"]["leads"]
     return stopping_experts(answers.so_far_leads[:, :-1], thresholds)
 
 
-def answer(folder: Path, data: Path) -> Answers:
+def answer(folder: Path, data: Path) -> EvalOutputs:
     """What a run's best model answers about the test photos; remembered beside the run."""
     remembered = folder / "report" / "test_answers.pt"
     if remembered.exists():
         saved = torch.load(remembered, weights_only=True)
-        return Answers(**{name: saved[name] for name in Answers._fields})
+        return EvalOutputs(**{name: saved[name] for name in EvalOutputs._fields})
     config = Run(folder).config()
     options = {name: value for name, value in config.items() if name in DataConfig.__dataclass_fields__}
     photos = read_photos(data, config=DataConfig.from_dict(options), seed=config["seed"], format="auto")
@@ -151,7 +151,7 @@ def answer(folder: Path, data: Path) -> Answers:
         photos.split("test"), photos.class_names, side=classifier.side, config=DataConfig.from_dict(options),
         train=False, seed=config["seed"],
     )  # fmt: skip
-    answers = answer_photos(Fabric(accelerator="cpu", devices=1), classifier.model, tests, batch_size=64)
+    answers = predict_photos(Fabric(accelerator="cpu", devices=1), classifier.model, tests, batch_size=64)
     remembered.parent.mkdir(exist_ok=True)
     torch.save(answers._asdict(), remembered)
     return answers
@@ -166,12 +166,12 @@ def cost(folder: Path) -> float:
     return float(counter.get_total_flops()) / 2e6
 
 
-def right_where_stopped(answers: Answers, stops: Tensor) -> Tensor:
+def right_where_stopped(answers: EvalOutputs, stops: Tensor) -> Tensor:
     """(N,) whether the mixture of the experts up to the last that looked is right."""
     return answers.so_far_labels.gather(1, stops.unsqueeze(1)).squeeze(1) == answers.labels
 
 
-def ensemble(networks: list[Answers]) -> Tensor:
+def ensemble(networks: list[EvalOutputs]) -> Tensor:
     """(N,) whether the mean of several networks' probabilities is right."""
     probabilities = torch.stack([network.logits.softmax(1) for network in networks]).mean(0)
     return probabilities.argmax(1) == networks[0].labels
@@ -211,7 +211,7 @@ def expert_rows(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
     return [["mixture", *EXPERTS.values()], *([name, *(its[key] for key in EXPERTS)] for name, its in found.items())]
 
 
-def differ(answers: list[Answers]) -> dict[str, str]:
+def differ(answers: list[EvalOutputs]) -> dict[str, str]:
     """How different the experts are, over seeds, as the table says it."""
     measured = [differences(its) for its in answers]
     return {
@@ -222,7 +222,7 @@ def differ(answers: list[Answers]) -> dict[str, str]:
     }
 
 
-def differences(answers: Answers) -> dict[str, Any]:
+def differences(answers: EvalOutputs) -> dict[str, Any]:
     """Accuracy of each expert in percent, and how they differ from each other, over all pairs."""
     hits = answers.joint_labels == answers.labels[:, None]
     pairs = list(itertools.combinations(range(hits.shape[1]), 2))

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from trainings import RESULTS, runs_given, spread, write_table
 
-from mge.evaluation.evaluation import Examiner
+from mge.evaluation.evaluation import Evaluator
 from mge.evaluation.select import select
 from mge.inference.compiled import in_bfloat16
 
@@ -36,12 +36,12 @@ def main() -> None:
 
 def measure(run: Path) -> dict[str, float]:
     """Accuracy in both arithmetics and how often the answers are the same, in percent of the test photos."""
-    plain = Examiner.open(run, batch_size=64, accelerator="cpu")
+    plain = Evaluator.open(run, batch_size=64, accelerator="cpu")
     selected = select(run, data=None, split="test", source_format="auto", classifier=plain.classifier)
     classifier = copy.copy(plain.classifier)
     classifier.model = in_bfloat16(classifier.model).to(memory_format=torch.channels_last)
     quick = dataclasses.replace(plain, classifier=classifier)
-    answers = [examiner.ask(selected.readable)[1] for examiner in (plain, quick)]
+    answers = [evaluator.ask(selected.readable)[1] for evaluator in (plain, quick)]
     labels = [found.logits.argmax(1) for found in answers]
     top1 = [100 * (found == answers[0].labels).float().mean().item() for found in labels]
     same = 100 * (labels[0] == labels[1]).float().mean().item()

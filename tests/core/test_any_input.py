@@ -192,7 +192,7 @@ def answers(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
     return draw(exact(photos, classes)), draw(exact(photos, classes)), torch.tensor(labels)
 
 
-Answers = tuple[Tensor, Tensor, Tensor]
+EvalOutputs = tuple[Tensor, Tensor, Tensor]
 
 
 @quick
@@ -204,7 +204,7 @@ def test_the_papers_term_lies_between_0_and_1_for_any_logits(data: st.DataObject
 
 @quick
 @given(answers())
-def test_the_papers_term_is_the_naive_one_for_any_answers(given_answers: Answers) -> None:
+def test_the_papers_term_is_the_naive_one_for_any_answers(given_answers: EvalOutputs) -> None:
     logits, previous, labels = given_answers
     shrunk = (logits / 8, previous / 8, labels)  # the loop's exponentials go no further
     expected = reference.diversity_paper(shrunk[0].double().numpy(), shrunk[1].double().numpy(), labels.tolist())
@@ -214,7 +214,7 @@ def test_the_papers_term_is_the_naive_one_for_any_answers(given_answers: Answers
 @quick
 @given(answers(), st.data())
 def test_constants_added_to_an_experts_logits_change_no_diversity_term(
-    given_answers: Answers, data: st.DataObject
+    given_answers: EvalOutputs, data: st.DataObject
 ) -> None:
     logits, previous, labels = given_answers
     shifts = [data.draw(exact(len(labels), 1)) for _ in range(2)]
@@ -226,7 +226,7 @@ def test_constants_added_to_an_experts_logits_change_no_diversity_term(
 @quick
 @given(answers(), sixteenths)
 def test_the_papers_term_does_not_know_the_true_classs_logit_and_gives_it_no_gradient(
-    given_answers: Answers, other: float
+    given_answers: EvalOutputs, other: float
 ) -> None:
     logits, previous, labels = given_answers
     photos = torch.arange(len(labels))
@@ -244,7 +244,7 @@ def test_the_papers_term_does_not_know_the_true_classs_logit_and_gives_it_no_gra
 
 @quick
 @given(answers(), st.randoms(use_true_random=False))
-def test_renumbering_the_classes_changes_no_diversity_term(given_answers: Answers, dice: random.Random) -> None:
+def test_renumbering_the_classes_changes_no_diversity_term(given_answers: EvalOutputs, dice: random.Random) -> None:
     logits, previous, labels = given_answers
     order = list(range(logits.shape[1]))
     dice.shuffle(order)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mge.data.records import Record
-from mge.evaluation.comparison import Contest, Contestant, judge, short_names, telling_order
+from mge.evaluation.comparison import ComparedModel, Comparison, measure_differences, short_names, telling_order
 from mge.evaluation.flops import Cost, count_cost
 from tests.models.networks import build
 
@@ -17,17 +17,17 @@ FIRST = [0.1, 0.2, 0.9, 0.8, 0.4, 0.6]  # wrong about the third and the fifth
 SECOND = [0.2, 0.1, 0.3, 0.7, 0.9, 0.3]  # wrong about the last
 
 
-def contest() -> Contest:
+def comparison() -> Comparison:
     def probs(of_one: list[float]) -> torch.Tensor:
         return torch.tensor([[1 - share, share] for share in of_one])
 
     records = tuple(Record(Path(f"{number}.png"), "ab"[label], "test") for number, label in enumerate(LABELS))
-    first, second = Contestant("x", probs(FIRST), Cost(10, 3)), Contestant("y", probs(SECOND), Cost(20, 4))
-    return Contest("fruit", ("a", "b"), records, torch.tensor(LABELS), (first, second))
+    first, second = ComparedModel("x", probs(FIRST), Cost(10, 3)), ComparedModel("y", probs(SECOND), Cost(20, 4))
+    return Comparison("fruit", ("a", "b"), records, torch.tensor(LABELS), (first, second))
 
 
 def test_the_figures_by_hand() -> None:
-    figures = judge(contest(), num_resamples=2000, seed=0)
+    figures = measure_differences(comparison(), num_resamples=2000, seed=0)
     assert [run["top1"] for run in figures["runs"]] == [66.67, 83.33]
     assert [(run["multiply_adds"], run["parameters"]) for run in figures["runs"]] == [(10, 3), (20, 4)]
     (pair,) = figures["pairs"]
@@ -40,7 +40,7 @@ def test_the_figures_by_hand() -> None:
 
 def test_the_most_telling_photos_come_first_and_those_they_agree_about_not_at_all() -> None:
     # The true class gets 0.1 and 0.7 about the third photo, 0.4 and 0.9 about the fifth, 0.6 and 0.3 about the last.
-    assert telling_order(contest()) == [2, 4, 5]
+    assert telling_order(comparison()) == [2, 4, 5]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mge.config import ModelConfig
 from mge.core.outputs import MixtureOutput
 from mge.data.loader import Batch
 from mge.evaluation.early_exit import choose_cascade, measure_cascade, network_costs, trace_curve
-from mge.evaluation.run_model import Answers, summarise
+from mge.evaluation.run_model import EvalOutputs, summarise
 from mge.evaluation.temperature import best_temperature
 from tests import reference
 from tests.models.networks import build, draw
@@ -21,7 +21,7 @@ from tests.models.networks import build, draw
 CONFIG = ModelConfig(backbone="test_resnet", experts=3)
 
 
-def answers_of(labels: list[int], so_far: list[list[int]], leads: list[list[float]]) -> Answers:
+def answers_of(labels: list[int], so_far: list[list[int]], leads: list[list[float]]) -> EvalOutputs:
     """Answers of which a cascade's fields alone are filled."""
     nothing = torch.zeros(len(labels), 3)
     whole = torch.tensor([row[-1] for row in so_far])
@@ -32,10 +32,10 @@ def answers_of(labels: list[int], so_far: list[list[int]], leads: list[list[floa
         "so_far_labels": torch.tensor(so_far),
         "so_far_leads": torch.tensor(leads),
     }
-    return Answers(**{name: filled.get(name, nothing) for name in Answers._fields})
+    return EvalOutputs(**{name: filled.get(name, nothing) for name in EvalOutputs._fields})
 
 
-def made_up(num_photos: int, *, seed: int = 3) -> Answers:
+def made_up(num_photos: int, *, seed: int = 3) -> EvalOutputs:
     """Experts that are right more often the later they come, and the surer they are."""
     torch.manual_seed(seed)
     leads = torch.rand(num_photos, 3).sort(1).values
@@ -96,7 +96,7 @@ def test_cross_validated_figures_are_of_photos_that_chose_nothing() -> None:
     for part in range(5):
         others = [row for row in range(35) if row % 5 != part]
         previous = [leads[row][:2] for row in others]
-        temperature = best_temperature(Answers(*(column[others] for column in answers)))
+        temperature = best_temperature(EvalOutputs(*(column[others] for column in answers)))
         belief = [max(reference.softmax([z / temperature for z in answers.logits[row].tolist()])) for row in others]
         chances = [
             [chance * (so_far[row][2] != so_far[row][k]) for k in (0, 1)]

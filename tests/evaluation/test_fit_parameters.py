@@ -9,16 +9,16 @@ from sklearn.metrics import accuracy_score
 
 from mge.config import ModelConfig
 from mge.errors import ConfigError
-from mge.evaluation.fit_parameters import Choices, choose, measure_chosen
+from mge.evaluation.fit_parameters import FitOptions, fit_parameters, measure_fitted
 from mge.evaluation.quality import measure_experts, measure_hierarchy, measure_intervals
 from mge.evaluation.rejection import choose_rejection, measure_rejection, measure_unknown
-from mge.evaluation.run_model import Answers
+from mge.evaluation.run_model import EvalOutputs
 from mge.evaluation.temperature import choose_temperature, measure_calibration
 
 CONFIG = ModelConfig(backbone="test_resnet", experts=2)
 
 
-def made_up(num_photos: int = 400, *, temperature: float = 2.0, seed: int = 0) -> Answers:
+def made_up(num_photos: int = 400, *, temperature: float = 2.0, seed: int = 0) -> EvalOutputs:
     """Answers whose probabilities would be right if their logits were divided by the temperature."""
     torch.manual_seed(seed)
     logits = torch.randn(num_photos, 4) * 3
@@ -27,7 +27,7 @@ def made_up(num_photos: int = 400, *, temperature: float = 2.0, seed: int = 0) -
     filled: dict[str, Any] = {"labels": labels, "logits": logits * temperature}
     filled["joint_labels"] = torch.stack([logits.argmax(1), torch.randint(0, 4, (num_photos,))], dim=1)
     filled["gate_probs"] = torch.tensor([[0.75, 0.25]]).repeat(num_photos, 1)
-    return Answers(**{name: filled.get(name, nothing) for name in Answers._fields})
+    return EvalOutputs(**{name: filled.get(name, nothing) for name in EvalOutputs._fields})
 
 
 def test_the_stored_temperature_mends_other_photos_too() -> None:
@@ -79,33 +79,33 @@ def test_a_threshold_that_nothing_reaches_has_no_error() -> None:
 
 def test_a_new_temperature_takes_an_old_threshold_away() -> None:
     old = {"calibration": {"temperature": 1.0}, "rejection": {"threshold": 0.5}, "provenance": {"seed": 1}}
-    found = choose(Choices(calibrate=True), old, made_up(), config=CONFIG)
+    found = fit_parameters(FitOptions(calibrate=True), old, made_up(), config=CONFIG)
     assert found["calibration"]["temperature"] == pytest.approx(2, rel=0.2)
     assert "rejection" not in found
     assert found["provenance"] == {"seed": 1}
 
 
 def test_rejection_is_chosen_at_the_stored_temperature_or_at_a_new_one_where_there_is_none() -> None:
-    choices = Choices(reject="auto", target_error=0.1)
+    choices = FitOptions(reject="auto", target_error=0.1)
     stored = {"calibration": {"temperature": 3.0}}
-    found = choose(choices, stored, made_up(), config=CONFIG)
+    found = fit_parameters(choices, stored, made_up(), config=CONFIG)
     assert found["calibration"] == stored["calibration"]
     assert found["rejection"] == choose_rejection(made_up(), temperature=3.0, target_error=0.1)
-    assert choose(choices, {}, made_up(), config=CONFIG)["calibration"]["temperature"] < 3
+    assert fit_parameters(choices, {}, made_up(), config=CONFIG)["calibration"]["temperature"] < 3
 
 
 def test_thresholds_of_a_former_cascade_are_left_out() -> None:
-    found = choose(Choices(calibrate=True), {"cascade": {"thresholds": [0.9]}}, made_up(), config=CONFIG)
+    found = fit_parameters(FitOptions(calibrate=True), {"cascade": {"thresholds": [0.9]}}, made_up(), config=CONFIG)
     assert "cascade" not in found
-    kept = choose(Choices(calibrate=True), {"cascade": {"leads": [0.9]}}, made_up(), config=CONFIG)
+    kept = fit_parameters(FitOptions(calibrate=True), {"cascade": {"leads": [0.9]}}, made_up(), config=CONFIG)
     assert kept["cascade"] == {"leads": [0.9]}
 
 
 def test_a_threshold_can_be_given_and_taken_away() -> None:
-    given = choose(Choices(reject=0.8), {}, None, config=CONFIG)
+    given = fit_parameters(FitOptions(reject=0.8), {}, None, config=CONFIG)
     assert given == {"rejection": {"threshold": 0.8}}
-    assert choose(Choices(reject="off"), given, None, config=CONFIG) == {}
-    figures = measure_chosen(given, made_up(), config=CONFIG)
+    assert fit_parameters(FitOptions(reject="off"), given, None, config=CONFIG) == {}
+    figures = measure_fitted(given, made_up(), config=CONFIG)
     assert figures["rejection"]["threshold"] == 0.8
     assert figures["calibration"]["ece_before"] == figures["calibration"]["ece_after"]
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mge.report.figures import VIEW_SIDE, ExpertView, Explanation
-from mge.report.gallery_writer import Album
+from mge.report.gallery_writer import GalleryWriter
 
 
 def explain(path: str) -> Explanation:
@@ -17,7 +17,7 @@ def explain(path: str) -> Explanation:
 
 
 def test_a_photo_whose_name_is_no_text_has_its_picture_and_its_place_in_the_page(tmp_path: Path) -> None:
-    album = Album(tmp_path, title="photos", num_photos=2)
+    album = GalleryWriter(tmp_path, title="photos", num_photos=2)
     album.add(explain("photos/cr\udce8me.jpg"))
     album.pass_over()
     page = album.finish()
@@ -33,7 +33,7 @@ def test_a_page_is_written_when_it_is_full_and_knows_those_that_will_come(
 ) -> None:
     monkeypatch.setattr("mge.report.gallery_writer.PER_PAGE", 2)
     monkeypatch.setattr("mge.report.gallery_writer.NUM_WAITING", 0)
-    album = Album(tmp_path, title="photos", num_photos=5)
+    album = GalleryWriter(tmp_path, title="photos", num_photos=5)
     album.add(explain("0.jpg"))
     assert not (tmp_path / "index.html").exists()
     album.pass_over()
@@ -50,7 +50,7 @@ def test_a_page_is_written_when_it_is_full_and_knows_those_that_will_come(
 
 def test_of_many_pages_those_nearby_and_both_ends_are_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mge.report.gallery_writer.PER_PAGE", 1)
-    album = Album(tmp_path, title="photos", num_photos=30)
+    album = GalleryWriter(tmp_path, title="photos", num_photos=30)
     for number in range(30):
         album.add(explain(f"{number}.jpg"))
     album.finish()
@@ -60,7 +60,7 @@ def test_of_many_pages_those_nearby_and_both_ends_are_linked(tmp_path: Path, mon
 
 
 def test_nothing_is_opened_where_no_photo_could_be_read(tmp_path: Path) -> None:
-    album = Album(tmp_path, title="photos", num_photos=2)
+    album = GalleryWriter(tmp_path, title="photos", num_photos=2)
     album.pass_over()
     album.pass_over()
     assert album.finish() is None
@@ -68,7 +68,7 @@ def test_nothing_is_opened_where_no_photo_could_be_read(tmp_path: Path) -> None:
 
 
 def test_photos_that_share_a_name_have_a_picture_each(tmp_path: Path) -> None:
-    album = Album(tmp_path, title="photos", num_photos=5)
+    album = GalleryWriter(tmp_path, title="photos", num_photos=5)
     for path in ("a/photo.jpg", "b/photo.jpg", "photo-2.jpg", "c/photo.jpg", "d/photo-2.jpg"):
         album.add(explain(path))
     album.finish()

@@ -20,7 +20,7 @@ from mge.errors import ConfigError, DataError, Interrupted, ModelFolderError
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.photo_record import PHOTOS, read_known_photos
 from mge.storage.run_folder import Run
-from mge.training.distillation import StudentStep, keep_statistics, match_classes, student_settings, teach
+from mge.training.distillation import StudentStep, keep_statistics, match_classes, student_settings, teacher_forward
 from mge.training.distillation_loss import distillation_loss
 from mge.training.step import wrap
 from tests.photos import write_class_folders, write_photo
@@ -67,7 +67,7 @@ def lesson_config(**options: float) -> DistillConfig:
 
 def test_a_lesson_is_the_mixtures_answer_in_the_students_order_and_what_each_expert_saw() -> None:
     mixture, batch = make_model(experts=3, part_filters=2).eval(), make_batch()
-    lesson = teach(mixture, batch.images, class_order=torch.tensor([2, 0, 1]))
+    lesson = teacher_forward(mixture, batch.images, class_order=torch.tensor([2, 0, 1]))
     output = mixture(batch.images)
     assert lesson.logits.equal(output.logits[:, [2, 0, 1]])
     assert not lesson.logits.requires_grad
@@ -86,7 +86,7 @@ def test_gradients_equal_those_of_one_backward_on_the_weighted_sum(fabric: Fabri
     step = StudentStep(mixture, order, lesson_config(temperature=2.0, teacher_weight=0.7, zoomed_weight=0.5))
     measured = step(fabric, wrap(fabric, model), batch, config=TrainConfig(label_smoothing=0.1, accumulate=2))
 
-    target, views = teach(mixture, batch.images, class_order=order)
+    target, views = teacher_forward(mixture, batch.images, class_order=order)
     total = torch.zeros(())
     for weight, view in zip((1.0, 0.25, 0.25), views, strict=True):
         output = twin.experts[0](view)

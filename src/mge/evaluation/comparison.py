@@ -13,7 +13,7 @@ from mge.console.tables import print_notes
 from mge.data.records import Record, Split
 from mge.data.sources.columns import BY_NAME, Asked
 from mge.errors import ConfigError, DataError
-from mge.evaluation.evaluation import Examiner
+from mge.evaluation.evaluation import Evaluator
 from mge.evaluation.flops import Cost, count_cost
 from mge.evaluation.seen_photos import leave_out_seen
 from mge.evaluation.select import read_held_out, without_broken
@@ -24,7 +24,7 @@ ENSEMBLE = "ensemble"
 MAX_RUNS = 20
 
 
-class Contestant(NamedTuple):
+class ComparedModel(NamedTuple):
     """One classifier, and its answers."""
 
     name: str
@@ -32,17 +32,17 @@ class Contestant(NamedTuple):
     cost: Cost
 
 
-class Contest(NamedTuple):
+class Comparison(NamedTuple):
     """Classifiers that were asked about the same N photos."""
 
     data: str
     class_names: tuple[str, ...]
     records: tuple[Record, ...]
     labels: Tensor  # (N,)
-    contestants: tuple[Contestant, ...]
+    contestants: tuple[ComparedModel, ...]
 
 
-class _Asked(NamedTuple):
+class _RunOutputs(NamedTuple):
     """What one run answered about its test photos."""
 
     data: str
@@ -52,10 +52,10 @@ class _Asked(NamedTuple):
     cost: Cost
 
 
-def hold_contest(
+def compare_models(
     paths: Sequence[Path], *, data: str | Path | None, split: Split, source_format: str, batch_size: int,
     accelerator: str, with_ensemble: bool, columns: Asked = BY_NAME,
-) -> Contest:  # fmt: skip
+) -> Comparison:  # fmt: skip
     """Asks all runs about the same photos.
 
     Args:
@@ -73,38 +73,42 @@ def hold_contest(
         DataError: they were tested on different photos.
     """
     _check_different(paths)
-    asked: list[_Asked] = []
+    asked: list[_RunOutputs] = []
     for path in paths:
-        examiner = Examiner.open(path, batch_size=batch_size, accelerator=accelerator)
-        one = _ask(examiner, path, data=data, split=split, source_format=source_format, paths=paths, columns=columns)
+        evaluator = Evaluator.open(path, batch_size=batch_size, accelerator=accelerator)
+        one = _predict(
+            evaluator, path, data=data, split=split, source_format=source_format, paths=paths, columns=columns
+        )
         asked.append(_aligned(one, asked[0], path=path, previous=paths[0]) if asked else one)
     first = asked[0]
     names = short_names(paths)
-    contestants = [Contestant(name, one.probs, one.cost) for name, one in zip(names, asked, strict=True)]
+    contestants = [ComparedModel(name, one.probs, one.cost) for name, one in zip(names, asked, strict=True)]
     if with_ensemble:
         mean = torch.stack([one.probs for one in asked]).mean(0)
-        contestants.append(Contestant(ENSEMBLE, mean, Cost(*map(sum, zip(*(one.cost for one in asked), strict=True)))))
+        contestants.append(
+            ComparedModel(ENSEMBLE, mean, Cost(*map(sum, zip(*(one.cost for one in asked), strict=True))))
+        )
     numbers = {name: number for number, name in enumerate(first.class_names)}
     labels = torch.tensor([numbers[record.label] for record in first.records])
-    return Contest(first.data, first.class_names, first.records, labels, tuple(contestants))
+    return Comparison(first.data, first.class_names, first.records, labels, tuple(contestants))
 
 
-def judge(contest: Contest, *, num_resamples: int, seed: int) -> dict[str, Any]:
+def measure_differences(comparison: Comparison, *, num_resamples: int, seed: int) -> dict[str, Any]:
     """The figures: accuracies in percent with their 95 % intervals, and each pair's difference with its own."""
-    hits = torch.stack([each.probs.argmax(1) == contest.labels for each in contest.contestants]).double()
+    hits = torch.stack([each.probs.argmax(1) == comparison.labels for each in comparison.contestants]).double()
     pairs = list(combinations(range(len(hits)), 2))
     differences = torch.stack([hits[second] - hits[first] for first, second in pairs])
     rows = 100 * torch.cat((hits, differences))
     intervals = percentile_interval(bootstrap_means(rows, num_resamples=num_resamples, seed=seed)).tolist()
     means = rows.mean(1).tolist()
-    names = [each.name for each in contest.contestants]
+    names = [each.name for each in comparison.contestants]
     return {
-        "num_photos": len(contest.labels),
+        "num_photos": len(comparison.labels),
         "resamples": num_resamples,
         "seed": seed,
         "runs": [
             {"name": each.name, "top1": round(means[at], 2), "interval": _rounded(intervals[at]), **each.cost._asdict()}
-            for at, each in enumerate(contest.contestants)
+            for at, each in enumerate(comparison.contestants)
         ],
         "pairs": [
             {
@@ -116,13 +120,13 @@ def judge(contest: Contest, *, num_resamples: int, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def telling_order(contest: Contest) -> list[int]:
+def telling_order(comparison: Comparison) -> list[int]:
     """Numbers of the photos about which the answers differ, those first where most is at stake.
 
     That is how far apart the contestants are in the probability of the true class.
     """
-    answers = torch.stack([each.probs.argmax(1) for each in contest.contestants])
-    of_truth = torch.stack([each.probs.gather(1, contest.labels[:, None])[:, 0] for each in contest.contestants])
+    answers = torch.stack([each.probs.argmax(1) for each in comparison.contestants])
+    of_truth = torch.stack([each.probs.gather(1, comparison.labels[:, None])[:, 0] for each in comparison.contestants])
     stake = of_truth.amax(0) - of_truth.amin(0)
     differ = (answers != answers[0]).any(0)
     order: list[int] = stake.argsort(descending=True, stable=True).tolist()
@@ -143,8 +147,8 @@ def _check_different(paths: Sequence[Path]) -> None:
         raise ConfigError(f"runs is {given}; accepted: 2 to {MAX_RUNS} runs, each once: mge compare RUN OTHER_RUN")
 
 
-def _ask(
-    examiner: Examiner,
+def _predict(
+    evaluator: Evaluator,
     path: Path,
     *,
     data: str | Path | None,
@@ -152,8 +156,8 @@ def _ask(
     source_format: str,
     paths: Sequence[Path],
     columns: Asked,
-) -> _Asked:
-    classifier = examiner.classifier
+) -> _RunOutputs:
+    classifier = evaluator.classifier
     if data is None and not is_run(path):
         raise ConfigError(f"{str(path)!r} is a model without its run; say which photos to compare on with --data")
     photos = read_held_out(path, data=data, source_format=source_format, classifier=classifier, columns=columns)
@@ -162,12 +166,12 @@ def _ask(
     if path == paths[0]:
         print_notes(photos.notes)
     records, _ = without_broken(photos, split=split)
-    _, answers = examiner.ask(records)
+    _, answers = evaluator.ask(records)
     probs = classifier.probabilities(answers.logits)
-    return _Asked(photos.name, classifier.class_names, records, probs, count_cost(classifier.model))
+    return _RunOutputs(photos.name, classifier.class_names, records, probs, count_cost(classifier.model))
 
 
-def _aligned(one: _Asked, other: _Asked, *, path: Path, previous: Path) -> _Asked:
+def _aligned(one: _RunOutputs, other: _RunOutputs, *, path: Path, previous: Path) -> _RunOutputs:
     """The answers of one run with photos and classes in the order of another.
 
     Raises:

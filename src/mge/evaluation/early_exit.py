@@ -10,7 +10,7 @@ from mge.cascade.margin import stopping_experts
 from mge.cascade.thresholds import chances_of_loss, choose_thresholds, risks_of_leaving
 from mge.config import ModelConfig
 from mge.errors import ConfigError
-from mge.evaluation.run_model import Answers
+from mge.evaluation.run_model import EvalOutputs
 from mge.evaluation.temperature import best_temperature
 from mge.inference.probabilities import calibrated
 
@@ -20,7 +20,7 @@ NUM_PARTS = 5  # of the validation photos, each of which is once measured with t
 
 
 def choose_cascade(
-    answers: Answers, *, config: ModelConfig, max_accuracy_loss: float = MAX_ACCURACY_LOSS
+    answers: EvalOutputs, *, config: ModelConfig, max_accuracy_loss: float = MAX_ACCURACY_LOSS
 ) -> dict[str, Any]:
     """Chooses thresholds, as they are stored with the model.
 
@@ -46,7 +46,7 @@ def choose_cascade(
     return chosen
 
 
-def measure_cascade(answers: Answers, thresholds: Sequence[float], *, config: ModelConfig) -> dict[str, Any]:
+def measure_cascade(answers: EvalOutputs, thresholds: Sequence[float], *, config: ModelConfig) -> dict[str, Any]:
     """What the cascade is worth on some photos, known from what the whole mixture said about them.
 
     Returns:
@@ -57,7 +57,7 @@ def measure_cascade(answers: Answers, thresholds: Sequence[float], *, config: Mo
     return _measure(answers, stopping_experts(answers.so_far_leads[:, :-1], thresholds), config=config)
 
 
-def trace_curve(val_answers: Answers, answers: Answers, *, config: ModelConfig) -> list[dict[str, Any]]:
+def trace_curve(val_answers: EvalOutputs, answers: EvalOutputs, *, config: ModelConfig) -> list[dict[str, Any]]:
     """Accuracy against the mean number of experts: thresholds for more and more loss, chosen on validation photos.
 
     Args:
@@ -86,31 +86,31 @@ def network_costs(config: ModelConfig) -> list[int]:
     return [1, *(number + own_gate for number in range(2, config.experts + 1))]
 
 
-def _risks(answers: Answers) -> Tensor:
+def _risks(answers: EvalOutputs) -> Tensor:
     """(B, E - 1) how likely photos like each one are lost where they leave, whatever may be lost of them all."""
     beliefs = calibrated(answers.logits, temperature=best_temperature(answers)).amax(1)
     return risks_of_leaving(answers.so_far_leads[:, :-1], chances_of_loss(answers.so_far_labels, beliefs))
 
 
-def _choose(answers: Answers, risks: Tensor, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:
+def _choose(answers: EvalOutputs, risks: Tensor, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:
     leads = answers.so_far_leads[:, :-1]
     max_lost = len(answers.labels) * max_accuracy_loss / 100
     return list(choose_thresholds(leads, risks, max_lost=max_lost, costs=network_costs(config)))
 
 
-def _cross_validate(answers: Answers, *, config: ModelConfig, max_accuracy_loss: float) -> dict[str, Any]:
+def _cross_validate(answers: EvalOutputs, *, config: ModelConfig, max_accuracy_loss: float) -> dict[str, Any]:
     """What the cascade is worth on photos that took no part in choosing the thresholds."""
     part_of = torch.arange(len(answers.labels)) % NUM_PARTS
     stops = torch.zeros_like(answers.labels)
     for number in range(NUM_PARTS):
-        others = Answers(*(column[part_of != number] for column in answers))
+        others = EvalOutputs(*(column[part_of != number] for column in answers))
         thresholds = _choose(others, _risks(others), config=config, max_accuracy_loss=max_accuracy_loss)
         here = part_of == number
         stops[here] = stopping_experts(answers.so_far_leads[here, :-1], thresholds)
     return _measure(answers, stops, config=config)
 
 
-def _measure(answers: Answers, stops: Tensor, *, config: ModelConfig) -> dict[str, Any]:
+def _measure(answers: EvalOutputs, stops: Tensor, *, config: ModelConfig) -> dict[str, Any]:
     """What it is worth that each photo leaves after the given expert."""
     num_experts = answers.so_far_labels.shape[1]
     is_right = answers.so_far_labels.gather(1, stops.unsqueeze(1)).squeeze(1) == answers.labels

@@ -14,10 +14,10 @@ from mge.data.dataset import PhotoDataset
 from mge.data.records import Record, Selection
 from mge.data.sources.columns import BY_NAME, Asked
 from mge.evaluation.early_exit import check_experts, trace_curve
-from mge.evaluation.fit_parameters import Choices, choose, measure_chosen, store_choices
+from mge.evaluation.fit_parameters import FitOptions, fit_parameters, measure_fitted, store_parameters
 from mge.evaluation.quality import measure_experts, measure_hierarchy, measure_intervals
 from mge.evaluation.rejection import measure_unknown
-from mge.evaluation.run_model import Answers, answer_photos, measure
+from mge.evaluation.run_model import EvalOutputs, measure, predict_photos
 from mge.evaluation.select import Selected, select, select_unknown, select_validation
 from mge.inference.classifier import Classifier
 from mge.inference.devices import one_device
@@ -35,13 +35,13 @@ class Evaluation:
     classifier: Classifier
     selected: Selected
     photos: PhotoDataset
-    answers: Answers
+    answers: EvalOutputs
     figures: dict[str, Any]
     file: Path
 
 
 @dataclasses.dataclass(frozen=True)
-class Examiner:
+class Evaluator:
     """A stored mixture that is asked about photos.
 
     Args:
@@ -59,7 +59,7 @@ class Examiner:
     batch_size: int
 
     @classmethod
-    def open(cls, path: Path, *, batch_size: int, accelerator: str) -> "Examiner":
+    def open(cls, path: Path, *, batch_size: int, accelerator: str) -> "Evaluator":
         """The model of a run or model folder, where it shall run.
 
         Raises:
@@ -74,17 +74,17 @@ class Examiner:
         classifier.model.to(fabric.device)
         return cls(fabric, folder, stored, classifier, batch_size)
 
-    def ask(self, records: Sequence[Record]) -> tuple[PhotoDataset, Answers]:
+    def ask(self, records: Sequence[Record]) -> tuple[PhotoDataset, EvalOutputs]:
         """What the mixture says about some photos."""
         asked = self.classifier
         dataset = PhotoDataset(records, asked.class_names, side=asked.side, config=asked.data, train=False)
-        answers = answer_photos(self.fabric, asked.model, dataset, batch_size=self.batch_size, verb="measuring")
+        answers = predict_photos(self.fabric, asked.model, dataset, batch_size=self.batch_size, verb="measuring")
         return dataset, answers
 
 
 def evaluate_model(
     path: Path, *, data: str | Path | None, split: Selection | None, source_format: str, out: Path | None,
-    batch_size: int, accelerator: str, choices: Choices, unknown: str | Path | None = None, columns: Asked = BY_NAME,
+    batch_size: int, accelerator: str, choices: FitOptions, unknown: str | Path | None = None, columns: Asked = BY_NAME,
 ) -> Evaluation:  # fmt: skip
     """Measures the model of a run or model folder, and writes the figures as JSON.
 
@@ -107,19 +107,19 @@ def evaluate_model(
             chosen for this model, or on these photos.
         DataError: there are no such photos, or they have classes that the model does not know.
     """
-    examiner = Examiner.open(path, batch_size=batch_size, accelerator=accelerator)
+    evaluator = Evaluator.open(path, batch_size=batch_size, accelerator=accelerator)
     selected = select(
-        path, data=data, split=split, source_format=source_format, classifier=examiner.classifier, columns=columns
+        path, data=data, split=split, source_format=source_format, classifier=evaluator.classifier, columns=columns
     )
     name = selected.split if selected.is_own else f"{selected.photos.name}-{selected.split}"
     read = [record.path for record in selected.photos.records]
     file = check_file(out or path / f"evaluation-{name}.json", flag="out", inputs=read, streams=True)
-    unknown_records = None if unknown is None else select_unknown(unknown, label=examiner.classifier.class_names[0])
-    metadata, val_answers = _choose(path, examiner, selected, choices)
-    dataset, answers = examiner.ask(selected.readable)
-    unknown_answers = None if unknown_records is None else examiner.ask(unknown_records)[1]
-    stored = _store(examiner, choices, metadata, val_answers)
-    figures = {**_describe(selected), **_measure(examiner, selected, answers, stored.metadata)}
+    unknown_records = None if unknown is None else select_unknown(unknown, label=evaluator.classifier.class_names[0])
+    metadata, val_answers = _choose(path, evaluator, selected, choices)
+    dataset, answers = evaluator.ask(selected.readable)
+    unknown_answers = None if unknown_records is None else evaluator.ask(unknown_records)[1]
+    stored = _store(evaluator, choices, metadata, val_answers)
+    figures = {**_describe(selected), **_measure(evaluator, selected, answers, stored.metadata)}
     if val_answers is not None and choices.max_accuracy_loss is not None:
         figures["cascade_curve"] = trace_curve(val_answers, answers, config=stored.config)
     if unknown_answers is not None:
@@ -130,28 +130,30 @@ def evaluate_model(
 
 
 def _choose(
-    path: Path, examiner: Examiner, selected: Selected, choices: Choices
-) -> tuple[dict[str, Any], Answers | None]:
+    path: Path, evaluator: Evaluator, selected: Selected, choices: FitOptions
+) -> tuple[dict[str, Any], EvalOutputs | None]:
     """What is known about the model with what was to be chosen, and the answers that chose it."""
-    config = examiner.stored.config
+    config = evaluator.stored.config
     if choices.max_accuracy_loss is not None:
         check_experts(config)
     if choices.is_any:
-        with hold_model(examiner.folder):  # what cannot be changed is refused before it is measured
+        with hold_model(evaluator.folder):  # what cannot be changed is refused before it is measured
             pass
-    val_answers: Answers | None = None
+    val_answers: EvalOutputs | None = None
     if choices.needs_photos:
-        _, val_answers = examiner.ask(select_validation(path, selected, classifier=examiner.classifier))
-    return choose(choices, examiner.stored.metadata, val_answers, config=config), val_answers
+        _, val_answers = evaluator.ask(select_validation(path, selected, classifier=evaluator.classifier))
+    return fit_parameters(choices, evaluator.stored.metadata, val_answers, config=config), val_answers
 
 
-def _store(examiner: Examiner, choices: Choices, metadata: dict[str, Any], val_answers: Answers | None) -> StoredModel:
+def _store(
+    evaluator: Evaluator, choices: FitOptions, metadata: dict[str, Any], val_answers: EvalOutputs | None
+) -> StoredModel:
     """The model with what was chosen, which is stored, beside whatever others have chosen in the meantime."""
-    stored = examiner.stored
+    stored = evaluator.stored
     if not choices.is_any:
         return dataclasses.replace(stored, metadata=metadata)
-    again = functools.partial(choose, choices, val_answers=val_answers, config=stored.config)
-    return store_choices(examiner.folder, stored, metadata, again=again)
+    again = functools.partial(fit_parameters, choices, val_answers=val_answers, config=stored.config)
+    return store_parameters(evaluator.folder, stored, metadata, again=again)
 
 
 def _describe(selected: Selected) -> dict[str, Any]:
@@ -166,16 +168,18 @@ def _describe(selected: Selected) -> dict[str, Any]:
     }
 
 
-def _measure(examiner: Examiner, selected: Selected, answers: Answers, metadata: dict[str, Any]) -> dict[str, Any]:
+def _measure(
+    evaluator: Evaluator, selected: Selected, answers: EvalOutputs, metadata: dict[str, Any]
+) -> dict[str, Any]:
     """All figures about one mixture's answers."""
     figures = {**measure(answers), **measure_intervals(answers), **measure_experts(answers)}
-    figures |= measure_chosen(metadata, answers, config=examiner.stored.config)
-    names, parents = examiner.classifier.class_names, selected.photos.parents
+    figures |= measure_fitted(metadata, answers, config=evaluator.stored.config)
+    names, parents = evaluator.classifier.class_names, selected.photos.parents
     hierarchy = measure_hierarchy(answers, class_names=names, parents=parents)
     return {**figures, "hierarchy": hierarchy} if hierarchy else figures
 
 
-def _measure_unknown(answers: Answers, unknown: Answers, metadata: dict[str, Any]) -> dict[str, Any]:
+def _measure_unknown(answers: EvalOutputs, unknown: EvalOutputs, metadata: dict[str, Any]) -> dict[str, Any]:
     """How well the mixture's probabilities tell unknown things from the classes."""
     temperature = read_temperature(metadata)
     known, others = (calibrated(each.logits, temperature=temperature).amax(1) for each in (answers, unknown))

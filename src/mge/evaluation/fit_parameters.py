@@ -9,7 +9,7 @@ from mge.config import ModelConfig
 from mge.errors import ModelFolderError
 from mge.evaluation.early_exit import choose_cascade, measure_cascade
 from mge.evaluation.rejection import TARGET_ERROR, choose_rejection, measure_rejection
-from mge.evaluation.run_model import Answers
+from mge.evaluation.run_model import EvalOutputs
 from mge.evaluation.temperature import choose_temperature, describe_calibration
 from mge.storage.fitted_parameters import read_temperature, read_thresholds
 from mge.storage.model_folder import StoredModel, load_description, save_model
@@ -19,7 +19,7 @@ ChooseAgain = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Choices:
+class FitOptions:
     """What is to be chosen anew.
 
     Args:
@@ -46,8 +46,8 @@ class Choices:
         return self.max_accuracy_loss is not None or self.calibrate or self.reject == "auto"
 
 
-def choose(
-    choices: Choices, metadata: Mapping[str, Any], val_answers: Answers | None, *, config: ModelConfig
+def fit_parameters(
+    choices: FitOptions, metadata: Mapping[str, Any], val_answers: EvalOutputs | None, *, config: ModelConfig
 ) -> dict[str, Any]:
     """What is known about a model, with what was to be chosen.
 
@@ -79,7 +79,7 @@ def choose(
     return chosen
 
 
-def measure_chosen(metadata: Mapping[str, Any], answers: Answers, *, config: ModelConfig) -> dict[str, Any]:
+def measure_fitted(metadata: Mapping[str, Any], answers: EvalOutputs, *, config: ModelConfig) -> dict[str, Any]:
     """What the stored cascade, temperature and rejection are worth on some photos."""
     calibration = describe_calibration(metadata, answers)
     figures: dict[str, Any] = {"calibration": calibration}
@@ -94,7 +94,7 @@ def measure_chosen(metadata: Mapping[str, Any], answers: Answers, *, config: Mod
     return figures
 
 
-def store_choices(
+def store_parameters(
     folder: Path, stored: StoredModel, metadata: Mapping[str, Any], *, again: ChooseAgain | None = None
 ) -> StoredModel:
     """Writes the model folder anew with what was chosen, unless that is what it holds already.

@@ -15,10 +15,10 @@ from mge.evaluation.metrics import (
     pairwise_disagreement,
     wilson_interval,
 )
-from mge.evaluation.run_model import Answers
+from mge.evaluation.run_model import EvalOutputs
 
 
-def measure_intervals(answers: Answers) -> dict[str, list[float]]:
+def measure_intervals(answers: EvalOutputs) -> dict[str, list[float]]:
     """Where the true accuracies lie with 95 % confidence, in percent."""
     predicted = answers.logits.argmax(1)
     confusion = confusion_matrix(answers.labels, predicted, num_classes=answers.logits.shape[1])
@@ -28,7 +28,7 @@ def measure_intervals(answers: Answers) -> dict[str, list[float]]:
     }
 
 
-def measure_experts(answers: Answers) -> dict[str, Any]:
+def measure_experts(answers: EvalOutputs) -> dict[str, Any]:
     """How differently the experts answer and err, and how often the gate counts on each."""
     is_wrong = answers.joint_labels != answers.labels.unsqueeze(1)
     picked = torch.bincount(answers.gate_probs.argmax(1), minlength=answers.gate_probs.shape[1])
@@ -40,7 +40,7 @@ def measure_experts(answers: Answers) -> dict[str, Any]:
 
 
 def measure_hierarchy(
-    answers: Answers, *, class_names: Sequence[str], parents: Mapping[str, str]
+    answers: EvalOutputs, *, class_names: Sequence[str], parents: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Accuracy at each level of coarser classes, the coarsest first; empty where there are none.
 

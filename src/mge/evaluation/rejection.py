@@ -7,14 +7,14 @@ from torch import Tensor
 from mge.errors import ConfigError
 from mge.evaluation.coverage import CONFIDENCE, Coverage, choose_threshold, lowest_target, thin_out, trace_coverage
 from mge.evaluation.metrics import auroc, wilson_interval
-from mge.evaluation.run_model import Answers
+from mge.evaluation.run_model import EvalOutputs
 from mge.inference.probabilities import calibrated
 
 TARGET_ERROR = 0.05  # share of the accepted photos that may be wrong
 MOST_THRESHOLDS = 1000  # that are tried, evenly spread where there are more photos
 
 
-def choose_rejection(answers: Answers, *, temperature: float, target_error: float = TARGET_ERROR) -> dict[str, Any]:
+def choose_rejection(answers: EvalOutputs, *, temperature: float, target_error: float = TARGET_ERROR) -> dict[str, Any]:
     """Chooses the probability below which a photo is called unknown, as it is stored with the model.
 
     Args:
@@ -44,7 +44,7 @@ def choose_rejection(answers: Answers, *, temperature: float, target_error: floa
     }  # fmt: skip
 
 
-def measure_rejection(answers: Answers, *, threshold: float, temperature: float) -> dict[str, Any]:
+def measure_rejection(answers: EvalOutputs, *, threshold: float, temperature: float) -> dict[str, Any]:
     """How many photos are accepted, and how many of these are wrong, in percent with the interval of 95 %."""
     confidences, predicted = calibrated(answers.logits, temperature=temperature).max(1)
     is_accepted = confidences >= threshold
@@ -70,7 +70,7 @@ def measure_unknown(
     return figures
 
 
-def trace_answers(answers: Answers, *, temperature: float) -> Coverage:
+def trace_answers(answers: EvalOutputs, *, temperature: float) -> Coverage:
     """Accuracy against coverage of the mixture's answers."""
     confidences, predicted = calibrated(answers.logits, temperature=temperature).max(1)
     return trace_coverage(confidences, predicted == answers.labels)

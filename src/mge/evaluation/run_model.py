@@ -23,7 +23,7 @@ from mge.models.mixture import MixtureOfExperts
 Keep = Callable[[MixtureOutput, Batch], tuple[Tensor, ...]]
 
 
-class Answers(NamedTuple):
+class EvalOutputs(NamedTuple):
     """What every part answered about N photos."""
 
     indices: Tensor  # (N,) the photos' numbers in their data set
@@ -39,11 +39,11 @@ class Answers(NamedTuple):
     so_far_leads: Tensor  # (N, E) how far it leads: what that class has of the probability of the two likeliest
 
 
-def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
+def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> EvalOutputs:
     """One batch's output, reduced to what is worth keeping."""
     so_far = mix_so_far(output.joint_logits, output.gate_probs, mix=mix)
     mean = functional.softmax(output.joint_logits.float(), dim=2).mean(1)
-    return Answers(
+    return EvalOutputs(
         indices=batch.indices.cpu(),
         labels=batch.labels.cpu(),
         logits=output.logits.float().cpu(),
@@ -58,12 +58,12 @@ def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> Answers:
     )
 
 
-def answer_photos(
+def predict_photos(
     fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, batch_size: int, verb: str = ""
-) -> Answers:
+) -> EvalOutputs:
     """What a mixture answers about a data set; see `run_over`."""
     keep = functools.partial(summarise, mix=model.config.mix)
-    return Answers(*run_over(fabric, model, photos, keep=keep, batch_size=batch_size, verb=verb))
+    return EvalOutputs(*run_over(fabric, model, photos, keep=keep, batch_size=batch_size, verb=verb))
 
 
 @torch.inference_mode()
@@ -102,7 +102,7 @@ def run_over(
     return _in_order(_over_processes(fabric, parts))
 
 
-def measure(answers: Answers) -> dict[str, Any]:
+def measure(answers: EvalOutputs) -> dict[str, Any]:
     """Accuracy in percent of every part, named as in summary.json."""
     labels = answers.labels
 

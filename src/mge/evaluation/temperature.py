@@ -6,11 +6,11 @@ from typing import Any
 from torch.nn import functional
 
 from mge.evaluation.calibration import Reliability, calibration_error, fit_temperature, reliability
-from mge.evaluation.run_model import Answers
+from mge.evaluation.run_model import EvalOutputs
 from mge.inference.probabilities import calibrated
 
 
-def choose_temperature(answers: Answers) -> dict[str, Any]:
+def choose_temperature(answers: EvalOutputs) -> dict[str, Any]:
     """Fits a temperature, as it is stored with the model.
 
     Args:
@@ -24,7 +24,7 @@ def choose_temperature(answers: Answers) -> dict[str, Any]:
     return {"temperature": temperature, "validation": measured}
 
 
-def best_temperature(answers: Answers) -> float:
+def best_temperature(answers: EvalOutputs) -> float:
     """The temperature that fits these answers best.
 
     No number of photos proves certainty, so what is right or wrong is smoothed by 1 / (photos + 2), next to nothing
@@ -33,7 +33,7 @@ def best_temperature(answers: Answers) -> float:
     return fit_temperature(answers.logits, answers.labels, smoothing=1 / (len(answers.labels) + 2))
 
 
-def measure_calibration(answers: Answers, *, temperature: float) -> dict[str, float]:
+def measure_calibration(answers: EvalOutputs, *, temperature: float) -> dict[str, float]:
     """How far probabilities are from what they say (ECE, in percent) and the loss, before and after scaling."""
     figures = {}
     for name, divisor in (("before", 1.0), ("after", temperature)):
@@ -43,13 +43,13 @@ def measure_calibration(answers: Answers, *, temperature: float) -> dict[str, fl
     return figures
 
 
-def describe_calibration(metadata: Mapping[str, Any], answers: Answers) -> dict[str, Any]:
+def describe_calibration(metadata: Mapping[str, Any], answers: EvalOutputs) -> dict[str, Any]:
     """What is stored with the model about its temperature, and what it is worth on some photos."""
     stored = metadata.get("calibration", {"temperature": 1.0})
     return {**stored, **measure_calibration(answers, temperature=stored["temperature"])}
 
 
-def bins_of(answers: Answers, *, temperature: float) -> Reliability:
+def bins_of(answers: EvalOutputs, *, temperature: float) -> Reliability:
     """How often the mixture is right, by how sure it says that it is."""
     confidences, predicted = calibrated(answers.logits, temperature=temperature).max(1)
     return reliability(confidences, predicted == answers.labels)

@@ -32,7 +32,7 @@ OUTPUTS = {
 assert tuple(OUTPUTS)[:-1] == MixtureOutput._fields
 
 
-class Answering(nn.Module):
+class WithProbabilities(nn.Module):
     """A mixture that also says probabilities, in a plain tuple.
 
     Args:
@@ -69,7 +69,7 @@ def to_graph(model: MixtureOfExperts, *, temperature: float = 1.0) -> torch.expo
     """
     frozen = copy.deepcopy(model).requires_grad_(False)
     frozen.sampling = "matrices"  # ONNX Runtime looks the points of a grid up one by one: 4 to 7 times the time
-    return trace(Answering(frozen, temperature=temperature), (example_pictures(model),))
+    return trace(WithProbabilities(frozen, temperature=temperature), (example_pictures(model),))
 
 
 def trace(network: nn.Module, examples: tuple[Tensor, ...]) -> torch.export.ExportedProgram:

@@ -8,7 +8,7 @@ import torch
 
 from mge.data.preprocess import Pixels
 from mge.errors import ExportError
-from mge.exporting.graph import OUTPUTS, Answering
+from mge.exporting.graph import OUTPUTS, WithProbabilities
 from mge.inference.prediction import Array
 from mge.models.mixture import MixtureOfExperts
 
@@ -90,5 +90,5 @@ def join(outputs: Sequence[dict[str, Array]]) -> dict[str, Array]:
 
 def _ask(model: MixtureOfExperts, images: Pixels, *, temperature: float) -> dict[str, Array]:
     with torch.inference_mode():
-        said = Answering(model, temperature=temperature)(torch.from_numpy(images))
+        said = WithProbabilities(model, temperature=temperature)(torch.from_numpy(images))
     return {name: tensor.numpy() for name, tensor in zip(OUTPUTS, said, strict=True)}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mge.data.dataset import PhotoDataset
 from mge.evaluation.metrics import ConfusedPair, find_doubtful_labels
-from mge.evaluation.run_model import Answers
+from mge.evaluation.run_model import EvalOutputs
 from mge.inference.probabilities import calibrated
 from mge.report.cards import Shown, show
 
@@ -41,7 +41,7 @@ class Verdicts:
         temperature: What logits are divided by for probabilities to mean what they say.
     """
 
-    answers: Answers
+    answers: EvalOutputs
     photos: PhotoDataset
     class_names: Sequence[str]
     temperature: float

@@ -14,7 +14,7 @@ NUM_WAITING = 32  # explanations that wait to be drawn at most: they hold pictur
 PER_PAGE = 100  # photos: about 6 MB
 
 
-class Album:
+class GalleryWriter:
     """Draws explanations beside what makes them, and writes them in order: each page when it is full.
 
     Args:

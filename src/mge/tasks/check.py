@@ -53,7 +53,7 @@ def check(
     near = check_whole("near", near, at_least=0, at_most=16)
     if out is not None:
         check_folder(out, flag="out", inputs=[data], apart=True)
-    from mge.data.check.findings import judge  # noqa: PLC0415
+    from mge.data.check.findings import collect_findings  # noqa: PLC0415
     from mge.data.photo import as_text  # noqa: PLC0415
     from mge.data.sources import explain_reading, read_photos  # noqa: PLC0415
     from mge.evaluation.inspection import inspect  # noqa: PLC0415
@@ -73,7 +73,7 @@ def check(
         apart=True,
     )  # fmt: skip
     scans = inspect(photos.records, with_hashes=True)
-    findings = judge(photos, scans, tiny_px=tiny_px, distance=near)
+    findings = collect_findings(photos, scans, tiny_px=tiny_px, distance=near)
     text = describe(findings)
     write_text_atomically(folder / "check.txt", text)
     write_text_atomically(folder / "check.json", findings.to_json())

@@ -11,7 +11,7 @@ from mge.data.records import SPLITS, Split
 from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
-    from mge.evaluation.comparison import Contest
+    from mge.evaluation.comparison import Comparison
     from mge.report.model_comparison import Difference
 
 
@@ -63,16 +63,20 @@ def compare(
         writes=("comparison.json", "differences.csv", "differences.png"), apart=True,
     )  # fmt: skip
     from mge.data.sources.columns import Asked  # noqa: PLC0415
-    from mge.evaluation.comparison import hold_contest, judge  # noqa: PLC0415
+    from mge.evaluation.comparison import compare_models, measure_differences  # noqa: PLC0415
     from mge.report.model_comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
 
-    contest = hold_contest(
+    comparison = compare_models(
         [Path(run) for run in runs], data=data, split=split, source_format=format, batch_size=batch_size,
         accelerator=accelerator, with_ensemble=ensemble, columns=Asked(image_column, label_column),
     )  # fmt: skip
-    figures = {"data": contest.data, "split": split, **judge(contest, num_resamples=resamples, seed=seed)}
-    differences, names = _differences(contest), [each.name for each in contest.contestants]
+    figures = {
+        "data": comparison.data,
+        "split": split,
+        **measure_differences(comparison, num_resamples=resamples, seed=seed),
+    }
+    differences, names = _differences(comparison), [each.name for each in comparison.contestants]
     figures["num_different"] = len(differences)
     files = [folder / "differences.csv"]
     write_text_atomically(folder / "comparison.json", json.dumps(figures, indent=1) + "\n")
@@ -84,18 +88,18 @@ def compare(
     return figures
 
 
-def _differences(contest: Contest) -> list[Difference]:
+def _differences(comparison: Comparison) -> list[Difference]:
     """The photos about which the runs do not agree, the most telling first."""
     from mge.evaluation.comparison import telling_order  # noqa: PLC0415
     from mge.report.model_comparison import Difference  # noqa: PLC0415
 
     found = []
-    for number in telling_order(contest):
+    for number in telling_order(comparison):
         answers = []
-        for contestant in contest.contestants:
+        for contestant in comparison.contestants:
             probs = contestant.probs[number]
             best = int(probs.argmax())
-            of_truth = float(probs[int(contest.labels[number])])
-            answers.append((contest.class_names[best], float(probs[best]), of_truth))
-        found.append(Difference(contest.records[number], answers))
+            of_truth = float(probs[int(comparison.labels[number])])
+            answers.append((comparison.class_names[best], float(probs[best]), of_truth))
+        found.append(Difference(comparison.records[number], answers))
     return found

@@ -12,7 +12,7 @@ from mge.storage.hub import check_place, is_hub
 from mge.storage.output import check_file, check_folder, is_stream
 
 if TYPE_CHECKING:
-    from mge.evaluation.fit_parameters import Choices
+    from mge.evaluation.fit_parameters import FitOptions
 
 Reject = Literal["auto", "off"]
 
@@ -102,15 +102,15 @@ def evaluate(
 def _choices(
     calibrate: bool, reject: Reject | float | None, target_error: float | None, max_accuracy_loss: float | None, *,
     cascade: bool,
-) -> Choices:  # fmt: skip
+) -> FitOptions:  # fmt: skip
     """What is to be chosen, with what holds where nothing was said."""
     from mge.evaluation.early_exit import MAX_ACCURACY_LOSS  # noqa: PLC0415
-    from mge.evaluation.fit_parameters import Choices  # noqa: PLC0415
+    from mge.evaluation.fit_parameters import FitOptions  # noqa: PLC0415
     from mge.evaluation.rejection import TARGET_ERROR  # noqa: PLC0415
 
     allowed = MAX_ACCURACY_LOSS if max_accuracy_loss is None else max_accuracy_loss
     target = TARGET_ERROR if target_error is None else target_error
-    return Choices(allowed if cascade else None, calibrate=calibrate, reject=reject, target_error=target)
+    return FitOptions(allowed if cascade else None, calibrate=calibrate, reject=reject, target_error=target)
 
 
 def _check_out(out: str | Path, *, inputs: list[str | Path], report: bool) -> Path:

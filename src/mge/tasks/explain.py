@@ -46,13 +46,13 @@ def explain(
     from mge.inference.batch_predict import name_some  # noqa: PLC0415
     from mge.inference.classifier import load_folder  # noqa: PLC0415
     from mge.report.explanation import explain_stream, find_class  # noqa: PLC0415
-    from mge.report.gallery_writer import Album  # noqa: PLC0415
+    from mge.report.gallery_writer import GalleryWriter  # noqa: PLC0415
 
     files = find_photos(photos)
     folder = check_folder(output, flag="output", inputs=[*_each(photos), *files], writes=("*.png", "index*.html"))
     classifier = load_folder(run, device=device, fast=False)
     other_label = None if against is None else find_class(against, classifier.class_names)
-    album = Album(folder, title=f"What the experts saw: {Path(run).name}", num_photos=len(files))
+    album = GalleryWriter(folder, title=f"What the experts saw: {Path(run).name}", num_photos=len(files))
     broken = []
     explained = explain_stream(classifier, files, other_label=other_label, batch_size=batch_size)
     for result in track_photos(explained, verb="explaining", total=len(files)):

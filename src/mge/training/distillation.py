@@ -29,7 +29,7 @@ from mge.training.distillation_loss import distillation_loss
 from mge.training.step import Network, StepFigures
 
 
-class Lesson(NamedTuple):
+class TeacherOutput(NamedTuple):
     """What a teacher has to say about a batch."""
 
     logits: Tensor  # (B, C) the mixture's answer
@@ -37,10 +37,10 @@ class Lesson(NamedTuple):
 
 
 @torch.no_grad()
-def teach(teacher: MixtureOfExperts, images: Tensor, *, class_order: Tensor) -> Lesson:
+def teacher_forward(teacher: MixtureOfExperts, images: Tensor, *, class_order: Tensor) -> TeacherOutput:
     """The mixture's answer, its classes in another order, and the views that it is made of."""
     passes = list(teacher.run_experts(teacher.normalise(images)))
-    return Lesson(teacher.combine(passes).logits[:, class_order], [expert_pass.view for expert_pass in passes])
+    return TeacherOutput(teacher.combine(passes).logits[:, class_order], [expert_pass.view for expert_pass in passes])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ class StudentStep:
         norms note what whole photos are like, which is all that they will be given later.
         """
         with fabric.autocast():
-            lesson = teach(self.teacher, batch.images, class_order=self.class_order)
+            lesson = teacher_forward(self.teacher, batch.images, class_order=self.class_order)
         zoomed = lesson.views[1:] if self.distillation.zoomed_weight else []
         score = functools.partial(
             distillation_loss, teacher_logits=lesson.logits, labels=batch.labels, blend=blend,

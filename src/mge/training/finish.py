@@ -11,9 +11,9 @@ from mge.console.tables import PICTURE
 from mge.data.dataset import PhotoDataset
 from mge.data.records import Split, spread_out
 from mge.evaluation.early_exit import MAX_ACCURACY_LOSS
-from mge.evaluation.fit_parameters import Choices, choose, measure_chosen
+from mge.evaluation.fit_parameters import FitOptions, fit_parameters, measure_fitted
 from mge.evaluation.fusion import FusionLosses, apply_fusion, choose_fusion, fusion_losses, list_fusions
-from mge.evaluation.run_model import Answers, Keep, measure, percent, run_over, summarise
+from mge.evaluation.run_model import EvalOutputs, Keep, measure, percent, run_over, summarise
 from mge.inference.classifier import Classifier
 from mge.report.explanation import explain_photos
 from mge.report.figures import draw_experts
@@ -45,12 +45,12 @@ def measure_best(
     stored = trained = load_model(run.best)
     if val_photos is not None and "gate_trust" not in trained.metadata:
         stored = _choose_fusion(session, trained, val_photos)
-    answers = _ask(session, stored, photos)
+    answers = _predict(session, stored, photos)
     num_broken = sum(photo.split == split for photo in session.broken)
     figures = {"split": split, "num_broken": num_broken, **measure(answers)}
     if stores_choices and trained.config.experts > 1:
         is_whole = stored.config == trained.config
-        whole = answers if is_whole else _ask(session, trained, photos)
+        whole = answers if is_whole else _predict(session, trained, photos)
         stored = _note_components(stored, whole)
         right = {"model": answers.logits.argmax(1) == answers.labels, "first": _first_is_right(whole)}
     else:
@@ -58,9 +58,9 @@ def measure_best(
     figures |= {"fusion": stored.metadata["fusion"]} if "fusion" in stored.metadata else {}
     metadata = stored.metadata
     if val_photos is not None:
-        val_answers = answers if split == "val" else _ask(session, stored, val_photos)
+        val_answers = answers if split == "val" else _predict(session, stored, val_photos)
         metadata = _choose(session, stored, val_answers)
-        figures |= measure_chosen(metadata, answers, config=stored.config)
+        figures |= measure_fitted(metadata, answers, config=stored.config)
     if stores_choices and session.fabric.is_global_zero:
         run.write_right({name: hits.tolist() for name, hits in right.items()})
         if metadata != trained.metadata:
@@ -68,12 +68,12 @@ def measure_best(
     return figures
 
 
-def _first_is_right(answers: Answers) -> Tensor:
+def _first_is_right(answers: EvalOutputs) -> Tensor:
     """Whether the first expert's large-part head, which is a plain network, is right, photo by photo."""
     return answers.large_labels[:, 0] == answers.labels
 
 
-def _note_components(stored: StoredModel, whole: Answers) -> StoredModel:
+def _note_components(stored: StoredModel, whole: EvalOutputs) -> StoredModel:
     """The model with the accuracies of what it was chosen among: the plain network in it, and all experts together."""
     figures = {"first_expert_top1": percent(_first_is_right(whole)), "all_experts_top1": measure(whole)["mixture_top1"]}
     fusion = {**figures, **stored.metadata.get("fusion", {})}  # what was noted before it was stored stays
@@ -90,14 +90,14 @@ def draw_best(session: Session, run: Run, *, model_config: ModelConfig, split: S
     draw_experts(explanations, run.report / PICTURE, title=f"What each expert saw ({split} photos)")
 
 
-def _choose(session: Session, stored: StoredModel, val_answers: Answers) -> dict[str, Any]:
+def _choose(session: Session, stored: StoredModel, val_answers: EvalOutputs) -> dict[str, Any]:
     """What is known about the model, with what its answers about validation photos choose.
 
     What is chosen already stays: a run that was killed at its end chose it, or a person has since.
     """
     has_cascade = stored.config.experts == 1 or read_thresholds(stored.metadata) is not None
-    choices = Choices(None if has_cascade else MAX_ACCURACY_LOSS, calibrate="calibration" not in stored.metadata)
-    return choose(choices, stored.metadata, val_answers, config=stored.config)
+    choices = FitOptions(None if has_cascade else MAX_ACCURACY_LOSS, calibrate="calibration" not in stored.metadata)
+    return fit_parameters(choices, stored.metadata, val_answers, config=stored.config)
 
 
 def _choose_fusion(session: Session, trained: StoredModel, val_photos: PhotoDataset) -> StoredModel:
@@ -113,9 +113,9 @@ def _choose_fusion(session: Session, trained: StoredModel, val_photos: PhotoData
     return apply_fusion(trained, choose_fusion(losses, fusions))
 
 
-def _ask(session: Session, stored: StoredModel, photos: PhotoDataset) -> Answers:
+def _predict(session: Session, stored: StoredModel, photos: PhotoDataset) -> EvalOutputs:
     """What a stored model answers, as it will when it is used: in float32."""
-    return Answers(*_run_over(session, stored, photos, keep=functools.partial(summarise, mix=stored.config.mix)))
+    return EvalOutputs(*_run_over(session, stored, photos, keep=functools.partial(summarise, mix=stored.config.mix)))
 
 
 def _run_over(session: Session, stored: StoredModel, photos: PhotoDataset, *, keep: Keep) -> tuple[Tensor, ...]:

@@ -21,7 +21,7 @@ from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
 from mge.data.loader import Batch, epoch_batches, load_batches, num_workers
 from mge.errors import DataError, DivergedError, Interrupted
-from mge.evaluation.run_model import answer_photos, measure
+from mge.evaluation.run_model import measure, predict_photos
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.run_folder import Run
@@ -242,7 +242,7 @@ class Training:
         batch_size, model = self.config.photos_a_step, self.learner.evaluated
         trained = model.active_experts
         model.active_experts = self._num_answering
-        figures = measure(answer_photos(self.fabric, model, photos, batch_size=batch_size))
+        figures = measure(predict_photos(self.fabric, model, photos, batch_size=batch_size))
         model.active_experts = trained
         row = {"val_top1_mixture": figures["mixture_top1"], "val_loss_mixture": figures["mixture_loss"]}
         return row | {f"val_top1_expert{number}": top1 for number, top1 in enumerate(figures["experts_top1"])}

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mge.config import DataConfig
-from mge.data.check.findings import Findings, Found, judge, weigh
+from mge.data.check.findings import Findings, Found, collect_findings, weigh
 from mge.data.check.scan import scan_photos
 from mge.data.records import PhotoSet
 from mge.data.sources import read_photos
@@ -42,7 +42,7 @@ def read(folder: Path) -> PhotoSet:
 
 def find(photos: PhotoSet, *, tiny_px: int = 32, distance: int = 6) -> Findings:
     scans = list(scan_photos(photos.records, with_hashes=True))
-    return judge(photos, scans, tiny_px=tiny_px, distance=distance)
+    return collect_findings(photos, scans, tiny_px=tiny_px, distance=distance)
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ class Findings:
         })  # fmt: skip
 
 
-def judge(photos: PhotoSet, scans: Sequence[PhotoScan], *, tiny_px: int, distance: int) -> Findings:
+def collect_findings(photos: PhotoSet, scans: Sequence[PhotoScan], *, tiny_px: int, distance: int) -> Findings:
     """What the looks at a set of photos, with hashes, say about it.
 
     Args:
