@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from trainings import RESULTS, RUNS, distill_once, spread, train_once, write_table
 
-from mge.cascade.margin import stopping_experts
+from mge.cascade.margin import exit_indices
 from mge.config import DataConfig
 from mge.data.dataset import PhotoDataset
 from mge.data.sources import read_photos
@@ -134,7 +134,7 @@ def figure(hits: dict[int, Tensor], *, multiply_adds: float) -> dict[str, Any]:
 def stop(answers: EvalOutputs, run: Run) -> Tensor:
     """(N,) the expert after which each photo leaves the cascade, by the thresholds that are stored with the model."""
     thresholds = load_model(run.best).metadata["cascade"]["leads"]
-    return stopping_experts(answers.so_far_leads[:, :-1], thresholds)
+    return exit_indices(answers.prefix_margins[:, :-1], thresholds)
 
 
 def answer(folder: Path, data: Path) -> EvalOutputs:
@@ -168,7 +168,7 @@ def cost(folder: Path) -> float:
 
 def right_where_stopped(answers: EvalOutputs, stops: Tensor) -> Tensor:
     """(N,) whether the mixture of the experts up to the last that looked is right."""
-    return answers.so_far_labels.gather(1, stops.unsqueeze(1)).squeeze(1) == answers.labels
+    return answers.prefix_labels.gather(1, stops.unsqueeze(1)).squeeze(1) == answers.labels
 
 
 def ensemble(networks: list[EvalOutputs]) -> Tensor:

@@ -206,22 +206,22 @@ def mix_experts(joint_logits: Array, gate_probs: Array, *, mix: str) -> Array:
 
 
 # -------------------------------------------------------------------------------------------------------------- cascade
-def lead(logits: Sequence[float]) -> float:
+def top2_margin(logits: Sequence[float]) -> float:
     """What the likeliest class has of the probability of the two likeliest."""
     best, second = sorted(softmax(list(logits)), reverse=True)[:2]
     return best / (best + second)
 
 
-def stopping_expert(leads: Sequence[float], thresholds: Sequence[float]) -> int:
+def stopping_expert(margins: Sequence[float], thresholds: Sequence[float]) -> int:
     """The number of the expert after which one photo leaves."""
     for number, threshold in enumerate(thresholds):
-        if leads[number] >= threshold:
+        if margins[number] >= threshold:
             return number
     return len(thresholds)
 
 
 def choose_thresholds(
-    leads: Sequence[Sequence[float]], risks: Sequence[Sequence[float]], *, max_lost: float, costs: Sequence[int]
+    margins: Sequence[Sequence[float]], risks: Sequence[Sequence[float]], *, max_lost: float, costs: Sequence[int]
 ) -> tuple[float, ...]:
     """All combinations of thresholds, one after the other: the cheapest, then what loses least, then the highest.
 
@@ -229,12 +229,12 @@ def choose_thresholds(
     """
     choices = []
     for number in range(len(costs) - 1):
-        values = sorted({row[number] for row in leads}, reverse=True)
+        values = sorted({row[number] for row in margins}, reverse=True)
         choices.append([2.0] + [(high + low) / 2 for high, low in zip(values, [*values[1:], 0.0], strict=True)])
     best = None
     for thresholds in itertools.product(*choices):
         cost, lost = 0, 0.0
-        for row, its_risks in zip(leads, risks, strict=True):
+        for row, its_risks in zip(margins, risks, strict=True):
             stop = stopping_expert(row, thresholds)
             cost += costs[stop]
             lost += its_risks[stop] if stop < len(thresholds) else 0

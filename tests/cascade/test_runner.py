@@ -18,7 +18,7 @@ from tests import reference
 from tests.models.networks import CLASSES, build, draw, expert_of
 
 GATES = ["own", "shared"]
-NEVER = 1.5
+NO_EXIT = 1.5
 
 
 def whole(net: MixtureOfExperts, images: Tensor) -> MixtureOutput:
@@ -27,7 +27,7 @@ def whole(net: MixtureOfExperts, images: Tensor) -> MixtureOutput:
     return output
 
 
-def leads(output: MixtureOutput, *, mix: str = "logits") -> list[list[float]]:
+def margins(output: MixtureOutput, *, mix: str = "logits") -> list[list[float]]:
     """By a loop: how sure the mixture of the first experts is about each photo, after each of them."""
     table = []
     for logits, gate in zip(output.joint_logits.double().numpy(), output.gate_probs.double().numpy(), strict=True):
@@ -35,14 +35,14 @@ def leads(output: MixtureOutput, *, mix: str = "logits") -> list[list[float]]:
         for count in range(1, len(gate) + 1):
             weights = gate[:count] / gate[:count].sum()
             mixed = reference.mix_experts(logits[None, :count], weights[None], mix=mix)
-            row.append(reference.lead(mixed[0]))
+            row.append(reference.top2_margin(mixed[0]))
         table.append(row)
     return table
 
 
 def parting(output: MixtureOutput, *, mix: str = "logits") -> list[float]:
     """Thresholds at which some photos leave after each expert and some go on: halfway through those still there."""
-    table, thresholds = leads(output, mix=mix), []
+    table, thresholds = margins(output, mix=mix), []
     for number in range(output.gate_probs.shape[1] - 1):
         column = sorted(row[number] for row in table)
         thresholds.append((column[len(column) // 2 - 1] + column[len(column) // 2]) / 2)
@@ -75,7 +75,7 @@ def parts_of(net: MixtureOfExperts) -> dict[str, nn.Module]:
 @pytest.mark.parametrize("num_experts", [1, 2, 3])
 def test_where_nobody_is_ever_sure_it_is_the_mixture_to_the_bit(num_experts: int, mix: str, gate: str) -> None:
     net = build(num_experts=num_experts, gate=gate, mix=mix)
-    found = run_cascade(net, draw(), thresholds=[NEVER] * (num_experts - 1))
+    found = run_cascade(net, draw(), thresholds=[NO_EXIT] * (num_experts - 1))
     for name, one, other in zip(MixtureOutput._fields, found.mixture, whole(net, draw()), strict=True):
         assert torch.equal(one, other), name
         assert one.dtype == other.dtype
@@ -101,7 +101,7 @@ def test_each_expert_and_the_gate_see_only_the_photos_that_still_need_them(mix: 
     thresholds = parting(expected, mix=mix)
     with counting(parts_of(net)) as sizes:
         found = run_cascade(net, pictures, thresholds=thresholds)
-    table = leads(expected, mix=mix)
+    table = margins(expected, mix=mix)
     stops = [next((k for k in (0, 1) if row[k] >= thresholds[k]), 2) + 1 for row in table]
     assert found.num_experts_run.tolist() == stops
     assert sorted(stops) == [1, 1, 1, 1, 2, 2, 3, 3]
@@ -150,7 +150,7 @@ def test_a_gate_that_gives_an_expert_nothing_leaves_its_answer_to_itself() -> No
     expected = whole(net, draw())
     assert expected.gate_probs[:, :2].tolist() == [[0.0, 0.0]] * 3
     first = run_cascade(net, draw(), thresholds=[0.0, 0.0]).mixture.logits
-    both = run_cascade(net, draw(), thresholds=[NEVER, 0.0]).mixture.logits
+    both = run_cascade(net, draw(), thresholds=[NO_EXIT, 0.0]).mixture.logits
     torch.testing.assert_close(first, expected.joint_logits[:, 0])
     torch.testing.assert_close(both, expected.joint_logits[:, :2].mean(1))
 
@@ -169,7 +169,7 @@ def test_bytes_are_normalised_as_in_the_mixture_and_nothing_is_changed() -> None
     net = build(num_experts=2)
     images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
     given, state = images.clone(), {name: value.clone() for name, value in net.state_dict().items()}
-    found = run_cascade(net, images, thresholds=[NEVER])
+    found = run_cascade(net, images, thresholds=[NO_EXIT])
     assert torch.equal(found.mixture.logits, whole(net, images).logits)
     assert torch.equal(images, given)
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from mge.cascade.runner import run_cascade
-from mge.cascade.thresholds import risks_of_leaving
+from mge.cascade.thresholds import exit_risks
 from mge.config import ModelConfig
 from mge.core.outputs import MixtureOutput
 from mge.data.loader import Batch
@@ -21,16 +21,16 @@ from tests.models.networks import build, draw
 CONFIG = ModelConfig(backbone="test_resnet", experts=3)
 
 
-def answers_of(labels: list[int], so_far: list[list[int]], leads: list[list[float]]) -> EvalOutputs:
+def answers_of(labels: list[int], so_far: list[list[int]], margins: list[list[float]]) -> EvalOutputs:
     """Answers of which a cascade's fields alone are filled."""
     nothing = torch.zeros(len(labels), 3)
     whole = torch.tensor([row[-1] for row in so_far])
-    beliefs = torch.tensor([row[-1] for row in leads])[:, None].clamp(0.3, 0.99)
+    beliefs = torch.tensor([row[-1] for row in margins])[:, None].clamp(0.3, 0.99)
     filled: dict[str, Any] = {
         "labels": torch.tensor(labels),
         "logits": torch.where(functional.one_hot(whole, 4) == 1, beliefs, (1 - beliefs) / 3).log(),
         "so_far_labels": torch.tensor(so_far),
-        "so_far_leads": torch.tensor(leads),
+        "so_far_leads": torch.tensor(margins),
     }
     return EvalOutputs(**{name: filled.get(name, nothing) for name in EvalOutputs._fields})
 
@@ -38,11 +38,11 @@ def answers_of(labels: list[int], so_far: list[list[int]], leads: list[list[floa
 def made_up(num_photos: int, *, seed: int = 3) -> EvalOutputs:
     """Experts that are right more often the later they come, and the surer they are."""
     torch.manual_seed(seed)
-    leads = torch.rand(num_photos, 3).sort(1).values
+    margins = torch.rand(num_photos, 3).sort(1).values
     labels = torch.randint(0, 4, (num_photos,))
-    is_right = torch.rand(num_photos, 3) < leads
+    is_right = torch.rand(num_photos, 3) < margins
     so_far = torch.where(is_right, labels.unsqueeze(1), (labels.unsqueeze(1) + 1) % 4)
-    return answers_of(labels.tolist(), so_far.tolist(), leads.tolist())
+    return answers_of(labels.tolist(), so_far.tolist(), margins.tolist())
 
 
 def test_figures_by_hand() -> None:
@@ -90,23 +90,23 @@ def test_cross_validated_figures_are_of_photos_that_chose_nothing() -> None:
     """By a loop over the five parts, with the exhaustive search."""
     answers = made_up(35)
     found = choose_cascade(answers, config=CONFIG, max_accuracy_loss=8.0)["cross_validated"]
-    leads, labels = answers.so_far_leads.tolist(), answers.labels.tolist()
-    so_far = answers.so_far_labels.tolist()
+    margins, labels = answers.prefix_margins.tolist(), answers.labels.tolist()
+    so_far = answers.prefix_labels.tolist()
     experts = lost = 0
     for part in range(5):
         others = [row for row in range(35) if row % 5 != part]
-        previous = [leads[row][:2] for row in others]
+        previous = [margins[row][:2] for row in others]
         temperature = best_temperature(EvalOutputs(*(column[others] for column in answers)))
         belief = [max(reference.softmax([z / temperature for z in answers.logits[row].tolist()])) for row in others]
         chances = [
             [chance * (so_far[row][2] != so_far[row][k]) for k in (0, 1)]
             for row, chance in zip(others, belief, strict=True)
         ]
-        risks = risks_of_leaving(torch.tensor(previous), torch.tensor(chances))
+        risks = exit_risks(torch.tensor(previous), torch.tensor(chances))
         allowed = 0.08 * 28
         thresholds = reference.choose_thresholds(previous, risks.tolist(), max_lost=allowed, costs=[1, 2, 3])
         for row in range(part, 35, 5):
-            stop = reference.stopping_expert(leads[row][:2], thresholds)
+            stop = reference.stopping_expert(margins[row][:2], thresholds)
             experts += stop + 1
             lost += (so_far[row][2] == labels[row]) - (so_far[row][stop] == labels[row])
     assert found["mean_experts"] == pytest.approx(experts / 35, abs=1e-4)
@@ -119,8 +119,8 @@ def test_a_handful_of_photos_is_not_cross_validated() -> None:
 
 def test_photos_about_which_the_mixture_says_no_number_leave_the_choice_as_it_is() -> None:
     answers = made_up(60)
-    unsure = answers._replace(logits=answers.logits.clone(), so_far_leads=answers.so_far_leads.clone())
-    unsure.logits[-3:] = unsure.so_far_leads[-3:] = torch.nan
+    unsure = answers._replace(logits=answers.logits.clone(), prefix_margins=answers.prefix_margins.clone())
+    unsure.logits[-3:] = unsure.prefix_margins[-3:] = torch.nan
     thresholds = choose_cascade(unsure, config=CONFIG, max_accuracy_loss=8.0)["leads"]
     assert all(0 < threshold <= 2 for threshold in thresholds)
     assert measure_cascade(unsure, thresholds, config=CONFIG)["leaving_percent"][-1] >= 5.0  # these three, to the end
@@ -141,8 +141,8 @@ def test_figures_out_of_the_mixtures_answers_are_those_of_a_cascade_that_runs(mi
     with torch.inference_mode():
         output: MixtureOutput = net(images)
     answers = summarise(output, batch, mix=net.config.mix)
-    assert torch.equal(answers.so_far_labels[:, -1], output.logits.argmax(1))
-    thresholds = [float(answers.so_far_leads[:, number].median()) + 1e-4 for number in (0, 1)]
+    assert torch.equal(answers.prefix_labels[:, -1], output.logits.argmax(1))
+    thresholds = [float(answers.prefix_margins[:, number].median()) + 1e-4 for number in (0, 1)]
     ran = run_cascade(net, images, thresholds=thresholds)
     figures = measure_cascade(answers, thresholds, config=net.config)
     assert figures["mean_experts"] == ran.num_experts_run.double().mean()

@@ -16,7 +16,7 @@ from mge.config import Mix
 from mge.core.losses import mix_experts
 from mge.exporting.artifacts import export_cascade
 from mge.inference.classifier import Classifier
-from mge.inference.onnx_cascade import OnnxCascade, gate_so_far, lead, mix_so_far, softmax
+from mge.inference.onnx_cascade import OnnxCascade, prefix_gate, prefix_logits, softmax, top2_margin
 from mge.storage.model_folder import load_model
 from tests.exports import build_tiny, save_mixture
 from tests.photos import write_scene
@@ -36,8 +36,8 @@ def export_tiny(folder: Path, scenes: list[Path], **options: Any) -> tuple[Path,
     classifier = Classifier(model, class_names=["a", "b", "c"])
     images = torch.stack([classifier.prepare(scene).image for scene in scenes])
     with torch.no_grad():
-        leads = np.sort(lead(model(images).joint_logits[:, 0].numpy()))
-    middle = float(leads[len(scenes) // 2 - 1 : len(scenes) // 2 + 1].mean())
+        margins = np.sort(top2_margin(model(images).joint_logits[:, 0].numpy()))
+    middle = float(margins[len(scenes) // 2 - 1 : len(scenes) // 2 + 1].mean())
     thresholds = [middle, *[0.7] * (options["experts"] - 2)]
     saved = save_mixture(folder / "model", model, cascade={"leads": thresholds})
     parity = export_cascade(model, load_model(saved), folder / "cascade", images=images.numpy())
@@ -100,11 +100,11 @@ def test_shares_and_probabilities_are_those_of_the_core() -> None:
 
     gate = torch.tensor([[0.5, 0.3, 0.2], [0.0, 0.0, 1.0]])
     for count in (1, 2, 3):
-        expected = margin.gate_so_far(gate, num_experts=count)
-        assert gate_so_far(gate.numpy(), num_experts=count) == pytest.approx(expected.numpy(), abs=1e-7)
+        expected = margin.prefix_gate(gate, num_experts=count)
+        assert prefix_gate(gate.numpy(), num_experts=count) == pytest.approx(expected.numpy(), abs=1e-7)
     logits = torch.randn(3, 2, 7) * 30
     assert softmax(logits.numpy()) == pytest.approx(logits.softmax(2).numpy(), abs=1e-6)
-    assert lead(logits.numpy()) == pytest.approx(margin.lead(logits).numpy(), abs=1e-6)
+    assert top2_margin(logits.numpy()) == pytest.approx(margin.top2_margin(logits).numpy(), abs=1e-6)
 
 
 @pytest.mark.parametrize("mix", ["logits", "probs"])
@@ -112,7 +112,7 @@ def test_a_mixture_of_experts_is_that_of_the_core_however_unlikely_a_class_is(mi
     """Calibration may divide logarithms of probabilities that float32 does not know by a high temperature."""
     joint, gate = torch.tensor([[[0.0, -150.0, 2.0], [0.0, -200.0, 1.0]]]), torch.tensor([[0.75, 0.25]])
     expected = mix_experts(joint, gate, mix=mix).numpy()
-    assert mix_so_far(joint.numpy(), gate.numpy(), mix=mix) == pytest.approx(expected, rel=1e-6)
+    assert prefix_logits(joint.numpy(), gate.numpy(), mix=mix) == pytest.approx(expected, rel=1e-6)
 
 
 def test_what_is_no_cascade_is_refused(tiny_model: Path, tmp_path: Path) -> None:

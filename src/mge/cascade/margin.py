@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from mge.core.losses import mix_experts
 
-NEVER = 2.0  # a threshold that no lead reaches
+NO_EXIT = 2.0  # a threshold that no lead reaches
 
 
-def gate_so_far(gate_probs: Float[Tensor, "B E"], *, num_experts: int) -> Float[Tensor, "B k"]:
+def prefix_gate(gate_probs: Float[Tensor, "B E"], *, num_experts: int) -> Float[Tensor, "B k"]:
     """How much each of the first experts counts among themselves.
 
     One expert alone counts fully, whatever the gate thinks of it. Experts whom it gives nothing at all count equally.
@@ -31,18 +31,18 @@ def gate_so_far(gate_probs: Float[Tensor, "B E"], *, num_experts: int) -> Float[
     return first / first.sum(1, keepdim=True)
 
 
-def mix_so_far(
+def prefix_logits(
     joint_logits: Float[Tensor, "B E C"], gate_probs: Float[Tensor, "B E"], *, mix: Literal["logits", "probs"]
 ) -> Float[Tensor, "B E C"]:
     """The mixture of the first expert, of the first two, and so on; the last is the whole mixture."""
     mixtures = [
-        mix_experts(joint_logits[:, :count], gate_so_far(gate_probs, num_experts=count), mix=mix)
+        mix_experts(joint_logits[:, :count], prefix_gate(gate_probs, num_experts=count), mix=mix)
         for count in range(1, joint_logits.shape[1] + 1)
     ]
     return torch.stack(mixtures, dim=1)
 
 
-def lead(logits: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
+def top2_margin(logits: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
     """How far an answer leads: the likeliest class's share of the probability of the two likeliest, 0.5 (not) to 1.
 
     It is the logistic function of the difference of their logits. What later experts say turns an answer over where the
@@ -55,12 +55,12 @@ def lead(logits: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
     return (best - second).sigmoid()
 
 
-def stopping_experts(leads: Float[Tensor, "B K"], thresholds: Sequence[float]) -> Int[Tensor, " B"]:
+def exit_indices(margins: Float[Tensor, "B K"], thresholds: Sequence[float]) -> Int[Tensor, " B"]:
     """Number of the expert after which each photo leaves: the first that is sure enough, otherwise the last.
 
     Args:
-        leads: Of the mixture so far, after each of the K = E - 1 experts before the last.
+        margins: Of the mixture so far, after each of the K = E - 1 experts before the last.
         thresholds: One for each of them; a photo leaves where its lead reaches it.
     """
-    is_sure = leads >= leads.new_tensor(thresholds)
+    is_sure = margins >= margins.new_tensor(thresholds)
     return functional.pad(is_sure.int(), (0, 1), value=1).argmax(1)

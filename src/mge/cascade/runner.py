@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from mge.cascade.margin import gate_so_far, lead
+from mge.cascade.margin import prefix_gate, top2_margin
 from mge.config import Mix
 from mge.core.losses import mix_experts
 from mge.core.outputs import CascadeOutput, MixtureOutput
@@ -28,7 +28,7 @@ def run_cascade(
         model: The mixture, in the mode of evaluation.
         images: Pictures as `MixtureOfExperts.forward` takes them.
         thresholds: For each expert but the last, the lead of the likeliest class from which a photo leaves; see
-            `cascade.margin.lead`.
+            `cascade.margin.top2_margin`.
 
     Returns:
         The answers in the order of the images, and how many experts looked at each.
@@ -49,7 +49,7 @@ def run_cascade(
         so_far = _answer_so_far(result, gate_probs, rows=rows, number=number, mix=model.config.mix)
         if threshold is None:
             break
-        staying = (~(lead(so_far) >= threshold)).nonzero().squeeze(1)
+        staying = (~(top2_margin(so_far) >= threshold)).nonzero().squeeze(1)
         if not len(staying):
             break
         if number == 0:
@@ -92,7 +92,7 @@ def _write_pass(result: CascadeOutput, expert_pass: ExpertPass, *, rows: Tensor,
 
 def _answer_so_far(result: CascadeOutput, gate_probs: Tensor, *, rows: Tensor, number: int, mix: Mix) -> Tensor:
     """Mixes what the experts up to one said about some photos, which is their answer unless others look at them."""
-    weights = gate_so_far(gate_probs, num_experts=number + 1)
+    weights = prefix_gate(gate_probs, num_experts=number + 1)
     so_far = mix_experts(result.mixture.joint_logits[rows, : number + 1], weights, mix=mix)
     result.mixture.logits[rows], result.mixture.gate_probs[rows, : number + 1] = so_far, weights
     return so_far

@@ -13,14 +13,14 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional
 
-from mge.cascade.margin import NEVER, stopping_experts
+from mge.cascade.margin import NO_EXIT, exit_indices
 
 MAX_SEARCHES = 1000  # choices of all thresholds but the last that are tried
 SUREST = 1e-6  # leads are kept so far from 1, where the logit is infinite
 BOUNDS = ((-20.0, 20.0), (-7.0, 7.0))  # of the highest risk's logit, and of the logarithm of the deviation
 
 
-def chances_of_loss(so_far_labels: Int[Tensor, "B E"], beliefs: Float[Tensor, " B"]) -> Float[Tensor, "B K"]:
+def flip_risks(prefix_labels: Int[Tensor, "B E"], beliefs: Float[Tensor, " B"]) -> Float[Tensor, "B K"]:
     """How likely each photo is lost where it leaves: that the whole mixture is right there, and the cascade is not.
 
     This is what the mixture itself believes, and no label is asked: where the answer so far is that of the whole
@@ -28,14 +28,14 @@ def chances_of_loss(so_far_labels: Int[Tensor, "B E"], beliefs: Float[Tensor, " 
     of the surest is lost, and which of them is luck; chances tell more than such counts, and vary less.
 
     Args:
-        so_far_labels: What the mixture of the first expert, of the first two, and so on answers.
+        prefix_labels: What the mixture of the first expert, of the first two, and so on answers.
         beliefs: How likely the whole mixture is right about each photo: its calibrated confidence. Where that is no
             number, its answer is worth nothing.
     """
-    return beliefs.nan_to_num().unsqueeze(1) * (so_far_labels[:, :-1] != so_far_labels[:, -1:])
+    return beliefs.nan_to_num().unsqueeze(1) * (prefix_labels[:, :-1] != prefix_labels[:, -1:])
 
 
-def risks_of_leaving(leads: Float[Tensor, "B K"], chances: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+def exit_risks(margins: Float[Tensor, "B K"], chances: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
     """How likely photos like each one are lost where they leave, by how far the answer leads there.
 
     What later experts add to the difference of two logits is taken for normally distributed; they turn the answer over
@@ -45,16 +45,16 @@ def risks_of_leaving(leads: Float[Tensor, "B K"], chances: Float[Tensor, "B K"])
     one and half lost: a few photos of which none is at risk do not prove that there is no risk.
 
     Args:
-        leads: Of the mixture so far, after each of the K experts.
-        chances: How likely each photo is lost there; see `chances_of_loss`.
+        margins: Of the mixture so far, after each of the K experts.
+        chances: How likely each photo is lost there; see `flip_risks`.
     """
-    columns = zip(leads.T, chances.T, strict=True)
+    columns = zip(margins.T, chances.T, strict=True)
     return torch.stack([_fit_risk(*column) for column in columns], dim=1)
 
 
-def _fit_risk(leads: Float[Tensor, " B"], chances: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-    margins = _never_sure(leads.double().cpu()).clamp(0.5, 1 - SUREST).logit()
-    seen = torch.cat((margins, margins.quantile(0.5, keepdim=True)))
+def _fit_risk(margins: Float[Tensor, " B"], chances: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    margin_logits = _never_sure(margins.double().cpu()).clamp(0.5, 1 - SUREST).logit()
+    seen = torch.cat((margin_logits, margin_logits.quantile(0.5, keepdim=True)))
     lost = functional.pad(chances.double().cpu(), (0, 1), value=0.5)
 
     def unlikelihood(numbers: Iterable[float]) -> float:
@@ -62,21 +62,21 @@ def _fit_risk(leads: Float[Tensor, " B"], chances: Float[Tensor, " B"]) -> Float
         return float(-(lost * risks + (1 - lost) * torch.log1p(-risks.exp())).sum())
 
     # The made-up photo keeps the mean between 0 and 1, and its logit finite.
-    start = (float(lost.mean().logit()), float(margins.mean().log1p()))
+    start = (float(lost.mean().logit()), float(margin_logits.mean().log1p()))
     found = minimize(unlikelihood, start, method="Nelder-Mead", bounds=BOUNDS)
-    return _log_risks(margins, found.x).exp().to(leads)
+    return _log_risks(margin_logits, found.x).exp().to(margins)
 
 
-def _log_risks(margins: Float[Tensor, " B"], numbers: Iterable[float]) -> Float[Tensor, " B"]:
+def _log_risks(margin_logits: Float[Tensor, " B"], numbers: Iterable[float]) -> Float[Tensor, " B"]:
     """Logarithms of risks, out of the logit of the highest one and the logarithm of the standard deviation."""
-    highest_logit, log_deviation = margins.new_tensor([*numbers])
+    highest_logit, log_deviation = margin_logits.new_tensor([*numbers])
     highest, deviation = functional.logsigmoid(highest_logit), log_deviation.exp()
-    tail: Tensor = torch.special.log_ndtr(-margins / deviation)
+    tail: Tensor = torch.special.log_ndtr(-margin_logits / deviation)
     return highest + math.log(2) + tail
 
 
 def choose_thresholds(
-    leads: Float[Tensor, "B K"], risks: Float[Tensor, "B K"], *, max_lost: float, costs: Sequence[int]
+    margins: Float[Tensor, "B K"], risks: Float[Tensor, "B K"], *, max_lost: float, costs: Sequence[int]
 ) -> tuple[float, ...]:
     """The thresholds that make the cascade cheapest while it is expected to lose at most `max_lost` of so many photos.
 
@@ -87,20 +87,20 @@ def choose_thresholds(
     spread. Among equally cheap ones those win that lose fewer photos, then higher thresholds of earlier experts.
 
     Args:
-        leads: Of the mixture so far, after each of the K = E - 1 experts before the last.
-        risks: How likely a photo is lost if it leaves there, from 0 to 1; see `risks_of_leaving`.
+        margins: Of the mixture so far, after each of the K = E - 1 experts before the last.
+        risks: How likely a photo is lost if it leaves there, from 0 to 1; see `exit_risks`.
         max_lost: How many photos may be lost, on average.
         costs: What a photo costs that leaves after each of the E experts.
     """
-    leads = _never_sure(leads)
-    num_previous = leads.shape[1] - 1
+    margins = _never_sure(margins)
+    num_previous = margins.shape[1] - 1
     at_most = int(MAX_SEARCHES ** (1 / num_previous) + 1e-9) if num_previous else 1
-    columns = [_thin_out(_cuts(column), at_most=at_most) for column in leads[:, :-1].T]
-    search = _LastThreshold(leads[:, -1], risks[:, -1], max_lost=max_lost, costs=costs)
-    prices = torch.tensor(costs, device=leads.device)
-    best, best_price = (NEVER,) * (num_previous + 1), (len(leads) * costs[-1], 0.0)
+    columns = [_thin_out(_cuts(column), at_most=at_most) for column in margins[:, :-1].T]
+    search = _LastThreshold(margins[:, -1], risks[:, -1], max_lost=max_lost, costs=costs)
+    prices = torch.tensor(costs, device=margins.device)
+    best, best_price = (NO_EXIT,) * (num_previous + 1), (len(margins) * costs[-1], 0.0)
     for previous in itertools.product(*(column.tolist() for column in columns)):
-        stopped = stopping_experts(leads[:, :-1], previous)
+        stopped = exit_indices(margins[:, :-1], previous)
         goes_on = stopped == num_previous
         lost = float((risks.gather(1, stopped.unsqueeze(1)).squeeze(1) * ~goes_on).sum())
         spent = int((prices[stopped] * ~goes_on).sum())
@@ -110,23 +110,23 @@ def choose_thresholds(
     return best
 
 
-def _never_sure(leads: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+def _never_sure(margins: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """Leads in which those that are no numbers are 0, which is below every threshold that is chosen."""
-    return leads.masked_fill(leads.isnan(), 0.0)
+    return margins.masked_fill(margins.isnan(), 0.0)
 
 
 class _LastThreshold:
     """The search for the last threshold, once the photos that come so far are known."""
 
     def __init__(
-        self, leads: Float[Tensor, " B"], risks: Float[Tensor, " B"], *, max_lost: float, costs: Sequence[int]
+        self, margins: Float[Tensor, " B"], risks: Float[Tensor, " B"], *, max_lost: float, costs: Sequence[int]
     ) -> None:
         self.max_lost, self.costs = max_lost, costs
-        self.order = leads.argsort(descending=True)
+        self.order = margins.argsort(descending=True)
         self.risks = risks[self.order]
-        self.cuts = _cuts(leads)
+        self.cuts = _cuts(margins)
         # How many photos, surest first, each threshold lets go.
-        self.counts = len(leads) - torch.searchsorted(leads.sort().values, self.cuts)
+        self.counts = len(margins) - torch.searchsorted(margins.sort().values, self.cuts)
 
     def run(self, goes_on: Bool[Tensor, " B"], *, lost: float, spent: int) -> tuple[float, tuple[int, float]] | None:
         """The best threshold, and its price (cost, lost photos); None where too many photos are lost already."""
@@ -147,16 +147,16 @@ def _sums_of_first(entries: Shaped[Tensor, " B"]) -> Shaped[Tensor, " B_and_1"]:
     return functional.pad(entries.cumsum(0), (1, 0))
 
 
-def _cuts(leads: Float[Tensor, " B"]) -> Float[Tensor, " M"]:
-    """Thresholds that part the photos differently, from `NEVER` downwards.
+def _cuts(margins: Float[Tensor, " B"]) -> Float[Tensor, " M"]:
+    """Thresholds that part the photos differently, from `NO_EXIT` downwards.
 
     Each lies halfway between two neighbours, so that a photo whose lead is rounded otherwise next time still
     falls on the same side.
     """
-    falling = leads.sort(descending=True).values
+    falling = margins.sort(descending=True).values
     below = functional.pad(falling[1:], (0, 1))
     middle = (falling + below) / 2
-    return torch.cat([falling.new_tensor([NEVER]), middle[middle > below]])
+    return torch.cat([falling.new_tensor([NO_EXIT]), middle[middle > below]])
 
 
 def _thin_out(cuts: Float[Tensor, " M"], *, at_most: int) -> Float[Tensor, " m"]:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mge.cascade.margin import stopping_experts
-from mge.cascade.thresholds import chances_of_loss, choose_thresholds, risks_of_leaving
+from mge.cascade.margin import exit_indices
+from mge.cascade.thresholds import choose_thresholds, exit_risks, flip_risks
 from mge.config import ModelConfig
 from mge.errors import ConfigError
 from mge.evaluation.run_model import EvalOutputs
@@ -54,7 +54,7 @@ def measure_cascade(answers: EvalOutputs, thresholds: Sequence[float], *, config
         of networks that run for it (a gate of its own is one), the percentage of the later experts' work that is saved,
         and the percentage of photos that leave after each expert.
     """
-    return _measure(answers, stopping_experts(answers.so_far_leads[:, :-1], thresholds), config=config)
+    return _measure(answers, exit_indices(answers.prefix_margins[:, :-1], thresholds), config=config)
 
 
 def trace_curve(val_answers: EvalOutputs, answers: EvalOutputs, *, config: ModelConfig) -> list[dict[str, Any]]:
@@ -89,13 +89,13 @@ def network_costs(config: ModelConfig) -> list[int]:
 def _risks(answers: EvalOutputs) -> Tensor:
     """(B, E - 1) how likely photos like each one are lost where they leave, whatever may be lost of them all."""
     beliefs = calibrated(answers.logits, temperature=best_temperature(answers)).amax(1)
-    return risks_of_leaving(answers.so_far_leads[:, :-1], chances_of_loss(answers.so_far_labels, beliefs))
+    return exit_risks(answers.prefix_margins[:, :-1], flip_risks(answers.prefix_labels, beliefs))
 
 
 def _choose(answers: EvalOutputs, risks: Tensor, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:
-    leads = answers.so_far_leads[:, :-1]
+    margins = answers.prefix_margins[:, :-1]
     max_lost = len(answers.labels) * max_accuracy_loss / 100
-    return list(choose_thresholds(leads, risks, max_lost=max_lost, costs=network_costs(config)))
+    return list(choose_thresholds(margins, risks, max_lost=max_lost, costs=network_costs(config)))
 
 
 def _cross_validate(answers: EvalOutputs, *, config: ModelConfig, max_accuracy_loss: float) -> dict[str, Any]:
@@ -106,15 +106,15 @@ def _cross_validate(answers: EvalOutputs, *, config: ModelConfig, max_accuracy_l
         others = EvalOutputs(*(column[part_of != number] for column in answers))
         thresholds = _choose(others, _risks(others), config=config, max_accuracy_loss=max_accuracy_loss)
         here = part_of == number
-        stops[here] = stopping_experts(answers.so_far_leads[here, :-1], thresholds)
+        stops[here] = exit_indices(answers.prefix_margins[here, :-1], thresholds)
     return _measure(answers, stops, config=config)
 
 
 def _measure(answers: EvalOutputs, stops: Tensor, *, config: ModelConfig) -> dict[str, Any]:
     """What it is worth that each photo leaves after the given expert."""
-    num_experts = answers.so_far_labels.shape[1]
-    is_right = answers.so_far_labels.gather(1, stops.unsqueeze(1)).squeeze(1) == answers.labels
-    lost = (answers.so_far_labels[:, -1] == answers.labels).sum() - is_right.sum()
+    num_experts = answers.prefix_labels.shape[1]
+    is_right = answers.prefix_labels.gather(1, stops.unsqueeze(1)).squeeze(1) == answers.labels
+    lost = (answers.prefix_labels[:, -1] == answers.labels).sum() - is_right.sum()
     mean_experts = (stops + 1).double().mean().item()
     leaving = torch.bincount(stops, minlength=num_experts).double() / len(stops)
     return {

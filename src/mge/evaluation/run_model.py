@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional
 
-from mge.cascade.margin import lead, mix_so_far
+from mge.cascade.margin import prefix_logits, top2_margin
 from mge.config import Mix
 from mge.console.progress import show_progress
 from mge.core.outputs import MixtureOutput
@@ -35,13 +35,13 @@ class EvalOutputs(NamedTuple):
     part_labels: Tensor  # (N, E)
     joint_labels: Tensor  # (N, E)
     boxes_xyxy: Tensor  # (N, E, 4) what each expert saw, in pixels of the crop
-    so_far_labels: Tensor  # (N, E) the class that the mixture of the experts up to each one answers
-    so_far_leads: Tensor  # (N, E) how far it leads: what that class has of the probability of the two likeliest
+    prefix_labels: Tensor  # (N, E) the class that the mixture of the experts up to each one answers
+    prefix_margins: Tensor  # (N, E) how far it leads: what that class has of the probability of the two likeliest
 
 
 def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> EvalOutputs:
     """One batch's output, reduced to what is worth keeping."""
-    so_far = mix_so_far(output.joint_logits, output.gate_probs, mix=mix)
+    so_far = prefix_logits(output.joint_logits, output.gate_probs, mix=mix)
     mean = functional.softmax(output.joint_logits.float(), dim=2).mean(1)
     return EvalOutputs(
         indices=batch.indices.cpu(),
@@ -53,8 +53,8 @@ def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> EvalOutputs:
         part_labels=output.part_logits.argmax(2).cpu(),
         joint_labels=output.joint_logits.argmax(2).cpu(),
         boxes_xyxy=output.boxes_xyxy.float().cpu(),
-        so_far_labels=so_far.argmax(2).cpu(),
-        so_far_leads=lead(so_far).cpu(),
+        prefix_labels=so_far.argmax(2).cpu(),
+        prefix_margins=top2_margin(so_far).cpu(),
     )
 
 

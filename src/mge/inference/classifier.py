@@ -32,8 +32,8 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
         model: The mixture, in the mode of evaluation.
         class_names: Names of the classes, in the order of the logits.
         data: How photos are resized and cropped.
-        thresholds: For each expert but the last, the lead (0.5 to 1; see `cascade.margin.lead`) from which the later
-            ones do not look in a cascade.
+        thresholds: For each expert but the last, the lead (0.5 to 1; see `cascade.margin.top2_margin`) from which the
+            later ones do not look in a cascade.
         temperature: What logits are divided by for probabilities to mean what they say; 1 changes nothing.
         least_probability: Below it a photo is called unknown. None: no photo is.
     """

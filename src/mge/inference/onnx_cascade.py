@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FIRST, GATE = "expert_0.onnx", "gate.onnx"
 PREVIOUS = "former_"  # begins the name of what a graph takes from those before it
-NEVER = 2.0  # a threshold that no lead reaches
+NO_EXIT = 2.0  # a threshold that no lead reaches
 Known = dict[str, np.ndarray[tuple[int, ...], np.dtype[Any]]]  # what experts have said so far, by name
 PER_EXPERT = ("large_logits", "part_logits", "joint_logits", "attention", "boxes_xyxy")
 TINY = np.finfo(np.float32).tiny
@@ -65,7 +65,7 @@ class OnnxCascade(OnnxClassifier):
         Raises:
             ConfigError: it has no thresholds for that.
         """
-        thresholds = self._need_thresholds() if cascade else (NEVER,) * (self.num_experts - 1)
+        thresholds = self._need_thresholds() if cascade else (NO_EXIT,) * (self.num_experts - 1)
         rows = np.arange(len(images))  # the photos that are still there
         known: Known = {INPUT: images}
         gate_probs: Array = np.ones((len(images), 1), dtype=np.float32)
@@ -73,13 +73,13 @@ class OnnxCascade(OnnxClassifier):
         for number, threshold in enumerate((*thresholds, None)):
             known |= _ask(self.experts[number], known)
             _write(result, known, rows, number, num_photos=len(images), num_experts=self.num_experts)
-            weights = gate_so_far(gate_probs, num_experts=number + 1)
+            weights = prefix_gate(gate_probs, num_experts=number + 1)
             said = result["joint_logits"][rows, : number + 1]
-            so_far = mix_so_far(said, weights, mix=self.description.architecture.mix)
+            so_far = prefix_logits(said, weights, mix=self.description.architecture.mix)
             result["logits"][rows], result["gate_probs"][rows, : number + 1] = so_far, weights
             if threshold is None:
                 break
-            staying = np.flatnonzero(~(lead(so_far) >= threshold))
+            staying = np.flatnonzero(~(top2_margin(so_far) >= threshold))
             if not len(staying):
                 break
             known = {name: values[staying] for name, values in known.items()}
@@ -95,15 +95,15 @@ class OnnxCascade(OnnxClassifier):
         return self.thresholds
 
 
-def gate_so_far(gate_probs: Array, *, num_experts: int) -> Array:
-    """How much each of the first experts counts among themselves, as `cascade.margin.gate_so_far` says it."""
+def prefix_gate(gate_probs: Array, *, num_experts: int) -> Array:
+    """How much each of the first experts counts among themselves, as `cascade.margin.prefix_gate` says it."""
     if num_experts == gate_probs.shape[1]:
         return gate_probs
     first = np.maximum(gate_probs[:, :num_experts], TINY)
     return np.asarray(first / first.sum(1, keepdims=True), dtype=np.float32)
 
 
-def mix_so_far(joint_logits: Array, weights: Array, *, mix: Mix) -> Array:
+def prefix_logits(joint_logits: Array, weights: Array, *, mix: Mix) -> Array:
     """The mixture of the experts that have looked, as `core.losses.mix_experts` makes it."""
     if mix == "logits":
         return np.asarray((weights[:, :, None] * joint_logits).sum(1), dtype=np.float32)
@@ -113,8 +113,8 @@ def mix_so_far(joint_logits: Array, weights: Array, *, mix: Mix) -> Array:
     return np.asarray(mixed, dtype=np.float32)
 
 
-def lead(logits: Array) -> Array:
-    """What the likeliest class has of the probability of the two likeliest, as `cascade.margin.lead` says it."""
+def top2_margin(logits: Array) -> Array:
+    """What the likeliest class has of the probability of the two likeliest, as `cascade.margin.top2_margin` says it."""
     second, best = np.moveaxis(np.partition(logits, -2)[..., -2:], -1, 0)
     return np.asarray(1 / (1 + np.exp(second - best)), dtype=np.float32)
 
