@@ -71,12 +71,12 @@ def main() -> None:
 def draw_photos(folder: Path, *, size: tuple[int, int], count: int) -> Path:
     """Pictures with detail of every size and some noise, as photos have, in two classes."""
     for number in range(max(count, 4)):
-        dice = np.random.default_rng(number)
+        rng = np.random.default_rng(number)
         picture = np.zeros((size[1], size[0], 3), dtype=np.float32)
         for cells in (4, 16, 64):
-            coarse = Image.fromarray(dice.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+            coarse = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
             picture += np.asarray(coarse.resize(size, Image.Resampling.BICUBIC)) * np.float32(0.6 / cells**0.3)
-        picture += dice.normal(0, 3, (size[1], size[0], 1)).astype(np.float32)
+        picture += rng.normal(0, 3, (size[1], size[0], 1)).astype(np.float32)
         file = folder / ("even", "odd")[number % 2] / f"{number}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(file, quality=90)

@@ -244,10 +244,10 @@ def test_the_papers_term_does_not_know_the_true_classs_logit_and_gives_it_no_gra
 
 @quick
 @given(answers(), st.randoms(use_true_random=False))
-def test_renumbering_the_classes_changes_no_diversity_term(given_answers: EvalOutputs, dice: random.Random) -> None:
+def test_renumbering_the_classes_changes_no_diversity_term(given_answers: EvalOutputs, rng: random.Random) -> None:
     logits, previous, labels = given_answers
     order = list(range(logits.shape[1]))
-    dice.shuffle(order)
+    rng.shuffle(order)
     renumbered = torch.tensor([order.index(label) for label in labels.tolist()])
     for term in (diversity_paper, diversity_authors):
         value = term(logits[:, order], previous[:, order], renumbered)
@@ -283,12 +283,12 @@ def test_a_mixture_lies_between_its_experts(
 @quick
 @given(opinions(), st.randoms(use_true_random=False), mixes)
 def test_neither_the_order_of_experts_nor_that_of_classes_changes_a_mixture(
-    given_opinions: tuple[Tensor, Tensor], dice: random.Random, mix: Literal["logits", "probs"]
+    given_opinions: tuple[Tensor, Tensor], rng: random.Random, mix: Literal["logits", "probs"]
 ) -> None:
     joint_logits, gate_probs = given_opinions
     experts, classes = list(range(joint_logits.shape[1])), list(range(joint_logits.shape[2]))
-    dice.shuffle(experts)
-    dice.shuffle(classes)
+    rng.shuffle(experts)
+    rng.shuffle(classes)
     mixed = mix_experts(joint_logits[:, experts][:, :, classes], gate_probs[:, experts], mix=mix)
     torch.testing.assert_close(mixed, mix_experts(joint_logits, gate_probs, mix=mix)[:, classes], rtol=1e-5, atol=1e-4)
 

@@ -28,7 +28,7 @@ def test_randaugment_gives_the_pictures_that_torchvisions_gives(
     monkeypatch.setattr(augmentation, "NUM_CHANGES", 1)
     theirs = RandAugment(num_ops=1, magnitude=magnitude, interpolation=InterpolationMode.BILINEAR)
     image = picture()
-    mine_found = torch.stack([randaugment(image, magnitude=magnitude, dice=random.Random(n)) for n in range(300)]).int()
+    mine_found = torch.stack([randaugment(image, magnitude=magnitude, rng=random.Random(n)) for n in range(300)]).int()
     their_found = torch.stack([theirs(image) for _ in range(300)]).int()
     # Every picture of one is, but for rounding, a picture of the other.
     distances = torch.stack([(their_found - one).abs().amax((1, 2, 3)) for one in mine_found])
@@ -49,7 +49,7 @@ def test_each_change_and_each_direction_comes_up(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(augmentation, "CHANGES", {name: spy(name) for name in CHANGES})
     for seed in range(400):
-        randaugment(picture(), magnitude=9, dice=random.Random(seed))
+        randaugment(picture(), magnitude=9, rng=random.Random(seed))
     assert len(seen) == 800
     assert len(set(seen)) == 28
     counts = [sum(name == one for name, _ in seen) for one in CHANGES]
@@ -61,7 +61,7 @@ def test_each_change_and_each_direction_comes_up(monkeypatch: pytest.MonkeyPatch
 def test_a_resized_crop_is_square_and_at_least_as_large_as_told(smallest: float) -> None:
     ramp = torch.arange(0, 240, 2, dtype=torch.uint8).expand(3, 120, 120).contiguous()  # a pixel's value is its place
     for seed in range(60):
-        view = resized_crop(ramp, side=40, smallest=smallest, dice=random.Random(seed))
+        view = resized_crop(ramp, side=40, smallest=smallest, rng=random.Random(seed))
         assert view.shape == (3, 40, 40)
         assert view.dtype == torch.uint8
         shown = (int(view[0, 0, -1]) - int(view[0, 0, 0])) / 2 * 40 / 39  # columns of the photo
@@ -73,25 +73,25 @@ def test_a_resized_crop_is_square_and_at_least_as_large_as_told(smallest: float)
 def test_a_photo_too_long_for_any_such_crop_shows_its_middle() -> None:
     image = torch.zeros(3, 10, 400, dtype=torch.uint8)
     image[:, :, 195:205] = 200
-    view = resized_crop(image, side=8, smallest=1.0, dice=random.Random(0))
+    view = resized_crop(image, side=8, smallest=1.0, rng=random.Random(0))
     assert (view == 200).all()
 
 
 def test_rectangles_have_the_areas_and_shapes_that_were_asked_for() -> None:
     for seed in range(300):
-        part = draw_rectangle(200, 150, areas=(0.1, 0.3), ratios=(0.5, 2), dice=random.Random(seed))
+        part = draw_rectangle(200, 150, areas=(0.1, 0.3), ratios=(0.5, 2), rng=random.Random(seed))
         assert part is not None
         assert 0.095 <= part.height * part.width / (200 * 150) <= 0.305
         assert 0.48 <= part.width / part.height <= 2.08
         assert 0 <= part.top <= 200 - part.height
         assert 0 <= part.left <= 150 - part.width
-    assert draw_rectangle(10, 400, areas=(1, 1), ratios=(1, 1), dice=random.Random(0)) is None
+    assert draw_rectangle(10, 400, areas=(1, 1), ratios=(1, 1), rng=random.Random(0)) is None
 
 
 def test_erasing_puts_noise_into_one_rectangle_and_leaves_the_rest() -> None:
     image = torch.full((3, 60, 60), 128, dtype=torch.uint8)
     for seed in range(40):
-        erased = erase(image, dice=random.Random(seed))
+        erased = erase(image, rng=random.Random(seed))
         changed = (erased != 128).any(0)
         rows, columns = torch.nonzero(changed, as_tuple=True)
         inside = changed[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
@@ -104,9 +104,9 @@ def test_erasing_puts_noise_into_one_rectangle_and_leaves_the_rest() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda dice: randaugment(picture(), magnitude=20, dice=dice),
-        lambda dice: resized_crop(picture(), side=16, smallest=0.2, dice=dice),
-        lambda dice: erase(picture(), dice=dice),
+        lambda rng: randaugment(picture(), magnitude=20, rng=rng),
+        lambda rng: resized_crop(picture(), side=16, smallest=0.2, rng=rng),
+        lambda rng: erase(picture(), rng=rng),
     ],
     ids=["randaugment", "resized crop", "erasing"],
 )

@@ -66,10 +66,10 @@ def test_every_class_keeps_photos_to_learn_from(photos: PhotoSet, config: DataCo
 @quick
 @given(any_photos, configs, seeds, st.randoms(use_true_random=False))
 def test_the_choice_does_not_depend_on_the_order_of_photos(
-    photos: PhotoSet, config: DataConfig, seed: int, dice: random.Random
+    photos: PhotoSet, config: DataConfig, seed: int, rng: random.Random
 ) -> None:
     shuffled = list(photos.records)
-    dice.shuffle(shuffled)
+    rng.shuffle(shuffled)
     one = assign_splits(photos, config=config, seed=seed)
     other = assign_splits(replace(photos, records=tuple(shuffled)), config=config, seed=seed)
     assert {record.path: record.split for record in one.records} == {

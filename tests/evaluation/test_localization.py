@@ -35,10 +35,10 @@ def test_a_true_box_may_reach_beyond_the_map() -> None:
 
 
 def test_every_threshold_equals_a_flood_fill() -> None:
-    dice = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     thresholds = np.array([0.0, 0.3, 0.5, 0.7, 0.9, 1.1])
     for _ in range(6):
-        score_map, truth = dice.random((6, 9)).astype(np.float32), [2, 1, 7, 5]
+        score_map, truth = rng.random((6, 9)).astype(np.float32), [2, 1, 7, 5]
         ious = threshold_ious(score_map, np.array(truth, float), thresholds)
         for number, threshold in enumerate(thresholds):
             parts = reference.connected_parts(score_map >= threshold)

@@ -112,9 +112,9 @@ def test_close_calls_are_decided_by_the_exact_network() -> None:
 
 
 def test_an_answer_that_rounding_changed_is_always_a_close_call() -> None:
-    dice = torch.Generator().manual_seed(0)
-    logits = torch.randn(2000, 5, generator=dice)
-    rounded = logits + 0.1 * torch.randn(2000, 5, generator=dice)
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(2000, 5, generator=rng)
+    rounded = logits + 0.1 * torch.randn(2000, 5, generator=rng)
     difference = (logits.softmax(1) - rounded.softmax(1)).abs().max().item()
     others = output(rounded.tolist(), [[[0.0, 0.0, 8.0, 8.0]]] * 2000)
     changed = logits.argmax(1) != rounded.argmax(1)

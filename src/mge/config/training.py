@@ -137,7 +137,7 @@ class TrainConfig(Options):
         )  # fmt: skip
 
     @property
-    def photos_a_step(self) -> int:
+    def global_batch_size(self) -> int:
         """The batch size, once it is a number."""
         assert isinstance(self.batch_size, int), "a run decides what `auto` is before it trains"
         return self.batch_size

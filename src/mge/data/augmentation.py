@@ -26,13 +26,13 @@ class Rectangle(NamedTuple):
     width: int
 
 
-def resized_crop(resized: Tensor, *, side: int, smallest: float, dice: random.Random) -> Tensor:
+def resized_crop(resized: Tensor, *, side: int, smallest: float, rng: random.Random) -> Tensor:
     """A random part of a picture, at least as large as the given fraction of its area, as `side` x `side` pixels.
 
     Source: Szegedy et al., "Going Deeper with Convolutions", 2015, in torchvision's form.
     """
     height, width = resized.shape[1:]
-    part = draw_rectangle(height, width, areas=(smallest, 1), ratios=(3 / 4, 4 / 3), dice=dice)
+    part = draw_rectangle(height, width, areas=(smallest, 1), ratios=(3 / 4, 4 / 3), rng=rng)
     if part is None:
         length = min(height, width)
         part = Rectangle((height - length) // 2, (width - length) // 2, length, length)
@@ -40,27 +40,27 @@ def resized_crop(resized: Tensor, *, side: int, smallest: float, dice: random.Ra
     return cropped
 
 
-def randaugment(view: Tensor, *, magnitude: int, dice: random.Random) -> Tensor:
+def randaugment(view: Tensor, *, magnitude: int, rng: random.Random) -> Tensor:
     """Two changes out of fourteen, each of the given magnitude and of a random direction where it has two.
 
     Source: Cubuk et al., "RandAugment", 2020, with torchvision's changes and ranges.
     Differs: shapes change with bilinear interpolation, torchvision's default takes the nearest pixel.
     """
-    for name in dice.choices(list(CHANGES), k=NUM_CHANGES):
-        view = CHANGES[name](view, dice.choice((-1, 1)) * magnitude / MAX_MAGNITUDE)
+    for name in rng.choices(list(CHANGES), k=NUM_CHANGES):
+        view = CHANGES[name](view, rng.choice((-1, 1)) * magnitude / MAX_MAGNITUDE)
     return view
 
 
-def erase(view: Tensor, *, dice: random.Random) -> Tensor:
+def erase(view: Tensor, *, rng: random.Random) -> Tensor:
     """A picture with noise in a rectangle of 2 to 33 % of its area.
 
     Source: Zhong et al., "Random Erasing Data Augmentation", 2020.
     """
     height, width = view.shape[1:]
-    part = draw_rectangle(height, width, areas=(0.02, 0.33), ratios=(0.3, 1 / 0.3), dice=dice)
+    part = draw_rectangle(height, width, areas=(0.02, 0.33), ratios=(0.3, 1 / 0.3), rng=rng)
     if part is None:
         return view
-    noise = torch.frombuffer(bytearray(dice.randbytes(3 * part.height * part.width)), dtype=torch.uint8)
+    noise = torch.frombuffer(bytearray(rng.randbytes(3 * part.height * part.width)), dtype=torch.uint8)
     erased = view.clone()
     window = erased[:, part.top : part.top + part.height, part.left : part.left + part.width]
     window.copy_(noise.view(3, part.height, part.width))
@@ -68,7 +68,7 @@ def erase(view: Tensor, *, dice: random.Random) -> Tensor:
 
 
 def draw_rectangle(
-    height: int, width: int, *, areas: tuple[float, float], ratios: tuple[float, float], dice: random.Random
+    height: int, width: int, *, areas: tuple[float, float], ratios: tuple[float, float], rng: random.Random
 ) -> Rectangle | None:
     """A random rectangle inside a picture.
 
@@ -77,17 +77,17 @@ def draw_rectangle(
         width: Of the picture.
         areas: Smallest and largest area, as fractions of the picture's.
         ratios: Smallest and largest ratio of width to height.
-        dice: Decides.
+        rng: Decides.
 
     Returns:
         The first of ten draws that fits; None where none does.
     """
     for _ in range(10):
-        area = dice.uniform(*areas) * height * width
-        ratio = math.exp(dice.uniform(math.log(ratios[0]), math.log(ratios[1])))
+        area = rng.uniform(*areas) * height * width
+        ratio = math.exp(rng.uniform(math.log(ratios[0]), math.log(ratios[1])))
         drawn_height, drawn_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
         if 0 < drawn_height <= height and 0 < drawn_width <= width:
-            top, left = dice.randint(0, height - drawn_height), dice.randint(0, width - drawn_width)
+            top, left = rng.randint(0, height - drawn_height), rng.randint(0, width - drawn_width)
             return Rectangle(top, left, drawn_height, drawn_width)
     return None
 

@@ -22,19 +22,19 @@ def balanced_order(labels: Sequence[int], *, seed: int, epoch: int) -> list[int]
     Returns:
         Numbers of photos, as many as there are.
     """
-    dice = random.Random(f"balance {seed} {epoch}")
+    rng = random.Random(f"balance {seed} {epoch}")
     photos: dict[int, list[int]] = defaultdict(list)
     for number, label in enumerate(labels):
         photos[label].append(number)
     classes = sorted(photos)
-    dice.shuffle(classes)  # the first ones get one place more, where places do not come out even
+    rng.shuffle(classes)  # the first ones get one place more, where places do not come out even
     places, extra = divmod(len(labels), len(classes))
     order = []
     for turn, label in enumerate(classes):
         members = photos[label]
-        dice.shuffle(members)
+        rng.shuffle(members)
         order += [members[place % len(members)] for place in range(places + (turn < extra))]
-    dice.shuffle(order)
+    rng.shuffle(order)
     return order
 
 

@@ -31,13 +31,13 @@ def blend_batch(batch: Batch, *, config: DataConfig, seed: int) -> tuple[Batch, 
     """
     if not (config.mixup or config.cutmix):
         return batch, None
-    dice = random.Random(seed)
-    is_mixup = dice.random() < 0.5 if config.mixup and config.cutmix else config.mixup > 0
+    rng = random.Random(seed)
+    is_mixup = rng.random() < 0.5 if config.mixup and config.cutmix else config.mixup > 0
     strength = config.mixup if is_mixup else config.cutmix
-    drawn = dice.betavariate(strength, strength)
+    drawn = rng.betavariate(strength, strength)
     share = min(drawn, 1 - drawn)
     others = batch.images.roll(1, 0)
-    images, share = _mixup(batch.images, others, share) if is_mixup else _cutmix(batch.images, others, share, dice)
+    images, share = _mixup(batch.images, others, share) if is_mixup else _cutmix(batch.images, others, share, rng)
     return batch._replace(images=images), Blend(batch.labels.roll(1, 0), share)
 
 
@@ -45,12 +45,12 @@ def _mixup(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]
     return images.float().lerp(others.float(), share).round().to(torch.uint8), share
 
 
-def _cutmix(images: Tensor, others: Tensor, share: float, dice: random.Random) -> tuple[Tensor, float]:
+def _cutmix(images: Tensor, others: Tensor, share: float, rng: random.Random) -> tuple[Tensor, float]:
     """The rectangle has the picture's shape and its centre anywhere; what sticks out is cut off, and the share less."""
     height, width = images.shape[2:]
     side = math.sqrt(share)
-    top, bottom = _stretch(dice.random() * height, side * height, height)
-    left, right = _stretch(dice.random() * width, side * width, width)
+    top, bottom = _stretch(rng.random() * height, side * height, height)
+    left, right = _stretch(rng.random() * width, side * width, width)
     pasted = images.clone()
     pasted[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
     return pasted, (bottom - top) * (right - left) / (height * width)

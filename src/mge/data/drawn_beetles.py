@@ -147,11 +147,11 @@ class _Body:
 
 def _ground(side: int, chance: random.Random) -> Image.Image:
     """Soil or moss: smooth noise of three sizes around one colour."""
-    dice = np.random.default_rng(chance.getrandbits(32))
+    rng = np.random.default_rng(chance.getrandbits(32))
     base = np.array(chance.choice([(150, 135, 105), (120, 140, 95), (165, 155, 140), (110, 105, 95)]), dtype=np.float64)
     total = np.zeros((side, side, 3)) + base
     for cells, strength in ((4, 22), (16, 16), (64, 12)):
-        grain = Image.fromarray(dice.integers(0, 255, (cells, cells)).astype(np.uint8)).resize(
+        grain = Image.fromarray(rng.integers(0, 255, (cells, cells)).astype(np.uint8)).resize(
             (side, side), Image.Resampling.BICUBIC
         )
         total += (np.asarray(grain, dtype=np.float64)[:, :, None] / 127.5 - 1) * strength

@@ -49,20 +49,20 @@ def train_view(resized: Tensor, *, side: int, config: DataConfig, seed: int) -> 
         config: Which changes.
         seed: Decides them; the global random state is neither read nor changed.
     """
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     if config.resized_crop:
-        view = resized_crop(resized, side=side, smallest=config.resized_crop, dice=dice)
+        view = resized_crop(resized, side=side, smallest=config.resized_crop, rng=rng)
     else:
-        top, left = dice.randint(0, resized.shape[1] - side), dice.randint(0, resized.shape[2] - side)
+        top, left = rng.randint(0, resized.shape[1] - side), rng.randint(0, resized.shape[2] - side)
         view = resized[:, top : top + side, left : left + side]
     view = view.contiguous()  # what follows is quickest with channels first
-    if config.flip and dice.random() < 0.5:
+    if config.flip and rng.random() < 0.5:
         view = view.flip(2)
     if config.randaugment:
-        view = randaugment(view, magnitude=config.randaugment, dice=dice)
+        view = randaugment(view, magnitude=config.randaugment, rng=rng)
     if config.jitter:
         for change in (adjust_brightness, adjust_contrast, adjust_saturation):
-            view = change(view, dice.uniform(1 - config.jitter, 1 + config.jitter))
-    if config.erasing and dice.random() < config.erasing:
-        view = erase(view, dice=dice)
+            view = change(view, rng.uniform(1 - config.jitter, 1 + config.jitter))
+    if config.erasing and rng.random() < config.erasing:
+        view = erase(view, rng=rng)
     return view

@@ -126,9 +126,9 @@ class Backbone(nn.Module):
             Pixels of the view: the centre of mass of the squared gradient of the middle of the map with respect to
             noise, seen from the middle of the view, on average over both axes.
         """
-        dice = torch.Generator().manual_seed(0)
+        rng = torch.Generator().manual_seed(0)
         side = self.fixed_size or OFFSET_CELLS * self.stride
-        noise = torch.randn(OFFSET_PICTURES, 3, side, side, generator=dice).to(next(self.parameters()).device)
+        noise = torch.randn(OFFSET_PICTURES, 3, side, side, generator=rng).to(next(self.parameters()).device)
         was_training = self.training
         self.eval()
         with torch.enable_grad():
@@ -136,7 +136,7 @@ class Backbone(nn.Module):
             rows, columns = (slice((cells - 1) // 2, cells // 2 + 1) for cells in features.shape[2:])
             middle = features[:, :, rows, columns]
             (gradient,) = torch.autograd.grad(
-                (middle * torch.randn(middle.shape, generator=dice).to(middle)).sum(), noise
+                (middle * torch.randn(middle.shape, generator=rng).to(middle)).sum(), noise
             )
         self.train(was_training)
         mass = gradient.square().sum((0, 1))

@@ -34,7 +34,7 @@ def explain_memory(config: TrainConfig) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_about_memory(error):
             raise
-        size = config.photos_a_step
+        size = config.global_batch_size
         less = "use a smaller --size or --backbone, or fewer --experts"
         if size > 1:
             less = (

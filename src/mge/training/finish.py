@@ -120,7 +120,7 @@ def _predict(session: Session, stored: StoredModel, photos: PhotoDataset) -> Eva
 
 def _run_over(session: Session, stored: StoredModel, photos: PhotoDataset, *, keep: Keep) -> tuple[Tensor, ...]:
     model = Classifier.from_stored(stored).model.to(session.fabric.device)
-    batch_size = session.config.photos_a_step
+    batch_size = session.config.global_batch_size
     return run_over(
         session.fabric, model, photos, keep=keep, batch_size=batch_size, in_float32=True, verb="measuring the best"
     )

@@ -239,7 +239,7 @@ class Training:
         }
 
     def _validate(self, photos: PhotoDataset) -> dict[str, float]:
-        batch_size, model = self.config.photos_a_step, self.learner.evaluated
+        batch_size, model = self.config.global_batch_size, self.learner.evaluated
         trained = model.active_experts
         model.active_experts = self._num_answering
         figures = measure(predict_photos(self.fabric, model, photos, batch_size=batch_size))
@@ -254,7 +254,7 @@ class Training:
 
     def _batches(self) -> list[list[int]]:
         return epoch_batches(
-            len(self.photos), batch_size=self.config.photos_a_step, seed=self.config.seed, epoch=self._data_epoch,
+            len(self.photos), batch_size=self.config.global_batch_size, seed=self.config.seed, epoch=self._data_epoch,
             shuffle=True, drop_last=True, rank=self.fabric.global_rank, world=self.fabric.world_size,
             balance=self.photos.labels if self.config.balance == "sampler" else None,
         )  # fmt: skip
