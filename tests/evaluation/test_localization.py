@@ -8,7 +8,7 @@ import torch
 
 from mge.data.records import Record
 from mge.evaluation.connected import threshold_ious
-from mge.evaluation.localization import Known, Located, measure_localisation
+from mge.evaluation.localization import Known, LocatedPhoto, measure_localisation
 from tests import reference
 
 
@@ -51,7 +51,7 @@ def test_every_threshold_equals_a_flood_fill() -> None:
 # -------------------------------------------------------------------------------------------------------------- figures
 def located(
     *, is_right: bool, iou: float, class_iou: float, largest: list[float], is_hit: bool, is_near: bool = True
-) -> Located:
+) -> LocatedPhoto:
     """A photo to which one expert looked; its map was cut at three thresholds."""
     ious = torch.tensor([largest], dtype=torch.float64)
     known = Known(
@@ -68,7 +68,7 @@ def located(
     )
     box = torch.zeros(1, 4)
     label = "a" if is_right else "b"
-    return Located(Record(Path("x"), "a", "test", (0, 0, 1, 1)), (9, 9), label, 0.5, box, box, known)
+    return LocatedPhoto(Record(Path("x"), "a", "test", (0, 0, 1, 1)), (9, 9), label, 0.5, box, box, known)
 
 
 def test_the_figures_by_hand() -> None:

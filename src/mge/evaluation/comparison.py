@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mge.console.tables import print_notes
 from mge.data.records import Record, Split
-from mge.data.sources.columns import BY_NAME, Asked
+from mge.data.sources.columns import BY_NAME, AskedColumns
 from mge.errors import ConfigError, DataError
 from mge.evaluation.evaluation import Evaluator
 from mge.evaluation.flops import Cost, count_cost
@@ -54,7 +54,7 @@ class _RunOutputs(NamedTuple):
 
 def compare_models(
     paths: Sequence[Path], *, data: str | Path | None, split: Split, source_format: str, batch_size: int,
-    accelerator: str, with_ensemble: bool, columns: Asked = BY_NAME,
+    accelerator: str, with_ensemble: bool, columns: AskedColumns = BY_NAME,
 ) -> Comparison:  # fmt: skip
     """Asks all runs about the same photos.
 
@@ -155,7 +155,7 @@ def _predict(
     split: Split,
     source_format: str,
     paths: Sequence[Path],
-    columns: Asked,
+    columns: AskedColumns,
 ) -> _RunOutputs:
     classifier = evaluator.classifier
     if data is None and not is_run(path):

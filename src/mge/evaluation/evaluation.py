@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from mge.config import check_whole
 from mge.data.dataset import PhotoDataset
 from mge.data.records import Record, Selection
-from mge.data.sources.columns import BY_NAME, Asked
+from mge.data.sources.columns import BY_NAME, AskedColumns
 from mge.evaluation.early_exit import check_experts, trace_curve
 from mge.evaluation.fit_parameters import FitOptions, fit_parameters, measure_fitted, store_parameters
 from mge.evaluation.quality import measure_experts, measure_hierarchy, measure_intervals
@@ -84,7 +84,8 @@ class Evaluator:
 
 def evaluate_model(
     path: Path, *, data: str | Path | None, split: Selection | None, source_format: str, out: Path | None,
-    batch_size: int, accelerator: str, choices: FitOptions, unknown: str | Path | None = None, columns: Asked = BY_NAME,
+    batch_size: int, accelerator: str, choices: FitOptions, unknown: str | Path | None = None,
+    columns: AskedColumns = BY_NAME,
 ) -> Evaluation:  # fmt: skip
     """Measures the model of a run or model folder, and writes the figures as JSON.
 

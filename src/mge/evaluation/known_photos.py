@@ -19,7 +19,7 @@ MODELS = ("best", "last")  # folders of models in a run
 PLAIN = ("plain", "plain_equal_compute")  # runs of plain networks in the run of a mixture
 
 
-class Found(NamedTuple):
+class PhotoMatch(NamedTuple):
     """A photo in a run's record.
 
     Args:
@@ -96,7 +96,7 @@ def restore_splits(
 
 def find_again(
     records: Sequence[Record], known: Sequence[KnownPhoto], *, names: Sequence[str] | None, are_pinned: bool = False
-) -> list[Found]:
+) -> list[PhotoMatch]:
     """Find each photo in a run's record: by its name while its file is as it was, and else by its content.
 
     Of photos with the same content, or the same name, that were used in different ways, it is the one that the run has
@@ -115,12 +115,12 @@ def find_again(
     unsure = [number for number, same in enumerate(is_same) if not same]
     digests = dict(zip(unsure, digest_photos([records[number] for number in unsure]), strict=True))
     found = [
-        Found(photo, "same") if is_same[number] else _by_content(photo, digests[number][:NUM_DIGITS], by_digest)
+        PhotoMatch(photo, "same") if is_same[number] else _by_content(photo, digests[number][:NUM_DIGITS], by_digest)
         for number, photo in enumerate(named)
     ]
     elsewhere = {each.known.digest for each in found if each.known is not None and each.how != "changed"} - {""}
     return [  # the name of a photo that is there under another one was given to a new photo
-        Found(None, "new") if each.known and each.how == "changed" and each.known.digest in elsewhere else each
+        PhotoMatch(None, "new") if each.known and each.how == "changed" and each.known.digest in elsewhere else each
         for each in found
     ]
 
@@ -145,7 +145,7 @@ def are_untouched(
     ]
 
 
-def describe_changes(found: Sequence[Found], known: Sequence[KnownPhoto], *, name: str) -> list[str]:
+def describe_changes(found: Sequence[PhotoMatch], known: Sequence[KnownPhoto], *, name: str) -> list[str]:
     """Say in sentences what has become of a run's photos since; none where they are as they were."""
     counts = Counter(each.how for each in found)
     names = {each.known.name for each in found if each.known is not None}
@@ -171,13 +171,13 @@ def _photos(count: int) -> str:
     return f"{count:,} photo was" if count == 1 else f"{count:,} photos were"
 
 
-def _by_content(named: KnownPhoto | None, digest: str, by_digest: dict[str, KnownPhoto]) -> Found:
+def _by_content(named: KnownPhoto | None, digest: str, by_digest: dict[str, KnownPhoto]) -> PhotoMatch:
     """Find a photo that was read in a run's record."""
     if named is not None and digest == named.digest:
-        return Found(named, "same")
+        return PhotoMatch(named, "same")
     if digest in by_digest:
-        return Found(by_digest[digest], "moved")
-    return Found(named, "new" if named is None else "changed")
+        return PhotoMatch(by_digest[digest], "moved")
+    return PhotoMatch(named, "new" if named is None else "changed")
 
 
 def _most_seen(known: Iterable[KnownPhoto], *, key: Callable[[KnownPhoto], str]) -> dict[str, KnownPhoto]:

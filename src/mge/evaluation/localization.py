@@ -40,7 +40,7 @@ class Known(NamedTuple):
     centre_is_near: bool
 
 
-class Located(NamedTuple):
+class LocatedPhoto(NamedTuple):
     """What was found in one photo; boxes in its own pixels."""
 
     record: Record
@@ -52,14 +52,14 @@ class Located(NamedTuple):
     known: Known | None  # where the photo has a true box
 
 
-class _Batch(NamedTuple):
+class _PhotoBatch(NamedTuple):
     records: Sequence[Record]
     sizes: Sequence[tuple[int, int]]
     prepared: Sequence[Prepared]
     images: Tensor
 
 
-def locate(classifier: Classifier, records: Sequence[Record], *, batch_size: int) -> Iterator[Located]:
+def locate(classifier: Classifier, records: Sequence[Record], *, batch_size: int) -> Iterator[LocatedPhoto]:
     """Finds things in photos that can be read, one batch after the other."""
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(records), batch_size):
@@ -67,11 +67,11 @@ def locate(classifier: Classifier, records: Sequence[Record], *, batch_size: int
             opened = list(pool.map(lambda record: _open(classifier, record), chosen))
             sizes, prepared = [size for size, _ in opened], [item for _, item in opened]
             yield from _locate_batch(
-                classifier, _Batch(chosen, sizes, prepared, torch.stack([item.image for item in prepared]))
+                classifier, _PhotoBatch(chosen, sizes, prepared, torch.stack([item.image for item in prepared]))
             )
 
 
-def measure_localisation(located: Sequence[Located]) -> dict[str, Any]:
+def measure_localisation(located: Sequence[LocatedPhoto]) -> dict[str, Any]:
     """The figures of the photos that have a true box, in percent; none where no photo has one.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020; the pointing game:
@@ -122,7 +122,7 @@ def _open(classifier: Classifier, record: Record) -> tuple[tuple[int, int], Prep
 
 
 @torch.inference_mode()
-def _locate_batch(classifier: Classifier, batch: _Batch) -> list[Located]:
+def _locate_batch(classifier: Classifier, batch: _PhotoBatch) -> list[LocatedPhoto]:
     model = classifier.model
     device = next(model.parameters()).device
     pictures = model.normalise(batch.images.to(device))
@@ -136,7 +136,7 @@ def _locate_batch(classifier: Classifier, batch: _Batch) -> list[Located]:
         knowns = _compare_with_truth(classifier, batch, found, list(model.run_experts(pictures, labels)))
     best = probabilities.max(1)
     return [
-        Located(
+        LocatedPhoto(
             record, batch.sizes[row], classifier.class_names[int(best.indices[row])], float(best.values[row]),
             views[row], found[row], knowns[row],
         )
@@ -144,7 +144,7 @@ def _locate_batch(classifier: Classifier, batch: _Batch) -> list[Located]:
     ]  # fmt: skip
 
 
-def _boxes(passes: Sequence[ExpertPass], batch: _Batch) -> tuple[Tensor, Tensor]:
+def _boxes(passes: Sequence[ExpertPass], batch: _PhotoBatch) -> tuple[Tensor, Tensor]:
     """What each expert saw and what it found, (B, E, 4) each, in pixels of the photos and inside them."""
     views = torch.stack([expert_pass.boxes_xyxy for expert_pass in passes], dim=1).float().cpu()
     found = torch.stack(
@@ -168,7 +168,7 @@ def _boxes(passes: Sequence[ExpertPass], batch: _Batch) -> tuple[Tensor, Tensor]
 
 
 def _compare_with_truth(
-    classifier: Classifier, batch: _Batch, found: Tensor, told: Sequence[ExpertPass]
+    classifier: Classifier, batch: _PhotoBatch, found: Tensor, told: Sequence[ExpertPass]
 ) -> list[Known | None]:
     """How well a batch fits its true boxes.
 

@@ -11,7 +11,7 @@ from mge.config import TrainConfig
 from mge.data.check.broken import Broken, leave_out, list_broken
 from mge.data.records import SPLITS, PhotoSet, Record, Selection
 from mge.data.sources import check_is_path, find_photos, is_name, read_photos
-from mge.data.sources.columns import BY_NAME, OPTIONS, Asked
+from mge.data.sources.columns import BY_NAME, OPTIONS, AskedColumns
 from mge.errors import ConfigError, DataError
 from mge.evaluation.inspection import inspect
 from mge.evaluation.known_photos import find_record, restore_splits
@@ -59,7 +59,7 @@ class Selected:
 
 def select(
     path: Path, *, data: str | Path | None, split: Selection | None, source_format: str, classifier: Classifier,
-    columns: Asked = BY_NAME,
+    columns: AskedColumns = BY_NAME,
 ) -> Selected:  # fmt: skip
     """Reads the photos to measure on, and leaves out those that cannot be read.
 
@@ -87,7 +87,7 @@ def select(
 
 
 def read_held_out(
-    path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier, columns: Asked = BY_NAME
+    path: Path, *, data: str | Path | None, source_format: str, classifier: Classifier, columns: AskedColumns = BY_NAME
 ) -> PhotoSet:
     """The photos to measure on, whose classes the model must know by name.
 
@@ -119,7 +119,7 @@ def read_held_out(
     return photos
 
 
-def _read_own(path: Path, *, classifier: Classifier, columns: Asked) -> PhotoSet:
+def _read_own(path: Path, *, classifier: Classifier, columns: AskedColumns) -> PhotoSet:
     """Reads the photos that the run was trained with, split as they were then."""
     if not is_run(path):
         raise ConfigError(
@@ -216,7 +216,7 @@ def select_unknown(folder: str | Path, *, label: str) -> tuple[Record, ...]:
     return readable
 
 
-def check_not_asked(columns: Asked, *, run: Run) -> None:
+def check_not_asked(columns: AskedColumns, *, run: Run) -> None:
     """Raise ConfigError where columns are named of data whose columns the run knows."""
     if columns != BY_NAME:
         raise ConfigError(

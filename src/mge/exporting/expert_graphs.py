@@ -25,7 +25,7 @@ STATE = {
 }
 
 
-class Part(NamedTuple):
+class CascadeGraph(NamedTuple):
     """One graph of a cascade, before it is exported."""
 
     network: nn.Module
@@ -33,7 +33,7 @@ class Part(NamedTuple):
     outputs: dict[str, str]  # what it gives, by name, in words
 
 
-def cascade_parts(model: MixtureOfExperts) -> dict[str, Part]:
+def cascade_parts(model: MixtureOfExperts) -> dict[str, CascadeGraph]:
     """The graphs of a cascade, by the names of their files.
 
     Args:
@@ -56,12 +56,14 @@ def cascade_parts(model: MixtureOfExperts) -> dict[str, Part]:
     said = {name: OUTPUTS[name].replace("(B, E, ", "(B, ") for name in SAID}
     kept = {name: STATE[name] for name in ("found_xyxy", "view") if PREVIOUS + name in examples}
     first = {**said, **kept, "large_features": STATE["large_features"]}
-    parts = {"expert_0": Part(FirstExpert(frozen), {"images": images}, first)}
+    parts = {"expert_0": CascadeGraph(FirstExpert(frozen), {"images": images}, first)}
     for number in range(1, frozen.active_experts):
-        parts[f"expert_{number}"] = Part(LaterExpert(frozen, number), examples, {**said, **kept})
+        parts[f"expert_{number}"] = CascadeGraph(LaterExpert(frozen, number), examples, {**said, **kept})
     is_own = frozen.gate is not None and frozen.gate.backbone is not None
     features = {PREVIOUS + "large_features": expert_pass.output.large_features}
-    gate = Part(GateAlone(frozen), {"images": images} if is_own else features, {"gate_probs": OUTPUTS["gate_probs"]})
+    gate = CascadeGraph(
+        GateAlone(frozen), {"images": images} if is_own else features, {"gate_probs": OUTPUTS["gate_probs"]}
+    )
     return {**parts, "gate": gate}
 
 

@@ -94,7 +94,7 @@ def open_session(raw: bytes, *, name: str, threads: int | None = None) -> "Infer
             "an .onnx file is run by onnxruntime, which is not installed; get it with: pip install 'mge[export]'"
         ) from error
 
-    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
+    class GraphSession(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
         """A graph that can be copied, and sent to another process: by the content of its file."""
 
         def __reduce__(self) -> "tuple[partial[InferenceSession], tuple[bytes]]":
@@ -104,7 +104,7 @@ def open_session(raw: bytes, *, name: str, threads: int | None = None) -> "Infer
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # its warnings are about its own optimisations
     try:
-        return Session(raw, options, providers=["CPUExecutionProvider"])
+        return GraphSession(raw, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented,
             errors.RuntimeException) as error:  # fmt: skip
         reason = first_line(error)

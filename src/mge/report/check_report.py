@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from mge.data.check.findings import Copies, Findings, Found
+from mge.data.check.findings import Copies, Findings, FlaggedPhoto
 from mge.data.photo import as_text
 from mge.data.records import what_is_unmeasured
 
@@ -83,7 +83,7 @@ def _paragraph(title: str, lines: Sequence[str]) -> str:
 def _name_copies(copies: Copies) -> str:
     """The photos, each with what it does not share with the others."""
 
-    def name(photo: Found) -> str:
+    def name(photo: FlaggedPhoto) -> str:
         marks = [photo.split] * copies.across_splits + [photo.label] * copies.labels_disagree
         return photo.path + (f" [{', '.join(marks)}]" if marks else "")
 

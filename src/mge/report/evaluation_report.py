@@ -17,7 +17,7 @@ from mge.report.cases import Verdicts, most_doubtful, show_pairs, surest_mistake
 from mge.report.evaluation_plots import draw_plots
 from mge.report.facts import data_facts, origin_facts
 from mge.report.matrices import LARGEST_TABLE, as_matrix, cluster, confused_block
-from mge.report.page import ClassRow, Located, Page, Part, render
+from mge.report.page import ClassRow, LocalizationRow, Page, PartAccuracy, render
 from mge.storage.files import write_text_atomically
 from mge.storage.run_folder import Run, is_run, read_json
 
@@ -104,35 +104,37 @@ def _build_page(
     )
 
 
-def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Part]:
+def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[PartAccuracy]:
     """A row for everything that answers. The plain networks were measured when the run ended, on its test photos."""
     parts = []
     if summary.get("split") == figures["split"] and summary.get("num_photos") == figures["num_photos"]:
         plain = {"plain_top1": "plain network, same view", "plain_equal_compute_top1": "plain network, equal compute"}
-        parts = [Part(name, summary[key], "measured by the run") for key, name in plain.items() if key in summary]
+        parts = [
+            PartAccuracy(name, summary[key], "measured by the run") for key, name in plain.items() if key in summary
+        ]
     for number, top1 in enumerate(figures["experts_top1"]):
         gate = f"gate {100 * figures['gate_mean'][number]:.0f} % on average, first choice for "
         gate += f"{figures['gate_picks_percent'][number]:.0f} %"
-        parts.append(Part(f"expert {number}", top1, gate if is_mixture(figures) else ""))
-        parts.append(Part("· its large-part head", figures["large_top1"][number]))
-        parts.append(Part("· its small-part head", figures["part_top1"][number]))
+        parts.append(PartAccuracy(f"expert {number}", top1, gate if is_mixture(figures) else ""))
+        parts.append(PartAccuracy("· its large-part head", figures["large_top1"][number]))
+        parts.append(PartAccuracy("· its small-part head", figures["part_top1"][number]))
     low, high = figures["mixture_interval"]
     interval = f"{low:.1f} to {high:.1f} % with 95 % confidence"
-    parts.append(Part(f"the {what_answers(figures)}", figures["mixture_top1"], interval, is_main=True))
+    parts.append(PartAccuracy(f"the {what_answers(figures)}", figures["mixture_top1"], interval, is_main=True))
     if is_mixture(figures):
-        parts.append(Part("plain mean of the experts", figures["mean_top1"], "what it would be without a gate"))
-        parts.append(Part("oracle", figures["oracle_top1"], "picks an expert that is right wherever one is"))
+        parts.append(PartAccuracy("plain mean of the experts", figures["mean_top1"], "what it would be without a gate"))
+        parts.append(PartAccuracy("oracle", figures["oracle_top1"], "picks an expert that is right wherever one is"))
     return parts
 
 
-def read_localisation(path: Path, figures: Mapping[str, Any]) -> list[Located]:
+def read_localisation(path: Path, figures: Mapping[str, Any]) -> list[LocalizationRow]:
     """What `mge localise` found out about the same photos, where it was asked and they have boxes."""
     file = path / f"localisation-{figures['split']}" / "localisation.json"
     found = read_json(file, dict, remedy="remove it, or write it anew with mge localise") or {}
     if found.get("data") != figures["data"] or found.get("split") != figures["split"]:
         return []
     return [
-        Located(f"expert {number}", {name: row[key] for key, name in LOCALISATION.items() if key in row})
+        LocalizationRow(f"expert {number}", {name: row[key] for key, name in LOCALISATION.items() if key in row})
         for number, row in enumerate(found.get("experts", []))
     ]
 

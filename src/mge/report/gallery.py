@@ -28,7 +28,7 @@ class EntryView(NamedTuple):
     contrasts: list[str]  # as data URIs
 
 
-class Entry(NamedTuple):
+class GalleryEntry(NamedTuple):
     """A photo in the page."""
 
     label: str
@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     views: list[EntryView]
 
 
-def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> Entry:
+def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> GalleryEntry:
     """What a page shows of an explanation.
 
     Args:
@@ -58,13 +58,13 @@ def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> Entry:
         )
         for number, (view, picture) in enumerate(zip(explanation.views, parts.attention, strict=True))
     ]  # fmt: skip
-    return Entry(
+    return GalleryEntry(
         explanation.label, percent(explanation.probability), explanation.probability, as_text(explanation.path),
         quote(os.fsencode(file)), explanation.other_label or "", _ranking(explanation.top), as_uri(parts.photo), views,
     )  # fmt: skip
 
 
-def write_page(entries: Sequence[Entry], folder: Path, *, title: str, names: Sequence[str], number: int) -> None:
+def write_page(entries: Sequence[GalleryEntry], folder: Path, *, title: str, names: Sequence[str], number: int) -> None:
     """Writes one page.
 
     Args:

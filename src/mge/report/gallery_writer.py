@@ -7,7 +7,7 @@ from pathlib import Path
 from mge.errors import StorageError
 from mge.report.explanation_card import draw_card, draw_parts
 from mge.report.figures import Explanation
-from mge.report.gallery import Entry, make_entry, write_page
+from mge.report.gallery import GalleryEntry, make_entry, write_page
 from mge.report.picture_file import save_picture
 
 NUM_WAITING = 32  # explanations that wait to be drawn at most: they hold pictures
@@ -29,10 +29,11 @@ class GalleryWriter:
         self.pictures: list[Path] = []
         self._pages = ["index.html", *(f"index-{page + 1}.html" for page in range(1, -(-num_photos // PER_PAGE)))]
         self._num_written = 0
-        self._entries: list[Entry | None] = []  # of the page that comes next; None for a photo that is passed over
+        # Of the page that comes next; None for a photo that is passed over.
+        self._entries: list[GalleryEntry | None] = []
         self._taken: set[str] = set()
         self._numbers: dict[str, int] = defaultdict(lambda: 1)  # the last that was given to photos of the same name
-        self._waiting: deque[Future[Entry | None]] = deque()
+        self._waiting: deque[Future[GalleryEntry | None]] = deque()
         self._pool = ThreadPoolExecutor()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +72,7 @@ class GalleryWriter:
             self._write_page()
         return self.folder / self._pages[0] if self.keeps_pages else self.pictures[0]
 
-    def _wait_for(self, drawn: Future[Entry | None]) -> None:
+    def _wait_for(self, drawn: Future[GalleryEntry | None]) -> None:
         self._waiting.append(drawn)
         while len(self._waiting) > NUM_WAITING:
             self._take()
@@ -88,7 +89,7 @@ class GalleryWriter:
         self._num_written += 1
         self._entries = []
 
-    def _draw(self, explanation: Explanation, file: Path) -> Entry | None:
+    def _draw(self, explanation: Explanation, file: Path) -> GalleryEntry | None:
         parts = draw_parts(explanation)
         save_picture(draw_card(explanation, parts), file)
         return make_entry(explanation, parts, file=file.name) if self.keeps_pages else None

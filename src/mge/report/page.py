@@ -13,7 +13,7 @@ from mge.report.matrices import Matrix
 from mge.report.overlays import EXPERT_COLOURS
 
 
-class Part(NamedTuple):
+class PartAccuracy(NamedTuple):
     """What answers, and how often it is right, in percent."""
 
     name: str
@@ -33,7 +33,7 @@ class ClassRow(NamedTuple):
     mistaken_for: str  # the class that its photos are given most often in its place, and how often
 
 
-class Located(NamedTuple):
+class LocalizationRow(NamedTuple):
     """How well one expert's boxes fit those of the data: figures in percent by their names."""
 
     name: str
@@ -64,7 +64,7 @@ class Page:
 
     title: str
     figures: Mapping[str, Any]
-    parts: Sequence[Part]
+    parts: Sequence[PartAccuracy]
     classes: Sequence[ClassRow]
     plots: Mapping[str, Markup]
     matrix: Matrix
@@ -72,7 +72,7 @@ class Page:
     mistakes: Sequence[Shown]
     doubtful: Sequence[Shown]
     num_doubtful: int
-    localisation: Sequence[Located]
+    localisation: Sequence[LocalizationRow]
     data: Mapping[str, str]
     origin: Mapping[str, str]
     files: Mapping[str, str]

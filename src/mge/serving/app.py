@@ -20,7 +20,7 @@ from mge.serving.front import EVERY, Front, Hosts
 from mge.serving.intake import Intake
 from mge.serving.limits import Limits, Refusal
 from mge.serving.prometheus import Measured, Metrics
-from mge.serving.routes import Server, guarded, open_to_all
+from mge.serving.routes import ServerState, guarded, open_to_all
 from mge.serving.schemas import Model
 from mge.serving.service import Service
 
@@ -69,7 +69,7 @@ def create_app(
             yield
 
     app = App(title="MGE", version=mge.__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.server = Server(
+    app.state.server = ServerState(
         service, Intake(limits, admission=admission, api_key=api_key), metrics, _describe(backend, limits, name)
     )
     app.state.hosts = hosts or Hosts([EVERY])

@@ -16,13 +16,13 @@ from mge.serving.documentation import BUSY, FRONT, KEY, PHOTO_BODY, PHOTOS_BODY,
 from mge.serving.intake import Intake, Visit
 from mge.serving.limits import Refusal
 from mge.serving.prometheus import Metrics
-from mge.serving.schemas import Explanation, Health, Model, Parameters, Predictions
+from mge.serving.schemas import ExplanationResponse, Health, Model, Parameters, PredictionsResponse
 from mge.serving.service import Service
 from mge.serving.uploads import Upload, read_uploads
 
 
 @dataclasses.dataclass(frozen=True)
-class Server:
+class ServerState:
     """What the routes of one application work with."""
 
     service: Service[Any]  # of whatever its own backend prepares
@@ -31,9 +31,9 @@ class Server:
     about: Model
 
 
-def server_of(request: Request) -> Server:
+def server_of(request: Request) -> ServerState:
     """The server that a request came to."""
-    return cast(Server, request.app.state.server)
+    return cast(ServerState, request.app.state.server)
 
 
 async def admitted(request: Request) -> AsyncIterator[Visit]:
@@ -55,7 +55,7 @@ guarded = APIRouter()  # asks for the key, where there is one
 open_to_all = APIRouter()
 
 
-@guarded.post("/predict", response_model=Predictions, responses=REFUSALS, openapi_extra=PHOTOS_BODY)
+@guarded.post("/predict", response_model=PredictionsResponse, responses=REFUSALS, openapi_extra=PHOTOS_BODY)
 async def predict(visit: Admitted, asked: Asked) -> Response:
     """Classifies one photo or several.
 
@@ -64,7 +64,7 @@ async def predict(visit: Admitted, asked: Asked) -> Response:
     return await visit.finish(_predict(visit, top=asked.top))
 
 
-@guarded.post("/explain", response_model=Explanation, responses=REFUSALS, openapi_extra=PHOTO_BODY)
+@guarded.post("/explain", response_model=ExplanationResponse, responses=REFUSALS, openapi_extra=PHOTO_BODY)
 async def explain(visit: Admitted, asked: Asked) -> Response:
     """Classifies one photo, and shows what each expert saw of it and where it looked."""
     return await visit.finish(_explain(visit, top=asked.top))
@@ -121,7 +121,7 @@ async def _predict(visit: Visit, *, top: int) -> Response:
     )
 
 
-async def _classify(server: Server, upload: Upload, *, top: int) -> dict[str, Any] | Refusal:
+async def _classify(server: ServerState, upload: Upload, *, top: int) -> dict[str, Any] | Refusal:
     """The answer about a photo, or why there is none: one bad photo is no reason to leave the others."""
     try:
         return await server.service.classify(upload, top=top)
@@ -146,7 +146,7 @@ async def _explain(visit: Visit, *, top: int) -> Response:
         raise _refusal(error, server) from error
 
 
-def _refusal(error: DataError | ModelFailedError, server: Server) -> Refusal:
+def _refusal(error: DataError | ModelFailedError, server: ServerState) -> Refusal:
     if isinstance(error, DataError):
         server.metrics.unreadable.inc()
         return Refusal(422, str(error))

@@ -32,7 +32,7 @@ class LikelyClass(BaseModel):
     probability: Probability
 
 
-class Prediction(BaseModel):
+class PredictionResponse(BaseModel):
     """What the mixture says about a photo. Models may say more than is listed."""
 
     model_config = ConfigDict(extra="allow")
@@ -54,13 +54,13 @@ class Unreadable(BaseModel):
     error: str
 
 
-class Predictions(BaseModel):
+class PredictionsResponse(BaseModel):
     """One entry a photo, in the order in which they were sent."""
 
-    predictions: list[Prediction | Unreadable]
+    predictions: list[PredictionResponse | Unreadable]
 
 
-class Expert(BaseModel):
+class ExpertResponse(BaseModel):
     """What one expert saw and said."""
 
     label: str = Field(description="The class that it holds for likeliest.")
@@ -70,13 +70,13 @@ class Expert(BaseModel):
     attention: str = Field(description="Where it looked in its view: a grey PNG of one pixel a cell, as a data URL.")
 
 
-class Explanation(Prediction):
+class ExplanationResponse(PredictionResponse):
     """A prediction, and what led to it."""
 
     width: int = Field(description="Of the upright photo in pixels.")
     height: int
     photo: str = Field(description="The photo as it was understood, at most 1600 px long: a JPEG as a data URL.")
-    experts: list[Expert]
+    experts: list[ExpertResponse]
 
 
 class Health(BaseModel):

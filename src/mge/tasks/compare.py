@@ -62,14 +62,14 @@ def compare(
         output, flag="output", inputs=[] if data is None else [data],
         writes=("comparison.json", "differences.csv", "differences.png"), apart=True,
     )  # fmt: skip
-    from mge.data.sources.columns import Asked  # noqa: PLC0415
+    from mge.data.sources.columns import AskedColumns  # noqa: PLC0415
     from mge.evaluation.comparison import compare_models, measure_differences  # noqa: PLC0415
     from mge.report.model_comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
 
     comparison = compare_models(
         [Path(run) for run in runs], data=data, split=split, source_format=format, batch_size=batch_size,
-        accelerator=accelerator, with_ensemble=ensemble, columns=Asked(image_column, label_column),
+        accelerator=accelerator, with_ensemble=ensemble, columns=AskedColumns(image_column, label_column),
     )  # fmt: skip
     figures = {
         "data": comparison.data,

@@ -83,7 +83,7 @@ def evaluate(
             f"run is {str(run)!r}, and what is chosen is stored with the model: download it, and give its folder"
         )
     from mge.console.tables import print_evaluation, print_notes  # noqa: PLC0415
-    from mge.data.sources.columns import Asked  # noqa: PLC0415
+    from mge.data.sources.columns import AskedColumns  # noqa: PLC0415
     from mge.evaluation.evaluation import evaluate_model  # noqa: PLC0415
     from mge.report.evaluation_report import write_report  # noqa: PLC0415
 
@@ -91,7 +91,7 @@ def evaluate(
         Path(run), data=data, split=split, source_format=format, out=place,
         batch_size=batch_size, accelerator=accelerator, unknown=unknown,
         choices=_choices(calibrate, reject, target_error, max_accuracy_loss, cascade=cascade),
-        columns=Asked(image_column, label_column),
+        columns=AskedColumns(image_column, label_column),
     )  # fmt: skip
     page = write_report(evaluation, Path(run)) if report else None
     print_notes(evaluation.selected.photos.notes)

@@ -13,7 +13,7 @@ from mge.storage.hub import check_place
 from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
-    from mge.evaluation.localization import Located
+    from mge.evaluation.localization import LocatedPhoto
     from mge.report.box_files import Box, BoxRow
 
 FILES = ("boxes.csv", "boxes.json", "localisation.json")
@@ -61,7 +61,7 @@ def localise(
     folder = check_folder(folder, flag="output", inputs=[] if data is None else [data], writes=FILES)
     from mge.console.progress import track_photos  # noqa: PLC0415
     from mge.console.tables import print_broken, print_notes  # noqa: PLC0415
-    from mge.data.sources.columns import Asked  # noqa: PLC0415
+    from mge.data.sources.columns import AskedColumns  # noqa: PLC0415
     from mge.evaluation.localization import locate, measure_localisation  # noqa: PLC0415
     from mge.evaluation.seen_photos import leave_out_seen  # noqa: PLC0415
     from mge.evaluation.select import read_held_out, without_broken  # noqa: PLC0415
@@ -70,7 +70,7 @@ def localise(
     from mge.report.box_files import as_coco, as_csv, print_localisation  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
 
-    path, columns = Path(run), Asked(image_column, label_column)
+    path, columns = Path(run), AskedColumns(image_column, label_column)
     classifier = load_folder(path, fast=False)
     photos = read_held_out(path, data=data, source_format=format, classifier=classifier, columns=columns)
     if data is not None:
@@ -95,7 +95,7 @@ def localise(
     return figures
 
 
-def _as_row(located: Located) -> BoxRow:
+def _as_row(located: LocatedPhoto) -> BoxRow:
     from mge.data.photo import as_text  # noqa: PLC0415
     from mge.report.box_files import BoxRow  # noqa: PLC0415
 

@@ -102,11 +102,11 @@ def _name_data_or_frame(data: object, options: dict[str, Any]) -> tuple[str, str
 
     The manifest has our names of the columns, so that names which were given are taken out of the options.
     """
-    from mge.data.sources.columns import Asked  # noqa: PLC0415
+    from mge.data.sources.columns import AskedColumns  # noqa: PLC0415
     from mge.data.sources.frame import frame_to_manifest, is_frame  # noqa: PLC0415
 
     if is_frame(data):
-        columns = Asked(options.pop("image_column", None), options.pop("label_column", None))
+        columns = AskedColumns(options.pop("image_column", None), options.pop("label_column", None))
         return "frame", frame_to_manifest(data, folder=Path.cwd(), asked=columns)
     if not isinstance(data, str | os.PathLike):
         raise ConfigError(

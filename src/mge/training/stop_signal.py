@@ -20,7 +20,7 @@ ECHO_SECONDS = 1.0
 T = TypeVar("T")
 
 
-class _Asked(BaseException):
+class _StopRequested(BaseException):
     """A signal came while photos were waited for."""
 
 
@@ -76,7 +76,7 @@ class StopRequest:
         try:
             self._waits = may_stop
             return None if may_stop and self._received else next(items, None)
-        except _Asked:
+        except _StopRequested:
             return None
         finally:
             self._waits = False
@@ -89,7 +89,7 @@ class StopRequest:
         elif not self._received:
             self._received, self._received_at = number, time.monotonic()
         if self._waits:
-            raise _Asked
+            raise _StopRequested
 
     def _end(self, number: int) -> None:
         """Ends the process, whatever it waits for; the last checkpoint is from before."""

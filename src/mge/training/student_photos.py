@@ -11,7 +11,7 @@ from mge.config import DataConfig
 from mge.data.records import PhotoSet, Record, Split, check_photos
 from mge.data.sources import read_photos
 from mge.errors import ConfigError
-from mge.evaluation.known_photos import Found, find_again, find_record
+from mge.evaluation.known_photos import PhotoMatch, find_again, find_record
 from mge.evaluation.recorded_photos import name_photos
 from mge.storage.run_folder import Run, is_run
 
@@ -75,7 +75,7 @@ def check_held_out(
         )
 
 
-def _find(run: Run, records: Sequence[Record], *, data: str) -> list[Found]:
+def _find(run: Run, records: Sequence[Record], *, data: str) -> list[PhotoMatch]:
     """Find photos in a run's record, by their names too where the data are called as the run's are."""
     record = find_record(run.folder)
     assert record is not None

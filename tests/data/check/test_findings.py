@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mge.config import DataConfig
-from mge.data.check.findings import Findings, Found, collect_findings, weigh
+from mge.data.check.findings import Findings, FlaggedPhoto, collect_findings, weigh
 from mge.data.check.scan import scan_photos
 from mge.data.records import PhotoSet
 from mge.data.sources import read_photos
@@ -55,8 +55,8 @@ def findings(folder: Path) -> Findings:
     return find(read(folder))
 
 
-def found(folder: Path, *names: str) -> tuple[Found, ...]:
-    return tuple(Found(str(folder / name), name.split("/")[1], name.split("/")[0]) for name in names)
+def found(folder: Path, *names: str) -> tuple[FlaggedPhoto, ...]:
+    return tuple(FlaggedPhoto(str(folder / name), name.split("/")[1], name.split("/")[0]) for name in names)
 
 
 def test_photos_are_counted_by_split_and_class(findings: Findings) -> None:

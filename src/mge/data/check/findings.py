@@ -17,7 +17,7 @@ from mge.data.records import SPLITS, PhotoSet, Record
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class FlaggedPhoto:
     """A photo that a finding is about."""
 
     path: str
@@ -46,14 +46,14 @@ class Copies:
         labels_disagree: Whether they have different classes, of which one must be wrong.
     """
 
-    photos: tuple[Found, ...]
+    photos: tuple[FlaggedPhoto, ...]
     across_splits: bool
     labels_disagree: bool
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> "Copies":
         """What there is to say about these photos."""
-        found = tuple(Found(str(record.path), record.label, str(record.split)) for record in records)
+        found = tuple(FlaggedPhoto(str(record.path), record.label, str(record.split)) for record in records)
         return cls(found, len({photo.split for photo in found}) > 1, len({photo.label for photo in found}) > 1)
 
 
@@ -197,4 +197,4 @@ def find_near(records: Sequence[Record], scans: Sequence[PhotoScan], *, distance
 
 
 def _read_copies(saved: Mapping[str, Any]) -> Copies:
-    return Copies(**{**saved, "photos": tuple(Found(**photo) for photo in saved["photos"])})
+    return Copies(**{**saved, "photos": tuple(FlaggedPhoto(**photo) for photo in saved["photos"])})

@@ -35,7 +35,7 @@ class Kind(NamedTuple):
     header: bytes  # before the offset of the first page
 
 
-class Entry(NamedTuple):
+class TiffTag(NamedTuple):
     """One tag of a page."""
 
     tag: int
@@ -62,10 +62,10 @@ def plain(content: bytes, *, name: str) -> bytes:
             raise too_many(name, "tags", MAX_TAGS)
         size, first = struct.calcsize(kind.order + kind.entry), start + struct.calcsize(kind.order + kind.number)
         places = range(first, first + count * size, size)
-        entries = [Entry(*struct.unpack_from(kind.order + kind.entry, content, place)) for place in places]
+        entries = [TiffTag(*struct.unpack_from(kind.order + kind.entry, content, place)) for place in places]
     except (struct.error, OverflowError) as error:
         raise damaged(name, "a TIFF") from error
-    kept: dict[int, Entry] = {}
+    kept: dict[int, TiffTag] = {}
     for entry in entries:
         if entry.tag in NEEDED and entry.type in SIZES:
             kept.setdefault(entry.tag, entry)
@@ -86,7 +86,7 @@ def _kind(head: bytes, name: str) -> Kind:
     return Kind(order, "HHI4s", "H", "I", head[:4])
 
 
-def _check(page: dict[int, Entry], content: bytes, kind: Kind, name: str) -> None:
+def _check(page: dict[int, TiffTag], content: bytes, kind: Kind, name: str) -> None:
     """Checks what a page declares.
 
     Raises:
@@ -117,7 +117,7 @@ def _check(page: dict[int, Entry], content: bytes, kind: Kind, name: str) -> Non
         _check_parts(page, content, kind, name, pixels=part if compression == JPEG else 0)
 
 
-def _check_parts(page: dict[int, Entry], content: bytes, kind: Kind, name: str, *, pixels: int) -> None:
+def _check_parts(page: dict[int, TiffTag], content: bytes, kind: Kind, name: str, *, pixels: int) -> None:
     """Checks compressed strips or tiles: each reads its own bytes, or the file would be read as often as it has them.
 
     Args:
@@ -142,7 +142,7 @@ def _check_parts(page: dict[int, Entry], content: bytes, kind: Kind, name: str, 
                 raise DataError(f"{name} is a TIFF of JPEGs of many scans, which would take too long; save it anew")
 
 
-def _numbers(entry: Entry | None, content: bytes, kind: Kind) -> tuple[int, ...]:
+def _numbers(entry: TiffTag | None, content: bytes, kind: Kind) -> tuple[int, ...]:
     """The values of a tag; none where it is missing or has others than whole numbers."""
     if entry is None or entry.type not in WHOLE:
         return ()

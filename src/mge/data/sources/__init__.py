@@ -13,7 +13,7 @@ from mge.data.labels import clean_labels
 from mge.data.photo import as_text
 from mge.data.records import PhotoSet, Split, assign_splits, check_photos, cut_groups, what_is_unmeasured
 from mge.data.repeats import settle_repeats
-from mge.data.sources.columns import Asked
+from mge.data.sources.columns import AskedColumns
 from mge.data.sources.hub_datasets import PREFIX
 from mge.data.sources.layouts import explain, read_as, read_recognised
 from mge.data.sources.walking import is_junk, search
@@ -65,7 +65,7 @@ def read_photos(
         ConfigError: there is no such source.
     """
     check_is_path(data)
-    asked, note = Asked(config.image_column, config.label_column), ""
+    asked, note = AskedColumns(config.image_column, config.label_column), ""
     if format == "auto":
         photos, note = read_recognised(Path(data), asked)
     else:
@@ -104,7 +104,7 @@ def _note_cut_groups(photos: PhotoSet) -> PhotoSet:
 @naming_what_is_unreadable()
 def explain_reading(data: str | Path, *, config: DataConfig) -> list[str]:
     """Return a line for each reader: why it declines these data, or what it makes of them."""
-    return [as_text(line) for line in explain(Path(data), Asked(config.image_column, config.label_column))]
+    return [as_text(line) for line in explain(Path(data), AskedColumns(config.image_column, config.label_column))]
 
 
 @naming_what_is_unreadable()

@@ -60,7 +60,7 @@ class ListedFiles:
         return self._listings[folder]
 
 
-class Table(NamedTuple):
+class TextTable(NamedTuple):
     """A text file with one row a thing: its id, and what is said of it."""
 
     file: Path
@@ -119,7 +119,7 @@ class Archive:
             if line.strip():
                 yield f"{file}, line {number}", line.strip()
 
-    def table(self, place: str, *, columns: Sequence[str]) -> Table:
+    def table(self, place: str, *, columns: Sequence[str]) -> TextTable:
         """A text file with one row a thing, its values between spaces; the last one may have spaces in it.
 
         Args:
@@ -137,7 +137,7 @@ class Archive:
             if key in rows:
                 raise DataError(f"{where} speaks of {key!r} a second time; expected one line for each")
             rows[key] = tuple(values)
-        return Table(self.folder / place, rows, self.advice)
+        return TextTable(self.folder / place, rows, self.advice)
 
     def photo_set(
         self, source: str, class_names: Iterable[str], records: Sequence[Record], *,

@@ -36,7 +36,7 @@ WHAT = {"path": "photos", "label": "labels"}
 OPTIONS = {"path": "image_column", "label": "label_column"}  # of a person who names them
 
 
-class Asked(NamedTuple):
+class AskedColumns(NamedTuple):
     """The columns that a person named; None: those that are found by themselves.
 
     Args:
@@ -48,7 +48,7 @@ class Asked(NamedTuple):
     label: str | None = None
 
 
-BY_NAME = Asked()  # nothing was asked for
+BY_NAME = AskedColumns()  # nothing was asked for
 
 
 def clean_column(name: object) -> str:
@@ -57,7 +57,7 @@ def clean_column(name: object) -> str:
 
 
 def find_columns(
-    names: Sequence[str], *, asked: Asked, where: str, candidates: Mapping[str, Collection[str]] | None = None,
+    names: Sequence[str], *, asked: AskedColumns, where: str, candidates: Mapping[str, Collection[str]] | None = None,
     needed: Collection[str] = ("path", "label"), shown: Mapping[str, str] | None = None,
 ) -> dict[str, str]:  # fmt: skip
     """Return the name in a table of each of our columns that it has.

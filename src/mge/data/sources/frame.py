@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mge.data.sources.columns import BY_NAME, Asked, find_columns
+from mge.data.sources.columns import BY_NAME, AskedColumns, find_columns
 from mge.data.sources.rows import RowReader
 
 
@@ -15,7 +15,7 @@ def is_frame(data: object) -> bool:
     return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
-def frame_to_manifest(frame: Any, *, folder: Path, asked: Asked = BY_NAME) -> str:  # noqa: ANN401  (pandas is not imported)
+def frame_to_manifest(frame: Any, *, folder: Path, asked: AskedColumns = BY_NAME) -> str:  # noqa: ANN401  (pandas is not imported)
     """Return the rows of a data frame as the text of a JSONL manifest, with absolute paths.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mge.data.records import PhotoSet
-from mge.data.sources.columns import BY_NAME, Asked
+from mge.data.sources.columns import BY_NAME, AskedColumns
 from mge.data.sources.extras import need_datasets
 from mge.errors import DataError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PREFIX = "hf:"
 
 
-class HubName(NamedTuple):
+class HubDatasetName(NamedTuple):
     """What `hf:` text names.
 
     Args:
@@ -44,7 +44,7 @@ def is_hub(data: Path) -> bool:
     return str(data).startswith(PREFIX) and not data.exists()
 
 
-def parse_hub_name(text: str) -> HubName:
+def parse_hub_name(text: str) -> HubDatasetName:
     """The parts of `hf:owner/name[:config][@revision]`.
 
     Raises:
@@ -56,10 +56,10 @@ def parse_hub_name(text: str) -> HubName:
             f"data {text!r} is no name of a data set on the Hugging Face Hub; accepted: hf:owner/name, "
             "hf:owner/name:config, hf:owner/name@revision, hf:owner/name:config@revision"
         )
-    return HubName(*match.groups())
+    return HubDatasetName(*match.groups())
 
 
-def read_hub(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
+def read_hub(data: Path, asked: AskedColumns = BY_NAME) -> PhotoSet:
     """Reads a data set of the Hub, which is downloaded once. No code of its owner is run.
 
     Raises:
@@ -68,11 +68,11 @@ def read_hub(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
     """
     wanted = parse_hub_name(str(data))
     need_datasets()
-    from mge.data.sources.photo_tables import Table, read_tables  # noqa: PLC0415  (needs the extra)
+    from mge.data.sources.photo_tables import PhotoTable, read_tables  # noqa: PLC0415  (needs the extra)
 
     loaded = _load(wanted)
     tables = [
-        Table(split, dataset, [f"{wanted.repository}/{split}#{row}" for row in range(len(dataset))])
+        PhotoTable(split, dataset, [f"{wanted.repository}/{split}#{row}" for row in range(len(dataset))])
         for split, dataset in loaded.splits.items()
     ]
     source = f"Hugging Face Hub, {str(data).removeprefix(PREFIX)}, commit {loaded.commit}"
@@ -82,7 +82,7 @@ def read_hub(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
     return dataclasses.replace(photos, notes=(*loaded.notes, *photos.notes), pinned=pinned)
 
 
-def _load(wanted: HubName) -> _Loaded:
+def _load(wanted: HubDatasetName) -> _Loaded:
     import datasets  # noqa: PLC0415  (an optional extra, heavy)
     from datasets.packaged_modules.cache.cache import Cache  # noqa: PLC0415
 
@@ -101,7 +101,7 @@ def _load(wanted: HubName) -> _Loaded:
         raise _explain(error, name=name) from error
 
 
-def _check_revision(commit: str, wanted: HubName, *, name: str) -> tuple[str, ...]:
+def _check_revision(commit: str, wanted: HubDatasetName, *, name: str) -> tuple[str, ...]:
     """Notes that the cache answered in place of the Hub, as `datasets` lets it, whatever revision was asked for.
 
     Raises:

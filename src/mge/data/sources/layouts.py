@@ -13,7 +13,7 @@ from mge.data.sources.beetles import is_beetles, read_beetles
 from mge.data.sources.birds import CUB, is_nabirds, read_cub, read_nabirds
 from mge.data.sources.cars import CARS, read_cars
 from mge.data.sources.coco import is_coco, read_coco
-from mge.data.sources.columns import BY_NAME, Asked
+from mge.data.sources.columns import BY_NAME, AskedColumns
 from mge.data.sources.dogs import DOGS, read_dogs
 from mge.data.sources.flowers import FLOWERS, read_flowers
 from mge.data.sources.folder import has_class_folders, read_folder
@@ -85,7 +85,7 @@ SOURCES: dict[str, Source] = {
 NOT_ON_DISK = ("beetles", "hub")  # what has a name in place of a path
 
 
-def read_as(name: str, path: Path, asked: Asked = BY_NAME) -> PhotoSet:
+def read_as(name: str, path: Path, asked: AskedColumns = BY_NAME) -> PhotoSet:
     """Read data with a reader.
 
     Raises:
@@ -111,7 +111,7 @@ def read_as(name: str, path: Path, asked: Asked = BY_NAME) -> PhotoSet:
     return source.read(path)
 
 
-def read_recognised(path: Path, asked: Asked = BY_NAME) -> tuple[PhotoSet, str]:
+def read_recognised(path: Path, asked: AskedColumns = BY_NAME) -> tuple[PhotoSet, str]:
     """Read data with the first reader that recognises them.
 
     Good class folders win over a stray file beside them that looks like a benchmark's: where that cannot be read, and
@@ -155,7 +155,7 @@ def recognise(path: Path) -> str:
     )
 
 
-def explain(path: Path, asked: Asked = BY_NAME) -> Iterator[str]:
+def explain(path: Path, asked: AskedColumns = BY_NAME) -> Iterator[str]:
     """Say of each reader, in the order in which they are asked, why it declines data or what it makes of them."""
     is_taken = False
     for name, source in SOURCES.items():

@@ -8,7 +8,7 @@ from typing import Any
 from mge.data.file_type import SUFFIXES
 from mge.data.records import PhotoSet, Split
 from mge.data.sources.coco import begins_as_coco
-from mge.data.sources.columns import BY_NAME, COLUMNS, Asked, clean_column, find_columns
+from mge.data.sources.columns import BY_NAME, COLUMNS, AskedColumns, clean_column, find_columns
 from mge.data.sources.paths import ListedPhotos
 from mge.data.sources.rows import RowReader, as_text
 from mge.data.sources.text_lines import read_lines, read_values
@@ -24,7 +24,7 @@ def is_manifest(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in MANIFEST_SUFFIXES and not begins_as_coco(path)
 
 
-def read_manifest(file: Path, asked: Asked = BY_NAME) -> PhotoSet:
+def read_manifest(file: Path, asked: AskedColumns = BY_NAME) -> PhotoSet:
     """Read a manifest: CSV with any delimiter, or JSON.
 
     Its paths are relative to the folder it lies in. It is its owner's own file, so a path may also be absolute, or lead
@@ -39,7 +39,7 @@ def read_manifest(file: Path, asked: Asked = BY_NAME) -> PhotoSet:
     return reader.photo_set(f"manifest {file.name}", name=file.resolve().parent.name)
 
 
-def add_rows(reader: RowReader, file: Path, *, asked: Asked, split: Split | None = None) -> None:
+def add_rows(reader: RowReader, file: Path, *, asked: AskedColumns, split: Split | None = None) -> None:
     """Take the rows of a manifest; those that say no split are of the given one.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mge.data.records import PhotoSet, Split
 from mge.data.sources.coco import read_files
-from mge.data.sources.columns import BY_NAME, Asked, find_columns
+from mge.data.sources.columns import BY_NAME, AskedColumns, find_columns
 from mge.data.sources.folder import find_split_folders
 from mge.data.sources.manifest import add_rows, has_labels
 from mge.data.sources.rows import RowReader
@@ -28,7 +28,7 @@ def has_metadata(folder: Path) -> bool:
     return any(file.name in (ONE_HOT, COCO) or has_labels(file) for file in files)
 
 
-def read_metadata(folder: Path, asked: Asked = BY_NAME) -> PhotoSet:
+def read_metadata(folder: Path, asked: AskedColumns = BY_NAME) -> PhotoSet:
     """Read the tables of a folder and of its folders for splits. Where `train` is the only split it is the whole.
 
     Raises:
@@ -74,7 +74,7 @@ def _find_tables(folder: Path) -> dict[Path, Split | None]:
     return {}
 
 
-def _add_one_hot(reader: RowReader, file: Path, *, asked: Asked, split: Split | None) -> None:
+def _add_one_hot(reader: RowReader, file: Path, *, asked: AskedColumns, split: Split | None) -> None:
     """Take the rows of a file with a column for each class, in which one says 1."""
     (_, header), *rows = list(read_values(file)) or [(1, [])]
     names = [name.strip() for name in header]

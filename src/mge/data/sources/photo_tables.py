@@ -14,7 +14,7 @@ from datasets import ClassLabel, Dataset, Image
 from pyarrow import compute
 
 from mge.data.records import PhotoSet, Split
-from mge.data.sources.columns import NAMES, Asked, clean_column, find_columns
+from mge.data.sources.columns import NAMES, AskedColumns, clean_column, find_columns
 from mge.data.sources.rows import SPLIT_NAMES, RowReader, as_text
 from mge.errors import DataError
 
@@ -43,7 +43,7 @@ class TableRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class PhotoTable:
     """The rows of one split.
 
     Args:
@@ -59,7 +59,7 @@ class Table:
     folder: Path | None = None
 
 
-def read_tables(tables: list[Table], *, name: str, source: str, asked: Asked) -> PhotoSet:
+def read_tables(tables: list[PhotoTable], *, name: str, source: str, asked: AskedColumns) -> PhotoSet:
     """Read the photos of the splits of a data set.
 
     Where `train` is the only split it is the whole, as is the custom among such data: photos for testing and validation
@@ -109,7 +109,7 @@ def _choose_splits(names: list[str], *, name: str) -> tuple[dict[str, Split | No
     return ours, [f"the split {split!r} of {name} is left out: it is not train, validation or test" for split in others]
 
 
-def _find_columns(features: Features, *, asked: Asked, name: str) -> dict[str, str]:
+def _find_columns(features: Features, *, asked: AskedColumns, name: str) -> dict[str, str]:
     """Return the table's name of each of our columns: by its type, and by its name where types leave a choice.
 
     Photos are of the type Image; where there is none, bytes; where there are none, text with the name of a column of
@@ -135,7 +135,7 @@ def _find_columns(features: Features, *, asked: Asked, name: str) -> dict[str, s
 
 
 def _add_rows(
-    reader: RowReader, table: Table, column: str, values: Mapping[str, Sequence[str]], *, split: Split | None
+    reader: RowReader, table: PhotoTable, column: str, values: Mapping[str, Sequence[str]], *, split: Split | None
 ) -> None:
     """Take the rows of a table, each with the bytes of its photo or the path of its file."""
     photos = table.dataset.select_columns([column])

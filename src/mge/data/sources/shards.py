@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mge.data.records import PhotoSet
-from mge.data.sources.columns import BY_NAME, Asked
+from mge.data.sources.columns import BY_NAME, AskedColumns
 from mge.data.sources.extras import need_datasets
 from mge.data.sources.folder import has_class_folders
 from mge.data.sources.parquet import check_bounds
@@ -15,7 +15,7 @@ from mge.data.sources.walking import is_junk
 from mge.errors import DataError
 
 if TYPE_CHECKING:
-    from mge.data.sources.photo_tables import Table
+    from mge.data.sources.photo_tables import PhotoTable
 
 TABLE_SUFFIXES = (".parquet", ".arrow")
 SAVED = (("state.json", "dataset_info.json"), ("dataset_dict.json",))  # what `save_to_disk` leaves in a folder
@@ -40,7 +40,7 @@ def is_saved(folder: Path) -> bool:
     return any(all((folder / name).is_file() for name in names) for names in SAVED)
 
 
-def read_shards(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
+def read_shards(data: Path, asked: AskedColumns = BY_NAME) -> PhotoSet:
     """Reads a Parquet or Arrow file, a folder of them, or a folder that `save_to_disk` wrote.
 
     `datasets` keeps a copy of Parquet as Arrow in its cache, which gives any row at any time; Arrow is read where it
@@ -66,25 +66,25 @@ def read_shards(data: Path, asked: Asked = BY_NAME) -> PhotoSet:
     return read_tables(tables, name=name, source="Parquet or Arrow", asked=asked)
 
 
-def _load_saved(folder: Path) -> "list[Table]":
+def _load_saved(folder: Path) -> "list[PhotoTable]":
     from datasets import DatasetDict, load_from_disk  # noqa: PLC0415  (an optional extra, heavy)
 
-    from mge.data.sources.photo_tables import Table  # noqa: PLC0415  (needs the extra)
+    from mge.data.sources.photo_tables import PhotoTable  # noqa: PLC0415  (needs the extra)
 
     loaded = load_from_disk(folder)
     splits = dict(loaded) if isinstance(loaded, DatasetDict) else {str(loaded.split or "train"): loaded}
     return [
-        Table(split, dataset, [f"{folder / split}#{row}" for row in range(len(dataset))], folder)
+        PhotoTable(split, dataset, [f"{folder / split}#{row}" for row in range(len(dataset))], folder)
         for split, dataset in splits.items()
     ]
 
 
-def _load_shards(data: Path) -> "list[Table]":
+def _load_shards(data: Path) -> "list[PhotoTable]":
     """A table a file: each file is read by its own list of class names, which need not be that of its neighbours."""
     from datasets import Dataset  # noqa: PLC0415  (an optional extra, heavy)
     from pyarrow.parquet import read_metadata  # noqa: PLC0415
 
-    from mge.data.sources.photo_tables import Table  # noqa: PLC0415  (needs the extra)
+    from mge.data.sources.photo_tables import PhotoTable  # noqa: PLC0415  (needs the extra)
 
     tables, home = [], data if data.is_dir() else data.parent
     for file, split in _split_of_each(_find_shards(data) if data.is_dir() else [data], data=data).items():
@@ -94,7 +94,7 @@ def _load_shards(data: Path) -> "list[Table]":
             check_bounds(read_metadata(file), file)
             dataset = Dataset.from_parquet(glob.escape(str(file)))
         names = [f"{file}#{row}" for row in range(len(dataset))]
-        tables.append(Table(split, dataset, names, file.parent if file.stem == METADATA else home))
+        tables.append(PhotoTable(split, dataset, names, file.parent if file.stem == METADATA else home))
     return tables
 
 

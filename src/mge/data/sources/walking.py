@@ -20,7 +20,7 @@ JUNK = frozenset(
 
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
+class FolderContent:
     """What lies below some folders.
 
     Args:
@@ -48,7 +48,7 @@ class Findings:
         return [count(kind, [path.relative_to(folder) for path in paths]) for kind, paths in kinds.items() if paths]
 
 
-def search(*folders: Path) -> Findings:
+def search(*folders: Path) -> FolderContent:
     """Finds what lies below folders, however deep, without what systems leave behind.
 
     Links are followed after everything that lies there itself, and each folder is read once: a photo is found under its
@@ -57,7 +57,7 @@ def search(*folders: Path) -> Findings:
     Raises:
         DataError: a folder cannot be read.
     """
-    findings = Findings()
+    findings = FolderContent()
     seen: set[tuple[int, int]] = set()
     waiting, links = list(reversed(folders)), list[Path]()
     while waiting or links:
@@ -116,7 +116,7 @@ def count(what: str, examples: Sequence[object]) -> str:
     return f"{what}: {len(examples):,} ({'such as ' if len(examples) > 1 else ''}{examples[0]})"
 
 
-def _sort_entries(folder: Path, findings: Findings, links: list[Path]) -> list[Path]:
+def _sort_entries(folder: Path, findings: FolderContent, links: list[Path]) -> list[Path]:
     """Puts each entry of a folder where it belongs.
 
     Returns:
