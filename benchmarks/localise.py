@@ -37,7 +37,7 @@ def main() -> None:
     head = {"command": "python benchmarks/localise.py", "recipe": "recipes/demo.yaml", "changes": CHANGES}
     text = json.dumps({**head, "seeds": found}, indent=1) + "\n"
     (RESULTS / "localise.json").write_text(text, encoding="utf-8")
-    write_table("localise", localisation_rows(list(found.values())))
+    write_table("localise", localization_rows(list(found.values())))
     write_table("localise cascade", cascade_rows(found))
 
 
@@ -53,7 +53,7 @@ def measure(run: Path) -> dict[str, Any]:
     return {"experts": localisation["experts"], "whole": localisation["whole"], "cascades": cascades}
 
 
-def localisation_rows(seeds: list[dict[str, Any]]) -> list[list[str]]:
+def localization_rows(seeds: list[dict[str, Any]]) -> list[list[str]]:
     """A row for each expert and one for what needs no network, over all seeds."""
     rows = [["attention of", *HEADS.values()]]
     for number in range(len(seeds[0]["experts"])):

@@ -272,11 +272,11 @@ class Race:
 def draw_photos(folder: Path) -> Path:
     """Class folders with small photos of one colour and noise each."""
     generator = np.random.default_rng(0)
-    for label, colour in {"apple": (200, 40, 40), "lime": (40, 180, 60), "plum": (90, 40, 160)}.items():
+    for label, color in {"apple": (200, 40, 40), "lime": (40, 180, 60), "plum": (90, 40, 160)}.items():
         (folder / label).mkdir(parents=True)
         for number in range(24):
             noise = generator.integers(-60, 60, (48, 48, 3))
-            Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)).save(
+            Image.fromarray((np.array(color) + noise).clip(0, 255).astype(np.uint8)).save(
                 folder / label / f"{number}.png"
             )
     return folder

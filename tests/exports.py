@@ -10,14 +10,14 @@ from mge.inference.classifier import Classifier
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import StoredModel, load_model, save_model
 from tests.models.networks import build, expert_of
-from tests.photos import COLOURS
+from tests.photos import COLORS
 
 
 def save_mixture(folder: Path, model: MixtureOfExperts, **metadata: Any) -> Path:  # noqa: ANN401
     """A model folder of a network whose classes are colours."""
     preprocessing = {"preprocessing": {"resize": "short", "crop_fraction": 0.875}}
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    names = tuple(COLOURS)[: model.num_classes]
+    names = tuple(COLORS)[: model.num_classes]
     save_model(folder, StoredModel(model.config, names, state, preprocessing | metadata))
     return folder
 

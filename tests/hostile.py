@@ -172,7 +172,7 @@ PHOTOS: dict[str, Make] = {
     "noise": photo(lambda: np.random.default_rng(0).bytes(20_000)),
     "noise after a JPEG's first bytes": photo(lambda: b"\xff\xd8\xff\xe0" + np.random.default_rng(0).bytes(20_000)),
     "an empty photo": photo(lambda: b""),
-    "a PNG without pixels": photo(lambda: png(np.zeros((1, 1), np.uint8), colour=0, bits=8, size=(0, 0)), "trap.png"),
+    "a PNG without pixels": photo(lambda: png(np.zeros((1, 1), np.uint8), color=0, bits=8, size=(0, 0)), "trap.png"),
     "20000 x 1 pixels": odd("20000 x 1 pixels"),
     "1 x 20000 pixels": odd("1 x 20000 pixels"),
     "a PNG of 900 million pixels": odd("a PNG of 900 million pixels"),
@@ -195,8 +195,8 @@ def manifest(text: str | bytes, name: str = "photos.csv") -> Make:
     """A manifest beside two good photos, to train on."""
 
     def make(folder: Path) -> list[str]:
-        for letter, colour in (("a", (200, 0, 0)), ("b", (0, 200, 0))):
-            write_photo(folder / f"{letter}.png", colour)
+        for letter, color in (("a", (200, 0, 0)), ("b", (0, 200, 0))):
+            write_photo(folder / f"{letter}.png", color)
         content = text if isinstance(text, bytes) else text.encode()
         (folder / name).write_bytes(content.replace(b"FOLDER", str(folder).encode()))
         return ["train", str(folder / name), *TINY, "--out", str(folder / "run")]

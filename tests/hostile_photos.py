@@ -131,12 +131,12 @@ def padded_jpeg() -> bytes:
 
 def scans_in_turn() -> bytes:
     """A JPEG that is no progressive one, and paints its three colours again and again."""
-    grey = encode(np.full((2000, 2000), 90, np.uint8), "JPEG")
-    frame, scan = grey.index(b"\xff\xc0"), grey.index(b"\xff\xda")
-    colours = b"".join(bytes([number, 0x11, 0]) for number in (1, 2, 3))
-    header = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, 2000, 2000, 3) + colours
-    scans = [b"\xff\xda" + struct.pack(">HBBB", 8, 1, number, 0) + grey[scan + 7 : -2] for number in (1, 2, 3)]
-    return grey[:frame] + header + grey[frame + 13 : scan] + b"".join(scans) * 130 + b"\xff\xd9"
+    gray = encode(np.full((2000, 2000), 90, np.uint8), "JPEG")
+    frame, scan = gray.index(b"\xff\xc0"), gray.index(b"\xff\xda")
+    colors = b"".join(bytes([number, 0x11, 0]) for number in (1, 2, 3))
+    header = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, 2000, 2000, 3) + colors
+    scans = [b"\xff\xda" + struct.pack(">HBBB", 8, 1, number, 0) + gray[scan + 7 : -2] for number in (1, 2, 3)]
+    return gray[:frame] + header + gray[frame + 13 : scan] + b"".join(scans) * 130 + b"\xff\xd9"
 
 
 def gif_comment() -> bytes:

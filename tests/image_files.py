@@ -39,13 +39,13 @@ def chunk(name: bytes, data: bytes, *, damage: int = 0) -> bytes:
 
 
 def png(
-    values: Values, *, colour: int, bits: int, size: tuple[int, int] | None = None, before: bytes = b"", damage: int = 0
+    values: Values, *, color: int, bits: int, size: tuple[int, int] | None = None, before: bytes = b"", damage: int = 0
 ) -> bytes:  # fmt: skip
     """A PNG of any depth, written by hand.
 
     Args:
         values: (height, width[, channels]).
-        colour: PNG's colour type: 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGB with alpha.
+        color: PNG's colour type: 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGB with alpha.
         bits: Of each value.
         size: Width and height that the header claims.
         before: Chunks before the pixels.
@@ -59,7 +59,7 @@ def png(
         packed = [np.packbits(plane.ravel()).tobytes() for plane in planes]
     content = zlib.compress(b"".join(b"\0" + row for row in packed))
     width, height = size or (values.shape[1], values.shape[0])
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     pixels = chunk(b"IDAT", content, damage=damage)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + pixels + chunk(b"IEND", b"")
 

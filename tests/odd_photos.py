@@ -42,7 +42,7 @@ def picture() -> Pixels:
     return np.stack([4 * x, 5 * y, 200 - 2 * x - y], axis=2).astype(np.uint8)
 
 
-def grey() -> Pixels:
+def gray() -> Pixels:
     """The first channel of the picture."""
     return picture()[..., 0]
 
@@ -115,17 +115,17 @@ def cmyk_without_marker() -> OddPhoto:
 
 def palette_photo(file: str, *, alpha: Sequence[int] = ()) -> OddPhoto:
     """Sixteen colours in stripes, the first of them with an alpha."""
-    colours = np.array([(16 * n, 255 - 16 * n, 40 + n) for n in range(16)], dtype=np.uint8)
+    colors = np.array([(16 * n, 255 - 16 * n, 40 + n) for n in range(16)], dtype=np.uint8)
     indices = np.broadcast_to(np.arange(64) // 4, (48, 64))
     opacity = np.full(16, 255)
     opacity[: len(alpha)] = alpha
-    shown = on_white(colours[indices], opacity[indices])
+    shown = on_white(colors[indices], opacity[indices])
     if file.endswith(".gif"):
         image = Image.fromarray(indices.astype(np.uint8), "P")
-        image.putpalette(colours.tobytes())
+        image.putpalette(colors.tobytes())
         return OddPhoto(file, encode(image, "GIF", **({"transparency": 0} if alpha else {})), shown)
-    before = chunk(b"PLTE", colours.tobytes()) + (chunk(b"tRNS", bytes(alpha)) if alpha else b"")
-    return OddPhoto(file, png(indices, colour=3, bits=4, before=before), shown, 1)
+    before = chunk(b"PLTE", colors.tobytes()) + (chunk(b"tRNS", bytes(alpha)) if alpha else b"")
+    return OddPhoto(file, png(indices, color=3, bits=4, before=before), shown, 1)
 
 
 def lab_photo() -> OddPhoto:
@@ -166,25 +166,25 @@ def ycbcr_photo() -> OddPhoto:
     return OddPhoto("ycbcr.tif", encode(image, "TIFF"), np.rint(shown.clip(0, 255)).astype(np.uint8), 2)
 
 
-def deep_grey(highest: int) -> Values:
+def deep_gray(highest: int) -> Values:
     """The grey picture in more bits."""
-    values: Values = np.rint(grey() * (highest / 255)).astype(np.uint16)
+    values: Values = np.rint(gray() * (highest / 255)).astype(np.uint16)
     return values
 
 
-def deep_colours() -> Values:
+def deep_colors() -> Values:
     """The picture in 16 bits a colour."""
     return picture().astype(np.uint16) * 257
 
 
 def fractions(highest: float) -> npt.NDArray[np.float32]:
     """The grey picture in floating point."""
-    return (grey() * (highest / 255)).astype(np.float32)
+    return (gray() * (highest / 255)).astype(np.float32)
 
 
 def broken_fractions() -> OddPhoto:
     """Fractions, some of which are no numbers and some a little above 1."""
-    values, shown = fractions(1.0), grey().astype(float)
+    values, shown = fractions(1.0), gray().astype(float)
     values[0, 0], values[0, 1], values[0, 2], values[:, 63] = np.nan, np.inf, -np.inf, 1.2
     shown[0, 0], shown[0, 1], shown[0, 2], shown[:, 63] = 0, 255, 0, 255
     return OddPhoto("sharpened.tif", tiff(values, photometric=1), as_rgb(shown), 1)
@@ -207,12 +207,12 @@ def with_alpha(values: Values) -> Values:
     return np.concatenate([values, (alpha_ramp().astype(values.dtype) * scale)[..., None]], axis=2)
 
 
-def colour_key(bits: int) -> OddPhoto:
+def color_key(bits: int) -> OddPhoto:
     """A grey PNG in which one grey is transparent."""
-    values = grey() if bits == 8 else deep_grey(65535)
+    values = gray() if bits == 8 else deep_gray(65535)
     before = chunk(b"tRNS", struct.pack(">H", int(values[0, 10])))
-    shown = np.where(values == values[0, 10], 255, grey())
-    return OddPhoto("key.png", png(values, colour=0, bits=bits, before=before), as_rgb(shown))
+    shown = np.where(values == values[0, 10], 255, gray())
+    return OddPhoto("key.png", png(values, color=0, bits=bits, before=before), as_rgb(shown))
 
 
 def frames(file: str, form: str, **options: Any) -> OddPhoto:  # noqa: ANN401
@@ -224,27 +224,27 @@ def frames(file: str, form: str, **options: Any) -> OddPhoto:  # noqa: ANN401
 
 def animated_gif() -> OddPhoto:
     """A GIF of three flat pictures: red, green, blue."""
-    images = [Image.new("RGB", (64, 48), colour) for colour in ("red", "lime", "blue")]
+    images = [Image.new("RGB", (64, 48), color) for color in ("red", "lime", "blue")]
     content = encode(images[0], "GIF", save_all=True, append_images=images[1:])
     return OddPhoto("film.gif", content, np.full((48, 64, 3), (255, 0, 0), np.uint8))
 
 
 def bits_png() -> OddPhoto:
     """Two greys only."""
-    values = (grey() > 100).astype(np.uint8)
-    return OddPhoto("bits.png", png(values, colour=0, bits=1), as_rgb(values * 255))
+    values = (gray() > 100).astype(np.uint8)
+    return OddPhoto("bits.png", png(values, color=0, bits=1), as_rgb(values * 255))
 
 
 def fax() -> OddPhoto:
     """A page as a fax machine stores it, in which white is zero."""
-    values = grey() > 100
+    values = gray() > 100
     return OddPhoto("fax.tif", encode(Image.fromarray(values), "TIFF", compression="group4"), as_rgb(values * 255))
 
 
 def tiny(height: int, width: int) -> OddPhoto:
     """A photo of a few pixels."""
     values = picture()[:height, :1].repeat(width, axis=1)
-    return OddPhoto("tiny.png", png(values, colour=2, bits=8), values)
+    return OddPhoto("tiny.png", png(values, color=2, bits=8), values)
 
 
 def noise(count: int) -> bytes:
@@ -282,22 +282,22 @@ READABLE: dict[str, Callable[[], OddPhoto]] = {
     "a CMYK TIFF": lambda: cmyk_photo("cmyk.tif"),
     "a LAB TIFF": lab_photo,
     "a YCbCr TIFF": ycbcr_photo,
-    "a grey JPEG": lambda: OddPhoto("grey.jpg", encode(grey(), "JPEG", quality=98), as_rgb(grey()), 3),
-    "a grey PNG of 2 bits": lambda: OddPhoto("g.png", png(grey() >> 6, colour=0, bits=2), as_rgb((grey() >> 6) * 85)),
+    "a grey JPEG": lambda: OddPhoto("grey.jpg", encode(gray(), "JPEG", quality=98), as_rgb(gray()), 3),
+    "a grey PNG of 2 bits": lambda: OddPhoto("g.png", png(gray() >> 6, color=0, bits=2), as_rgb((gray() >> 6) * 85)),
     "a PNG of 1 bit": bits_png,
     "a TIFF of 1 bit in which white is zero": fax,
-    "a grey TIFF in which white is zero": lambda: OddPhoto("g.tif", tiff(255 - grey(), photometric=0), as_rgb(grey())),
+    "a grey TIFF in which white is zero": lambda: OddPhoto("g.tif", tiff(255 - gray(), photometric=0), as_rgb(gray())),
     "a palette": lambda: palette_photo("palette.png"),
     "a palette with a transparent colour": lambda: palette_photo("palette.png", alpha=(0,)),
     "a palette with half-transparent colours": lambda: palette_photo("palette.png", alpha=(0, 100, 200)),
     "a GIF with a transparent colour": lambda: palette_photo("palette.gif", alpha=(0,)),
-    "a grey PNG with a transparent grey": lambda: colour_key(8),
-    "a 16-bit PNG with a transparent grey": lambda: colour_key(16),
+    "a grey PNG with a transparent grey": lambda: color_key(8),
+    "a 16-bit PNG with a transparent grey": lambda: color_key(16),
     "a grey PNG with alpha": lambda: OddPhoto(
-        "a.png", png(with_alpha(grey()[..., None]), colour=4, bits=8), on_white(as_rgb(grey()), alpha_ramp()), 1
+        "a.png", png(with_alpha(gray()[..., None]), color=4, bits=8), on_white(as_rgb(gray()), alpha_ramp()), 1
     ),
     "a PNG with alpha": lambda: OddPhoto(
-        "a.png", png(with_alpha(picture()), colour=6, bits=8), on_white(picture(), alpha_ramp()), 1
+        "a.png", png(with_alpha(picture()), color=6, bits=8), on_white(picture(), alpha_ramp()), 1
     ),
     "a WebP with alpha": lambda: OddPhoto(
         "a.webp", encode(with_alpha(picture()), "WEBP", lossless=True, exact=True), on_white(picture(), alpha_ramp()), 1
@@ -306,38 +306,38 @@ READABLE: dict[str, Callable[[], OddPhoto]] = {
         "a.tif", tiff(with_alpha(picture()), photometric=2, alpha=2), on_white(picture(), alpha_ramp()), 1
     ),
     "premultiplied colours": lambda: premultiplied(picture()),
-    "premultiplied grey": lambda: premultiplied(grey()),
-    "16-bit grey in a PNG": lambda: OddPhoto("d.png", png(deep_grey(65535), colour=0, bits=16), as_rgb(grey())),
-    "16-bit grey in a TIFF": lambda: OddPhoto("d.tif", tiff(deep_grey(65535), photometric=1), as_rgb(grey())),
+    "premultiplied grey": lambda: premultiplied(gray()),
+    "16-bit grey in a PNG": lambda: OddPhoto("d.png", png(deep_gray(65535), color=0, bits=16), as_rgb(gray())),
+    "16-bit grey in a TIFF": lambda: OddPhoto("d.tif", tiff(deep_gray(65535), photometric=1), as_rgb(gray())),
     "16-bit grey in a big-endian TIFF": lambda: OddPhoto(
-        "d.tif", tiff(deep_grey(65535), photometric=1, order=">"), as_rgb(grey())
+        "d.tif", tiff(deep_gray(65535), photometric=1, order=">"), as_rgb(gray())
     ),
     "16-bit grey in which white is zero": lambda: OddPhoto(
-        "d.tif", tiff(65535 - deep_grey(65535), photometric=0), as_rgb(grey())
+        "d.tif", tiff(65535 - deep_gray(65535), photometric=0), as_rgb(gray())
     ),
-    "12-bit grey": lambda: OddPhoto("d.tif", tiff(deep_grey(4095), photometric=1, bits=12), as_rgb(grey()), 1),
+    "12-bit grey": lambda: OddPhoto("d.tif", tiff(deep_gray(4095), photometric=1, bits=12), as_rgb(gray()), 1),
     "32-bit grey": lambda: OddPhoto(
-        "d.tif", tiff(grey().astype(np.uint32) * 16843009, photometric=1), as_rgb(grey()), 1
+        "d.tif", tiff(gray().astype(np.uint32) * 16843009, photometric=1), as_rgb(gray()), 1
     ),
-    "8-bit values in 32 bits": lambda: OddPhoto("d.tif", tiff(grey().astype(np.uint32), photometric=1), as_rgb(grey())),
-    "16-bit colours in a PNG": lambda: OddPhoto("d.png", png(deep_colours(), colour=2, bits=16), picture()),
+    "8-bit values in 32 bits": lambda: OddPhoto("d.tif", tiff(gray().astype(np.uint32), photometric=1), as_rgb(gray())),
+    "16-bit colours in a PNG": lambda: OddPhoto("d.png", png(deep_colors(), color=2, bits=16), picture()),
     "16-bit colours with alpha in a PNG": lambda: OddPhoto(
-        "d.png", png(with_alpha(deep_colours()), colour=6, bits=16), on_white(picture(), alpha_ramp()), 1
+        "d.png", png(with_alpha(deep_colors()), color=6, bits=16), on_white(picture(), alpha_ramp()), 1
     ),
     "16-bit grey with alpha in a PNG": lambda: OddPhoto(
         "d.png",
-        png(with_alpha(deep_grey(65535)[..., None]), colour=4, bits=16),
-        on_white(as_rgb(grey()), alpha_ramp()),
+        png(with_alpha(deep_gray(65535)[..., None]), color=4, bits=16),
+        on_white(as_rgb(gray()), alpha_ramp()),
         1,
     ),
-    "16-bit colours in a TIFF": lambda: OddPhoto("d.tif", tiff(deep_colours(), photometric=2), picture()),
-    "fractions from 0 to 1": lambda: OddPhoto("f.tif", tiff(fractions(1), photometric=1), as_rgb(grey()), 1),
+    "16-bit colours in a TIFF": lambda: OddPhoto("d.tif", tiff(deep_colors(), photometric=2), picture()),
+    "fractions from 0 to 1": lambda: OddPhoto("f.tif", tiff(fractions(1), photometric=1), as_rgb(gray()), 1),
     "fractions in which white is zero": lambda: OddPhoto(
-        "f.tif", tiff(1 - fractions(1), photometric=0), as_rgb(grey()), 1
+        "f.tif", tiff(1 - fractions(1), photometric=0), as_rgb(gray()), 1
     ),
-    "floating point from 0 to 255": lambda: OddPhoto("f.tif", tiff(fractions(255), photometric=1), as_rgb(grey()), 1),
+    "floating point from 0 to 255": lambda: OddPhoto("f.tif", tiff(fractions(255), photometric=1), as_rgb(gray()), 1),
     "floating point from 0 to 65535": lambda: OddPhoto(
-        "f.tif", tiff(fractions(65535), photometric=1), as_rgb(grey()), 1
+        "f.tif", tiff(fractions(65535), photometric=1), as_rgb(gray()), 1
     ),
     "fractions above 1 and no numbers": broken_fractions,
     "an animated GIF": animated_gif,
@@ -354,8 +354,8 @@ READABLE: dict[str, Callable[[], OddPhoto]] = {
     "a lossy WebP": lambda: OddPhoto("p.webp", encode(picture(), "WEBP", quality=98), picture(), 12),
     "a BMP": lambda: OddPhoto("p.bmp", encode(picture(), "BMP"), picture()),
     "a PPM": lambda: OddPhoto("p.ppm", netpbm("P6", 255, picture()), picture()),
-    "a PGM of 16 bits": lambda: OddPhoto("p.pgm", netpbm("P5", 65535, deep_grey(65535)), as_rgb(grey())),
-    "a PGM of 10 bits": lambda: OddPhoto("p.pgm", netpbm("P5", 1023, deep_grey(1023)), as_rgb(grey()), 1),
+    "a PGM of 16 bits": lambda: OddPhoto("p.pgm", netpbm("P5", 65535, deep_gray(65535)), as_rgb(gray())),
+    "a PGM of 10 bits": lambda: OddPhoto("p.pgm", netpbm("P5", 1023, deep_gray(1023)), as_rgb(gray()), 1),
     "a progressive JPEG": lambda: OddPhoto("p.jpg", jpeg(picture(), progressive=True), picture(), 4),
     "a JPEG with garbage behind it": lambda: OddPhoto("p.jpg", jpeg(picture()) + noise(5000), picture(), 4),
     "a JPEG with a huge colour profile": lambda: OddPhoto(
@@ -364,20 +364,20 @@ READABLE: dict[str, Callable[[], OddPhoto]] = {
     "a JPEG named .png": lambda: OddPhoto("p.png", jpeg(picture()), picture(), 4),
     "a PNG named .jpg": lambda: OddPhoto("p.jpg", encode(picture(), "PNG"), picture()),
     "a PNG whose pixels are whole and their check sum is wrong": lambda: OddPhoto(
-        "p.png", png(picture(), colour=2, bits=8, damage=1), picture()
+        "p.png", png(picture(), color=2, bits=8, damage=1), picture()
     ),
     "a PNG with a wrong check sum of a note": lambda: OddPhoto(
-        "crc.png", png(picture(), colour=2, bits=8, before=text_note()), picture()
+        "crc.png", png(picture(), color=2, bits=8, before=text_note()), picture()
     ),
     "a PNG with a colour profile that unpacks to megabytes": lambda: OddPhoto(
         "icc.png", encode(picture(), "PNG", icc_profile=bytes(5_000_000)), picture()
     ),
-    "a PPM of 12 bits": lambda: OddPhoto("p.ppm", netpbm("P6", 4095, deep_colours() // 16), picture(), 1),
+    "a PPM of 12 bits": lambda: OddPhoto("p.ppm", netpbm("P6", 4095, deep_colors() // 16), picture(), 1),
     "a PPM of odd depth, with comments": lambda: OddPhoto(
         "p.ppm", netpbm("P6 # by\n#a scanner\n", 100, picture() // 2.55), picture(), 3
     ),
     "a PBM": lambda: OddPhoto(
-        "p.pbm", b"P4\n64 48\n" + np.packbits(grey() < 100, axis=1).tobytes(), as_rgb(255 * (grey() >= 100))
+        "p.pbm", b"P4\n64 48\n" + np.packbits(gray() < 100, axis=1).tobytes(), as_rgb(255 * (gray() >= 100))
     ),
     "1 x 1 pixel": lambda: tiny(1, 1),
     "1 x 40 pixels": lambda: tiny(40, 1),
@@ -413,10 +413,10 @@ REFUSED: dict[str, Callable[[], OddPhoto]] = {
     ),
     "a PNG with a flipped bit": lambda: OddPhoto("flip.png", flip(encode(picture(), "PNG"), 90, 3), refusal=DAMAGED),
     "a PNG of 900 million pixels": lambda: OddPhoto(
-        "bomb.png", png(grey(), colour=0, bits=8, size=(30_000, 30_000)), refusal="pixels"
+        "bomb.png", png(gray(), color=0, bits=8, size=(30_000, 30_000)), refusal="pixels"
     ),
     "a PNG of 100 million pixels": lambda: OddPhoto(
-        "bomb.png", png(grey(), colour=0, bits=1, size=(10_000, 10_000)), refusal="10000 x 10000 pixels; accepted"
+        "bomb.png", png(gray(), color=0, bits=1, size=(10_000, 10_000)), refusal="10000 x 10000 pixels; accepted"
     ),
     "a GIF of 100 million pixels": lambda: OddPhoto(
         "bomb.gif", b"GIF89a" + struct.pack("<HH", 10_000, 10_000) + encode(picture(), "GIF")[10:], refusal="million"
@@ -425,7 +425,7 @@ REFUSED: dict[str, Callable[[], OddPhoto]] = {
     "a PPM in text": lambda: OddPhoto("p.ppm", b"P3 1 1 255\n1 2 3\n", refusal="is a text PBM, PGM or PPM; accepted"),
     "half a PPM": lambda: OddPhoto("p.ppm", half(netpbm("P6", 255, picture())), refusal=DAMAGED),
     "a compressed BMP": lambda: OddPhoto(
-        "p.bmp", flip(encode(grey(), "BMP"), 30), refusal="is a compressed BMP; accepted: uncompressed"
+        "p.bmp", flip(encode(gray(), "BMP"), 30), refusal="is a compressed BMP; accepted: uncompressed"
     ),
     "a TIFF of LZMA": lambda: OddPhoto(
         "p.tif", encode(picture(), "TIFF", compression="lzma"), refusal="a TIFF of compression 34925; accepted: none, L"

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-COLOURS = {"apple": (200, 40, 40), "lime": (40, 180, 60), "plum": (90, 40, 160)}
+COLORS = {"apple": (200, 40, 40), "lime": (40, 180, 60), "plum": (90, 40, 160)}
 
 
-def write_photo(file: Path, colour: tuple[int, int, int], *, seed: int = 0, size: tuple[int, int] = (48, 40)) -> Path:
+def write_photo(file: Path, color: tuple[int, int, int], *, seed: int = 0, size: tuple[int, int] = (48, 40)) -> Path:
     """A photo of one colour with some noise."""
     noise = np.random.default_rng(seed).integers(-20, 20, (size[1], size[0], 3))
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)).save(file)
+    Image.fromarray((np.array(color) + noise).clip(0, 255).astype(np.uint8)).save(file)
     return file
 
 
@@ -23,10 +23,10 @@ def write_class_folders(folder: Path, *, per_class: int = 8, splits: tuple[str, 
     With the same seed they are the same files; a seed from 20 to 80 gives photos that no run of the tests has seen.
     """
     for split in splits or ("",):
-        for number, (label, colour) in enumerate(COLOURS.items()):
+        for number, (label, color) in enumerate(COLORS.items()):
             for index in range(per_class):
                 write_photo(
-                    folder / split / label / f"{index}.png", colour, seed=100 * number + index + len(split) + seed
+                    folder / split / label / f"{index}.png", color, seed=100 * number + index + len(split) + seed
                 )
     return folder
 

@@ -11,10 +11,10 @@ from mge.storage.model_folder import StoredModel, save_model
 from mge.storage.photo_record import write_known_photos
 from mge.storage.run_folder import Run
 from tests.models.networks import build
-from tests.photos import COLOURS
+from tests.photos import COLORS
 
 
-def write_model(folder: Path, *, class_names: tuple[str, ...] = tuple(COLOURS), **options: Any) -> Path:  # noqa: ANN401
+def write_model(folder: Path, *, class_names: tuple[str, ...] = tuple(COLORS), **options: Any) -> Path:  # noqa: ANN401
     """The model folder of a mixture that has learned nothing, and answers all the same."""
     model = build(num_classes=len(class_names), **options)
     data = DataConfig().to_dict()

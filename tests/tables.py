@@ -10,20 +10,20 @@ import pyarrow
 from PIL import Image
 from pyarrow import parquet
 
-COLOURS = {"apple": (200, 40, 40), "lime": (40, 180, 60), "plum": (90, 40, 160)}
+COLORS = {"apple": (200, 40, 40), "lime": (40, 180, 60), "plum": (90, 40, 160)}
 
 
 def photo_bytes(label: str, *, seed: int = 0, size: tuple[int, int] = (48, 40)) -> bytes:
     """The content of a PNG file with a class's colour and some noise."""
     noise = np.random.default_rng(seed).integers(-20, 20, (size[1], size[0], 3))
     content = io.BytesIO()
-    Image.fromarray((np.array(COLOURS[label]) + noise).clip(0, 255).astype(np.uint8)).save(content, "PNG")
+    Image.fromarray((np.array(COLORS[label]) + noise).clip(0, 255).astype(np.uint8)).save(content, "PNG")
     return content.getvalue()
 
 
 def rows(per_class: int, *, seed: int = 0) -> dict[str, list[Any]]:
     """Columns `image` and `label`, class by class in turn."""
-    labels = list(COLOURS) * per_class
+    labels = list(COLORS) * per_class
     photos = [photo_bytes(label, seed=1000 * seed + number) for number, label in enumerate(labels)]
     return {"image": [{"bytes": photo, "path": None} for photo in photos], "label": labels}
 

@@ -21,7 +21,7 @@ from mge.errors import ConfigError, DataError
 from mge.inference.classifier import Classifier
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import load_model
-from tests.photos import COLOURS, write_class_folders, write_photo
+from tests.photos import COLORS, write_class_folders, write_photo
 from tests.runs import write_run
 
 ODD: dict[str, Callable[[], Any]] = {
@@ -46,7 +46,7 @@ def classifier(run: Path) -> Classifier:
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    return write_photo(tmp_path / "photo.png", COLOURS["lime"], size=(90, 70))
+    return write_photo(tmp_path / "photo.png", COLORS["lime"], size=(90, 70))
 
 
 def is_one_line(error: BaseException) -> bool:
@@ -226,7 +226,7 @@ def test_the_probability_of_every_class_is_a_column(run: Path, photo: Path, tmp_
 def test_every_class_is_printed(run: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mge.predict(run, [str(photo)], probabilities=True, top=1, fast=False)
     (line,) = capsys.readouterr().out.splitlines()
-    assert all(f"{label} " in line for label in COLOURS)
+    assert all(f"{label} " in line for label in COLORS)
 
 
 def test_a_threshold_says_unknown_below_it(run: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,7 @@ def parse(verb: str, options: Mapping[str, Option], args: list[str]) -> Request:
         ConfigError: an option is unknown, or has a value of a wrong type, or a file cannot be read.
     """
     parser = build_parser(verb, options)
-    given, unknown = parser.parse_known_intermixed_args(_normalise(args, options))
+    given, unknown = parser.parse_known_intermixed_args(_normalize(args, options))
     for text in unknown:
         if text.startswith("-"):
             check_known(text.lstrip("-").partition("=")[0], options, kind="option", help_command=f"mge {verb} --help")
@@ -63,7 +63,7 @@ def check_known(name: str, known: Collection[str], *, kind: str, help_command: s
         raise ConfigError(f"unknown {kind} {name!r}; {hint} {help_command}")
 
 
-def _normalise(args: list[str], options: Mapping[str, Option]) -> list[str]:
+def _normalize(args: list[str], options: Mapping[str, Option]) -> list[str]:
     """Flags with underscores, and switches with a value: `--flip` is `--flip=true`, `--no-flip` is `--flip=false`."""
     switches = {name for name, option in options.items() if option.hint in (bool, bool | None)}
     normal: list[str] = []

@@ -165,7 +165,7 @@ def test_a_network_that_is_broken_says_so_instead_of_being_sure() -> None:
     assert bool(found.mixture.logits.isnan().all())
 
 
-def test_bytes_are_normalised_as_in_the_mixture_and_nothing_is_changed() -> None:
+def test_bytes_are_normalized_as_in_the_mixture_and_nothing_is_changed() -> None:
     net = build(num_experts=2)
     images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
     given, state = images.clone(), {name: value.clone() for name, value in net.state_dict().items()}

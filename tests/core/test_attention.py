@@ -266,7 +266,7 @@ def test_a_higher_threshold_gives_a_box_inside_that_of_a_lower_one() -> None:
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_neither_scale_nor_order_nor_neighbours_in_the_batch_change_a_box(geometry: Geometry) -> None:
+def test_neither_scale_nor_order_nor_neighbors_in_the_batch_change_a_box(geometry: Geometry) -> None:
     maps = torch.rand(6, 4, 4) ** 4
     boxes = attention_boxes(maps, size=SIZE, threshold=0.5, geometry=geometry)
     order = torch.randperm(6)

@@ -124,7 +124,7 @@ def test_a_box_beyond_the_picture_sees_its_border_repeated() -> None:
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_a_box_without_area_gives_one_colour_and_no_nan(geometry: Geometry) -> None:
+def test_a_box_without_area_gives_one_color_and_no_nan(geometry: Geometry) -> None:
     views = zoom(torch.rand(1, 1, 5, 5), torch.tensor([[2.0, 2.0, 2.0, 2.0]]), size=(3, 3), geometry=geometry)
     assert bool(views.isfinite().all())
     if geometry == "pixels":

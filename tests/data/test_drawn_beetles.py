@@ -20,7 +20,7 @@ def test_a_drawing_is_a_pure_function_of_label_and_seed() -> None:
 
 
 @pytest.mark.parametrize("label", range(len(BEETLE_CLASSES)))
-def test_boxes_lie_in_the_picture_and_tips_have_their_colour(label: int) -> None:
+def test_boxes_lie_in_the_picture_and_tips_have_their_color(label: int) -> None:
     beetle = draw_beetle(label, seed=label)
     assert beetle.image.size == (256, 256)
     x1, y1, x2, y2 = beetle.box_xyxy

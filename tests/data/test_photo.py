@@ -35,17 +35,17 @@ def test_all_eight_orientations_show_the_same_picture(tmp_path: Path, orientatio
 
 
 def test_sixteen_bits_look_like_eight(tmp_path: Path) -> None:
-    grey = np.linspace(0, 255, 64 * 64).reshape(64, 64)
-    file = save(Image.fromarray((grey * 257).astype(np.uint16)), tmp_path / "deep.png")
+    gray = np.linspace(0, 255, 64 * 64).reshape(64, 64)
+    file = save(Image.fromarray((gray * 257).astype(np.uint16)), tmp_path / "deep.png")
     shown = np.asarray(open_photo(file)).astype(int)
-    assert np.abs(shown[..., 0] - grey).max() <= 1
+    assert np.abs(shown[..., 0] - gray).max() <= 1
 
 
 @pytest.mark.parametrize("highest", [1.0, 255.0, 65535.0])
 def test_a_floating_point_tiff_is_not_black(tmp_path: Path, highest: float) -> None:
-    grey = np.linspace(0, highest, 64 * 64, dtype=np.float32).reshape(64, 64)
-    shown = np.asarray(open_photo(save(Image.fromarray(grey), tmp_path / "float.tiff"))).astype(int)
-    assert np.abs(shown[..., 0] - 255 * grey / highest).max() <= 1
+    gray = np.linspace(0, highest, 64 * 64, dtype=np.float32).reshape(64, 64)
+    shown = np.asarray(open_photo(save(Image.fromarray(gray), tmp_path / "float.tiff"))).astype(int)
+    assert np.abs(shown[..., 0] - 255 * gray / highest).max() <= 1
 
 
 def test_transparency_lies_on_white(tmp_path: Path) -> None:
@@ -57,15 +57,15 @@ def test_transparency_lies_on_white(tmp_path: Path) -> None:
         assert shown.getpixel((1, 4)) == (0, 0, 255)
 
 
-@pytest.mark.parametrize(("mode", "colour"), [("CMYK", (0, 255, 255, 0)), ("L", 76), ("P", 5), ("LA", (76, 255))])
-def test_other_colour_spaces_become_rgb(tmp_path: Path, mode: str, colour: object) -> None:
-    image = Image.new(mode, (8, 8), colour)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("mode", "color"), [("CMYK", (0, 255, 255, 0)), ("L", 76), ("P", 5), ("LA", (76, 255))])
+def test_other_color_spaces_become_rgb(tmp_path: Path, mode: str, color: object) -> None:
+    image = Image.new(mode, (8, 8), color)  # type: ignore[arg-type]
     file = save(image, tmp_path / ("photo.tiff" if mode == "CMYK" else "photo.png"))
     assert open_photo(file).mode == "RGB"
 
 
 def test_the_first_frame_of_an_animation_counts(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime")]
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "lime")]
     file = save(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert open_photo(file).getpixel((4, 4)) == (255, 0, 0)
 
@@ -125,7 +125,7 @@ def test_a_jpeg_is_read_at_a_fraction_of_its_size_where_that_is_enough(
     assert open_photo(file, at_least_px=at_least).size == expected
 
 
-def test_reading_at_a_fraction_keeps_photos_upright_and_in_colour(tmp_path: Path) -> None:
+def test_reading_at_a_fraction_keeps_photos_upright_and_in_color(tmp_path: Path) -> None:
     for mode in ("RGB", "L", "CMYK"):
         photo = open_photo(smooth_jpeg(tmp_path / "photo.jpg", 640, 480, orientation=6, mode=mode), at_least_px=240)
         assert (photo.size, photo.mode) == ((240, 320), "RGB")

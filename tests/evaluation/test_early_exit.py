@@ -13,7 +13,7 @@ from mge.config import ModelConfig
 from mge.core.outputs import MixtureOutput
 from mge.data.loader import Batch
 from mge.evaluation.early_exit import choose_cascade, measure_cascade, network_costs, trace_curve
-from mge.evaluation.run_model import EvalOutputs, summarise
+from mge.evaluation.run_model import EvalOutputs, summarize
 from mge.evaluation.temperature import best_temperature
 from tests import reference
 from tests.models.networks import build, draw
@@ -140,7 +140,7 @@ def test_figures_out_of_the_mixtures_answers_are_those_of_a_cascade_that_runs(mi
     batch = Batch(images, torch.arange(8) % 5, torch.arange(8))
     with torch.inference_mode():
         output: MixtureOutput = net(images)
-    answers = summarise(output, batch, mix=net.config.mix)
+    answers = summarize(output, batch, mix=net.config.mix)
     assert torch.equal(answers.prefix_labels[:, -1], output.logits.argmax(1))
     thresholds = [float(answers.prefix_margins[:, number].median()) + 1e-4 for number in (0, 1)]
     ran = run_cascade(net, images, thresholds=thresholds)

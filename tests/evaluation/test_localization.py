@@ -8,7 +8,7 @@ import torch
 
 from mge.data.records import Record
 from mge.evaluation.connected import threshold_ious
-from mge.evaluation.localization import Known, LocatedPhoto, measure_localisation
+from mge.evaluation.localization import Known, LocatedPhoto, measure_localization
 from tests import reference
 
 
@@ -78,7 +78,7 @@ def test_the_figures_by_hand() -> None:
         located(is_right=False, iou=0.8, class_iou=0.3, largest=[0.0, 0.1, 0.4], is_hit=False),
         located(is_right=True, iou=0.5, class_iou=0.1, largest=[0.0, 0.0, 0.0], is_hit=True),
     ]
-    figures = measure_localisation(photos)
+    figures = measure_localization(photos)
     assert figures["num_with_box"] == 4
     assert figures["whole"] == {"gt_known": 100.0, "pointing_game": 75.0, "pointing_game_15px": 100.0}
     (expert,) = figures["experts"]
@@ -97,4 +97,4 @@ def test_the_figures_by_hand() -> None:
 
 def test_nothing_is_measured_without_true_boxes() -> None:
     plain = located(is_right=True, iou=0.9, class_iou=0.9, largest=[0.2], is_hit=True)._replace(known=None)
-    assert measure_localisation([plain]) == {"num_with_box": 0}
+    assert measure_localization([plain]) == {"num_with_box": 0}

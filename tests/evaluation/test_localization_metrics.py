@@ -75,7 +75,7 @@ def test_max_box_accuracy_v2_is_the_mean_over_three_iou_thresholds() -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- pointing game
-def test_a_peak_is_the_centre_of_the_highest_cell() -> None:
+def test_a_peak_is_the_center_of_the_highest_cell() -> None:
     maps = torch.tensor([[[0.0, 0.2], [0.9, 0.1]]])
     assert map_peaks(maps, torch.tensor([[10.0, 20.0, 30.0, 60.0]])).tolist() == [[15.0, 50.0]]
 

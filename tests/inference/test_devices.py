@@ -18,9 +18,9 @@ from mge.inference.devices import (
     check_shares,
     choose_precision,
     count_of_torchrun,
-    synchronises_batch_norm,
+    synchronizes_batch_norm,
 )
-from mge.models.backbone import Backbone, synchronise_batch_norm
+from mge.models.backbone import Backbone, synchronize_batch_norm
 from mge.training.batch_size import find_batch_size
 from tests.photos import write_class_folders
 from tests.tiny import SHORT
@@ -32,7 +32,7 @@ def test_batch_norm_over_all_processes_answers_as_before_and_keeps_its_weights(n
     backbone = Backbone(name, pretrained=False).eval()
     pictures = torch.randn(2, 3, 64, 64)
     before, weights = backbone(pictures), {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    converted = synchronise_batch_norm(backbone)
+    converted = synchronize_batch_norm(backbone)
     norms = [module for module in converted.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     assert len(norms) > 3
     assert all(isinstance(module, nn.SyncBatchNorm) for module in norms)
@@ -50,13 +50,13 @@ def test_batch_norm_over_all_processes_answers_as_before_and_keeps_its_weights(n
 )  # fmt: skip
 def test_several_gpus_have_one_batch_norm(choice: Any, device: str, world: int, expected: bool) -> None:  # noqa: ANN401
     fabric = cast(Fabric, SimpleNamespace(device=torch.device(device), world_size=world))
-    assert synchronises_batch_norm(TrainConfig(batch_norm=choice), fabric) is expected
+    assert synchronizes_batch_norm(TrainConfig(batch_norm=choice), fabric) is expected
 
 
 def test_one_batch_norm_over_processes_without_gpus_is_refused() -> None:
     fabric = cast(Fabric, SimpleNamespace(device=torch.device("cpu"), world_size=2))
     with pytest.raises(ConfigError, match=r"batch_norm is synced, which torch does on GPUs only.*local, frozen"):
-        synchronises_batch_norm(TrainConfig(batch_norm="synced"), fabric)
+        synchronizes_batch_norm(TrainConfig(batch_norm="synced"), fabric)
 
 
 @pytest.mark.parametrize(("choice", "moves"), [("frozen", False), ("local", True)])

@@ -17,7 +17,7 @@ from mge.inference.fast_path import PROOF_PHOTOS, FastPath
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import StoredModel, save_model
 from tests.models.networks import CLASSES, build
-from tests.photos import COLOURS, write_class_folders
+from tests.photos import COLORS, write_class_folders
 
 
 class Pretended:
@@ -186,7 +186,7 @@ def test_without_a_compiler_the_network_answers_and_one_line_says_why(
 
 def test_a_classifier_asks_its_fast_path(model: MixtureOfExperts, pretended: Pretended, tmp_path: Path) -> None:
     photos = sorted(write_class_folders(tmp_path / "photos", per_class=4).rglob("*.png"))
-    asking = Classifier(model, class_names=[*COLOURS, "d", "e"])
+    asking = Classifier(model, class_names=[*COLORS, "d", "e"])
     exact = asking.predict(list(photos), batch_size=5)
     asking.fast = open_path(model, tmp_path, is_asked_for=True)
     fast = asking.predict(list(photos), batch_size=5)
@@ -201,7 +201,7 @@ def test_a_stored_model_is_compiled_once_and_answers_as_before(
 ) -> None:
     monkeypatch.setattr(classifier, "multiplies_bfloat16", lambda device: False)
     photos = sorted(write_class_folders(tmp_path / "photos", per_class=PROOF_PHOTOS // 3 + 1).rglob("*.png"))
-    save_model(tmp_path / "model", StoredModel(model.config, (*COLOURS, "d", "e"), model.state_dict(), {}))
+    save_model(tmp_path / "model", StoredModel(model.config, (*COLORS, "d", "e"), model.state_dict(), {}))
     exact = mge.load(tmp_path / "model", fast=False).predict(list(photos))
     mge.load(tmp_path / "model", fast=True).predict(list(photos))
     assert "compiled in" in capsys.readouterr().err

@@ -30,8 +30,8 @@ def build(backbone: str = "test_resnet", *, num_classes: int = CLASSES, **option
 def draw(count: int = 3, *, height: int = SIZE, width: int = SIZE) -> Tensor:
     """Noise on which a bright spot lies somewhere else in each picture."""
     torch.manual_seed(2)
-    centre = torch.rand(count, 2, 1, 1) * torch.tensor([height, width])[:, None, None]
-    y, x = torch.arange(height)[:, None] - centre[:, 0], torch.arange(width) - centre[:, 1]
+    center = torch.rand(count, 2, 1, 1) * torch.tensor([height, width])[:, None, None]
+    y, x = torch.arange(height)[:, None] - center[:, 0], torch.arange(width) - center[:, 1]
     spot = torch.exp(-(y.square() + x.square()) / (0.1 * height) ** 2)
     return torch.randn(count, 3, height, width) + 4 * spot.unsqueeze(1)
 

@@ -288,7 +288,7 @@ def test_what_old_pytorch_did_not_save_and_what_the_program_never_uses_may_be_ab
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["resnet101", "resnet152"])
-def test_deeper_backbones_are_recognised(arch: str) -> None:
+def test_deeper_backbones_are_recognized(arch: str) -> None:
     network = from_authors(blank_state(arch))
     assert network.config == authors_config(arch)
     assert network.config.backbone == arch
@@ -298,10 +298,10 @@ def test_uint8_pictures_are_scaled_as_in_the_program() -> None:
     chosen = authors_config().normalisation
     network = MixtureOfExperts("test_resnet", num_classes=3, num_experts=1, pretrained=False, normalisation=chosen)
     pictures = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
-    scaled = network.normalise(pictures)[0, :, 0, 0]
+    scaled = network.normalize(pictures)[0, :, 0, 0]
     torch.testing.assert_close(scaled, torch.tensor([-1.0, -0.6, 1.0]))
     floats = torch.rand(1, 3, 4, 4)
-    assert network.normalise(floats) is floats
+    assert network.normalize(floats) is floats
 
 
 def without(key: str) -> Callable[[State], object]:

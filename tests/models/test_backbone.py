@@ -486,6 +486,6 @@ def test_the_offset_says_where_a_dot_is_seen() -> None:
             picture = torch.zeros(1, 3, 256, 256)
             picture[..., place - 4 : place + 4, place - 4 : place + 4] = torch.randn(3, 8, 8)
             change = (backbone(picture).large - blank).square().sum((0, 1))
-            centres = 16 * (torch.arange(16) + 0.5)
-            errors.append(place - float((change.sum(0) * centres).sum() / change.sum()))
+            centers = 16 * (torch.arange(16) + 0.5)
+            errors.append(place - float((change.sum(0) * centers).sum() / change.sum()))
     assert sum(errors) / len(errors) == pytest.approx(backbone.measure_offset(), abs=2)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mge.config import NORMALISATIONS, Attention, Channels, Mix, ModelConfig
+from mge.config import NORMALIZATIONS, Attention, Channels, Mix, ModelConfig
 from mge.core.crop import Geometry, compose_boxes, zoom
 from mge.core.outputs import MixtureOutput
 from mge.errors import ConfigError
@@ -293,18 +293,18 @@ OWN = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 @pytest.mark.parametrize(
     ("normalisation", "mean", "std"),
-    [("imagenet", *NORMALISATIONS["imagenet"]), ("half", *NORMALISATIONS["half"]), ("0.1,.2,0.3/0.4,0.5,6e-1", *OWN)],
+    [("imagenet", *NORMALIZATIONS["imagenet"]), ("half", *NORMALIZATIONS["half"]), ("0.1,.2,0.3/0.4,0.5,6e-1", *OWN)],
 )
-def test_bytes_are_normalised_and_float_pictures_are_not(normalisation: str, mean: Channels, std: Channels) -> None:
+def test_bytes_are_normalized_and_float_pictures_are_not(normalisation: str, mean: Channels, std: Channels) -> None:
     net = build(num_experts=2, normalisation=normalisation)
     images = torch.randint(256, (3, 3, SIZE, SIZE), dtype=torch.uint8)
     pictures = torch.stack([(images[:, k] / 255 - mean[k]) / std[k] for k in range(3)], dim=1)
-    torch.testing.assert_close(net.normalise(images), pictures)
-    assert net.normalise(pictures) is pictures
+    torch.testing.assert_close(net.normalize(images), pictures)
+    assert net.normalize(pictures) is pictures
     assert_close(run(net, images, LABELS), run(net, pictures, LABELS), atol=1e-3)
 
 
-def test_neither_order_nor_neighbours_in_the_batch_change_an_answer() -> None:
+def test_neither_order_nor_neighbors_in_the_batch_change_an_answer() -> None:
     net, pictures = build(num_experts=3, output_stride=8), draw()
     output, order = run(net, pictures), torch.tensor([2, 0, 1])
     assert_close(run(net, pictures[order]), MixtureOutput(*(tensor[order] for tensor in output)), atol=1e-3)
@@ -456,7 +456,7 @@ def test_every_option_of_a_configuration_reaches_the_network() -> None:
 @pytest.mark.parametrize(
     ("backbone", "expected"), [("test_resnet", "half"), ("resnet10t", "imagenet"), ("test_vit", "half")]
 )
-def test_pictures_are_normalised_as_the_pretrained_weights_want_it(backbone: str, expected: str) -> None:
+def test_pictures_are_normalized_as_the_pretrained_weights_want_it(backbone: str, expected: str) -> None:
     net = MixtureOfExperts(backbone, num_classes=3, num_experts=1, pretrained=False, size=160)
     assert net.config.normalisation == expected
     pretrained_cfg = cast(Any, timm.create_model(backbone)).pretrained_cfg
@@ -464,7 +464,7 @@ def test_pictures_are_normalised_as_the_pretrained_weights_want_it(backbone: str
 
 
 @pytest.mark.parametrize("text", ["0.5,0.5/1,1,1", "1,2,3", "0,0,0/1,1,0", "0,0,0/1,1,nan", "a,b,c/1,1,1", ""])
-def test_a_normalisation_that_is_no_six_numbers_is_refused(text: str) -> None:
+def test_a_normalization_that_is_no_six_numbers_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"normalisation is .*; accepted: auto, imagenet, half, or six numbers"):
         ModelConfig(normalisation=text)
 

@@ -81,7 +81,7 @@ def test_what_speaks_for_a_class_adds_up_to_its_score(classifier: Classifier, fi
 def test_the_evidence_of_a_cell_is_what_the_score_loses_without_it(files: list[str]) -> None:
     model = Classifier(build(num_experts=1, detail=2), class_names=NAMES)
     explanation = explain(model, files[:1], other="Anjou")[0]
-    expert_pass = next(model.model.run_experts(model.model.normalise(model.prepare(files[0]).image.unsqueeze(0))))
+    expert_pass = next(model.model.run_experts(model.model.normalize(model.prepare(files[0]).image.unsqueeze(0))))
     contrast = explanation.views[0].contrast
     assert contrast is not None
     head = cast(nn.Linear, model.model.experts[0].large_head)

@@ -5,7 +5,7 @@ import numpy as np
 from mge.report.matrices import as_matrix, cluster, confused_block
 
 
-def test_classes_that_are_taken_for_each_other_become_neighbours() -> None:
+def test_classes_that_are_taken_for_each_other_become_neighbors() -> None:
     counts = np.eye(6, dtype=np.int64) * 5
     counts[0, 4] = counts[4, 0] = counts[1, 5] = counts[2, 3] = 5
     order = cluster(counts)

@@ -37,7 +37,7 @@ def test_a_plot_is_one_svg_element_with_a_description(plots: list[Markup]) -> No
     assert ElementTree.fromstring(plots[2]).get("aria-label") == 'a "curve"'
 
 
-def test_text_and_axes_have_the_pages_colour_and_nothing_leads_out(plots: list[Markup]) -> None:
+def test_text_and_axes_have_the_pages_color_and_nothing_leads_out(plots: list[Markup]) -> None:
     for plot in plots:
         assert "currentColor" in plot
         assert not re.search("#0{6}|#f{6}|#010203|#040506", plot)

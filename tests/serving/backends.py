@@ -17,7 +17,7 @@ CLASSES = ("blue", "green", "red")
 class Prepared:
     """A photo's mean colour and its size."""
 
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     size: tuple[int, int]
 
 
@@ -27,7 +27,7 @@ def expected(photo: Photo) -> tuple[float, ...]:
     return tuple((mean / mean.sum())[::-1].tolist())
 
 
-class Colours:
+class Colors:
     """Says of a photo how blue, green and red it is; two experts, of which the second looks at the right half.
 
     Args:
@@ -55,12 +55,12 @@ class Colours:
         self.batches.append(len(prepared))
         time.sleep(self.seconds)
         self.gate.wait(30)
-        if any(photo.colour[0] > self.poison for photo in prepared):
+        if any(photo.color[0] > self.poison for photo in prepared):
             raise RuntimeError("a poisoned photo")
         return [self._answer_one(photo) for photo in prepared]
 
     def _answer_one(self, photo: Prepared) -> Answer:
-        shares = np.array(photo.colour) + 1
+        shares = np.array(photo.color) + 1
         probabilities = tuple((shares / shares.sum())[::-1].tolist())
         best = int(np.argmax(probabilities))
         width, height = map(float, photo.size)

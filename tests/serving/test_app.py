@@ -20,7 +20,7 @@ from mge.serving.app import create_app
 from mge.serving.limits import Limits
 from tests.image_files import chunk, jpeg
 from tests.odd_photos import READABLE, REFUSED, orientation_note
-from tests.serving.backends import CLASSES, Colours, Prepared, expected
+from tests.serving.backends import CLASSES, Colors, Prepared, expected
 from tests.serving.running import picture
 
 RED, BLUE = picture(220, 30, 40), picture(10, 20, 200)
@@ -29,7 +29,7 @@ PNG = {"Content-Type": "image/png"}
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    with TestClient(create_app(Colours(), limits=Limits(max_bytes=2_000_000, max_photos=4))) as client:
+    with TestClient(create_app(Colors(), limits=Limits(max_bytes=2_000_000, max_photos=4))) as client:
         yield client
 
 
@@ -80,7 +80,7 @@ def test_what_a_later_version_says_of_a_photo_comes_through() -> None:
     class Longer(Prediction):
         is_unknown: bool = True
 
-    class Doubtful(Colours):
+    class Doubtful(Colors):
         def answer(self, prepared: list[Prepared]) -> list[Answer]:
             said = super().answer(prepared)[0]
             return [Answer(Longer(**vars(said.prediction)), said.attention)] * len(prepared)
@@ -187,7 +187,7 @@ def test_who_asks_for_what_is_not_there_is_told_so(client: TestClient) -> None:
 
 
 def test_the_key_is_asked_for_where_there_is_one() -> None:
-    with TestClient(create_app(Colours(), api_key="open sesame")) as client:
+    with TestClient(create_app(Colors(), api_key="open sesame")) as client:
         for path in ("/predict", "/explain"):
             assert client.post(path, content=RED, headers=PNG).status_code == 401
             for headers in ({"X-API-Key": "wrong"}, {"Authorization": "Bearer wrong"}, {"X-API-Key": "open"}):
@@ -204,7 +204,7 @@ def test_the_key_is_asked_for_where_there_is_one() -> None:
 
 @pytest.mark.parametrize("limits", [Limits(queue=2), Limits(per_client=2)])
 def test_more_photos_than_there_is_ever_room_for_are_too_many_and_nobody_is_told_to_wait(limits: Limits) -> None:
-    with TestClient(create_app(Colours(), limits=limits)) as client:
+    with TestClient(create_app(Colors(), limits=limits)) as client:
         assert client.get("/model").json()["max_photos"] == 2
         response = client.post("/predict", files=[("photos", ("a.png", RED))] * 3)
         assert response.status_code == 413
@@ -212,7 +212,7 @@ def test_more_photos_than_there_is_ever_room_for_are_too_many_and_nobody_is_told
 
 
 def test_a_bug_is_answered_without_its_inside_counted_and_sent_with_every_header() -> None:
-    class Buggy(Colours):
+    class Buggy(Colors):
         def prepare(self, photo: Photo) -> Prepared:
             if isinstance(photo, Image.Image) and photo.size != (64, 64):  # it works when it is looked at first
                 raise LookupError("a secret")
@@ -226,7 +226,7 @@ def test_a_bug_is_answered_without_its_inside_counted_and_sent_with_every_header
 
 
 def test_a_mistake_with_one_photo_does_not_harm_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    class Buggy(Colours):
+    class Buggy(Colors):
         def prepare(self, photo: Photo) -> Prepared:
             if isinstance(photo, Image.Image) and photo.size == (7, 7):
                 raise LookupError("a secret")
@@ -250,7 +250,7 @@ def test_notes_of_an_upload_are_no_options_of_the_server(client: TestClient, pat
 
 
 def test_figures_count_what_happened() -> None:
-    with TestClient(create_app(Colours())) as client:
+    with TestClient(create_app(Colors())) as client:
         client.post("/predict", content=RED, headers=PNG)
         client.post("/predict", content=b"hello", headers=PNG)
         client.get("/nothing")
@@ -267,7 +267,7 @@ def test_figures_count_what_happened() -> None:
 
 
 def test_a_server_whose_mixture_does_not_work_is_not_ready_until_it_does() -> None:
-    backend = Colours()
+    backend = Colors()
     with TestClient(create_app(backend)) as client:
         assert client.get("/ready").status_code == 200
         backend.poison = -1
@@ -281,7 +281,7 @@ def test_a_server_whose_mixture_does_not_work_is_not_ready_until_it_does() -> No
 
 
 def test_a_mixture_that_does_not_work_is_found_out_at_the_start() -> None:
-    with pytest.raises(Exception, match="failed on this photo"), TestClient(create_app(Colours(poison=-1))):
+    with pytest.raises(Exception, match="failed on this photo"), TestClient(create_app(Colors(poison=-1))):
         pass
 
 

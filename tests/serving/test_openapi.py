@@ -15,7 +15,7 @@ from schemathesis.checks import positive_data_acceptance
 from schemathesis.config import SchemathesisConfig
 
 from mge.serving.limits import Limits
-from tests.serving.backends import Colours
+from tests.serving.backends import Colors
 from tests.serving.running import served
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ CASES = [(label, GenerationMode.POSITIVE) for label in OPERATIONS] + [
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with served(Colours(), Limits(body_seconds=2, header_seconds=2), api_key="sesame") as port:
+    with served(Colors(), Limits(body_seconds=2, header_seconds=2), api_key="sesame") as port:
         yield port
 
 

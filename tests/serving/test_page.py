@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from mge.serving.limits import Limits
-from tests.serving.backends import Colours
+from tests.serving.backends import Colors
 from tests.serving.running import picture, served, wait_until
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ SERIOUS = ("serious", "critical")
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with served(Colours(), Limits(max_bytes=1_000_000), name="colours") as port:
+    with served(Colors(), Limits(max_bytes=1_000_000), name="colours") as port:
         yield port
 
 
@@ -188,7 +188,7 @@ def test_nothing_hinders_people_who_see_or_move_otherwise(page: Page, theme: str
 
 
 def test_a_server_with_a_key_asks_for_it(browser: Browser) -> None:
-    with served(Colours(), api_key="sesame") as port:
+    with served(Colors(), api_key="sesame") as port:
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
         give(page, RED)

@@ -20,7 +20,7 @@ from mge.errors import ConfigError
 from mge.serving.front import Hosts
 from mge.serving.limits import Limits
 from mge.serving.server import listen
-from tests.serving.backends import Colours, expected
+from tests.serving.backends import Colors, expected
 from tests.serving.running import figure, get, picture, post, served, wait_until
 
 RED = picture(220, 30, 40)
@@ -42,9 +42,9 @@ def chunks(count: int) -> Iterator[bytes]:
 
 
 def test_many_clients_get_their_own_answers() -> None:
-    colours = [(5 * n, 250 - 5 * n, 7 * n % 251) for n in range(50)]
-    with served(Colours(seconds=0.002)) as port, ThreadPoolExecutor(16) as clients:
-        photos = [picture(*colour) for colour in colours]
+    colors = [(5 * n, 250 - 5 * n, 7 * n % 251) for n in range(50)]
+    with served(Colors(seconds=0.002)) as port, ThreadPoolExecutor(16) as clients:
+        photos = [picture(*color) for color in colors]
         answers = list(clients.map(lambda photo: post(port, photo), photos))
         assert figure(port, "mge_batch_photos_count") < 51  # some were answered together
     for photo, (status, answer, _) in zip(photos, answers, strict=True):
@@ -54,7 +54,7 @@ def test_many_clients_get_their_own_answers() -> None:
 
 
 def test_above_the_bound_requests_are_told_to_come_back_and_health_answers() -> None:
-    backend = Colours()
+    backend = Colors()
     with served(backend, Limits(queue=8)) as port, ThreadPoolExecutor(30) as clients:
         backend.gate.clear()
         asked = [clients.submit(post, port, RED) for _ in range(30)]
@@ -73,7 +73,7 @@ def test_a_form_takes_as_many_places_as_it_has_photos() -> None:
         part = b'--x\r\nContent-Disposition: form-data; name="photos"; filename="a"\r\n\r\n' + RED + b"\r\n"
         return post(port, part * photos + b"--x--\r\n", kind="multipart/form-data; boundary=x")
 
-    backend = Colours()
+    backend = Colors()
     with served(backend, Limits(queue=4)) as port, ThreadPoolExecutor(1) as clients:
         backend.gate.clear()
         previous = clients.submit(send_form, 2)
@@ -87,7 +87,7 @@ def test_a_form_takes_as_many_places_as_it_has_photos() -> None:
 
 
 def test_one_client_may_be_held_to_a_share() -> None:
-    backend = Colours()
+    backend = Colors()
     with served(backend, Limits(per_client=2)) as port, ThreadPoolExecutor(5) as clients:
         backend.gate.clear()
         asked = [clients.submit(post, port, RED) for _ in range(5)]
@@ -97,7 +97,7 @@ def test_one_client_may_be_held_to_a_share() -> None:
 
 
 def test_a_body_that_is_too_large_is_refused_with_an_answer_that_the_client_sees() -> None:
-    with served(Colours(), Limits(max_bytes=1_000_000)) as port:
+    with served(Colors(), Limits(max_bytes=1_000_000)) as port:
         for body in (chunks(300), b"".join(chunks(300))):  # chunked, and with its length
             status, answer, _ = post(port, body)
             assert (status, answer["error"]) == (413, "the body is too large; accepted: up to 1 MB")
@@ -105,13 +105,13 @@ def test_a_body_that_is_too_large_is_refused_with_an_answer_that_the_client_sees
 
 
 def test_a_client_that_asks_before_it_sends_is_told_at_once() -> None:
-    with served(Colours(), Limits(max_bytes=1000)) as port, socket.create_connection(("127.0.0.1", port)) as connection:
+    with served(Colors(), Limits(max_bytes=1000)) as port, socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(head(5000, "Expect: 100-continue"))
         assert read_all(connection).startswith(b"HTTP/1.1 413")
 
 
 def test_a_body_that_does_not_come_is_not_waited_for() -> None:
-    with served(Colours(), Limits(queue=3, body_seconds=0.3)) as port:
+    with served(Colors(), Limits(queue=3, body_seconds=0.3)) as port:
         slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
         for connection in slow:
             connection.sendall(head(100) + b"abc")
@@ -127,25 +127,25 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
 )
 def test_a_header_that_does_not_come_is_not_waited_for(sent: bytes, answer: bytes) -> None:
     limits = Limits(header_seconds=0.3)
-    with served(Colours(), limits) as port, socket.create_connection(("127.0.0.1", port)) as connection:
+    with served(Colors(), limits) as port, socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(sent)
         assert read_all(connection)[:12] == answer
 
 
 def test_a_header_that_comes_in_time_starts_no_timer_for_the_answer() -> None:
-    with served(Colours(seconds=0.5), Limits(header_seconds=0.2)) as port:
+    with served(Colors(seconds=0.5), Limits(header_seconds=0.2)) as port:
         assert post(port, RED)[0] == 200
 
 
 def test_what_is_no_http_is_refused() -> None:
-    with served(Colours()) as port, socket.create_connection(("127.0.0.1", port)) as connection:
+    with served(Colors()) as port, socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
         assert read_all(connection).startswith(b"HTTP/1.1 400")
 
 
 @pytest.mark.parametrize("length", [0, 5, 1000])
 def test_a_body_that_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_answered(length: int) -> None:
-    with served(Colours()) as port, socket.create_connection(("127.0.0.1", port)) as connection:
+    with served(Colors()) as port, socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(head(length, "Transfer-Encoding: chunked") + b"0\r\n\r\n" + head(0))
         answer = read_all(connection)
         assert answer.startswith(b"HTTP/1.1 400")
@@ -155,7 +155,7 @@ def test_a_body_that_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_
 
 
 def test_a_page_of_another_name_cannot_read_a_server_of_this_machine() -> None:
-    with served(Colours(), hosts=Hosts.of_server("127.0.0.1", address="127.0.0.1")) as port:
+    with served(Colors(), hosts=Hosts.of_server("127.0.0.1", address="127.0.0.1")) as port:
         status, answer, headers = post(port, RED, Host=f"evil.example:{port}")
         assert status == 421
         assert answer["error"].startswith("the server is not called 'evil.example:")
@@ -171,13 +171,13 @@ def test_a_page_of_another_name_cannot_read_a_server_of_this_machine() -> None:
 
 def test_a_program_that_is_no_browser_may_leave_its_host_out() -> None:
     hosts = Hosts.of_server("127.0.0.1", address="127.0.0.1")
-    with served(Colours(), hosts=hosts) as port, socket.create_connection(("127.0.0.1", port)) as connection:
+    with served(Colors(), hosts=hosts) as port, socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
         assert read_all(connection).startswith(b"HTTP/1.1 200")
 
 
 def test_an_answer_that_takes_too_long_is_given_up() -> None:
-    backend = Colours()
+    backend = Colors()
     with served(backend, Limits(deadline=1)) as port:
         backend.gate.clear()
         status, answer, _ = post(port, RED)
@@ -187,7 +187,7 @@ def test_an_answer_that_takes_too_long_is_given_up() -> None:
 
 
 def test_of_clients_that_hang_up_few_are_computed() -> None:
-    backend = Colours()
+    backend = Colors()
     with served(backend, Limits(batch_size=8)) as port:
         backend.gate.clear()
         before = sum(backend.batches)
@@ -207,7 +207,7 @@ def test_of_clients_that_hang_up_few_are_computed() -> None:
 
 
 def test_a_connection_may_be_used_again_also_after_an_error() -> None:
-    with served(Colours()) as port:
+    with served(Colors()) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         for body, status in ((RED, 200), (b"hello", 422), (RED, 200)):
             connection.request("POST", "/predict", body=body, headers={"Content-Type": "image/png"})
@@ -280,7 +280,7 @@ def test_a_port_that_is_taken_is_named() -> None:
 
 def test_no_thread_and_no_file_is_left_behind() -> None:
     before = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
-    with served(Colours()) as port:
+    with served(Colors()) as port:
         for _ in range(20):
             post(port, RED)
     assert (threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))) == before

@@ -5,7 +5,7 @@ import weakref
 
 from mge.serving.limits import Limits
 from mge.serving.service import Service
-from tests.serving.backends import Colours
+from tests.serving.backends import Colors
 
 
 class Body:
@@ -14,7 +14,7 @@ class Body:
 
 def test_who_gives_up_while_all_decoders_are_busy_leaves_no_bytes_behind() -> None:
     async def ask() -> list[Body | None]:
-        service = Service(Colours(), Limits(decoders=1), on_batch=lambda _: None)
+        service = Service(Colors(), Limits(decoders=1), on_batch=lambda _: None)
         go_on = threading.Event()
         busy = asyncio.create_task(service.in_thread(go_on.wait))
         await asyncio.sleep(0.01)
@@ -51,7 +51,7 @@ def test_no_more_is_decoded_at_a_time_than_there_are_decoders() -> None:
             at_once -= 1
 
     async def ask() -> None:
-        service = Service(Colours(), Limits(decoders=2), on_batch=lambda _: None)
+        service = Service(Colors(), Limits(decoders=2), on_batch=lambda _: None)
         await asyncio.gather(*(service.in_thread(work) for _ in range(12)))
 
     asyncio.run(ask())

@@ -12,10 +12,10 @@ from PIL import Image
 
 import mge
 from mge.cli import main
-from tests.photos import COLOURS, write_class_folders
+from tests.photos import COLORS, write_class_folders
 from tests.runs import write_run
 
-NAMES = tuple(COLOURS)
+NAMES = tuple(COLORS)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page
 
 import mge
 from mge.cli import main
-from mge.report.evaluation_report import read_localisation
+from mge.report.evaluation_report import read_localization
 from mge.storage.model_folder import load_model, save_model
 from tests.photos import write_class_folders
 from tests.runs import write_run
@@ -266,15 +266,15 @@ def test_the_page_has_every_section_and_says_how_it_came_to_be(report: Path) -> 
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", text)
 
 
-def test_what_mge_localise_said_about_other_photos_is_left_out(tmp_path: Path) -> None:
+def test_what_mge_localize_said_about_other_photos_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "localisation-test").mkdir()
     found = {"data": "birds", "split": "test", "experts": [{"gt_known": 50.0}]}
     (tmp_path / "localisation-test" / "localisation.json").write_text(json.dumps(found))
-    assert [row.figures for row in read_localisation(tmp_path, {"data": "birds", "split": "test"})] == [
+    assert [row.figures for row in read_localization(tmp_path, {"data": "birds", "split": "test"})] == [
         {"GT-known": 50.0}
     ]
-    assert read_localisation(tmp_path, {"data": "fruit", "split": "test"}) == []
-    assert read_localisation(tmp_path, {"data": "birds", "split": "all"}) == []
+    assert read_localization(tmp_path, {"data": "fruit", "split": "test"}) == []
+    assert read_localization(tmp_path, {"data": "birds", "split": "all"}) == []
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import mge
 from mge.models.mixture import MixtureOfExperts
-from tests.photos import COLOURS, write_scene
+from tests.photos import COLORS, write_scene
 from tests.runs import write_model
 
 SIZES = [(160, 120), (90, 200), (300, 300)]
@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest of six test photos, of which the last has no box."""
     folder = tmp_path_factory.mktemp("data")
     lines = ["path,label,split,x1,y1,x2,y2"]
-    for number, label in enumerate([*COLOURS, *COLOURS]):
+    for number, label in enumerate([*COLORS, *COLORS]):
         width, height = SIZES[number % 3]
         write_scene(folder / f"{number}.png", seed=number, size=(width, height))
         box = f"{width // 4},{height // 4},{width // 2},{height}" if number < 5 else ",,,"
@@ -68,7 +68,7 @@ def test_the_boxes_are_those_of_predictions_and_what_one_expert_found_the_next_o
 def test_pycocotools_reads_the_boxes(figures: dict[str, Any]) -> None:
     coco = COCO(figures["folder"] / "boxes.json")
     assert sorted(coco.getImgIds()) == [1, 2, 3, 4, 5, 6]
-    assert [entry["name"] for entry in coco.loadCats(coco.getCatIds())] == list(COLOURS)
+    assert [entry["name"] for entry in coco.loadCats(coco.getCatIds())] == list(COLORS)
     for image in coco.loadImgs(coco.getImgIds()):
         annotations = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]]))
         assert [annotation["expert"] for annotation in annotations] == [0, 1, 2]
@@ -92,7 +92,7 @@ def test_what_has_a_box_is_measured(figures: dict[str, Any], data: Path) -> None
     assert stored == {name: value for name, value in figures.items() if name != "folder"}
 
 
-def test_the_highest_point_is_the_centre_of_its_cell_at_the_border_of_the_view_too(
+def test_the_highest_point_is_the_center_of_its_cell_at_the_border_of_the_view_too(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Enlarged, a map goes on beyond its outermost cells as it is there: its first highest pixel is a corner."""
@@ -110,15 +110,15 @@ def test_the_highest_point_is_the_centre_of_its_cell_at_the_border_of_the_view_t
     prepared, config = classifier.prepare(tmp_path / "0.png"), classifier.model.config
     cell = classifier.side / classifier.model(prepared.image[None]).attention.shape[-1]
     offset = config.attention_offset * config.detail
-    centre = torch.tensor([[0.5 * cell + offset, 1.5 * cell + offset] * 2])
-    x, y = prepared.geometry.to_photo(centre)[0, :2].tolist()
+    center = torch.tensor([[0.5 * cell + offset, 1.5 * cell + offset] * 2])
+    x, y = prepared.geometry.to_photo(center)[0, :2].tolist()
     box = f"{x - 2},{y - 2},{x + 2},{y + 2}"
-    (tmp_path / "manifest.csv").write_text(f"path,label,split,x1,y1,x2,y2\n0.png,{next(iter(COLOURS))},test,{box}\n")
+    (tmp_path / "manifest.csv").write_text(f"path,label,split,x1,y1,x2,y2\n0.png,{next(iter(COLORS))},test,{box}\n")
     figures = mge.localise(model, tmp_path / "manifest.csv", output=tmp_path / "out")
     assert figures["experts"][0]["pointing_game"] == 100.0
 
 
-def test_top1_localisation_counts_by_hand_what_is_right_and_overlaps_by_half(figures: dict[str, Any]) -> None:
+def test_top1_localization_counts_by_hand_what_is_right_and_overlaps_by_half(figures: dict[str, Any]) -> None:
     with (figures["folder"] / "boxes.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["true_x1"]]
     for number, expert in enumerate(figures["experts"]):
@@ -138,7 +138,7 @@ def test_photos_without_boxes_get_some_and_nothing_is_measured(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("mge.console.progress.SECONDS_BETWEEN_LINES", 0.0)
-    for number, label in enumerate(COLOURS):
+    for number, label in enumerate(COLORS):
         write_scene(tmp_path / "photos" / label / "0.png", seed=number)
     found = mge.localise(model, tmp_path / "photos", split="train", output=tmp_path / "out")
     assert found["num_with_box"] == 0

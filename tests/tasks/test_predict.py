@@ -22,7 +22,7 @@ from mge.inference.prediction import Photo
 from mge.storage.model_folder import load_model, save_model
 from tests import reference
 from tests.odd_photos import READABLE, write_odd_photos
-from tests.photos import COLOURS, write_class_folders
+from tests.photos import COLORS, write_class_folders
 from tests.tables import as_dataset
 from tests.tiny import TINY
 
@@ -39,13 +39,13 @@ def classifier(run: Path) -> Classifier:
     return mge.load(run)
 
 
-def test_a_tiny_mixture_learns_three_colours(run: Path) -> None:
+def test_a_tiny_mixture_learns_three_colors(run: Path) -> None:
     assert json.loads((run / "summary.json").read_text())["mixture_top1"] > 60
 
 
 def test_a_prediction_holds_what_a_user_needs(classifier: Classifier, photos: Path) -> None:
     prediction = classifier.predict(photos / "lime" / "0.png")
-    assert prediction.label in COLOURS
+    assert prediction.label in COLORS
     assert sum(prediction.probabilities) == pytest.approx(1, abs=1e-5)
     assert prediction.top(1) == [(prediction.label, prediction.probability)]
     assert [round(share, 4) for _, share in prediction.top(3)] == sorted(

@@ -13,7 +13,7 @@ import mge
 from mge.data.sources.frame import frame_to_manifest, is_frame
 from mge.errors import ConfigError, DataError
 from mge.tasks.train import name_data
-from tests.photos import COLOURS, write_photo
+from tests.photos import COLORS, write_photo
 
 TINY: dict[str, Any] = {
     "backbone": "test_resnet", "pretrained": False, "size": 64, "experts": 1, "part_filters": 0, "epochs": 1,
@@ -27,8 +27,8 @@ def frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     monkeypatch.chdir(tmp_path)
     rows = []
     for number in range(24):
-        label = list(COLOURS)[number % 3]
-        write_photo(tmp_path / "photos" / f"{number}.png", COLOURS[label], seed=number)
+        label = list(COLORS)[number % 3]
+        write_photo(tmp_path / "photos" / f"{number}.png", COLORS[label], seed=number)
         rows.append({"Path": f"photos/{number}.png", "label": label, "group": number // 6, "price": 1.5})
     return pd.DataFrame(rows, index=[f"row {number}" for number in range(24)])
 

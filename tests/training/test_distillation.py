@@ -71,7 +71,7 @@ def test_a_lesson_is_the_mixtures_answer_in_the_students_order_and_what_each_exp
     output = mixture(batch.images)
     assert lesson.logits.equal(output.logits[:, [2, 0, 1]])
     assert not lesson.logits.requires_grad
-    pictures = mixture.normalise(batch.images)
+    pictures = mixture.normalize(batch.images)
     assert lesson.views[0].equal(pictures)
     for number in (1, 2):
         expected = zoom(pictures, output.boxes_xyxy[:, number], size=(64, 64))
@@ -123,7 +123,7 @@ def test_batch_norms_note_whole_photos_only(fabric: Fabric) -> None:
     mixture, batch = make_model(experts=3, part_filters=2).eval(), make_batch()
     model, twin = (make_model(experts=1, part_filters=0) for _ in range(2))
     StudentStep(mixture, torch.arange(3), lesson_config())(fabric, wrap(fabric, model), batch, config=TrainConfig())
-    twin.experts[0](twin.normalise(batch.images))
+    twin.experts[0](twin.normalize(batch.images))
     for (name, buffer), other in zip(model.named_buffers(), twin.buffers(), strict=True):
         assert name.endswith("num_batches_tracked") or buffer.equal(other), name
 

@@ -39,7 +39,7 @@ def run_cascade(
     if len(thresholds) != model.active_experts - 1:
         given = f"there are {len(thresholds)} thresholds for {model.active_experts} experts"
         raise ConfigError(f"{given}; give one for each but the last")
-    passes = model.run_experts(model.normalise(images))
+    passes = model.run_experts(model.normalize(images))
     expert_pass = next(passes)
     result = _blank_output(expert_pass, num_experts=model.active_experts)
     rows = torch.arange(len(images), device=images.device)  # the photos that are still there

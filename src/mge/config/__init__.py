@@ -17,7 +17,7 @@ from mge.config.checks import (
 )
 from mge.config.data import DataConfig, Interpolation, Resize
 from mge.config.model import (
-    NORMALISATIONS,
+    NORMALIZATIONS,
     Attention,
     AttentionTo,
     BoxShape,
@@ -31,8 +31,8 @@ from mge.config.model import (
     PartHead,
     PartNorm,
     ZoomFrom,
-    read_normalisation,
-    write_normalisation,
+    read_normalization,
+    write_normalization,
 )  # fmt: skip
 from mge.config.presets import PRESETS, Preset, split_options
 from mge.config.student import DistillConfig, take_distillation
@@ -55,10 +55,10 @@ from mge.config.training import (
 )  # fmt: skip
 
 __all__ = [
-    "INSTEAD", "NORMALISATIONS", "PRESETS", "Accelerator", "Attention", "AttentionTo", "Balance", "Baseline",
+    "INSTEAD", "NORMALIZATIONS", "PRESETS", "Accelerator", "Attention", "AttentionTo", "Balance", "Baseline",
     "BatchNorm", "BoxShape", "Channels", "DataConfig", "Decay", "DistillConfig", "Diversity", "Follow", "FusedHeads",
     "FusionChoice", "Gate", "GateTrust", "Geometry", "HeadLayers", "Interpolation", "Mix", "ModelConfig", "Optimizer",
     "PartHead", "PartNorm", "Precision", "Preset", "Resize", "Schedule", "Start", "Strategy", "TrainConfig",
     "ZoomFrom", "as_plain", "check_choice", "check_names", "check_range", "check_ranges", "check_whole",
-    "read_normalisation", "split_options", "suggest", "take_distillation", "write_normalisation",
+    "read_normalization", "split_options", "suggest", "take_distillation", "write_normalization",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ PartNorm = Literal["batch", "none"]
 PartHead = Literal["auto", "dense", "classwise"]
 ZoomFrom = Literal["photo", "previous"]
 
-NORMALISATIONS: dict[str, tuple[Channels, Channels]] = {
+NORMALIZATIONS: dict[str, tuple[Channels, Channels]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
@@ -103,7 +103,7 @@ class ModelConfig(Options):
         check_range("attention_offset", self.attention_offset, at_least=-256, at_most=256)
         check_whole_or_auto("part_filters", self.part_filters, at_least=0, at_most=1000)
         check_range("part_padding", self.part_padding, at_least=0, at_most=64)
-        read_normalisation(self.normalisation)
+        read_normalization(self.normalisation)
         if self.box == "spread" and self.geometry == "authors":
             raise ConfigError("box is spread and geometry is authors, which knows extents only; use box=extent")
         if self.part_filters == 0 and self.experts > 1:
@@ -123,7 +123,7 @@ class ModelConfig(Options):
         return self.part_filters != 0
 
 
-def read_normalisation(text: str) -> tuple[Channels, Channels] | None:
+def read_normalization(text: str) -> tuple[Channels, Channels] | None:
     """Return mean and standard deviation of red, green and blue; None where the pretrained weights say them (`auto`).
 
     Raises:
@@ -131,22 +131,22 @@ def read_normalisation(text: str) -> tuple[Channels, Channels] | None:
     """
     if text == "auto":
         return None
-    if text in NORMALISATIONS:
-        return NORMALISATIONS[text]
+    if text in NORMALIZATIONS:
+        return NORMALIZATIONS[text]
     try:
         mean, std = (tuple(map(float, part.split(","))) for part in text.split("/"))
     except ValueError:
         mean, std = (), ()
     if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
         raise ConfigError(
-            f"normalisation is {text!r}; accepted: auto, {', '.join(NORMALISATIONS)}, or six numbers such as "
+            f"normalisation is {text!r}; accepted: auto, {', '.join(NORMALIZATIONS)}, or six numbers such as "
             "0.5,0.5,0.5/0.25,0.25,0.25 (mean and standard deviation of red, green and blue)"
         )
     return mean, std
 
 
-def write_normalisation(mean: Channels, std: Channels) -> str:
+def write_normalization(mean: Channels, std: Channels) -> str:
     """Return the name of a mean and standard deviation that have one, or their six numbers."""
-    names = {numbers: name for name, numbers in NORMALISATIONS.items()}
+    names = {numbers: name for name, numbers in NORMALIZATIONS.items()}
     written = "/".join(",".join(f"{number:.12g}" for number in part) for part in (mean, std))
     return names.get((mean, std), written)

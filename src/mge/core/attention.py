@@ -211,9 +211,9 @@ def spread_boxes(
 def _mean_and_half(shares: Float[Tensor, "B n"], *, length: int) -> tuple[Tensor, Tensor]:
     """Centre and half width, in pixels, of n cells that divide a length and have these shares of the whole."""
     cell = length / shares.shape[1]
-    centres = (torch.arange(shares.shape[1], device=shares.device) + 0.5) * cell
-    mean = (shares * centres).sum(1)
-    variance = (shares * (centres - mean[:, None]) ** 2).sum(1) + cell**2 / 12
+    centers = (torch.arange(shares.shape[1], device=shares.device) + 0.5) * cell
+    mean = (shares * centers).sum(1)
+    variance = (shares * (centers - mean[:, None]) ** 2).sum(1) + cell**2 / 12
     return mean, (3 * variance).sqrt()
 
 

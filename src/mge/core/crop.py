@@ -100,8 +100,8 @@ def _shares(positions: Float[Tensor, "B n"], *, length: int, supersample: int) -
 
     Each `supersample` points that follow one another are averaged.
     """
-    centres = (positions - 0.5).clamp(0, length - 1).unsqueeze(2)
-    shares = (1 - (centres - torch.arange(length, dtype=centres.dtype, device=centres.device)).abs()).clamp_min(0)
+    centers = (positions - 0.5).clamp(0, length - 1).unsqueeze(2)
+    shares = (1 - (centers - torch.arange(length, dtype=centers.dtype, device=centers.device)).abs()).clamp_min(0)
     return shares if supersample == 1 else shares.unflatten(1, (-1, supersample)).mean(2)
 
 

@@ -56,5 +56,5 @@ def _cutmix(images: Tensor, others: Tensor, share: float, rng: random.Random) ->
     return pasted, (bottom - top) * (right - left) / (height * width)
 
 
-def _stretch(centre: float, length: float, limit: int) -> tuple[int, int]:
-    return max(0, round(centre - length / 2)), min(limit, round(centre + length / 2))
+def _stretch(center: float, length: float, limit: int) -> tuple[int, int]:
+    return max(0, round(center - length / 2)), min(limit, round(center + length / 2))

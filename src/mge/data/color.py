@@ -25,7 +25,7 @@ def to_rgb(photo: Image.Image) -> Image.Image:
         photo: As `PIL.Image.open` gives it.
     """
     if photo.mode.startswith("I") or photo.mode == "F":
-        return _from_deep_grey(photo)
+        return _from_deep_gray(photo)
     if not isinstance(photo.info.get("transparency", 0), int | bytes | tuple):  # a note of that name in a PNG
         photo = photo.copy()
         del photo.info["transparency"]
@@ -45,7 +45,7 @@ def _on_white(photo: Image.Image) -> Image.Image:
     return shown
 
 
-def _from_deep_grey(photo: Image.Image) -> Image.Image:
+def _from_deep_gray(photo: Image.Image) -> Image.Image:
     """16-bit, 32-bit and floating-point grey, which Pillow's own conversion would cut off."""
     tags = photo.tag_v2 if isinstance(photo, TiffImagePlugin.TiffImageFile) else {}
     bits = tags.get(BITS, (16,))[0]
@@ -54,11 +54,11 @@ def _from_deep_grey(photo: Image.Image) -> Image.Image:
     white = float(2**bits - 1) if photo.mode.startswith("I") and bits < 32 else _usual_white(photo, is_unsigned)
     shown = np.empty((photo.height, photo.width), np.uint8)
     for rows, values in _strips(photo, is_unsigned):
-        grey = np.nan_to_num(values.astype(np.float32), copy=False, posinf=white, neginf=0)
-        grey *= 255 / white
+        gray = np.nan_to_num(values.astype(np.float32), copy=False, posinf=white, neginf=0)
+        gray *= 255 / white
         if tags.get(PHOTOMETRIC) == 0:  # white is zero; Pillow turns eight bits round, but not these
-            grey = 255 - grey
-        shown[rows] = np.rint(grey).clip(0, 255)
+            gray = 255 - gray
+        shown[rows] = np.rint(gray).clip(0, 255)
         if isinstance(transparent, int):
             shown[rows][values == transparent] = 255
     return Image.fromarray(shown).convert("RGB")

@@ -18,7 +18,7 @@ TIPS = {"red": (214, 40, 40), "blue": (40, 90, 220)}
 BEETLE_CLASSES = tuple(f"{pattern}-{count}-{tip}" for pattern, count, tip in product(PATTERNS, COUNTS, TIPS))
 SUPERSAMPLE = 2
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
@@ -45,8 +45,8 @@ def draw_beetle(label: int, *, seed: int, side: int = 256) -> Beetle:
     _draw_clutter(canvas, amount=chance.randint(14, 24))
     length = side * chance.uniform(0.17, 0.33)
     margin = 0.72 * length
-    centre = (chance.uniform(margin, side - margin), chance.uniform(margin, side - margin))
-    body = _Body(canvas, centre=centre, length=length, angle=chance.uniform(0, 2 * math.pi))
+    center = (chance.uniform(margin, side - margin), chance.uniform(margin, side - margin))
+    body = _Body(canvas, center=center, length=length, angle=chance.uniform(0, 2 * math.pi))
     box, tips = body.draw(pattern=pattern, count=int(count), tip=TIPS[tip])
     return Beetle(canvas.finish(), box, tips)
 
@@ -59,12 +59,12 @@ class _Canvas:
         self.image = _ground(side * SUPERSAMPLE, chance)
         self.pen = ImageDraw.Draw(self.image)
 
-    def polygon(self, points: list[Point], colour: Colour) -> None:
-        self.pen.polygon([(x * SUPERSAMPLE, y * SUPERSAMPLE) for x, y in points], fill=colour)
+    def polygon(self, points: list[Point], color: Color) -> None:
+        self.pen.polygon([(x * SUPERSAMPLE, y * SUPERSAMPLE) for x, y in points], fill=color)
 
-    def line(self, points: list[Point], colour: Colour, *, width: float) -> None:
+    def line(self, points: list[Point], color: Color, *, width: float) -> None:
         scaled = [(x * SUPERSAMPLE, y * SUPERSAMPLE) for x, y in points]
-        self.pen.line(scaled, fill=colour, width=max(1, round(width * SUPERSAMPLE)), joint="curve")
+        self.pen.line(scaled, fill=color, width=max(1, round(width * SUPERSAMPLE)), joint="curve")
 
     def finish(self) -> Image.Image:
         """The picture at its size, with light, a little blur and noise."""
@@ -79,68 +79,68 @@ class _Canvas:
 class _Body:
     """A beetle's body in its own coordinates: along it from -0.5 (tail) to 0.5 (head) of its length, and across."""
 
-    def __init__(self, canvas: _Canvas, *, centre: Point, length: float, angle: float) -> None:
-        self.canvas, self.centre, self.length = canvas, centre, length
+    def __init__(self, canvas: _Canvas, *, center: Point, length: float, angle: float) -> None:
+        self.canvas, self.center, self.length = canvas, center, length
         self.cos, self.sin = math.cos(angle), math.sin(angle)
 
     def at(self, along: float, across: float) -> Point:
         x, y = along * self.length, across * self.length
-        return self.centre[0] + x * self.cos - y * self.sin, self.centre[1] + x * self.sin + y * self.cos
+        return self.center[0] + x * self.cos - y * self.sin, self.center[1] + x * self.sin + y * self.cos
 
-    def oval(self, along: float, across: float, *, size: tuple[float, float], colour: Colour) -> list[Point]:
+    def oval(self, along: float, across: float, *, size: tuple[float, float], color: Color) -> list[Point]:
         points = [
             self.at(along + size[0] * math.cos(turn), across + size[1] * math.sin(turn))
             for turn in np.linspace(0, 2 * math.pi, 28, endpoint=False)
         ]
-        self.canvas.polygon(points, colour)
+        self.canvas.polygon(points, color)
         return points
 
-    def draw(self, *, pattern: str, count: int, tip: Colour) -> tuple[Box, tuple[Box, Box]]:
+    def draw(self, *, pattern: str, count: int, tip: Color) -> tuple[Box, tuple[Box, Box]]:
         """Draws legs, antennae, body and marks; returns the beetle's box and those of the tips."""
         chance = self.canvas.chance
         wings = _shade(chance.choice([(150, 110, 50), (70, 110, 60), (120, 70, 50), (90, 90, 110)]), chance)
-        dark: Colour = (35, 28, 25)
+        dark: Color = (35, 28, 25)
         mark = chance.choice([(245, 235, 200), (250, 215, 90), (235, 235, 240)])
         legs = self._draw_legs(dark)
         tips = self._draw_antennae(dark, tip)
-        shell = self.oval(-0.1, 0, size=(0.4, 0.27), colour=_darker(wings))
-        shell += self.oval(-0.1, 0, size=(0.37, 0.24), colour=wings)
-        head = self.oval(0.3, 0, size=(0.12, 0.17), colour=dark) + self.oval(0.4, 0, size=(0.1, 0.1), colour=dark)
+        shell = self.oval(-0.1, 0, size=(0.4, 0.27), color=_darker(wings))
+        shell += self.oval(-0.1, 0, size=(0.37, 0.24), color=wings)
+        head = self.oval(0.3, 0, size=(0.12, 0.17), color=dark) + self.oval(0.4, 0, size=(0.1, 0.1), color=dark)
         self.canvas.line([self.at(-0.47, 0), self.at(0.22, 0)], dark, width=0.015 * self.length)
         for side in (-1, 1):
-            self._draw_marks(pattern, count, side=side, colour=mark, ground=wings)
+            self._draw_marks(pattern, count, side=side, color=mark, ground=wings)
         corners = [corner for box in tips for corner in (box[:2], box[2:])]
         return _around([*shell, *head, *legs, *corners], side=self.canvas.side), tips
 
-    def _draw_marks(self, pattern: str, count: int, *, side: int, colour: Colour, ground: Colour) -> None:
+    def _draw_marks(self, pattern: str, count: int, *, side: int, color: Color, ground: Color) -> None:
         places = {2: (-0.26, 0.05), 3: (-0.33, -0.11, 0.11)}[count]
         for along in places:
             across = side * 0.115
             if pattern == "bars":
-                self.oval(along, across, size=(0.03, 0.085), colour=colour)
+                self.oval(along, across, size=(0.03, 0.085), color=color)
             else:
-                self.oval(along, across, size=(0.062, 0.062), colour=colour)
+                self.oval(along, across, size=(0.062, 0.062), color=color)
             if pattern == "rings":
-                self.oval(along, across, size=(0.034, 0.034), colour=ground)
+                self.oval(along, across, size=(0.034, 0.034), color=ground)
 
-    def _draw_legs(self, colour: Colour) -> list[Point]:
+    def _draw_legs(self, color: Color) -> list[Point]:
         feet = []
         for along in (-0.25, -0.02, 0.2):
             for side in (-1, 1):
                 bend = along + self.canvas.chance.uniform(-0.06, 0.06)
                 joint, foot = self.at(bend, side * 0.36), self.at(bend * 1.5 - 0.04, side * 0.46)
-                self.canvas.line([self.at(along, 0), joint, foot], colour, width=0.035 * self.length)
+                self.canvas.line([self.at(along, 0), joint, foot], color, width=0.035 * self.length)
                 feet += [joint, foot]
         return feet
 
-    def _draw_antennae(self, colour: Colour, tip: Colour) -> tuple[Box, Box]:
+    def _draw_antennae(self, color: Color, tip: Color) -> tuple[Box, Box]:
         boxes = []
         for side in (-1, 1):
             spread = side * self.canvas.chance.uniform(0.12, 0.24)
             end = self.canvas.chance.uniform(0.6, 0.68)
-            self.canvas.line([self.at(0.44, side * 0.05), self.at(0.54, spread * 0.9), self.at(end, spread)], colour,
+            self.canvas.line([self.at(0.44, side * 0.05), self.at(0.54, spread * 0.9), self.at(end, spread)], color,
                              width=0.022 * self.length)  # fmt: skip
-            points = self.oval(end, spread, size=(0.075, 0.075), colour=tip)
+            points = self.oval(end, spread, size=(0.075, 0.075), color=tip)
             boxes.append(_around(points, side=self.canvas.side))
         return boxes[0], boxes[1]
 
@@ -165,29 +165,29 @@ def _draw_clutter(canvas: _Canvas, *, amount: int) -> None:
         x, y = chance.uniform(0, canvas.side), chance.uniform(0, canvas.side)
         turn, size = chance.uniform(0, 2 * math.pi), canvas.side * chance.uniform(0.02, 0.09)
         kind = chance.choice(("leaf", "twig", "pebble", "berry", "seed"))
-        thing = _Body(canvas, centre=(x, y), length=2 * size, angle=turn)
+        thing = _Body(canvas, center=(x, y), length=2 * size, angle=turn)
         if kind == "leaf":
             green = _shade(chance.choice([(90, 130, 60), (150, 130, 60), (110, 90, 50)]), chance)
-            thing.oval(0, 0, size=(0.9, 0.35), colour=green)
+            thing.oval(0, 0, size=(0.9, 0.35), color=green)
             canvas.line([thing.at(-0.9, 0), thing.at(0.9, 0)], _darker(green), width=1)
         elif kind == "twig":
             canvas.line([thing.at(-1.5, 0), thing.at(0, 0.15), thing.at(1.5, 0)], (80, 62, 45), width=0.1 * size + 1)
         elif kind == "pebble":
-            thing.oval(0, 0, size=(0.5, chance.uniform(0.3, 0.5)), colour=_shade((150, 148, 145), chance))
+            thing.oval(0, 0, size=(0.5, chance.uniform(0.3, 0.5)), color=_shade((150, 148, 145), chance))
         elif kind == "berry":
-            colour = chance.choice([*TIPS.values(), (245, 235, 200), (250, 215, 90)])
-            thing.oval(0, 0, size=(0.12, 0.12), colour=colour)
+            color = chance.choice([*TIPS.values(), (245, 235, 200), (250, 215, 90)])
+            thing.oval(0, 0, size=(0.12, 0.12), color=color)
         else:
-            thing.oval(0, 0, size=(0.35, 0.22), colour=_shade((70, 55, 45), chance))
+            thing.oval(0, 0, size=(0.35, 0.22), color=_shade((70, 55, 45), chance))
 
 
-def _shade(colour: Colour, chance: random.Random) -> Colour:
-    red, green, blue = (max(0, min(255, value + chance.randint(-18, 18))) for value in colour)
+def _shade(color: Color, chance: random.Random) -> Color:
+    red, green, blue = (max(0, min(255, value + chance.randint(-18, 18))) for value in color)
     return red, green, blue
 
 
-def _darker(colour: Colour) -> Colour:
-    red, green, blue = (int(0.65 * value) for value in colour)
+def _darker(color: Color) -> Color:
+    red, green, blue = (int(0.65 * value) for value in color)
     return red, green, blue
 
 

@@ -36,8 +36,8 @@ class Known(NamedTuple):
     is_hit: Tensor  # (E,) whether the highest point of that map lies in the true box
     is_near: Tensor  # (E,) whether it lies there or at most `POINTING_MARGIN` beside it
     whole_iou: float  # of everything that the mixture was given
-    centre_is_hit: bool
-    centre_is_near: bool
+    center_is_hit: bool
+    center_is_near: bool
 
 
 class LocatedPhoto(NamedTuple):
@@ -71,12 +71,12 @@ def locate(classifier: Classifier, records: Sequence[Record], *, batch_size: int
             )
 
 
-def measure_localisation(located: Sequence[LocatedPhoto]) -> dict[str, Any]:
+def measure_localization(located: Sequence[LocatedPhoto]) -> dict[str, Any]:
     """The figures of the photos that have a true box, in percent; none where no photo has one.
 
     Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020; the pointing game:
     Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
-    Differs: `gt_known` and `top1_localisation` take the model's own box and threshold; the pointing game is played as
+    Differs: `gt_known` and `top1_localization` take the model's own box and threshold; the pointing game is played as
     published (`pointing_game_15px`), and also without its margin of 15 pixels (`pointing_game`); `max_box_acc_of_any`
     asks for no class (`uniform_weights`).
     """
@@ -90,8 +90,8 @@ def measure_localisation(located: Sequence[LocatedPhoto]) -> dict[str, Any]:
         "num_with_box": len(known),
         "whole": {
             "gt_known": percent(torch.tensor([each.whole_iou for each in known]) >= FOUND_FROM),
-            "pointing_game": percent(torch.tensor([each.centre_is_hit for each in known])),
-            "pointing_game_15px": percent(torch.tensor([each.centre_is_near for each in known])),
+            "pointing_game": percent(torch.tensor([each.center_is_hit for each in known])),
+            "pointing_game_15px": percent(torch.tensor([each.center_is_near for each in known])),
         },
         "experts": [_measure_expert(known, is_right, number=number) for number in range(num_experts)],
     }
@@ -125,7 +125,7 @@ def _open(classifier: Classifier, record: Record) -> tuple[tuple[int, int], Prep
 def _locate_batch(classifier: Classifier, batch: _PhotoBatch) -> list[LocatedPhoto]:
     model = classifier.model
     device = next(model.parameters()).device
-    pictures = model.normalise(batch.images.to(device))
+    pictures = model.normalize(batch.images.to(device))
     passes = list(model.run_experts(pictures))
     probabilities = classifier.probabilities(model.combine(passes).logits).cpu()
     views, found = _boxes(passes, batch)
@@ -219,7 +219,7 @@ def _compare_one(
     ious = [threshold_ious(score_map, box) for score_map, box in zip(maps.numpy(), in_maps, strict=True)]
     of_any = [threshold_ious(score_map, box) for score_map, box in zip(maps_of_any.numpy(), in_maps, strict=True)]
     whole = class_views[:1]
-    centre = (whole[:, :2] + whole[:, 2:]) / 2
+    center = (whole[:, :2] + whole[:, 2:]) / 2
     return Known(
         iou=box_iou(found, truths),
         class_iou=box_iou(class_found, truths),
@@ -229,8 +229,8 @@ def _compare_one(
         is_hit=is_inside(peaks, truths),
         is_near=is_inside(peaks, truths, margin=POINTING_MARGIN),
         whole_iou=float(box_iou(whole, truths[:1])),
-        centre_is_hit=bool(is_inside(centre, truths[:1])),
-        centre_is_near=bool(is_inside(centre, truths[:1], margin=POINTING_MARGIN)),
+        center_is_hit=bool(is_inside(center, truths[:1])),
+        center_is_near=bool(is_inside(center, truths[:1], margin=POINTING_MARGIN)),
     )
 
 

@@ -104,9 +104,9 @@ def error_correlation(is_wrong: Bool[Tensor, "N E"]) -> Float[Tensor, "E E"]:
 
     NaN where an expert is always right or always wrong.
     """
-    centred = is_wrong.double() - is_wrong.double().mean(0)
-    deviation = centred.square().mean(0).sqrt()
-    return (centred.T @ centred) / len(centred) / (deviation.unsqueeze(1) * deviation)
+    centerd = is_wrong.double() - is_wrong.double().mean(0)
+    deviation = centerd.square().mean(0).sqrt()
+    return (centerd.T @ centerd) / len(centerd) / (deviation.unsqueeze(1) * deviation)
 
 
 def group_accuracy(

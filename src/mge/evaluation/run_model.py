@@ -39,7 +39,7 @@ class EvalOutputs(NamedTuple):
     prefix_margins: Tensor  # (N, E) how far it leads: what that class has of the probability of the two likeliest
 
 
-def summarise(output: MixtureOutput, batch: Batch, *, mix: Mix) -> EvalOutputs:
+def summarize(output: MixtureOutput, batch: Batch, *, mix: Mix) -> EvalOutputs:
     """One batch's output, reduced to what is worth keeping."""
     so_far = prefix_logits(output.joint_logits, output.gate_probs, mix=mix)
     mean = functional.softmax(output.joint_logits.float(), dim=2).mean(1)
@@ -62,7 +62,7 @@ def predict_photos(
     fabric: Fabric, model: MixtureOfExperts, photos: PhotoDataset, *, batch_size: int, verb: str = ""
 ) -> EvalOutputs:
     """What a mixture answers about a data set; see `run_over`."""
-    keep = functools.partial(summarise, mix=model.config.mix)
+    keep = functools.partial(summarize, mix=model.config.mix)
     return EvalOutputs(*run_over(fabric, model, photos, keep=keep, batch_size=batch_size, verb=verb))
 
 

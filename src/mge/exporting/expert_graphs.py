@@ -48,7 +48,7 @@ def cascade_parts(model: MixtureOfExperts) -> dict[str, CascadeGraph]:
     frozen.sampling = "matrices"  # as in to_graph
     images = example_pictures(frozen)
     with torch.no_grad():
-        expert_pass = next(frozen.run_experts(frozen.normalise(images)))
+        expert_pass = next(frozen.run_experts(frozen.normalize(images)))
     examples = {"images": images, PREVIOUS + "boxes_xyxy": expert_pass.boxes_xyxy.contiguous()}
     examples[PREVIOUS + "found_xyxy"] = expert_pass.next_boxes_xyxy
     if frozen.config.zoom_from == "previous":
@@ -80,7 +80,7 @@ class FirstExpert(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """What it said and found, by the names of its part."""
-        expert_pass = next(self.model.run_experts(self.model.normalise(images)))
+        expert_pass = next(self.model.run_experts(self.model.normalize(images)))
         output = expert_pass.output
         said = (output.large_logits, output.part_logits, output.logits, expert_pass.attention, expert_pass.boxes_xyxy)
         kept = (expert_pass.next_boxes_xyxy, *([expert_pass.view] if self.model.config.zoom_from == "previous" else []))
@@ -101,7 +101,7 @@ class LaterExpert(nn.Module):
 
     def forward(self, images: Tensor, boxes: Tensor, found: Tensor, view: Tensor | None = None) -> tuple[Tensor, ...]:
         """What it said and found, out of what the expert before it saw and found."""
-        pictures = self.model.normalise(images)
+        pictures = self.model.normalize(images)
         # Of a view that is not cut out of, only the size counts.
         previous = self.model.first_view(pictures, whole_boxes(pictures)) if view is None else view
         seen, boxes = self.model.next_view(pictures, previous, boxes, found)
@@ -128,6 +128,6 @@ class GateAlone(nn.Module):
         """How much each expert counts."""
         if images_or_features.dim() == 2:
             return self.model.weigh(images_or_features, images_or_features)  # a shared gate looks at no picture
-        pictures = self.model.normalise(images_or_features)
+        pictures = self.model.normalize(images_or_features)
         view = self.model.first_view(pictures, whole_boxes(pictures))
         return self.model.weigh(view, view.flatten(1))

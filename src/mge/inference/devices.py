@@ -89,7 +89,7 @@ def check_shares(config: TrainConfig, *, world: int) -> None:
     )
 
 
-def synchronises_batch_norm(config: TrainConfig, fabric: Fabric) -> bool:
+def synchronizes_batch_norm(config: TrainConfig, fabric: Fabric) -> bool:
     """Whether batch norm takes its statistics from the photos of all processes.
 
     Raises:

@@ -46,7 +46,7 @@ def from_authors(state_dict: Mapping[str, Any]) -> MixtureOfExperts:
     """
     given = _unwrap(state_dict)
     num_classes = _count_classes(given)
-    config = authors_config(_recognise_backbone(given))
+    config = authors_config(_recognize_backbone(given))
     with torch.device("meta"):  # shapes only: a misfit is found before anything large is built
         outline = MixtureOfExperts.from_config(config, num_classes=num_classes)
     _check_fit(given, expected=_expected_tensors(outline), num_classes=num_classes)
@@ -110,7 +110,7 @@ def _count_classes(state: Mapping[str, Tensor]) -> int:
     return len(classifier)
 
 
-def _recognise_backbone(state: Mapping[str, Tensor]) -> str:
+def _recognize_backbone(state: Mapping[str, Tensor]) -> str:
     blocks = {key.split(".")[2] for key in state if key.startswith("conv4.6.") and key.count(".") > 2}
     has_bottlenecks = "conv4.4.0.conv3.weight" in state
     backbone = BLOCKS_OF_STAGE_3.get(len(blocks)) if has_bottlenecks else None

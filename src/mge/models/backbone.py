@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mge.config import NORMALISATIONS, HeadLayers
+from mge.config import NORMALIZATIONS, HeadLayers
 from mge.errors import ConfigError, first_line
 from mge.models.neck import apply_layers, check_layers, is_passing, pull_back
 
@@ -105,7 +105,7 @@ class Backbone(nn.Module):
             self.net = _create_pretrained(name, options)
         self.num_features = self.width
         self.structure: Structure | None = None
-        self._normalises = True  # whether intermediate stages come normalised
+        self._normalizes = True  # whether intermediate stages come normalised
         # Layers that are not used must not be stored, or waited for by other processes.
         if head_layers == "none":
             self.net.prune_intermediate_layers(list(self.depths), prune_norm=False, prune_head=True)
@@ -140,8 +140,8 @@ class Backbone(nn.Module):
             )
         self.train(was_training)
         mass = gradient.square().sum((0, 1))
-        centres = torch.arange(side, device=mass.device) + 0.5
-        found = ((mass.sum(0) + mass.sum(1)) * centres).sum() / (2 * mass.sum())
+        centers = torch.arange(side, device=mass.device) + 0.5
+        found = ((mass.sum(0) + mass.sum(1)) * centers).sum() / (2 * mass.sum())
         return round(found.item() - side / 2, 2)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeatureMaps:
@@ -181,7 +181,7 @@ class Backbone(nn.Module):
     def _run(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the output of `forward_features`, and the maps at both depths."""
         final, (part, last) = self.net.forward_intermediates(
-            images, indices=list(self.depths), norm=self._normalises, output_fmt="NCHW"
+            images, indices=list(self.depths), norm=self._normalizes, output_fmt="NCHW"
         )
         return final, part, last
 
@@ -198,7 +198,7 @@ class Backbone(nn.Module):
             try:
                 final, _, last = self._run(blank)
             except AssertionError:  # Hiera gives its stages as they are
-                self._normalises = False
+                self._normalizes = False
                 final, _, last = self._run(blank)
             structure = _find_structure(self.net, final, last, name=self.name)
         except ConfigError:
@@ -243,7 +243,7 @@ def pretrained_input(name: str) -> PretrainedInput:
     _options(name, size=None, output_stride=0)  # checks the name
     settings = timm.get_pretrained_cfg(name)
     if settings is None:
-        return PretrainedInput(*NORMALISATIONS["imagenet"], "bilinear", None)
+        return PretrainedInput(*NORMALIZATIONS["imagenet"], "bilinear", None)
     interpolation: Literal["bilinear", "bicubic"] = "bicubic" if settings.interpolation == "bicubic" else "bilinear"
     mean, std = (cast(tuple[float, float, float], tuple(map(float, each))) for each in (settings.mean, settings.std))
     return PretrainedInput(mean, std, interpolation, _fixed_size(name, size=None))
@@ -336,7 +336,7 @@ def _trace_head(net: Any, final: Tensor) -> tuple[list[str], Tensor]:  # noqa: A
     return [name for name in ran if name.rpartition(".")[0] not in ran], features
 
 
-def synchronise_batch_norm(module: nn.Module) -> nn.Module:
+def synchronize_batch_norm(module: nn.Module) -> nn.Module:
     """The same module with batch norm over all processes, which GPUs can do; timm's own kinds keep their activation."""
     converted: nn.Module = timm.layers.convert_sync_batchnorm(module)  # type: ignore[attr-defined,no-untyped-call]
     return converted

@@ -45,7 +45,7 @@ class Expert(nn.Module):
             classwise = part_head == "classwise"
             num_features = part_filters * num_classes
             self.part_filters = PartFilters(
-                backbone.part_width, num_features, padding=part_padding, is_normalised=part_norm == "batch"
+                backbone.part_width, num_features, padding=part_padding, is_normalized=part_norm == "batch"
             )
             self.part_head: nn.Module = (
                 ClasswiseLinear(num_classes, part_filters) if classwise else nn.Linear(num_features, num_classes)

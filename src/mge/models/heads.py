@@ -20,15 +20,15 @@ class PartFilters(nn.Module):
         width: Channels of the feature map.
         count: Number of filters.
         padding: Zero cells around the map.
-        is_normalised: Whether channels are normalised first, by batch norm without weights of its own. Differs: the
+        is_normalized: Whether channels are normalised first, by batch norm without weights of its own. Differs: the
             paper's filters read them as they are; those of pretrained networks have scales of their own, from which
             filters that start at random learn slowly, or not at all.
     """
 
-    def __init__(self, width: int, count: int, *, padding: int = 0, is_normalised: bool = False) -> None:
+    def __init__(self, width: int, count: int, *, padding: int = 0, is_normalized: bool = False) -> None:
         super().__init__()
         self.padding = padding
-        self.norm = nn.BatchNorm2d(width, affine=False) if is_normalised else nn.Identity()
+        self.norm = nn.BatchNorm2d(width, affine=False) if is_normalized else nn.Identity()
         self.filters = nn.Conv2d(width, count, kernel_size=1, padding=padding)
 
     def forward(self, features: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P"]:

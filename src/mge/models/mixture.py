@@ -23,8 +23,8 @@ from mge.config import (
     PartHead,
     PartNorm,
     ZoomFrom,
-    read_normalisation,
-    write_normalisation,
+    read_normalization,
+    write_normalization,
 )
 from mge.config import Gate as GateChoice
 from mge.core.attention import (
@@ -125,7 +125,7 @@ class MixtureOfExperts(nn.Module):
         super().__init__()
         if num_classes < 2:
             raise ConfigError(f"num_classes is {num_classes}; accepted: at least 2")
-        mean, std = read_normalisation(normalisation) or pretrained_input(backbone)[:2]
+        mean, std = read_normalization(normalisation) or pretrained_input(backbone)[:2]
         num_parts = choose_part_filters(num_classes) if part_filters == "auto" else part_filters
         self.config = ModelConfig(
             backbone=backbone, experts=num_experts, share_experts=share_experts, size=size or 448, detail=detail,
@@ -134,7 +134,7 @@ class MixtureOfExperts(nn.Module):
             attention_threshold=attention_threshold, attention_offset=attention_offset, part_filters=num_parts,
             part_padding=part_padding, part_head=part_head, part_norm=part_norm, part_gradient=part_gradient,
             fused_heads=fused_heads, head_layers=head_layers, gate=gate, mix=mix,
-            normalisation=write_normalisation(mean, std),
+            normalisation=write_normalization(mean, std),
         )  # fmt: skip
         self.num_classes = num_classes
         self.view_size = size
@@ -183,7 +183,7 @@ class MixtureOfExperts(nn.Module):
         Returns:
             Every expert's answers and maps, the gate, and the mixture. No field is left out in training.
         """
-        return self.combine(list(self.run_experts(self.normalise(images), labels)))
+        return self.combine(list(self.run_experts(self.normalize(images), labels)))
 
     @property
     def experts_in_turn(self) -> list[Expert]:
@@ -211,7 +211,7 @@ class MixtureOfExperts(nn.Module):
             backbone = next(module for module in self.modules() if isinstance(module, Backbone))
             self.config = dataclasses.replace(self.config, attention_offset=backbone.measure_offset())
 
-    def normalise(self, images: Shaped[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    def normalize(self, images: Shaped[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """Pictures as the backbones expect them; float pictures are returned as they are."""
         if images.dtype != torch.uint8:
             return images

@@ -78,16 +78,16 @@ def as_coco(rows: Sequence[BoxRow], *, class_names: Sequence[str], about: str) -
     }
 
 
-def print_localisation(figures: Mapping[str, Any], *, folder: str) -> None:
+def print_localization(figures: Mapping[str, Any], *, folder: str) -> None:
     """Writes how well things were found, where that is known, and where the boxes are."""
     if figures["num_with_box"]:
-        say(localisation_table(figures))
+        say(localization_table(figures))
     else:
         say(f"None of the {figures['num_photos']} photos has a true box: nothing is measured.")
     say(f"Boxes: {folder}/boxes.csv and boxes.json (COCO)")
 
 
-def localisation_table(figures: Mapping[str, Any]) -> Table:
+def localization_table(figures: Mapping[str, Any]) -> Table:
     """A row for each expert, and one for what needs no network."""
     table = Table(
         title=f"Localisation in percent, on {figures['num_with_box']} photos of the {figures['split']} split with a box"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from mge.data.photo import as_text
-from mge.report.overlays import Box, cut_out, draw_boxes, expert_colour, fit_photo
+from mge.report.overlays import Box, cut_out, draw_boxes, expert_color, fit_photo
 
 PHOTO_SIDE, VIEW_SIDE = 280, 112  # longest sides in pixels, in the page
 QUALITY = 80  # of JPEG
@@ -21,7 +21,7 @@ class ShownView(NamedTuple):
     label: str
     is_right: bool
     gate_percent: float
-    colour: str
+    color: str
 
 
 class Shown(NamedTuple):
@@ -61,9 +61,7 @@ def show(
         is_doubtful: Whether the label looks wrong.
     """
     views = tuple(
-        ShownView(
-            as_uri(cut_out(picture, box, side=VIEW_SIDE)), said, said == label, 100 * share, expert_colour(number)
-        )
+        ShownView(as_uri(cut_out(picture, box, side=VIEW_SIDE)), said, said == label, 100 * share, expert_color(number))
         for number, (box, said, share) in enumerate(zip(boxes_xyxy, expert_labels, gate_probs, strict=True))
     )
     marked = draw_boxes(fit_photo(picture, side=PHOTO_SIDE), boxes_xyxy, size=picture.size)

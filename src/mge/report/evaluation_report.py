@@ -97,7 +97,7 @@ def _build_page(
         mistakes=[verdicts.show(number) for number in mistakes],
         doubtful=[verdicts.show(number) for number in most_doubtful(verdicts, but=mistakes)],
         num_doubtful=int(verdicts.is_doubtful.sum()),
-        localisation=read_localisation(path, evaluation.figures),
+        localisation=read_localization(path, evaluation.figures),
         data=data_facts(evaluation),
         origin=origin_facts(evaluation, run),
         files=FILES,
@@ -127,7 +127,7 @@ def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[PartA
     return parts
 
 
-def read_localisation(path: Path, figures: Mapping[str, Any]) -> list[LocalizationRow]:
+def read_localization(path: Path, figures: Mapping[str, Any]) -> list[LocalizationRow]:
     """What `mge localise` found out about the same photos, where it was asked and they have boxes."""
     file = path / f"localisation-{figures['split']}" / "localisation.json"
     found = read_json(file, dict, remedy="remove it, or write it anew with mge localise") or {}

@@ -71,7 +71,7 @@ def explain_batch(
     model = classifier.model
     device = next(model.parameters()).device
     images = torch.stack([photo.prepared.image for photo in photos]).to(device)
-    passes = list(model.run_experts(model.normalise(images)))
+    passes = list(model.run_experts(model.normalize(images)))
     output = MixtureOutput(*(tensor.float().cpu() for tensor in model.combine(passes)))
     labels, probabilities = output.logits.argmax(1), classifier.probabilities(output.logits)
     others = None if other_label is None else _others(output.logits, classifier.class_names.index(other_label))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from mge.report.figures import GAP, PHOTO_SIDE, VIEW_SIDE, Contrast, ExpertView, Explanation, Ranking, draw_photo, frame
-from mge.report.overlays import SPEAKS_AGAINST, SPEAKS_FOR, expert_colour, lay_attention, lay_contrast
+from mge.report.overlays import SPEAKS_AGAINST, SPEAKS_FOR, expert_color, lay_attention, lay_contrast
 from mge.report.text import FAINT, INK, percent, write, write_lines
 
 PAD, HEADER, LINE, BAR = 20, 78, 34, 6  # pixels: around everything, for the answer, for a class with its bar, of a bar
@@ -83,14 +83,14 @@ def draw_card(explanation: Explanation, parts: Drawn) -> Image.Image:
     _write_header(draw, explanation, width=card.width - 2 * PAD)
     x, y = PAD + (PHOTO_SIDE - parts.photo.width) // 2, PAD + HEADER + (PHOTO_SIDE - parts.photo.height) // 2
     card.paste(parts.photo, (x, y))
-    write(draw, (PAD, said), "the mixture", size=14, colour=FAINT)
-    _write_ranking(draw, explanation.top, at=(PAD, said + 26), width=PHOTO_SIDE, colour=INK)
+    write(draw, (PAD, said), "the mixture", size=14, color=FAINT)
+    _write_ranking(draw, explanation.top, at=(PAD, said + 26), width=PHOTO_SIDE, color=INK)
     for number, (view, attention) in enumerate(zip(explanation.views, parts.attention, strict=True)):
         left, top = LEFT + number * (VIEW_SIDE + GAP), PAD + HEADER
         card.paste(view.picture, (left, top))
         card.paste(attention, (left, top + VIEW_SIDE + GAP))
         _write_gate(draw, view.gate_prob, number=number, at=(left, said))
-        _write_ranking(draw, view.top, at=(left, said + 26), width=VIEW_SIDE, colour=expert_colour(number))
+        _write_ranking(draw, view.top, at=(left, said + 26), width=VIEW_SIDE, color=expert_color(number))
     _draw_contrasts(card, draw, explanation, parts, top=said + 30 + NUM_RANKED * LINE + 2 * GAP)
     return card
 
@@ -106,24 +106,24 @@ def _write_header(draw: ImageDraw.ImageDraw, explanation: Explanation, *, width:
     facts = [explanation.path, f"{explanation.size[0]} x {explanation.size[1]} px"]
     if explanation.true_label is not None:
         facts.append(f"truly {explanation.true_label}")
-    write(draw, (PAD, PAD + 36), "   ·   ".join(fact for fact in facts if fact), size=14, colour=FAINT, width=width)
+    write(draw, (PAD, PAD + 36), "   ·   ".join(fact for fact in facts if fact), size=14, color=FAINT, width=width)
 
 
 def _write_gate(draw: ImageDraw.ImageDraw, share: float, *, number: int, at: tuple[int, int]) -> None:
     x, y = at
-    draw.rectangle((x, y + 2, x + 12, y + 14), fill=expert_colour(number))
-    write(draw, (x + 19, y), f"expert {number}", size=14, colour=FAINT)
-    write(draw, (x + VIEW_SIDE, y), f"gate {percent(share)}", size=14, anchor="ra", colour=FAINT)
+    draw.rectangle((x, y + 2, x + 12, y + 14), fill=expert_color(number))
+    write(draw, (x + 19, y), f"expert {number}", size=14, color=FAINT)
+    write(draw, (x + VIEW_SIDE, y), f"gate {percent(share)}", size=14, anchor="ra", color=FAINT)
 
 
-def _write_ranking(draw: ImageDraw.ImageDraw, top: Ranking, *, at: tuple[int, int], width: int, colour: str) -> None:
+def _write_ranking(draw: ImageDraw.ImageDraw, top: Ranking, *, at: tuple[int, int], width: int, color: str) -> None:
     x, y = at
     for place, (label, share) in enumerate(top[:NUM_RANKED]):
         line = y + place * LINE
         write(draw, (x, line), label, size=14, bold=place == 0, width=width - 50)
         write(draw, (x + width, line), percent(share), size=14, bold=place == 0, anchor="ra")
         draw.rectangle((x, line + 19, x + width - 1, line + 19 + BAR - 1), fill=TRACK)
-        draw.rectangle((x, line + 19, x + max(1, round(share * width)) - 1, line + 19 + BAR - 1), fill=colour)
+        draw.rectangle((x, line + 19, x + max(1, round(share * width)) - 1, line + 19 + BAR - 1), fill=color)
 
 
 def _draw_contrasts(
@@ -136,23 +136,23 @@ def _draw_contrasts(
             x = LEFT + number * (VIEW_SIDE + GAP)
             card.paste(picture, (x, y))
             assert view.contrast is not None
-            write(draw, (x, y + VIEW_SIDE + 5), score(view.contrast, row=row), size=13, colour=FAINT)
+            write(draw, (x, y + VIEW_SIDE + 5), score(view.contrast, row=row), size=13, color=FAINT)
 
 
 def _write_contrast(draw: ImageDraw.ImageDraw, explanation: Explanation, *, row: int, y: int) -> None:
     """What a row of contrasts shows, in words."""
     one, other = explanation.label, str(explanation.other_label)
     if row < CONTRASTS - 1:
-        write(draw, (PAD, y), "what speaks for", size=14, colour=FAINT)
+        write(draw, (PAD, y), "what speaks for", size=14, color=FAINT)
         write(draw, (PAD, y + 22), (one, other)[row], size=20, bold=True, width=PHOTO_SIDE)
         if row == 0:
-            write_lines(draw, (PAD, y + 58), SCORES, size=13, width=PHOTO_SIDE - 60, colour=FAINT)
+            write_lines(draw, (PAD, y + 58), SCORES, size=13, width=PHOTO_SIDE - 60, color=FAINT)
         return
-    write(draw, (PAD, y), "blue speaks for this one, and not for the other", size=14, colour=FAINT)
-    write(draw, (PAD, y + 22), one, size=20, bold=True, width=PHOTO_SIDE, colour=SPEAKS_FOR)
-    write(draw, (PAD, y + 60), "vermilion speaks for", size=14, colour=FAINT)
-    write(draw, (PAD, y + 82), other, size=20, bold=True, width=PHOTO_SIDE, colour=SPEAKS_AGAINST)
-    write_lines(draw, (PAD, y + 120), DIFFERENCES, size=13, width=PHOTO_SIDE - 60, colour=FAINT)
+    write(draw, (PAD, y), "blue speaks for this one, and not for the other", size=14, color=FAINT)
+    write(draw, (PAD, y + 22), one, size=20, bold=True, width=PHOTO_SIDE, color=SPEAKS_FOR)
+    write(draw, (PAD, y + 60), "vermilion speaks for", size=14, color=FAINT)
+    write(draw, (PAD, y + 82), other, size=20, bold=True, width=PHOTO_SIDE, color=SPEAKS_AGAINST)
+    write_lines(draw, (PAD, y + 120), DIFFERENCES, size=13, width=PHOTO_SIDE - 60, color=FAINT)
 
 
 def score(contrast: Contrast, *, row: int) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mge.report.overlays import Box, cut_out, draw_boxes, expert_colour, fit_photo, lay_attention
+from mge.report.overlays import Box, cut_out, draw_boxes, expert_color, fit_photo, lay_attention
 from mge.report.picture_file import save_picture
 from mge.report.text import FAINT, font, percent, write
 
@@ -117,7 +117,7 @@ def _draw_view_cell(
 def frame(view: Image.Image, *, number: int) -> Image.Image:
     """Draws an edge in its expert's colour on a view, and returns it."""
     edge = (0, 0, view.width - 1, view.height - 1)
-    ImageDraw.Draw(view).rectangle(edge, outline=expert_colour(number), width=3)
+    ImageDraw.Draw(view).rectangle(edge, outline=expert_color(number), width=3)
     return view
 
 
@@ -128,4 +128,4 @@ def _write_caption(
     room = VIEW_SIDE - font(13, bold=True).getlength(chance)
     write(draw, (x, y + 2), best[0], size=13, bold=True, width=room)
     write(draw, (x + VIEW_SIDE, y + 2), chance, size=13, bold=True, anchor="ra")
-    write(draw, (x, y + 20), below, size=12, width=VIEW_SIDE, colour=FAINT)
+    write(draw, (x, y + 20), below, size=12, width=VIEW_SIDE, color=FAINT)

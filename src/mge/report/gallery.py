@@ -12,7 +12,7 @@ from mge.data.photo import as_text
 from mge.report.cards import as_uri
 from mge.report.explanation_card import Drawn, score
 from mge.report.figures import Explanation
-from mge.report.overlays import expert_colour
+from mge.report.overlays import expert_color
 from mge.report.text import percent
 from mge.storage.files import write_text_atomically
 
@@ -21,7 +21,7 @@ class EntryView(NamedTuple):
     """A view in the page, and what is said about it."""
 
     picture: str  # as a data URI
-    colour: str
+    color: str
     gate: str
     top: list[tuple[str, str, float]]  # class, its probability for people, and in percent for its bar
     scores: list[str]  # below each of its contrasts
@@ -52,7 +52,7 @@ def make_entry(explanation: Explanation, parts: Drawn, *, file: str) -> GalleryE
     """
     views = [
         EntryView(
-            as_uri(picture), expert_colour(number), percent(view.gate_prob), _ranking(view.top),
+            as_uri(picture), expert_color(number), percent(view.gate_prob), _ranking(view.top),
             [score(view.contrast, row=row) for row in range(len(parts.contrasts)) if view.contrast],
             [as_uri(row[number]) for row in parts.contrasts],
         )

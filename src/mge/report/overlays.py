@@ -10,7 +10,7 @@ from PIL import Image, ImageColor, ImageDraw
 from mge.report.text import font
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
-EXPERT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
+EXPERT_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
 SPEAKS_FOR, SPEAKS_AGAINST = "#0072B2", "#D55E00"  # blue and vermilion
 
 # Points of matplotlib's `inferno`, without its palest end: brighter means more, also in a grey print.
@@ -23,9 +23,9 @@ Box = tuple[float, float, float, float]
 Palette = tuple[Image.Image, tuple[int, ...]]  # one pixel with 256 colours; how opaque each one is
 
 
-def expert_colour(number: int) -> str:
+def expert_color(number: int) -> str:
     """The colour of an expert, wherever it is drawn."""
-    return EXPERT_COLOURS[number % len(EXPERT_COLOURS)]
+    return EXPERT_COLORS[number % len(EXPERT_COLORS)]
 
 
 def cut_out(photo: Image.Image, box_xyxy: Box, *, side: int) -> Image.Image:
@@ -57,25 +57,25 @@ def draw_boxes(picture: Image.Image, boxes_xyxy: Sequence[Box], *, size: tuple[i
     tag = max(15, min(picture.size) // 22)
     tags: list[tuple[int, int]] = []
     for number, (x1, y1, x2, y2) in enumerate(boxes_xyxy):
-        colour = expert_colour(number)
+        color = expert_color(number)
         left, top = max(0, round(x_scale * x1)), max(0, round(y_scale * y1))
         right = max(left + 4, min(picture.width, round(x_scale * x2)) - 1)
         bottom = max(top + 4, min(picture.height, round(y_scale * y2)) - 1)
         draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="white", width=5)
-        draw.rectangle((left, top, right, bottom), outline=colour, width=3)
+        draw.rectangle((left, top, right, bottom), outline=color, width=3)
         x, y = min(left, picture.width - tag - 1), min(top, picture.height - tag - 1)
         while any(abs(x - other) <= tag and abs(y - line) <= tag for other, line in tags):
             x += tag + 2  # boxes often have a corner in common: their numbers stand side by side, not on one heap
         tags.append((x, y))
-        draw.rectangle((x, y, x + tag, y + tag), fill=colour)
+        draw.rectangle((x, y, x + tag, y + tag), fill=color)
         middle = (x + tag / 2, y + tag / 2)
-        draw.text(middle, str(number), fill=letters_on(colour), font=font(tag - 4, bold=True), anchor="mm")
+        draw.text(middle, str(number), fill=letters_on(color), font=font(tag - 4, bold=True), anchor="mm")
     return marked
 
 
-def letters_on(colour: str) -> str:
+def letters_on(color: str) -> str:
     """Black or white, whichever is legible on a colour."""
-    red, green, blue, *_ = ImageColor.getrgb(colour)
+    red, green, blue, *_ = ImageColor.getrgb(color)
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
 
 
@@ -100,27 +100,27 @@ def _blend(picture: Image.Image, values: NDArray[np.float32], palette: Palette) 
     levels = Image.fromarray((255 * values.clip(0, 1)).round().astype(np.uint8))
     levels = levels.resize(picture.size, Image.Resampling.BILINEAR)
     holder, opacities = palette
-    colours = levels.copy()
-    colours.putpalette(holder.getpalette() or [])
-    return Image.composite(colours.convert("RGB"), picture, levels.point(opacities))
+    colors = levels.copy()
+    colors.putpalette(holder.getpalette() or [])
+    return Image.composite(colors.convert("RGB"), picture, levels.point(opacities))
 
 
 @cache
 def _attention_palette() -> Palette:
     steps = np.linspace(0, 1, 256)
     points = np.linspace(0, 1, len(_INFERNO))
-    colours = np.stack([np.interp(steps, points, channel) for channel in zip(*_INFERNO, strict=True)], axis=1)
-    return _palette(colours, _STRONGEST * steps**0.9)
+    colors = np.stack([np.interp(steps, points, channel) for channel in zip(*_INFERNO, strict=True)], axis=1)
+    return _palette(colors, _STRONGEST * steps**0.9)
 
 
 @cache
 def _contrast_palette() -> Palette:
     steps = np.linspace(-1, 1, 256)
-    colours = np.where((steps > 0)[:, None], ImageColor.getrgb(SPEAKS_FOR), ImageColor.getrgb(SPEAKS_AGAINST))
-    return _palette(colours, 1.1 * _STRONGEST * np.abs(steps) ** 0.8)
+    colors = np.where((steps > 0)[:, None], ImageColor.getrgb(SPEAKS_FOR), ImageColor.getrgb(SPEAKS_AGAINST))
+    return _palette(colors, 1.1 * _STRONGEST * np.abs(steps) ** 0.8)
 
 
-def _palette(colours: NDArray[np.float64], opacities: NDArray[np.float64]) -> Palette:
+def _palette(colors: NDArray[np.float64], opacities: NDArray[np.float64]) -> Palette:
     holder = Image.new("P", (1, 1))
-    holder.putpalette(colours.round().astype(np.uint8).tobytes())
+    holder.putpalette(colors.round().astype(np.uint8).tobytes())
     return holder, tuple(opacities.round().astype(int).tolist())

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from mge.console.tables import what_answers
 from mge.report.cards import Shown
 from mge.report.matrices import Matrix
-from mge.report.overlays import EXPERT_COLOURS
+from mge.report.overlays import EXPERT_COLORS
 
 
 class PartAccuracy(NamedTuple):
@@ -86,7 +86,7 @@ def render(page: Page) -> str:
     )  # fmt: skip
     environment.filters |= {"percent": percent, "count": count}
     template = environment.get_template("report.html")
-    return template.render(colours=EXPERT_COLOURS, who=what_answers(page.figures), **vars(page))
+    return template.render(colors=EXPERT_COLORS, who=what_answers(page.figures), **vars(page))
 
 
 def percent(value: float | None, digits: int = 1) -> str:

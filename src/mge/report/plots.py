@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from mge.report.overlays import EXPERT_COLOURS
+from mge.report.overlays import EXPERT_COLORS
 
 # Colours of which the page makes its own: that of its text, and one for what is in the background.
 TEXT, FAINT = "#010203", "#040506"
-PAGE_COLOURS = {TEXT: "currentColor", FAINT: "var(--faint)"}
-RIGHT, WRONG = EXPERT_COLOURS[0], EXPERT_COLOURS[4]
+PAGE_COLORS = {TEXT: "currentColor", FAINT: "var(--faint)"}
+RIGHT, WRONG = EXPERT_COLORS[0], EXPERT_COLORS[4]
 MARKERS, DASHES = "os^Dv<>P", ("-", "--", "-.", ":")
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": ["system-ui", "DejaVu Sans"],
@@ -123,9 +123,9 @@ def draw_curves(
         figure = Figure(figsize=(5, 3.8), layout="constrained")
         axes = figure.subplots()
         for number, curve in enumerate(curves):
-            colour = EXPERT_COLOURS[number % len(EXPERT_COLOURS)]
+            color = EXPERT_COLORS[number % len(EXPERT_COLORS)]
             axes.plot(
-                curve.x, curve.y, color=TEXT if colour == "#000000" else colour, label=curve.name, linewidth=1.8,
+                curve.x, curve.y, color=TEXT if color == "#000000" else color, label=curve.name, linewidth=1.8,
                 linestyle=DASHES[number % len(DASHES)],
                 marker=MARKERS[number % len(MARKERS)] if is_marked or len(curve.x) == 1 else "", markersize=5,
             )  # fmt: skip
@@ -185,8 +185,8 @@ def _as_svg(figure: Figure, *, name: str, alt: str, least_px: int = 0) -> Markup
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    for colour, of_page in PAGE_COLOURS.items():
-        svg = svg.replace(colour, of_page)
+    for color, of_page in PAGE_COLORS.items():
+        svg = svg.replace(color, of_page)
     style_of_its_own = f' style="min-width: {least_px}px"' if least_px else ""
     described = svg.replace(
         "<svg", f'<svg role="img" aria-label="{escape(alt)}" class="plot {name}"{style_of_its_own}', 1

@@ -42,7 +42,7 @@ def percent(share: float) -> str:
 
 
 def write(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, size: int, bold: bool = False, colour: str = INK,
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, size: int, bold: bool = False, color: str = INK,
     width: float | None = None, anchor: str = "la",
 ) -> None:  # fmt: skip
     """Writes a line.
@@ -53,7 +53,7 @@ def write(
         text: The line; what does not fit is left out in its middle.
         size: Of the letters, in pixels.
         bold: Whether they are bold.
-        colour: Of the letters.
+        color: Of the letters.
         width: Pixels that it may take; None: as many as it needs.
         anchor: Which point of the line lies at that place, as Pillow names it: `la` is its top left, `ra` its top
             right.
@@ -62,15 +62,15 @@ def write(
     line = as_text(text)  # a file's name may be none
     if width is not None:
         line = fit_text(line, width=width, letters=letters)
-    draw.text(at, line, fill=colour, font=letters, anchor=anchor)
+    draw.text(at, line, fill=color, font=letters, anchor=anchor)
 
 
 def write_lines(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, size: int, width: float, colour: str = INK
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, size: int, width: float, color: str = INK
 ) -> None:
     """Writes a text in as many lines as it takes, broken between words."""
     for number, line in enumerate(_wrapped(text, size=size, width=width)):
-        write(draw, (at[0], at[1] + number * round(1.45 * size)), line, size=size, colour=colour)
+        write(draw, (at[0], at[1] + number * round(1.45 * size)), line, size=size, color=color)
 
 
 @cache

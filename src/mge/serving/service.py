@@ -88,8 +88,8 @@ class Service(Generic[P]):
         Raises:
             ModelFailedError: it does not work.
         """
-        grey = Image.new("RGB", (64, 64), "grey")
-        await self.batcher.answer(await self.in_thread(lambda: self.backend.prepare(grey)))
+        gray = Image.new("RGB", (64, 64), "grey")
+        await self.batcher.answer(await self.in_thread(lambda: self.backend.prepare(gray)))
 
     def _prepare_to_explain(self, upload: Upload) -> tuple[P, Image.Image, tuple[int, int]]:
         photo = _open(upload)

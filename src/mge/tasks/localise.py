@@ -62,12 +62,12 @@ def localise(
     from mge.console.progress import track_photos  # noqa: PLC0415
     from mge.console.tables import print_broken, print_notes  # noqa: PLC0415
     from mge.data.sources.columns import AskedColumns  # noqa: PLC0415
-    from mge.evaluation.localization import locate, measure_localisation  # noqa: PLC0415
+    from mge.evaluation.localization import locate, measure_localization  # noqa: PLC0415
     from mge.evaluation.seen_photos import leave_out_seen  # noqa: PLC0415
     from mge.evaluation.select import read_held_out, without_broken  # noqa: PLC0415
     from mge.inference.classifier import load_folder  # noqa: PLC0415
     from mge.inference.devices import one_device  # noqa: PLC0415
-    from mge.report.box_files import as_coco, as_csv, print_localisation  # noqa: PLC0415
+    from mge.report.box_files import as_coco, as_csv, print_localization  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
 
     path, columns = Path(run), AskedColumns(image_column, label_column)
@@ -81,7 +81,7 @@ def localise(
     located = list(track_photos(found, verb="localising", total=len(records)))
     figures: dict[str, Any] = {
         "data": photos.name, "split": split, "num_photos": len(located), "num_broken": len(broken),
-        "broken": [dataclasses.asdict(photo) for photo in broken], **measure_localisation(located),
+        "broken": [dataclasses.asdict(photo) for photo in broken], **measure_localization(located),
     }  # fmt: skip
     rows = [_as_row(each) for each in located]
     about = f"Where the experts of {path.name} looked in the {split} photos of {photos.name}; written by mge localise"
@@ -91,7 +91,7 @@ def localise(
         write_text_atomically(folder / name, text)
     print_notes(photos.notes)
     print_broken(broken, num_photos=len(records) + len(broken), file=folder / "localisation.json")
-    print_localisation(figures, folder=str(folder))
+    print_localization(figures, folder=str(folder))
     return figures
 
 

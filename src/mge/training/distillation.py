@@ -39,7 +39,7 @@ class TeacherOutput(NamedTuple):
 @torch.no_grad()
 def teacher_forward(teacher: MixtureOfExperts, images: Tensor, *, class_order: Tensor) -> TeacherOutput:
     """The mixture's answer, its classes in another order, and the views that it is made of."""
-    passes = list(teacher.run_experts(teacher.normalise(images)))
+    passes = list(teacher.run_experts(teacher.normalize(images)))
     return TeacherOutput(teacher.combine(passes).logits[:, class_order], [expert_pass.view for expert_pass in passes])
 
 

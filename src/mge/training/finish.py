@@ -13,7 +13,7 @@ from mge.data.records import Split, spread_out
 from mge.evaluation.early_exit import MAX_ACCURACY_LOSS
 from mge.evaluation.fit_parameters import FitOptions, fit_parameters, measure_fitted
 from mge.evaluation.fusion import FusionLosses, apply_fusion, choose_fusion, fusion_losses, list_fusions
-from mge.evaluation.run_model import EvalOutputs, Keep, measure, percent, run_over, summarise
+from mge.evaluation.run_model import EvalOutputs, Keep, measure, percent, run_over, summarize
 from mge.inference.classifier import Classifier
 from mge.report.explanation import explain_photos
 from mge.report.figures import draw_experts
@@ -115,7 +115,7 @@ def _choose_fusion(session: Session, trained: StoredModel, val_photos: PhotoData
 
 def _predict(session: Session, stored: StoredModel, photos: PhotoDataset) -> EvalOutputs:
     """What a stored model answers, as it will when it is used: in float32."""
-    return EvalOutputs(*_run_over(session, stored, photos, keep=functools.partial(summarise, mix=stored.config.mix)))
+    return EvalOutputs(*_run_over(session, stored, photos, keep=functools.partial(summarize, mix=stored.config.mix)))
 
 
 def _run_over(session: Session, stored: StoredModel, photos: PhotoDataset, *, keep: Keep) -> tuple[Tensor, ...]:

@@ -9,8 +9,8 @@ from mge.config import DistillConfig, ModelConfig
 from mge.console.display import Display
 from mge.errors import DataError
 from mge.inference.classifier import Classifier
-from mge.inference.devices import synchronises_batch_norm
-from mge.models.backbone import synchronise_batch_norm
+from mge.inference.devices import synchronizes_batch_norm
+from mge.models.backbone import synchronize_batch_norm
 from mge.models.mixture import DENSE_UP_TO, MOST_PART_FILTERS, MixtureOfExperts
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
@@ -106,8 +106,8 @@ def _build(session: Session, model_config: ModelConfig) -> MixtureOfExperts:
     model = MixtureOfExperts.from_config(
         model_config, num_classes=len(session.photos.class_names), pretrained=config.pretrained, weights=config.weights
     )
-    if synchronises_batch_norm(config, session.fabric):
-        model = cast(MixtureOfExperts, synchronise_batch_norm(model))
+    if synchronizes_batch_norm(config, session.fabric):
+        model = cast(MixtureOfExperts, synchronize_batch_norm(model))
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if config.measure_offset and model_config.experts > 1:

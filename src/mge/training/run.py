@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from mge.config import split_options, take_distillation, write_normalisation
+from mge.config import split_options, take_distillation, write_normalization
 from mge.console.tables import print_summary
 from mge.data.sources import read_photos
 from mge.errors import StorageError
@@ -86,7 +86,7 @@ def follow_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
     if not open_to_weights:
         return dict(settings)
     wanted = pretrained_input(settings["backbone"])
-    found = {"normalisation": write_normalisation(wanted.mean, wanted.std), "interpolation": wanted.interpolation}
+    found = {"normalisation": write_normalization(wanted.mean, wanted.std), "interpolation": wanted.interpolation}
     return {**settings, **{name: found[name] for name in open_to_weights}}
 
 

@@ -76,7 +76,7 @@ def train_step(
     diversity: list[Tensor] = []
     answers: list[Tensor] = []
     first_view = first_features = torch.empty(0)
-    pictures = network.model.normalise(batch.images)
+    pictures = network.model.normalize(batch.images)
     followed = batch.labels if config.follow == "true" else None
     for expert_pass in network.model.run_experts(pictures, followed, experts=network.experts):
         terms = expert_loss(

@@ -17,11 +17,11 @@ def test_equal_contents_are_grouped_in_the_order_of_their_first() -> None:
 @pytest.mark.parametrize("distance", [0, 1, 3, 6, 12])
 def test_candidates_are_those_of_the_naive_double_loop(distance: int) -> None:
     draw = np.random.default_rng(distance)
-    centres = draw.integers(0, 2**64, 12, dtype=np.uint64)
-    hashes = [int(centre) for centre in centres]
+    centers = draw.integers(0, 2**64, 12, dtype=np.uint64)
+    hashes = [int(center) for center in centers]
     for number in range(120):  # hashes with 0 to 11 bits other than those of a centre
         flipped = draw.choice(64, size=number % 12, replace=False)
-        hashes.append(int(centres[number % 7]) ^ sum(1 << int(bit) for bit in flipped))
+        hashes.append(int(centers[number % 7]) ^ sum(1 << int(bit) for bit in flipped))
     expected = [
         [first, second]
         for first in range(len(hashes))
@@ -88,10 +88,10 @@ def test_difference_is_the_largest_mean_of_a_cell() -> None:
     assert difference(first, second)[0] == pytest.approx(expected, rel=1e-4)
 
 
-def test_plain_photos_are_the_same_where_their_colour_is() -> None:
-    grey, also_grey, red = (np.full((1, 32, 32, 3), colour, np.uint8) for colour in (120, 121, (200, 20, 20)))
-    assert difference(grey, also_grey)[0] <= MAX_DIFFERENCE
-    assert difference(grey, red)[0] > MAX_DIFFERENCE
+def test_plain_photos_are_the_same_where_their_color_is() -> None:
+    gray, also_gray, red = (np.full((1, 32, 32, 3), color, np.uint8) for color in (120, 121, (200, 20, 20)))
+    assert difference(gray, also_gray)[0] <= MAX_DIFFERENCE
+    assert difference(gray, red)[0] > MAX_DIFFERENCE
 
 
 def test_each_photo_of_the_candidates_is_opened_once_and_only_copies_stay() -> None:

@@ -12,13 +12,13 @@ from pyarrow import parquet
 import mge
 from mge.data.photo import NamedPhoto, open_photo
 from mge.data.sources.containers import find_all_photos
-from tests.photos import COLOURS, write_class_folders, write_photo
+from tests.photos import COLORS, write_class_folders, write_photo
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:
     folder = write_class_folders(tmp_path / "photos", per_class=2)
-    return [folder / label / f"{index}.png" for label in COLOURS for index in range(2)]
+    return [folder / label / f"{index}.png" for label in COLORS for index in range(2)]
 
 
 def write_tar(file: Path, entries: dict[str, bytes], *, mode: str = "w") -> Path:

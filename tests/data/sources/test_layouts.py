@@ -175,7 +175,7 @@ def test_a_named_format_says_what_it_misses_where_it_finds_nothing(name: str, tm
         read_photos(tmp_path, config=OFFICIAL, format=name)
 
 
-def test_a_format_overrides_what_is_recognised(tmp_path: Path) -> None:
+def test_a_format_overrides_what_is_recognized(tmp_path: Path) -> None:
     archives.write_cub(tmp_path)
     photos = read_photos(tmp_path / "CUB_200_2011" / "images", config=OFFICIAL, format="folder")
     assert photos.source.startswith("class folders")

@@ -129,7 +129,7 @@ def test_a_damaged_header_between_members_hides_none(tmp_path: Path) -> None:
         read(archive)
 
 
-def test_a_photo_of_nothing_but_holes_is_refused_and_its_neighbour_is_read(tmp_path: Path) -> None:
+def test_a_photo_of_nothing_but_holes_is_refused_and_its_neighbor_is_read(tmp_path: Path) -> None:
     big = old_gnu_sparse("big.png", [(0, b"x")], size=2**40)
     (tmp_path / "a.tar").write_bytes(whole(big + header("a.png", octal(1)) + b"a".ljust(BLOCK, b"\0")))
     found = [photo for photo in find_all_photos([str(tmp_path / "a.tar")]) if isinstance(photo, NamedPhoto)]

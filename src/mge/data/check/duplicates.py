@@ -88,14 +88,14 @@ def difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[n
     Returns:
         For each pair (N,), in standard deviations of the picture; brightness and contrast of the whole do not count.
     """
-    apart = np.abs(_normalise(first) - _normalise(second)).mean(axis=3)
+    apart = np.abs(_normalize(first) - _normalize(second)).mean(axis=3)
     size = THUMBNAIL_SIDE // CELLS
     cells = apart.reshape(-1, CELLS, size, CELLS, size).mean(axis=(2, 4))
     largest: NDArray[np.float32] = cells.max(axis=(1, 2))
     return largest
 
 
-def _normalise(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _normalize(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     values = thumbnails.astype(np.float32)
     mean, spread = (values.mean(axis=(1, 2, 3), keepdims=True), values.std(axis=(1, 2, 3), keepdims=True))
     normal: NDArray[np.float32] = (values - mean) / np.maximum(spread, LEAST_CONTRAST)

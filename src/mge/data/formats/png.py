@@ -52,10 +52,10 @@ def chunk(kind: bytes, data: bytes = b"") -> bytes:
 def _check_header(header: bytes, name: str) -> None:
     if len(header) < 25:
         raise damaged(name, "a PNG")
-    width, height, depth, colour = struct.unpack_from(">IIBB", header, 8)
-    if not width or not height or colour not in CHANNELS:
+    width, height, depth, color = struct.unpack_from(">IIBB", header, 8)
+    if not width or not height or color not in CHANNELS:
         raise damaged(name, "a PNG")
     check_size((width, height), name=name)
-    bits = depth * CHANNELS[colour]
+    bits = depth * CHANNELS[color]
     said = f"a PNG of {width} x {height} pixels of {bits} bits"
     check_bytes(width * height * bits // 8, allowed=MAX_RAW_BYTES, name=name, what=said)

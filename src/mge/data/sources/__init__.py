@@ -15,7 +15,7 @@ from mge.data.records import PhotoSet, Split, assign_splits, check_photos, cut_g
 from mge.data.repeats import settle_repeats
 from mge.data.sources.columns import AskedColumns
 from mge.data.sources.hub_datasets import PREFIX
-from mge.data.sources.layouts import explain, read_as, read_recognised
+from mge.data.sources.layouts import explain, read_as, read_recognized
 from mge.data.sources.walking import is_junk, search
 from mge.errors import ConfigError, DataError, StorageError
 
@@ -67,7 +67,7 @@ def read_photos(
     check_is_path(data)
     asked, note = AskedColumns(config.image_column, config.label_column), ""
     if format == "auto":
-        photos, note = read_recognised(Path(data), asked)
+        photos, note = read_recognized(Path(data), asked)
     else:
         photos = read_as(format, Path(data), asked)
     photos = dataclasses.replace(photos, notes=(*photos.notes, *[note] * bool(note)))

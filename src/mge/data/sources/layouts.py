@@ -31,7 +31,7 @@ class Source(NamedTuple):
     """A layout that data come in.
 
     Args:
-        recognises: Tells whether data are such.
+        recognizes: Tells whether data are such.
         read: Reads them.
         wants: What gives such data away, in words.
         has_columns: Whether `read` also takes the names of columns.
@@ -39,7 +39,7 @@ class Source(NamedTuple):
             an archive away.
     """
 
-    recognises: Callable[[Path], bool]
+    recognizes: Callable[[Path], bool]
     read: Callable[..., PhotoSet]
     wants: str
     has_columns: bool = False
@@ -111,7 +111,7 @@ def read_as(name: str, path: Path, asked: AskedColumns = BY_NAME) -> PhotoSet:
     return source.read(path)
 
 
-def read_recognised(path: Path, asked: AskedColumns = BY_NAME) -> tuple[PhotoSet, str]:
+def read_recognized(path: Path, asked: AskedColumns = BY_NAME) -> tuple[PhotoSet, str]:
     """Read data with the first reader that recognises them.
 
     Good class folders win over a stray file beside them that looks like a benchmark's: where that cannot be read, and
@@ -124,7 +124,7 @@ def read_recognised(path: Path, asked: AskedColumns = BY_NAME) -> tuple[PhotoSet
         ConfigError: columns were named and the data have none.
         DataError: no reader recognises the data, or they are not what the reader wants.
     """
-    name = recognise(path)
+    name = recognize(path)
     try:
         return read_as(name, path, asked), ""
     except DataError as error:
@@ -138,14 +138,14 @@ def read_recognised(path: Path, asked: AskedColumns = BY_NAME) -> tuple[PhotoSet
     return read_as("folder", path, asked), note
 
 
-def recognise(path: Path) -> str:
+def recognize(path: Path) -> str:
     """Return the name of the first reader that recognises data.
 
     Raises:
         DataError: none does.
     """
     for name, source in SOURCES.items():
-        if source.recognises(path):
+        if source.recognizes(path):
             return name
     if not path.exists():
         raise nothing_there(path)
@@ -159,7 +159,7 @@ def explain(path: Path, asked: AskedColumns = BY_NAME) -> Iterator[str]:
     """Say of each reader, in the order in which they are asked, why it declines data or what it makes of them."""
     is_taken = False
     for name, source in SOURCES.items():
-        if not source.recognises(path):
+        if not source.recognizes(path):
             yield f"{name}: no; wants {source.wants}"
             continue
         try:
