@@ -148,9 +148,9 @@ def _write_contrast(draw: ImageDraw.ImageDraw, explanation: Explanation, *, row:
         if row == 0:
             write_lines(draw, (PAD, y + 58), SCORES, size=13, width=PHOTO_SIDE - 60, color=FAINT)
         return
-    write(draw, (PAD, y), "difference of the evidence; blue: for", size=14, color=FAINT)
+    write(draw, (PAD, y), "difference; blue: evidence for", size=14, color=FAINT)
     write(draw, (PAD, y + 22), one, size=20, bold=True, width=PHOTO_SIDE, color=SPEAKS_FOR)
-    write(draw, (PAD, y + 60), "vermilion: for", size=14, color=FAINT)
+    write(draw, (PAD, y + 60), "vermilion: evidence for", size=14, color=FAINT)
     write(draw, (PAD, y + 82), other, size=20, bold=True, width=PHOTO_SIDE, color=SPEAKS_AGAINST)
     write_lines(draw, (PAD, y + 120), DIFFERENCES, size=13, width=PHOTO_SIDE - 60, color=FAINT)
 

@@ -17,7 +17,7 @@ SPEAKS_FOR, SPEAKS_AGAINST = "#0072B2", "#D55E00"  # blue and vermilion
 _INFERNO = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (247, 209, 61))
 _STRONGEST = 175  # of 255: opacity of the strongest colour
 
-NOTHING = "nothing speaks for it"  # on a view whose map is empty
+NOTHING = "no positive evidence"  # on a view whose map is empty
 
 Box = tuple[float, float, float, float]
 Palette = tuple[Image.Image, tuple[int, ...]]  # one pixel with 256 colours; how opaque each one is

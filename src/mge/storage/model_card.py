@@ -71,7 +71,7 @@ def _figures(config: ModelConfig, metadata: Mapping[str, Any]) -> str:
     names = {"val_top1_mixture": "network" if config.experts == 1 else "mixture"}
     if config.experts > 1:
         names |= {
-            name: f"expert {name.rpartition('expert')[2]} " for name in noted if name.startswith("val_top1_expert")
+            name: f"expert {name.rpartition('expert')[2]}" for name in noted if name.startswith("val_top1_expert")
         }
     rows = [
         f"| {title} | {noted[name]:.1f} |" for name, title in names.items() if isinstance(noted.get(name), int | float)
