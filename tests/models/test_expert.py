@@ -17,7 +17,7 @@ def make(
 ) -> Expert:
     torch.manual_seed(1)
     features = Backbone(backbone, size=SIZE, pretrained=False)
-    config = ModelConfig(part_filters=part_filters, part_head=part_head, part_norm="none")
+    config = ModelConfig(experts=1, part_filters=part_filters, part_head=part_head, part_norm="none")
     return Expert(features, config, num_classes=CLASSES).eval()
 
 
