@@ -1,11 +1,11 @@
 """How good answers are: shares with their intervals, classes one by one, and how differently experts err."""
 
-import math
 from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.stats import binomtest, mannwhitneyu
 from torch import Tensor
 
 CONFIDENCE = 0.95  # of every interval that is not said to be another
@@ -43,11 +43,8 @@ def wilson_interval(num_hits: int, num_photos: int, *, confidence: float = CONFI
     """
     if num_photos == 0:
         return 0.0, 1.0
-    z = _z(confidence)
-    share = num_hits / num_photos
-    middle = (share + z * z / (2 * num_photos)) / (1 + z * z / num_photos)
-    half = z / (1 + z * z / num_photos) * math.sqrt(share * (1 - share) / num_photos + (z / (2 * num_photos)) ** 2)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    found = binomtest(num_hits, num_photos).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def confusion_matrix(
@@ -81,7 +78,8 @@ def balanced_interval(confusion: Int[Tensor, "C C"], *, confidence: float = CONF
     hits, counts = confusion.diagonal().double(), confusion.sum(1).double()
     hits, counts = hits[counts > 0], counts[counts > 0]
     likely = (hits + 1) / (counts + 2)
-    half = _z(confidence) * float((likely * (1 - likely) / counts).sum().sqrt()) / len(counts)
+    deviation = float((likely * (1 - likely) / counts).sum().sqrt()) / len(counts)
+    half = deviation * NormalDist().inv_cdf((1 + confidence) / 2)
     middle = float((hits / counts).mean())
     return max(0.0, middle - half), min(1.0, middle + half)
 
@@ -123,10 +121,13 @@ def group_accuracy(
 
 
 def auroc(positive: Float[Tensor, " P"], negative: Float[Tensor, " N"]) -> float:
-    """How often a positive's score is above a negative's; a tie counts half. 0.5 is chance, 1 a clean cut."""
-    below = torch.searchsorted(negative.sort().values, positive)
-    below_or_same = torch.searchsorted(negative.sort().values, positive, right=True)
-    return float((below + below_or_same).double().mean() / (2 * len(negative)))
+    """How often a positive's score is above a negative's; a tie counts half. 0.5 is chance, 1 a clean cut.
+
+    Source: Mann and Whitney, "On a Test of Whether one of Two Random Variables is Stochastically Larger than the
+    Other", Annals of Mathematical Statistics 1947: their U by the number of pairs.
+    """
+    wins = mannwhitneyu(positive.double().numpy(), negative.double().numpy(), method="asymptotic").statistic
+    return float(wins) / (len(positive) * len(negative))
 
 
 def find_doubtful_labels(probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"]) -> Bool[Tensor, " N"]:
@@ -142,8 +143,3 @@ def find_doubtful_labels(probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"])
     sums = torch.zeros(num_classes, dtype=torch.double).index_add(0, labels, own)
     usual = sums / torch.bincount(labels, minlength=num_classes)  # NaN, above which nothing is, where it has no photos
     return probs.amax(1).double().ge(usual[probs.argmax(1)]) & (probs.argmax(1) != labels)
-
-
-def _z(confidence: float) -> float:
-    """How many standard deviations on either side hold this share of a normal distribution."""
-    return NormalDist().inv_cdf((1 + confidence) / 2)
