@@ -19,7 +19,8 @@ from mge.onnx_cascade import OnnxCascade
 from mge.onnx_classifier import open_session
 from mge.parity import Graph, Parity, check_parity, measure_parity
 from mge.prediction import Array
-from mge.storage.exported import DESCRIPTION, INPUT, KEY, Description, Format, as_metadata, seal
+from mge.storage.checksum import seal
+from mge.storage.exported import DESCRIPTION, INPUT, KEY, Description, Format, as_metadata
 from mge.storage.files import write_folder_atomically
 from mge.storage.model_folder import StoredModel
 

@@ -121,7 +121,7 @@ def _read_names(file: Path | None, *, count: int) -> tuple[str, ...]:
 def _metadata(file: Path, loaded: dict[str, Any]) -> dict[str, Any]:
     """How their program prepares photos, and where the weights come from."""
     from mge.data.photo import as_text  # noqa: PLC0415
-    from mge.storage.files import sha256  # noqa: PLC0415
+    from mge.storage.checksum import sha256  # noqa: PLC0415
 
     data = split_options({}, preset="authors")[1]
     epoch = {"epoch": loaded["epoch"]} if isinstance(loaded.get("epoch"), int) else {}
