@@ -1,3 +1,5 @@
+import random
+from collections import Counter
 from typing import Literal
 
 import numpy as np
@@ -75,18 +77,6 @@ def test_a_photo_of_50_to_1_takes_3_megabytes_at_448_pixels() -> None:
     assert view.shape == (3, 448, 448)
 
 
-def test_the_random_view_depends_on_its_seed_alone() -> None:
-    resized = to_tensor(make_photo(80, 70))
-    config = DataConfig(jitter=0.4)
-    torch.manual_seed(1)
-    first = train_view(resized, side=48, config=config, seed=5)
-    torch.manual_seed(2)
-    state = torch.get_rng_state()
-    assert torch.equal(first, train_view(resized, side=48, config=config, seed=5))
-    assert torch.equal(state, torch.get_rng_state())
-    assert any(not torch.equal(first, train_view(resized, side=48, config=config, seed=seed)) for seed in range(5))
-
-
 def test_half_of_the_views_are_mirrored_and_all_are_crops() -> None:
     resized = to_tensor(make_photo(40, 40))
     views = [train_view(resized, side=40, config=DataConfig(), seed=seed) for seed in range(200)]
@@ -111,19 +101,95 @@ def test_training_resizes_like_evaluation_but_for_rounding(
     assert difference.float().mean() < 0.01
 
 
-def test_every_switch_changes_views_by_their_seed_alone() -> None:
-    resized = to_tensor(make_photo(80, 70))
-    plain = train_view(resized, side=48, config=DataConfig(), seed=5)
-    for switch in ({"resized_crop": 0.3}, {"randaugment": 20}, {"erasing": 1.0}):
-        config = DataConfig(**switch)
-        torch.manual_seed(1)
-        views = [train_view(resized, side=48, config=config, seed=seed) for seed in range(8)]
-        torch.manual_seed(2)
-        state = torch.get_rng_state()
-        assert all(torch.equal(train_view(resized, side=48, config=config, seed=n), views[n]) for n in range(8))
-        assert torch.equal(state, torch.get_rng_state())
-        assert all(view.shape == (3, 48, 48) and view.dtype == torch.uint8 for view in views)
-        assert not torch.equal(views[5], plain)
+@pytest.mark.parametrize(
+    "switch",
+    [{}, {"jitter": 0.4}, {"resized_crop": 0.3}, {"randaugment": 20}, {"randaugment": 30}, {"erasing": 1.0}],
+    ids=str,
+)
+def test_a_random_view_depends_on_its_seed_alone(switch: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    def state() -> list[object]:
+        return [torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()]  # type: ignore[index] # noqa: NPY002
+
+    monkeypatch.delattr(torch.cuda, "manual_seed_all")  # the generators of GPUs are not seeded either
+    resized, config = to_tensor(make_photo(80, 70)), DataConfig.from_dict(switch)
+    torch.random.default_generator.manual_seed(1)
+    views = [train_view(resized, side=48, config=config, seed=seed) for seed in range(8)]
+    torch.random.default_generator.manual_seed(2)
+    before = state()
+    assert all(torch.equal(train_view(resized, side=48, config=config, seed=n), views[n]) for n in range(8))
+    assert state() == before
+    assert all(view.shape == (3, 48, 48) and view.dtype == torch.uint8 for view in views)
+    assert len({view.numpy().tobytes() for view in views}) == 8
+    if switch:
+        plain = [train_view(resized, side=48, config=DataConfig(), seed=seed) for seed in range(8)]
+        assert not all(torch.equal(view, one) for view, one in zip(views, plain, strict=True))
+
+
+def test_every_place_of_the_crop_is_as_likely_as_the_others() -> None:
+    rows, columns = torch.meshgrid(torch.arange(43), torch.arange(42), indexing="ij")
+    places = torch.stack([rows, columns, rows]).byte()
+    config = DataConfig(flip=False)
+    views = [train_view(places, side=40, config=config, seed=seed) for seed in range(1200)]
+    counts = Counter((int(view[0, 0, 0]), int(view[1, 0, 0])) for view in views)
+    assert len(counts) == 4 * 3
+    assert 60 < min(counts.values()) <= max(counts.values()) < 140  # 100 on average
+
+
+@pytest.mark.parametrize("smallest", [0.1, 0.5, 1.0])
+def test_a_resized_crop_is_square_and_at_least_as_large_as_told(smallest: float) -> None:
+    ramp = torch.arange(0, 240, 2, dtype=torch.uint8).expand(3, 120, 120).contiguous()  # a pixel's value is its place
+    config = DataConfig(resized_crop=smallest, flip=False)
+    shares = []
+    for seed in range(60):
+        view = train_view(ramp, side=40, config=config, seed=seed)
+        shown = (int(view[0, 0, -1]) - int(view[0, 0, 0])) / 2 * 40 / 39  # columns of the photo
+        # A crop of area a has a width of at least sqrt(a * 3/4) of the photo's.
+        assert 120 * (smallest * 3 / 4) ** 0.5 * 0.95 <= shown <= 121
+        shares.append((shown / 120) ** 2)
+    assert sum(shares) / len(shares) == pytest.approx((smallest + 1) / 2, abs=0.12)
+
+
+def test_a_photo_too_long_for_any_such_crop_shows_its_middle() -> None:
+    image = torch.zeros(3, 10, 400, dtype=torch.uint8)
+    image[:, :, 190:210] = 200
+    view = train_view(image, side=8, config=DataConfig(resized_crop=1.0), seed=0)
+    assert (view == 200).all()
+
+
+def test_randaugment_changes_more_with_its_magnitude() -> None:
+    resized = to_tensor(make_photo(40, 40))
+    changes = []
+    for magnitude in (1, 9, 30):
+        config = DataConfig(flip=False, randaugment=magnitude)
+        views = torch.stack([train_view(resized, side=40, config=config, seed=seed) for seed in range(60)])
+        difference = (views.float() - resized.float()).abs().mean((1, 2, 3))
+        assert (difference == 0).sum() < 12  # one pair in 49 is of changes that do nothing
+        changes.append(float(difference.mean()))
+    assert changes[0] + 5 < changes[1] < changes[2] - 5
+
+
+def test_jitter_keeps_within_its_strength() -> None:
+    resized = torch.full((3, 40, 40), 100, dtype=torch.uint8)  # grey: neither contrast nor saturation changes it
+    config = DataConfig(jitter=0.4)
+    found = [float(train_view(resized, side=40, config=config, seed=seed).float().mean()) for seed in range(300)]
+    assert 59 <= min(found) < 65
+    assert 135 < max(found) <= 141
+    assert sum(found) / len(found) == pytest.approx(100, abs=5)
+
+
+def test_erasing_puts_noise_into_one_rectangle_and_leaves_the_rest() -> None:
+    image = torch.full((3, 60, 60), 128, dtype=torch.uint8)
+    for seed in range(40):
+        erased = train_view(image, side=60, config=DataConfig(erasing=1.0), seed=seed)
+        changed = (erased != 128).any(0)
+        rows, columns = torch.nonzero(changed, as_tuple=True)
+        inside = changed[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert inside.float().mean() > 0.99  # noise is 128 in all three channels by chance one time in 16 million
+        assert 0.015 <= changed.float().mean() <= 0.34
+        noise = erased[:, changed].float()
+        assert noise.mean() == pytest.approx(127.5, abs=20)
+        assert noise.std() == pytest.approx(74, abs=10)  # of uniform bytes
+    assert (image == 128).all()
 
 
 def test_erasing_happens_as_often_as_told() -> None:

@@ -1,4 +1,4 @@
-"""Accuracy against coverage, and the threshold that keeps a target, against scipy and by loops."""
+"""Accuracy against coverage, and the threshold that keeps a target, against Clopper and Pearson and by loops."""
 
 import pytest
 import torch
@@ -7,7 +7,6 @@ from torch import Tensor
 
 from mge.evaluation.coverage import (
     Coverage,
-    chance_of_so_few,
     choose_threshold,
     lowest_target,
     thin_out,
@@ -36,14 +35,6 @@ def test_each_threshold_accepts_the_photos_that_are_counted() -> None:
         chosen = [index for index, value in enumerate(confidences.tolist()) if value >= threshold]
         assert len(chosen) == accepted
         assert sum(not is_right[index] for index in chosen) == wrong
-
-
-def test_the_chance_of_so_few_mistakes_is_scipys() -> None:
-    wrong = torch.tensor([0, 3, 10, 0, 40, 0, 1530, 30_000])
-    photos = torch.tensor([59, 60, 100, 1, 40, 30_000, 30_000, 30_000])
-    for share in (0.001, 0.05, 0.3, 0.999):
-        expected = [float(stats.binom.cdf(int(k), int(n), share)) for k, n in zip(wrong, photos, strict=True)]
-        assert chance_of_so_few(wrong, photos, share=share).tolist() == pytest.approx(expected, rel=1e-8)
 
 
 def test_the_chosen_threshold_accepts_most_among_those_whose_upper_bound_keeps_the_target() -> None:

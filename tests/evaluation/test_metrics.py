@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 from sklearn import metrics as sklearn_metrics
 from torch import Tensor
 
@@ -38,10 +37,16 @@ def made_up(num_photos: int = 200, num_classes: int = 7, *, seed: int = 0) -> tu
 
 # -------- shares
 @pytest.mark.parametrize(("hits", "photos"), [(0, 5), (5, 5), (1, 7), (60, 100), (1488, 2485)])
-def test_the_interval_of_a_share_is_scipys(hits: int, photos: int) -> None:
-    for confidence in (0.8, 0.95):
-        expected = stats.binomtest(hits, photos).proportion_ci(confidence, method="wilson")
-        assert wilson_interval(hits, photos, confidence=confidence) == pytest.approx(tuple(expected), abs=1e-12)
+def test_the_ends_of_a_shares_interval_are_as_many_deviations_away_as_the_confidence_asks_for(
+    hits: int, photos: int
+) -> None:
+    for confidence, z in ((0.8, 1.2815515655446004), (0.95, 1.959963984540054)):
+        share, ends = hits / photos, wilson_interval(hits, photos, confidence=confidence)
+        # Wilson's ends are the true shares at which what was counted lies z standard deviations away.
+        for end in ends:
+            assert (share - end) ** 2 == pytest.approx(z * z * end * (1 - end) / photos, abs=1e-12)
+        assert 0 <= ends[0] <= share <= ends[1] <= 1
+        assert ends[0] < ends[1]
 
 
 def test_of_no_photos_nothing_is_known() -> None:

@@ -3,10 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-from scipy.stats import binomtest
-
-from mge.evaluation.verdict import describe_verdict, p_value
+from mge.evaluation.verdict import describe_verdict
 from mge.storage.run_folder import Run
 
 
@@ -56,11 +53,3 @@ def test_a_plain_network_by_itself_has_no_verdict(tmp_path: Path) -> None:
     figures = {"mixture_top1": 50.0, "experts_top1": [50.0]}
     assert describe_verdict(run_with(tmp_path / "run", model="10"), figures) == {}
     assert describe_verdict(Run.create(tmp_path / "old", config={"data": "photos"}), figures) == {}
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [("1110", "0001"), ("1111111100", "0000000011"), ("10", "10")])
-def test_the_test_is_mcnemars(ours: str, theirs: str) -> None:
-    wins = sum(a > b for a, b in zip(ours, theirs, strict=True))
-    losses = sum(a < b for a, b in zip(ours, theirs, strict=True))
-    expected = binomtest(wins, wins + losses).pvalue if wins + losses else 1
-    assert p_value([a == "1" for a in ours], [b == "1" for b in theirs]) == pytest.approx(expected)

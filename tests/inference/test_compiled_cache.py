@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mge.inference.compiled_cache import KEPT, compiled_path, read_proof, remove_oldest_graphs, write_proof
-from mge.storage.files import sha256
+from mge.storage.checksum import sha256
 
 
 @pytest.fixture

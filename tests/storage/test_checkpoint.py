@@ -15,7 +15,8 @@ import torch
 from mge.errors import ModelFolderError, StorageError
 from mge.storage import checkpoint
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
-from mge.storage.files import sha256, write_text_atomically
+from mge.storage.checksum import sha256
+from mge.storage.files import write_text_atomically
 
 
 def state(value: float = 1.0) -> dict[str, Any]:

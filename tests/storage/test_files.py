@@ -12,7 +12,7 @@ import pytest
 
 from mge.errors import StorageError
 from mge.storage import files
-from mge.storage.files import remove_oldest, sha256, write_atomically, write_folder_atomically, write_text_atomically
+from mge.storage.files import remove_oldest, write_atomically, write_folder_atomically, write_text_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -153,11 +153,6 @@ def test_a_disk_too_full_for_a_folder_is_one_line_for_the_user(tmp_path: Path, m
     monkeypatch.setattr(Path, "mkdir", mkdir)
     with pytest.raises(StorageError, match="the disk is full"):
         write_text_atomically(tmp_path / "new" / "report" / "a.txt", "x")
-
-
-def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 KILLED = """

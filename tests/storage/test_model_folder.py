@@ -12,7 +12,8 @@ import torch
 
 from mge.config import ModelConfig
 from mge.errors import ModelFolderError, StorageError
-from mge.storage.model_folder import FORMAT_VERSION, NO_CHECKSUM, StoredModel, load_model, save_model
+from mge.storage.checksum import NO_CHECKSUM
+from mge.storage.model_folder import FORMAT_VERSION, StoredModel, load_model, save_model
 from tests.storage.test_checkpoint import small_files_only  # noqa: F401  (a fixture)
 
 
@@ -165,7 +166,7 @@ def test_weights_that_are_missing_cut_short_or_others_are_refused(folder: Path, 
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-4])
-    with pytest.raises(ModelFolderError, match=rf"has {len(whole) - 4} bytes of {len(whole)}; copy"):
+    with pytest.raises(ModelFolderError, match="is damaged or was changed"):
         load_model(folder)
     weights.unlink()
     with pytest.raises(ModelFolderError, match=r"model\.safetensors is missing"):

@@ -1,16 +1,16 @@
 """Transforms of photos to input tensors of networks."""
 
-import random
+import functools
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms.v2.functional import adjust_brightness, adjust_contrast, adjust_saturation
+from torchvision.transforms import v2
 
 from mge.config import DataConfig
-from mge.data.augmentation import erase, randaugment, resized_crop
 from mge.data.preprocess import MAX_SCALED_ASPECT, CropGeometry, middle_view, resize, scaled_size
 
 
@@ -49,20 +49,37 @@ def train_view(resized: Tensor, *, side: int, config: DataConfig, seed: int) -> 
         config: Augmentation options.
         seed: Seed of the augmentations; the global random state is neither read nor changed.
     """
-    rng = random.Random(seed)
-    if config.resized_crop:
-        view = resized_crop(resized, side=side, smallest=config.resized_crop, rng=rng)
-    else:
-        top, left = rng.randint(0, resized.shape[1] - side), rng.randint(0, resized.shape[2] - side)
-        view = resized[:, top : top + side, left : left + side]
-    view = view.contiguous()  # what follows is quickest with channels first
-    if config.flip and rng.random() < 0.5:
-        view = view.flip(2)
-    if config.randaugment:
-        view = randaugment(view, magnitude=config.randaugment, rng=rng)
-    if config.jitter:
-        for change in (adjust_brightness, adjust_contrast, adjust_saturation):
-            view = change(view, rng.uniform(1 - config.jitter, 1 + config.jitter))
-    if config.erasing and rng.random() < config.erasing:
-        view = erase(view, rng=rng)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs' generators too
+        crop, *changes = random_changes(config, side=side)
+        view: Tensor = crop(resized).contiguous()  # what follows is quickest with channels first
+        for change in changes:
+            view = change(view)
     return view
+
+
+@functools.cache
+def random_changes(config: DataConfig, *, side: int) -> list[v2.Transform]:
+    """Return torchvision's transforms for the options, the crop first; they draw from the global random state."""
+    crop = v2.RandomResizedCrop(side, scale=(config.resized_crop, 1)) if config.resized_crop else v2.RandomCrop(side)
+    changes = [crop]
+    if config.flip:
+        changes.append(v2.RandomHorizontalFlip())
+    if config.randaugment:
+        changes.append(v2.RandAugment(magnitude=config.randaugment, interpolation=v2.InterpolationMode.BILINEAR))
+    if config.jitter:
+        changes.append(v2.ColorJitter(config.jitter, config.jitter, config.jitter))
+    if config.erasing:
+        changes.append(RandomNoise(p=config.erasing))
+    return changes
+
+
+class RandomNoise(v2.RandomErasing):  # type: ignore[misc]  (torchvision has no types)
+    """Random erasing with uniform noise, as torchvision's normal noise is not made for uint8."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw the rectangle and what fills it."""
+        params: dict[str, Any] = super().make_params(flat_inputs)
+        if params["v"] is not None:  # there is a rectangle that fits
+            params["v"] = torch.randint(256, (3, params["h"], params["w"]), dtype=torch.uint8)
+        return params

@@ -1,10 +1,10 @@
 """Rejection ("I don't know"): accuracy against coverage, and a threshold that keeps the error within a target."""
 
-import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
+from scipy.stats import binom
 from torch import Tensor
 from torch.nn import functional
 
@@ -58,6 +58,8 @@ def choose_threshold(
     one-sided upper bound of Clopper and Pearson is within the target. For 5 % and a confidence of 95 % that needs 59
     photos without a mistake.
 
+    Source: Clopper and Pearson, "The Use of Confidence or Fiducial Limits", Biometrika 1934.
+
     Args:
         coverage: Coverage on validation photos.
         target_error: Highest error rate of the accepted photos, above 0 and below 1.
@@ -66,8 +68,8 @@ def choose_threshold(
     Returns:
         The threshold, and its index in `coverage`; None if no threshold meets the target.
     """
-    chances = chance_of_so_few(coverage.num_wrong, coverage.num_accepted, share=target_error)
-    places = (chances <= 1 - confidence).nonzero()
+    chances = binom.cdf(coverage.num_wrong.numpy(), coverage.num_accepted.numpy(), target_error)
+    places = (chances <= 1 - confidence).nonzero()[0]
     if not len(places):
         return None
     return float(coverage.thresholds[int(places[-1])]), int(places[-1])
@@ -81,25 +83,3 @@ def lowest_target(coverage: Coverage, *, confidence: float = CONFIDENCE) -> floa
         is_kept = choose_threshold(coverage, target_error=middle / 1000, confidence=confidence) is not None
         low, high = (low, middle) if is_kept else (middle, high)
     return high / 1000
-
-
-def chance_of_so_few(
-    num_wrong: Int[Tensor, " M"], num_photos: Int[Tensor, " M"], *, share: float
-) -> Float[Tensor, " M"]:
-    """Return the binomial probability of at most so many mistakes among so many photos at a given error rate.
-
-        P(X <= k) = sum_{i <= k} binom(n, i) * share^i * (1 - share)^(n - i)
-
-    Source: the binomial distribution; where it is 1 - confidence, `share` is the bound of Clopper and Pearson, "The Use
-        of Confidence or Fiducial Limits", Biometrika 1934.
-    """
-    most = int(num_photos.max())
-    counts = torch.arange(most + 1, dtype=torch.double)
-    log_factorials = torch.lgamma(counts + 1)
-    of_wrong = counts * math.log(share) - log_factorials
-    of_right = (counts * math.log1p(-share) - log_factorials).flip(0)  # the more are wrong, the fewer are right
-    sums = [
-        (of_wrong[: wrong + 1] + of_right[most - photos : most - photos + wrong + 1]).logsumexp(0)
-        for wrong, photos in zip(num_wrong.tolist(), num_photos.tolist(), strict=True)
-    ]
-    return (torch.stack(sums) + log_factorials[num_photos]).exp()

@@ -1,11 +1,11 @@
 """Classification metrics: accuracy with its interval, per-class scores, diversity of the experts' errors, AUROC."""
 
-import math
 from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.stats import binomtest, mannwhitneyu
 from torch import Tensor
 
 CONFIDENCE = 0.95  # the default of every interval
@@ -46,11 +46,8 @@ def wilson_interval(num_hits: int, num_photos: int, *, confidence: float = CONFI
     """
     if num_photos == 0:
         return 0.0, 1.0
-    z = _z(confidence)
-    share = num_hits / num_photos
-    middle = (share + z * z / (2 * num_photos)) / (1 + z * z / num_photos)
-    half = z / (1 + z * z / num_photos) * math.sqrt(share * (1 - share) / num_photos + (z / (2 * num_photos)) ** 2)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    found = binomtest(num_hits, num_photos).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def confusion_matrix(
@@ -92,7 +89,8 @@ def balanced_interval(confusion: Int[Tensor, "C C"], *, confidence: float = CONF
     hits, counts = confusion.diagonal().double(), confusion.sum(1).double()
     hits, counts = hits[counts > 0], counts[counts > 0]
     likely = (hits + 1) / (counts + 2)
-    half = _z(confidence) * float((likely * (1 - likely) / counts).sum().sqrt()) / len(counts)
+    deviation = float((likely * (1 - likely) / counts).sum().sqrt()) / len(counts)
+    half = deviation * NormalDist().inv_cdf((1 + confidence) / 2)
     middle = float((hits / counts).mean())
     return max(0.0, middle - half), min(1.0, middle + half)
 
@@ -144,10 +142,12 @@ def auroc(positive: Float[Tensor, " P"], negative: Float[Tensor, " N"]) -> float
     """Compute the area under the ROC curve; 0.5 is chance, 1 perfect separation.
 
     AUROC = P(s+ > s-) + P(s+ = s-) / 2    over all pairs of a positive's and a negative's score
+
+    Source: Mann and Whitney, "On a Test of Whether one of Two Random Variables is Stochastically Larger than the
+    Other", Annals of Mathematical Statistics 1947: their U by the number of pairs.
     """
-    below = torch.searchsorted(negative.sort().values, positive)
-    below_or_same = torch.searchsorted(negative.sort().values, positive, right=True)
-    return float((below + below_or_same).double().mean() / (2 * len(negative)))
+    wins = mannwhitneyu(positive.double().numpy(), negative.double().numpy(), method="asymptotic").statistic
+    return float(wins) / (len(positive) * len(negative))
 
 
 def find_doubtful_labels(probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"]) -> Bool[Tensor, " N"]:
@@ -165,8 +165,3 @@ def find_doubtful_labels(probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"])
     sums = torch.zeros(num_classes, dtype=torch.double).index_add(0, labels, own)
     usual = sums / torch.bincount(labels, minlength=num_classes)  # NaN for a class without photos; nothing exceeds it
     return probs.amax(1).double().ge(usual[probs.argmax(1)]) & (probs.argmax(1) != labels)
-
-
-def _z(confidence: float) -> float:
-    """Return the number of standard deviations around the mean that contain this share of a normal distribution."""
-    return NormalDist().inv_cdf((1 + confidence) / 2)

@@ -2,6 +2,7 @@
 
 import torch
 from jaxtyping import Float
+from scipy.stats import binomtest
 from torch import Tensor
 
 CHUNK = 250  # resamples at a time, to bound memory
@@ -56,9 +57,5 @@ def mcnemar_exact(num_only_first: int, num_only_second: int) -> float:
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika 1947.
     """
-    total, fewer = num_only_first + num_only_second, min(num_only_first, num_only_second)
-    ways = tail = 1  # in integers: number of outcomes with exactly, and with at most, so few heads
-    for count in range(fewer):
-        ways = ways * (total - count) // (count + 1)
-        tail += ways
-    return min(1.0, float(2 * tail / 2**total))
+    total = num_only_first + num_only_second
+    return float(binomtest(num_only_first, total).pvalue) if total else 1.0

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scipy.stats import binomtest
-
 from mge.console.tables import what_answers
+from mge.evaluation.significance import mcnemar_exact
 from mge.storage.run_folder import Run
 
 PLAIN = ("plain", "plain_equal_compute")  # networks that may have been trained beside it, the strongest last
@@ -39,18 +38,10 @@ def describe_verdict(run: Run, figures: Mapping[str, Any]) -> dict[str, str]:
     return {"verdict": f"{', '.join(parts)}: {test}{_advise(fusion, gain=gain)}"}
 
 
-def p_value(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
-    """Return the p-value of the difference of two networks on the same photos.
-
-    Source: McNemar's exact test, Psychometrika 1947.
-    """
+def _describe_p(ours: Sequence[bool], theirs: Sequence[bool]) -> str:
     only_ours = sum(a and not b for a, b in zip(ours, theirs, strict=True))
     only_theirs = sum(b and not a for a, b in zip(ours, theirs, strict=True))
-    return float(binomtest(only_ours, only_ours + only_theirs).pvalue) if only_ours + only_theirs else 1.0
-
-
-def _describe_p(ours: Sequence[bool], theirs: Sequence[bool]) -> str:
-    p = p_value(ours, theirs)
+    p = mcnemar_exact(only_ours, only_theirs)
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 

@@ -19,7 +19,8 @@ from mge.inference.onnx_cascade import OnnxCascade
 from mge.inference.onnx_classifier import open_session
 from mge.inference.prediction import Array
 from mge.models.mixture import MixtureOfExperts
-from mge.storage.export_description import DESCRIPTION, INPUT, KEY, Description, Format, as_metadata, seal
+from mge.storage.checksum import seal
+from mge.storage.export_description import DESCRIPTION, INPUT, KEY, Description, Format, as_metadata
 from mge.storage.files import write_folder_atomically
 from mge.storage.model_folder import StoredModel
 

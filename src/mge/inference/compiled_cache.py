@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mge.config.cache_folder import cache_folder
+from mge.storage.checksum import sha256
 from mge.storage.environment import processor_lines
-from mge.storage.files import remove_oldest, sha256, write_text_atomically
+from mge.storage.files import remove_oldest, write_text_atomically
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = ("core", "models")  # the folders with the code of the graphs

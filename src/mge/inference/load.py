@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from mge.errors import ConfigError
 from mge.inference.onnx_cascade import FIRST, OnnxCascade
 from mge.inference.onnx_classifier import OnnxClassifier
-from mge.storage.files import sha256
+from mge.storage.checksum import sha256
 from mge.storage.run_folder import find_model_folder
 
 if TYPE_CHECKING:

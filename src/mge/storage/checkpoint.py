@@ -11,7 +11,8 @@ from zipfile import BadZipFile, is_zipfile
 import torch
 
 from mge.errors import ModelFolderError, first_line
-from mge.storage.files import sha256, write_atomically, write_text_atomically
+from mge.storage.checksum import sha256
+from mge.storage.files import write_atomically, write_text_atomically
 
 # Exceptions of torch and zipfile for invalid files.
 UNREADABLE = (

@@ -6,13 +6,13 @@ checksum.
 """
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from mge.config import DataConfig, ModelConfig
 from mge.errors import ModelFolderError
+from mge.storage.checksum import NO_CHECKSUM, unseal
 from mge.storage.fitted_parameters import read_least_probability, read_preprocessing, read_temperature, read_thresholds
 
 Format = Literal["onnx", "torch-export", "openvino"]
@@ -20,7 +20,6 @@ Format = Literal["onnx", "torch-export", "openvino"]
 FORMAT_VERSION = 1
 DESCRIPTION = "preprocessing.json"
 KEY = "mge"  # of the text in the metadata of an .onnx file
-NO_CHECKSUM = "0" * 64  # placeholder of the file's own checksum while that is computed
 INPUT = "images"
 EXPORT_AGAIN = "export it again (mge export RUN) or copy it again from the source"
 
@@ -104,15 +103,8 @@ class Description:
 
 
 def as_metadata(description: Description) -> str:
-    """Return the text for the metadata of an .onnx file, before `seal`."""
+    """Return the text for the metadata of an .onnx file, before `checksum.seal`."""
     return json.dumps({"checksum": NO_CHECKSUM, **description.to_dict()}, ensure_ascii=False)
-
-
-def seal(raw: bytes) -> bytes:
-    """Insert the checksum into an .onnx file."""
-    zeros = NO_CHECKSUM.encode()
-    assert raw.count(zeros) == 1, "the graph has no field for its checksum"
-    return raw.replace(zeros, hashlib.sha256(raw).hexdigest().encode())
 
 
 def read_sealed(file: Path) -> tuple[bytes, Description]:
@@ -131,15 +123,7 @@ def read_sealed(file: Path) -> tuple[bytes, Description]:
     if text is None:
         raise ModelFolderError(f"{file} is not an ONNX file of mge export, or is damaged; {EXPORT_AGAIN}")
     try:
-        values = json.loads(text)
-        version = values["format_version"]
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            raise ModelFolderError(
-                f"{file} has format version {version}; this version of MGE reads up to {FORMAT_VERSION}; install a "
-                "newer mge"
-            )
-        if _checksum(raw, said=str(values["checksum"])) != values.pop("checksum"):
-            raise ModelFolderError(f"{file} is damaged or was modified: its checksum does not match; {EXPORT_AGAIN}")
+        values = unseal(raw, text=text, file=file, newest=FORMAT_VERSION, remedy=EXPORT_AGAIN)
         return raw, Description.from_dict(values)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, ModelFolderError):
@@ -162,13 +146,3 @@ def _find_metadata(raw: bytes) -> bytes | None:
         if byte < 0x80:
             break
     return raw[place : place + length]
-
-
-def _checksum(raw: bytes, *, said: str) -> str:
-    """Return the checksum of the file as it was before its checksum was inserted."""
-    place = raw.rfind(said.encode())
-    view = memoryview(raw)
-    digest = hashlib.sha256(view[:place])
-    digest.update(NO_CHECKSUM.encode())
-    digest.update(view[place + len(NO_CHECKSUM) :])
-    return digest.hexdigest()

@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import errno
 import glob
-import hashlib
 import os
 import secrets
 import shutil
@@ -89,12 +88,6 @@ def final_place(path: Path, *, kind: Kind) -> Path:
     except OSError as error:
         raise _as_storage_error(error, path) from error
     return place
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

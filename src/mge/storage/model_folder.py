@@ -19,7 +19,8 @@ from torch import Tensor
 
 from mge.config import ModelConfig
 from mge.errors import ModelFolderError, StorageError
-from mge.storage.files import sha256, wait_for_folder, write_folder_atomically
+from mge.storage.checksum import NO_CHECKSUM, seal, sha256, unseal
+from mge.storage.files import wait_for_folder, write_folder_atomically
 from mge.storage.model_card import write_card
 
 FORMAT_VERSION = 3
@@ -32,7 +33,6 @@ FIXED_THEN: dict[int, dict[str, str]] = {
 DESCRIPTION, WEIGHTS, CARD = "model.json", "model.safetensors", "README.md"
 MAX_DESCRIPTION = 32_000_000  # bytes of model.json: enough for the names of hundreds of thousands of classes
 ATTEMPTS = 50  # to read a folder while it is being replaced
-NO_CHECKSUM = "0" * 64  # placeholder of the file's own checksum while that is computed
 COPY_AGAIN = "copy the whole folder again from the source"
 Result = TypeVar("Result")
 
@@ -82,8 +82,8 @@ def load_model(folder: Path) -> StoredModel:
     """
 
     def read() -> StoredModel:
-        described, num_bytes = _read(folder)
-        state = _load_weights(folder / WEIGHTS, digest=described.weights_sha256, num_bytes=num_bytes)
+        described = load_description(folder)
+        state = _load_weights(folder / WEIGHTS, digest=described.weights_sha256)
         return dataclasses.replace(described, state=state)
 
     return _at_one_moment(folder, read)
@@ -116,11 +116,6 @@ def load_description(folder: Path) -> StoredModel:
     Raises:
         ModelFolderError: it is missing, damaged, modified, or from a newer version of MGE.
     """
-    return _read(folder)[0]
-
-
-def _read(folder: Path) -> tuple[StoredModel, int]:
-    """Read a model without its weights, and the size of their file in bytes."""
     file = folder / DESCRIPTION
     if not file.is_file():
         raise ModelFolderError(
@@ -130,14 +125,13 @@ def _read(folder: Path) -> tuple[StoredModel, int]:
         description, own_digest = _read_description(file)
         config = ModelConfig.from_dict(description.pop("architecture"))
         class_names = _read_class_names(description.pop("class_names"))
-        weights = description.pop("weights")
-        digest, num_bytes = str(weights["sha256"]), int(weights["bytes"])
+        digest = str(description.pop("weights")["sha256"])
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, ModelFolderError):
             raise
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
         raise ModelFolderError(f"{file} is damaged: {reason}; {COPY_AGAIN}") from error
-    return StoredModel(config, class_names, {}, description, own_digest, digest), num_bytes
+    return StoredModel(config, class_names, {}, description, own_digest, digest)
 
 
 def _at_one_moment(folder: Path, read: Callable[[], Result]) -> Result:
@@ -185,8 +179,7 @@ def _fill(folder: Path, model: StoredModel) -> StoredModel:
     }
     assert not own.keys() & model.metadata.keys(), "metadata uses a reserved key"
     text = json.dumps({**own, **model.metadata}, indent=1, ensure_ascii=False) + "\n"
-    text = text.replace(NO_CHECKSUM, hashlib.sha256(text.encode()).hexdigest(), 1)
-    (folder / DESCRIPTION).write_text(text, encoding="utf-8", newline="\n")
+    (folder / DESCRIPTION).write_bytes(seal(text.encode()))
     card = write_card(model.config, model.class_names, model.metadata)
     (folder / CARD).write_text(card, encoding="utf-8")
     return dataclasses.replace(model, sha256=sha256(folder / DESCRIPTION), weights_sha256=digest)
@@ -197,23 +190,10 @@ def _read_description(file: Path) -> tuple[dict[str, Any], str]:
     if file.stat().st_size > MAX_DESCRIPTION:
         raise ModelFolderError(f"{file} has {file.stat().st_size} bytes; accepted: up to {MAX_DESCRIPTION}")
     raw = file.read_bytes()
-    description: dict[str, Any] = json.loads(raw)
+    description = unseal(raw, text=raw, file=file, newest=FORMAT_VERSION, remedy=COPY_AGAIN)
     version = description.pop("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise ModelFolderError(
-            f"{file} has format version {version}; this version of MGE reads up to {FORMAT_VERSION}; install a newer "
-            "mge"
-        )
-    checksum = description.pop("checksum")
-    if version not in FIXED_THEN or _checksum(raw, said=checksum) != checksum:
-        raise ModelFolderError(f"{file} is damaged or was modified: its checksum does not match; {COPY_AGAIN}")
     description["architecture"] = {**FIXED_THEN[version], **description["architecture"]}
     return description, hashlib.sha256(raw).hexdigest()
-
-
-def _checksum(raw: bytes, *, said: str) -> str:
-    """Return the checksum of model.json as it was before its checksum was inserted."""
-    return hashlib.sha256(raw.replace(said.encode(), NO_CHECKSUM.encode(), 1)).hexdigest()
 
 
 def _read_class_names(names: list[str]) -> tuple[str, ...]:
@@ -236,11 +216,9 @@ def _save_weights(state: dict[str, Tensor], file: Path) -> None:
     file.chmod(mode)
 
 
-def _load_weights(file: Path, *, digest: str, num_bytes: int) -> dict[str, Tensor]:
+def _load_weights(file: Path, *, digest: str) -> dict[str, Tensor]:
     if not file.is_file():
         raise ModelFolderError(f"{file} is missing; {COPY_AGAIN}")
-    if file.stat().st_size != num_bytes:
-        raise ModelFolderError(f"{file} has {file.stat().st_size} bytes of {num_bytes}; {COPY_AGAIN}")
     if sha256(file) != digest:
         raise ModelFolderError(f"{file} is damaged or was modified: its SHA-256 does not match; {COPY_AGAIN}")
     try:

@@ -127,7 +127,7 @@ def _read_names(file: Path | None, *, count: int) -> tuple[str, ...]:
 def _metadata(file: Path, loaded: dict[str, Any]) -> dict[str, Any]:
     """Return the preprocessing of the authors' program, and the provenance of the weights."""
     from mge.data.photo import as_text  # noqa: PLC0415
-    from mge.storage.files import sha256  # noqa: PLC0415
+    from mge.storage.checksum import sha256  # noqa: PLC0415
 
     data = split_options({}, preset="authors")[1]
     epoch = {"epoch": loaded["epoch"]} if isinstance(loaded.get("epoch"), int) else {}
