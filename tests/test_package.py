@@ -1,6 +1,7 @@
 """What the package promises as a whole."""
 
 import ast
+import collections
 import pickle
 import re
 import statistics
@@ -44,6 +45,10 @@ def test_every_public_name_exists(name: str) -> None:
 
 def test_the_authors_checkpoints_are_read_through_the_package() -> None:
     run_python("import mge\nassert mge.models.authors.from_authors")
+
+
+def test_the_authors_checkpoints_are_read_after_a_network_was_built() -> None:
+    run_python("import mge\nassert mge.MixtureOfExperts\nassert mge.models.authors.from_authors")
 
 
 def test_the_options_that_the_help_of_train_names_are_there_without_another_import() -> None:
@@ -101,6 +106,24 @@ def test_functions_are_short_and_file_names_say_something(file: Path) -> None:
             documentation = len((ast.get_docstring(node) or "").splitlines())
             num_lines = (node.end_lineno or 0) - node.body[0].lineno + 1 - documentation
             assert num_lines <= 40, node.name
+
+
+def test_no_file_name_stands_twice() -> None:
+    counts = collections.Counter(file.name for file in FILES if file.name != "__init__.py")
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_no_module_is_loose_on_the_top_level() -> None:
+    command_line = {"cli.py", "options.py", "flags.py"}
+    assert {file.name for file in SOURCE.glob("*.py")} <= {"__init__.py", "__main__.py", "errors.py", *command_line}
+
+
+def test_no_class_name_means_two_things() -> None:
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in FILES]
+    counts = collections.Counter(
+        node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in counts.items() if count > 1] == []
 
 
 def test_half_of_the_files_have_under_200_lines() -> None:
