@@ -1,6 +1,7 @@
 """What the package promises as a whole."""
 
 import ast
+import collections
 import pickle
 import re
 import statistics
@@ -46,6 +47,10 @@ def test_every_public_name_exists(name: str) -> None:
 
 def test_the_authors_checkpoints_are_read_through_the_package() -> None:
     run_python("import mge\nassert mge.models.authors.from_authors")
+
+
+def test_the_authors_checkpoints_are_read_after_a_network_was_built() -> None:
+    run_python("import mge\nassert mge.MixtureOfExperts\nassert mge.models.authors.from_authors")
 
 
 def test_the_options_that_the_help_of_train_names_are_there_without_another_import() -> None:
@@ -113,6 +118,23 @@ def test_docstrings_begin_with_a_verb_or_a_noun(file: Path) -> None:
             first = re.match(r"\w*", ast.get_docstring(node) or "")
             assert first is not None
             assert first[0].lower() not in RELATIVE_WORDS, ast.get_docstring(node)
+
+
+def test_no_file_name_stands_twice() -> None:
+    counts = collections.Counter(file.name for file in FILES if file.name != "__init__.py")
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_no_module_is_loose_on_the_top_level() -> None:
+    assert {file.name for file in SOURCE.glob("*.py")} == {"__init__.py", "__main__.py", "cli.py", "errors.py"}
+
+
+def test_no_class_name_means_two_things() -> None:
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in FILES]
+    counts = collections.Counter(
+        node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in counts.items() if count > 1] == []
 
 
 def test_half_of_the_files_have_under_200_lines() -> None:
