@@ -13,7 +13,7 @@ import mge
 from mge.cli import main
 from mge.config import DataConfig
 from mge.data.sources import read_photos
-from mge.data.sources.hub_datasets import HubName, is_hub, parse_hub_name
+from mge.data.sources.hub_datasets import HubDatasetName, is_hub, parse_hub_name
 from mge.errors import DataError
 from mge.training.start import _short_name
 from tests.tables import as_dataset, rows
@@ -57,13 +57,13 @@ def fill(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("hf:ethz/food101", HubName("ethz/food101", None, None)),
-        ("hf:a-b/c.d_e:fine", HubName("a-b/c.d_e", "fine", None)),
-        ("hf:a/b@v1.0", HubName("a/b", None, "v1.0")),
-        ("hf:a/b:fine@refs/convert/parquet", HubName("a/b", "fine", "refs/convert/parquet")),
+        ("hf:ethz/food101", HubDatasetName("ethz/food101", None, None)),
+        ("hf:a-b/c.d_e:fine", HubDatasetName("a-b/c.d_e", "fine", None)),
+        ("hf:a/b@v1.0", HubDatasetName("a/b", None, "v1.0")),
+        ("hf:a/b:fine@refs/convert/parquet", HubDatasetName("a/b", "fine", "refs/convert/parquet")),
     ],
 )
-def test_a_name_has_a_repository_and_may_have_a_config_and_a_revision(text: str, expected: HubName) -> None:
+def test_a_name_has_a_repository_and_may_have_a_config_and_a_revision(text: str, expected: HubDatasetName) -> None:
     assert is_hub(Path(text))
     assert parse_hub_name(text) == expected
 
