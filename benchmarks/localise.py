@@ -44,7 +44,7 @@ def main() -> None:
 def measure(run: Path) -> dict[str, Any]:
     """One run's localisation and cascade, on its test photos; the cascade's thresholds are stored with its model."""
     with tempfile.TemporaryDirectory() as folder:
-        localisation = mge.localise(run, output=folder)
+        localisation = mge.localize(run, output=folder)
         file = Path(folder) / "evaluation.json"
         cascades = {}
         for allowed in ALLOWED:

@@ -48,7 +48,7 @@ def main() -> None:
 def measure(run: Path) -> dict[str, Any]:
     """Return one network's localisation and its AUROC."""
     with tempfile.TemporaryDirectory() as folder:
-        boxes = mge.localise(run, output=folder)
+        boxes = mge.localize(run, output=folder)
         evaluation = mge.evaluate(run, unknown=UNKNOWN, out=Path(folder) / "evaluation.json", report=False)
     by_area = {**boxes["by_area"], "all": {"num_with_box": boxes["num_with_box"], "experts": boxes["experts"]}}
     return {"boxes": by_area, "auroc": evaluation["unknown"]["auroc"]}

@@ -221,3 +221,19 @@ def test_without_a_limit_the_same_words_are_a_bug(verb: Recorder, monkeypatch: p
     verb.error = RuntimeError("could not create a primitive")
     with pytest.raises(RuntimeError, match="primitive"):
         main(["fake"])
+
+
+def test_a_command_goes_on_working_under_its_previous_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localise", "--help"]) == 0
+    shown = capsys.readouterr()
+    assert (
+        shown.err
+        == "mge: warning: `mge localise` is called `mge localize`; the previous name is removed after this release\n"
+    )
+    assert main(["localize", "--help"]) == 0
+    assert capsys.readouterr() == (shown.out, "")
+
+
+def test_a_function_goes_on_working_under_its_previous_name() -> None:
+    with pytest.warns(FutureWarning, match=r"^mge.localise is called mge.localize; the previous name is removed"):
+        assert mge.localise is mge.localize

@@ -70,13 +70,13 @@ def test_a_crop_without_pixels_is_one_failed_photo_and_the_stream_goes_on(
 
 
 @pytest.mark.parametrize("kind", ODD)
-@pytest.mark.parametrize("verb", ["evaluate", "distill", "localise", "compare", "check", "train"])
+@pytest.mark.parametrize("verb", ["evaluate", "distill", "localize", "compare", "check", "train"])
 def test_data_that_are_no_path_are_one_line(run: Path, tmp_path: Path, verb: str, kind: str) -> None:
     data = ODD[kind]()
     calls: dict[str, Callable[[Any], Any]] = {
         "evaluate": lambda data: mge.evaluate(run, data),
         "distill": lambda data: mge.distill(finished(run, tmp_path), data, out=tmp_path / "student"),
-        "localise": lambda data: mge.localise(run, data),
+        "localize": lambda data: mge.localize(run, data),
         "compare": lambda data: mge.compare([str(run), str(run / "best")], data=data, output=tmp_path),
         "check": lambda data: mge.check(data),
         "train": lambda data: mge.train(data, out=tmp_path / "run"),

@@ -4,6 +4,7 @@ The public names are resolved lazily, so that `import mge` is fast and imports n
 """
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -38,7 +39,7 @@ __all__ = [
     "explain",
     "export",
     "load",
-    "localise",
+    "localize",
     "models",
     "predict",
     "push",
@@ -48,9 +49,12 @@ __all__ = [
 
 # The verbs of the command line in the order in which one meets them: `mge.tasks.VERB.VERB` each.
 VERBS = (
-    "check", "train", "evaluate", "predict", "export", "serve", "push", "explain", "localise", "compare", "convert",
+    "check", "train", "evaluate", "predict", "export", "serve", "push", "explain", "localize", "compare", "convert",
     "bench", "distill",
 )  # fmt: skip
+
+# Commands and functions under the names that they had before → their names. They work for one release more.
+PREVIOUS_NAMES = {"localise": "localize"}
 
 # Public name → its module.
 _HOMES = {
@@ -97,7 +101,7 @@ if TYPE_CHECKING:
     from mge.tasks.evaluate import evaluate
     from mge.tasks.explain import explain
     from mge.tasks.export import export
-    from mge.tasks.localise import localise
+    from mge.tasks.localize import localize
     from mge.tasks.predict import predict
     from mge.tasks.push import push
     from mge.tasks.serve import serve
@@ -111,6 +115,12 @@ def __getattr__(name: str) -> object:
         return importlib.import_module("mge.models")
     if name == "config":  # named in the help of `train`
         return importlib.import_module("mge.config")
+    if name in PREVIOUS_NAMES:
+        now = PREVIOUS_NAMES[name]
+        warnings.warn(
+            f"mge.{name} is called mge.{now}; the previous name is removed after this release", FutureWarning, 2
+        )
+        name = now
     if name not in _HOMES:
         raise AttributeError(f"module 'mge' has no attribute {name!r}")
     value: object = getattr(importlib.import_module(_HOMES[name]), name)

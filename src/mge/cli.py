@@ -67,6 +67,12 @@ def _run(args: list[str]) -> None:
     from mge.console.command_line import check_known, run_command  # noqa: PLC0415  (it imports cyclopts: 0.1 s)
 
     command, *rest = args
+    if command in mge.PREVIOUS_NAMES:
+        now = mge.PREVIOUS_NAMES[command]
+        sys.stderr.write(
+            f"mge: warning: `mge {command}` is called `mge {now}`; the previous name is removed after this release\n"
+        )
+        command = now
     check_known(command, mge.VERBS, kind="command", help_command="mge --help")
     if command != "serve":  # a server gives memory back
         keep_freed_memory()

@@ -313,7 +313,7 @@ def test_a_model_of_the_hub_is_no_folder_to_write_to_or_to_change() -> None:
     ):
         mge.evaluate("hf:someone/birds", "photos")
     with pytest.raises(mge.ConfigError, match="give --output"):
-        mge.localise("hf:someone/birds", "photos")
+        mge.localize("hf:someone/birds", "photos")
     for chosen in ({"calibrate": True}, {"cascade": True}, {"reject": "auto"}):
         with pytest.raises(mge.ConfigError, match="are stored with the model: download it"):
             mge.evaluate("hf:someone/birds", "photos", out="figures.json", **chosen)

@@ -169,7 +169,7 @@ def test_pictures_figures_and_boxes_replace_no_photo_and_no_list(
     model = str(tiny_model)
     for command, refusal in (
         (["explain", model, "photos", "--output", "photos/apple"], "but '0.png' there is an input and would be lost"),
-        (["localise", model, "boxes.csv", "--output", "."], "but 'boxes.csv' there is an input and would be lost"),
+        (["localize", model, "boxes.csv", "--output", "."], "but 'boxes.csv' there is an input and would be lost"),
         (["evaluate", model, "list.csv", "--out", "list.csv"], "which is also an input and would be overwritten"),
         (["evaluate", model, "photos", "--out", "photos.json"], "its report would be written among the photos in"),
         (["evaluate", model, "photos", "--out", "/dev/null"], "which has no place for a report next to it"),

@@ -133,9 +133,9 @@ def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[PartA
 
 
 def read_localization(path: Path, figures: Mapping[str, Any]) -> list[LocalizationRow]:
-    """Read the results of `mge localise` for the same photos, if it was run and they have boxes."""
+    """Read the results of `mge localize` for the same photos, if it was run and they have boxes."""
     file = path / f"localisation-{figures['split']}" / "localisation.json"
-    found = read_json(file, dict, remedy="remove it, or write it again with mge localise") or {}
+    found = read_json(file, dict, remedy="remove it, or write it again with mge localize") or {}
     if found.get("data") != figures["data"] or found.get("split") != figures["split"]:
         return []
     return [

@@ -56,7 +56,7 @@ class Page:
         mistakes: The most confident mistakes.
         doubtful: Photos with a doubtful label.
         num_doubtful: Their number.
-        localisation: Metrics of `mge localise` on the same photos; empty without them.
+        localisation: Metrics of `mge localize` on the same photos; empty without them.
         data: Facts about the photos, in order.
         origin: Facts about the origin of the metrics, in order.
         files: Names of the files beside the page, with descriptions.

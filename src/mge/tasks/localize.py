@@ -1,4 +1,4 @@
-"""`mge localise`: weakly supervised localization."""
+"""`mge localize`: weakly supervised localization."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FILES = ("boxes.csv", "boxes.json", "localisation.json")
 
 
-def localise(
+def localize(
     run: str | Path,
     data: str | Path | None = None,
     *,
@@ -34,8 +34,8 @@ def localise(
     """Localize objects by attention: write boxes (CSV, COCO), and evaluate them if the data has boxes.
 
     Examples:
-        mge localise runs/birds
-        mge localise runs/birds photos --split val --output boxes
+        mge localize runs/birds
+        mge localize runs/birds photos --split val --output boxes
 
     Args:
         run: Run folder or model folder.
@@ -88,7 +88,7 @@ def localise(
         "broken": [dataclasses.asdict(photo) for photo in broken], **measure_localization(located),
     }  # fmt: skip
     rows = [_as_row(each) for each in located]
-    about = f"Attention boxes of the experts of {path.name} on the {split} photos of {photos.name}, by mge localise"
+    about = f"Attention boxes of the experts of {path.name} on the {split} photos of {photos.name}, by mge localize"
     coco = json.dumps(as_coco(rows, class_names=classifier.class_names, about=about)) + "\n"
     texts = (as_csv(rows), coco, json.dumps(figures, indent=1) + "\n")
     for name, text in zip(FILES, texts, strict=True):

@@ -1,4 +1,4 @@
-"""`mge localise` writes boxes that other programs read, and measures them where the truth is known."""
+"""`mge localize` writes boxes that other programs read, and measures them where the truth is known."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def figures(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("out")
-    return {"folder": folder, **mge.localise(model, data, output=folder, batch_size=4)}
+    return {"folder": folder, **mge.localize(model, data, output=folder, batch_size=4)}
 
 
 def test_the_boxes_are_those_of_predictions_and_what_one_expert_found_the_next_one_sees(
@@ -114,7 +114,7 @@ def test_the_highest_point_is_the_center_of_its_cell_at_the_border_of_the_view_t
     x, y = prepared.geometry.to_photo(center)[0, :2].tolist()
     box = f"{x - 2},{y - 2},{x + 2},{y + 2}"
     (tmp_path / "manifest.csv").write_text(f"path,label,split,x1,y1,x2,y2\n0.png,{next(iter(COLORS))},test,{box}\n")
-    figures = mge.localise(model, tmp_path / "manifest.csv", output=tmp_path / "out")
+    figures = mge.localize(model, tmp_path / "manifest.csv", output=tmp_path / "out")
     assert figures["experts"][0]["pointing_game"] == 100.0
 
 
@@ -140,7 +140,7 @@ def test_photos_without_boxes_get_some_and_nothing_is_measured(
     monkeypatch.setattr("mge.console.progress.SECONDS_BETWEEN_LINES", 0.0)
     for number, label in enumerate(COLORS):
         write_scene(tmp_path / "photos" / label / "0.png", seed=number)
-    found = mge.localise(model, tmp_path / "photos", split="train", output=tmp_path / "out")
+    found = mge.localize(model, tmp_path / "photos", split="train", output=tmp_path / "out")
     assert found["num_with_box"] == 0
     said = capsys.readouterr()
     assert "localization was not evaluated" in said.out
@@ -150,4 +150,4 @@ def test_photos_without_boxes_get_some_and_nothing_is_measured(
 
 def test_an_empty_split_is_refused(model: Path, data: Path) -> None:
     with pytest.raises(mge.DataError, match="no photos in its val split; it has some in --split "):
-        mge.localise(model, data, split="val")
+        mge.localize(model, data, split="val")
