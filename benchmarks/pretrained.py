@@ -27,8 +27,8 @@ COMMON = {"backbone": "tf_efficientnet_lite0", "weights": str(WEIGHTS), "size": 
 # Photos are kept about as large as they are; epochs are such that each set takes about as long.
 SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "logos": ("logos/manifest.csv", {"detail": 2.7, "epochs": 20}),
-    "grocery": ("grocery", {"detail": 2.7, "epochs": 10}),
-    "birds": ("birds/manifest.csv", {"detail": 1.77, "crop_fraction": 1.0, "epochs": 10}),
+    "grocery": ("grocery", {"detail": 2.7, "epochs": 6}),
+    "birds": ("birds/manifest.csv", {"detail": 1.77, "crop_fraction": 1.0, "epochs": 6}),
 }
 NETWORKS = {
     "plain network, same view": "plain",
