@@ -58,7 +58,7 @@ def test_the_model_agrees_with_itself_in_batches_of_every_size(model: MixtureOfE
 
 
 def shift_probabilities(outputs: dict[str, Array]) -> None:
-    outputs["probabilities"][0] += 3e-4
+    outputs["probabilities"][0] += 2e-2
 
 
 def shift_a_box(outputs: dict[str, Array]) -> None:
@@ -66,19 +66,81 @@ def shift_a_box(outputs: dict[str, Array]) -> None:
 
 
 def say_another_class(outputs: dict[str, Array]) -> None:
-    outputs["probabilities"][0] = np.roll(outputs["probabilities"][0], 1)
+    outputs["probabilities"][0] = np.eye(3)[outputs["probabilities"][0].argmin()]
 
 
 def lose_a_number(outputs: dict[str, Array]) -> None:
     outputs["boxes_xyxy"][0, 0, 0] = np.nan
 
 
-@pytest.mark.parametrize("change", [shift_probabilities, shift_a_box, say_another_class, lose_a_number])
-def test_any_difference_that_matters_is_refused(model: MixtureOfExperts, images: Images, change: Change) -> None:
+def lose_a_probability(outputs: dict[str, Array]) -> None:
+    outputs["probabilities"][0, 1] = np.nan
+
+
+REFUSED = [
+    (shift_probabilities, r"max probability difference 2\.0e-02 exceeds the tolerance 1\.0e-02 \(--tolerance\)"),
+    (shift_a_box, r"max box difference 1\.5 px exceeds 1 px"),
+    (say_another_class, r"max probability difference [5-9]\.\de-01 exceeds the tolerance"),
+    (lose_a_number, r"max box difference nan px exceeds 1 px"),
+    (lose_a_probability, r"max probability difference nan exceeds the tolerance"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), REFUSED)
+def test_any_difference_that_matters_is_refused(
+    model: MixtureOfExperts, images: Images, change: Change, reason: str
+) -> None:
     parity = measure_parity(Changed(model, change), model, images[:3])
     assert not parity.is_same
-    with pytest.raises(ExportError, match=r"does not answer as the model does, and was not written: \d of 3 with"):
-        check_parity(parity, name="model.onnx")
+    with pytest.raises(ExportError, match=f"^ONNX verification failed: .*{reason}.*; nothing was written"):
+        check_parity(parity, name="ONNX")
+
+
+def shift_a_little(outputs: dict[str, Array]) -> None:
+    outputs["probabilities"][0] += 3e-4
+
+
+def test_a_difference_within_the_tolerance_is_accepted_and_told_from_none(
+    model: MixtureOfExperts, images: Images
+) -> None:
+    parity = measure_parity(Changed(model, shift_a_little), model, images[:3])
+    assert not parity.is_same
+    check_parity(parity, name="ONNX")
+    with pytest.raises(ExportError, match=r"difference 3\.0e-04 exceeds the tolerance 2\.0e-04 \(--tolerance\)"):
+        check_parity(parity, name="ONNX", tolerance=2e-4)
+    assert parity.to_dict()["max_probability_difference"] == pytest.approx(3e-4, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("margin", "difference", "tolerance", "is_accepted"),
+    [(0.004, 0.003, 0.01, True), (0.011, 0.009, 0.01, False), (0.004, 0.003, 0.002, False), (0.3, 0.2, 0.5, True)],
+)
+def test_another_class_is_accepted_only_where_the_two_are_closer_than_the_tolerance(
+    margin: float, difference: float, tolerance: float, *, is_accepted: bool
+) -> None:
+    parity = Parity(32, 31, difference, 0.0, changed_margin=margin)
+    assert not parity.is_same
+    if is_accepted:
+        check_parity(parity, name="ONNX", tolerance=tolerance)
+        return
+    with pytest.raises(ExportError, match=r"exceeds? the tolerance|apart by more than the tolerance"):
+        check_parity(parity, name="ONNX", tolerance=tolerance)
+
+
+def test_the_margin_of_a_changed_class_is_that_of_the_models_probabilities(
+    model: MixtureOfExperts, images: Images
+) -> None:
+    def swap_two(outputs: dict[str, Array]) -> None:
+        for row in outputs["probabilities"]:
+            second, best = row.argsort()[-2:]
+            row[[second, best]] = row[[best, second]]
+
+    with torch.no_grad():
+        probabilities = model(torch.from_numpy(images[:3])).logits.softmax(1).sort(1).values
+    margins = probabilities[:, -1] - probabilities[:, -2]
+    parity = measure_parity(Changed(model, swap_two), model, images[:3])
+    assert parity.num_same_top1 == 0
+    assert parity.changed_margin == pytest.approx(float(margins.max()), abs=1e-5)
 
 
 def test_the_temperature_is_that_of_the_probabilities(model: MixtureOfExperts, images: Images) -> None:

@@ -14,10 +14,11 @@ import torch
 import mge
 from mge.cli import main
 from mge.exporting import artifacts
-from mge.exporting.artifacts import describe, open_mixture
+from mge.exporting.artifacts import describe, open_mixture, write_description
 from mge.exporting.graph import OUTPUTS, to_graph
 from mge.exporting.parity import Parity
-from mge.storage.export_description import Format
+from mge.models.mixture import MixtureOfExperts
+from mge.storage.export_description import Description, Format
 from mge.storage.model_folder import load_model
 from tests.exports import build_tiny, save_mixture
 from tests.photos import write_class_folders, write_scene
@@ -110,16 +111,68 @@ def test_probabilities_are_calibrated_inside_the_graph(tmp_path: Path) -> None:
     torch.testing.assert_close(said["probabilities"], torch.softmax(said["logits"] / 2.5, 1))
 
 
-def test_a_graph_that_answers_otherwise_is_not_written(
-    tiny_model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(artifacts, "write_mixture", lambda *given, **_: given[2] / "model.onnx")
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Parity]:
+    """The differences of the next export, which tests put in; no graph is written or run."""
+    found: list[Parity] = []
+    monkeypatch.setattr(artifacts, "write_mixture", write_nothing)
     monkeypatch.setattr(artifacts, "open_mixture", lambda file: None)
-    monkeypatch.setattr(artifacts, "measure_parity", lambda *_, **__: Parity(5, 4, 0.2, 30.0))
-    with pytest.raises(mge.ExportError, match="4 of 5 photos with the same prediction"):
+    monkeypatch.setattr(artifacts, "measure_parity", lambda *_, **__: found[0])
+    return found
+
+
+def write_nothing(model: MixtureOfExperts, description: Description, folder: Path, **_: Any) -> Path:  # noqa: ANN401
+    write_description(description, folder)
+    return folder / "model.onnx"
+
+
+def test_a_graph_that_answers_otherwise_is_not_written(
+    tiny_model: Path, photos: Path, tmp_path: Path, measured: list[Parity], capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured.append(Parity(5, 4, 0.2, 30.0, changed_margin=0.3))
+    with pytest.raises(mge.ExportError, match=r"^ONNX verification failed: 1 of 5 photos with another predicted class"):
         mge.export(tiny_model, out=tmp_path / "out", photos=photos)
     assert list(tmp_path.iterdir()) == []
+    measured[0] = Parity(5, 5, 0.02, 0.1)
+    capsys.readouterr()
     assert main(["export", str(tiny_model), "--out", str(tmp_path / "out"), "--photos", str(photos)]) == 3
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith(
+        "mge: error: ONNX verification failed: max probability difference 2.0e-02 exceeds the tolerance 1.0e-02 "
+        "(--tolerance); nothing was written"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_small_difference_is_a_warning_in_one_line_and_stands_in_the_description(
+    tiny_model: Path, photos: Path, tmp_path: Path, measured: list[Parity], capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured.append(Parity(5, 5, 1.1e-3, 0.04))
+    command = ["export", str(tiny_model), "--out", str(tmp_path / "out"), "--photos", str(photos)]
+    assert main(command) == 0
+    streams = capsys.readouterr()
+    (warning,) = [line for line in streams.err.splitlines() if line.startswith("Warning: ")]
+    assert "max probability difference 1.1e-03" in warning
+    assert "5 of 5 photos with the same prediction" in streams.out
+    description = json.loads((tmp_path / "out" / "preprocessing.json").read_text(encoding="utf-8"))
+    assert description["verification"] == {
+        "photos": 5, "same_prediction": 5, "max_probability_difference": 1.1e-3, "max_box_difference_px": 0.04,
+        "tolerance": 0.01,
+    }  # fmt: skip
+    assert main([*command, "--tolerance", "1e-3"]) == 3
+    measured[0] = Parity(5, 5, 2e-5, 0.04)
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "Warning" not in capsys.readouterr().err
+
+
+def test_two_classes_that_are_as_likely_may_change_places_with_a_warning(
+    tiny_model: Path, photos: Path, tmp_path: Path, measured: list[Parity], capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured.append(Parity(5, 4, 3e-5, 0.0, changed_margin=2e-5))
+    mge.export(tiny_model, out=tmp_path / "out", photos=photos)
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning: ")]
+    assert "1 of 5 photos with another predicted class" in warning
 
 
 def test_a_model_without_photos_is_checked_on_drawn_ones(
@@ -143,6 +196,9 @@ def test_a_model_without_photos_is_checked_on_drawn_ones(
 def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path, photos: Path, tiny_model: Path) -> None:
     with pytest.raises(mge.ConfigError, match="format is 'tflite'; accepted: onnx, torch-export, openvino"):
         mge.export(tmp_path / "nowhere", format="tflite")  # type: ignore[arg-type]
+    for wrong in (-1e-3, 1.5, float("nan")):
+        with pytest.raises(mge.ConfigError, match=f"tolerance is {wrong}; accepted: at least 0 and at most 1"):
+            mge.export(tmp_path / "nowhere", tolerance=wrong)
     with pytest.raises(mge.ConfigError, match="looks like a file; give a folder"):
         mge.export(tmp_path / "nowhere", out="birds.onnx")
     with pytest.raises(mge.StorageError, match=r"contains .*, which is not part of an export"):

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from mge.errors import MissingExtraError
 from mge.exporting import examples
 from mge.exporting.expert_graphs import cascade_parts
 from mge.exporting.graph import OUTPUTS, to_graph, to_onnx, trace, write_openvino, write_torch_export
-from mge.exporting.parity import Graph, Parity, check_parity, measure_parity
+from mge.exporting.parity import TOLERANCE, Graph, Parity, check_parity, measure_parity
 from mge.inference.compiled import quiet
 from mge.inference.onnx_cascade import OnnxCascade
 from mge.inference.onnx_classifier import open_session
@@ -25,6 +26,7 @@ from mge.storage.files import write_folder_atomically
 from mge.storage.model_folder import StoredModel
 
 FILES: dict[Format, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "openvino": "model.xml"}
+RUNTIMES: dict[Format, str] = {"onnx": "ONNX", "torch-export": "torch.export", "openvino": "OpenVINO"}
 EXAMPLE = Path(examples.__file__).parent / "classify.py"
 CASCADE_EXAMPLE = Path(examples.__file__).parent / "classify_by_cascade.py"
 
@@ -42,6 +44,7 @@ def export_mixture(
     *,
     images: Pixels,
     format: Format = "onnx",  # noqa: A002
+    tolerance: float = TOLERANCE,
 ) -> Parity:
     """Write the folder of an export atomically, if the graph's outputs equal the model's.
 
@@ -51,23 +54,26 @@ def export_mixture(
         folder: Folder of the export; an existing export is replaced.
         images: Photos for the comparison, as `measure_parity` takes them.
         format: Format of the graph.
+        tolerance: Largest accepted difference of probabilities, as `check_parity` takes it.
 
     Returns:
         Agreement of the graph with the model.
 
     Raises:
-        ExportError: they differ; nothing is written.
+        ExportError: they differ by more; nothing is written.
         ConfigError: the network cannot be exported.
         MissingExtraError: the package that writes the format is not installed.
         StorageError: the disk is full, or the folder cannot be written to.
     """
     return _write_proven(
         folder, lambda unfinished: open_mixture(write_mixture(model, description, unfinished, format=format)), model,
-        images=images, temperature=description.temperature, name=FILES[format],
+        images=images, temperature=description.temperature, name=RUNTIMES[format], tolerance=tolerance,
     )  # fmt: skip
 
 
-def export_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path, *, images: Pixels) -> Parity:
+def export_cascade(
+    model: MixtureOfExperts, stored: StoredModel, folder: Path, *, images: Pixels, tolerance: float = TOLERANCE
+) -> Parity:
     """Write one graph per expert and one for the gate, if together they equal the model, or nothing.
 
     Args:
@@ -75,6 +81,7 @@ def export_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path, *
         stored: The same model as it is stored.
         folder: Folder of the export; an existing export is replaced.
         images: Photos for the comparison.
+        tolerance: Largest accepted difference of probabilities, as `check_parity` takes it.
 
     Returns:
         Agreement of the graphs with the model when every expert runs.
@@ -84,22 +91,29 @@ def export_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path, *
     """
     return _write_proven(
         folder, lambda unfinished: write_cascade(model, stored, unfinished).run, model, images=images,
-        temperature=describe(stored).temperature, name="cascade",
+        temperature=describe(stored).temperature, name=RUNTIMES["onnx"], tolerance=tolerance,
     )  # fmt: skip
 
 
 def _write_proven(
     folder: Path, write: Callable[[Path], Graph], model: MixtureOfExperts, *, images: Pixels, temperature: float,
-    name: str,
+    name: str, tolerance: float,
 ) -> Parity:  # fmt: skip
     """Fill a folder with `write`, and keep it only if the graph's outputs equal the model's."""
 
     def fill(unfinished: Path) -> Parity:
         parity = measure_parity(write(unfinished), model, images, temperature=temperature)
-        check_parity(parity, name=name)
+        check_parity(parity, name=name, tolerance=tolerance)
+        _record(unfinished, parity, tolerance=tolerance)
         return parity
 
     return write_folder_atomically(folder, fill)
+
+
+def _record(folder: Path, parity: Parity, *, tolerance: float) -> None:
+    """Add the measured differences to `preprocessing.json`."""
+    described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    _write_json(described | {"verification": parity.to_dict() | {"tolerance": tolerance}}, folder)
 
 
 def write_mixture(
@@ -170,7 +184,11 @@ def write_cascade(model: MixtureOfExperts, stored: StoredModel, folder: Path) ->
 
 def write_description(description: Description, folder: Path) -> None:
     """Write `preprocessing.json`."""
-    text = json.dumps(description.to_dict(), indent=1, ensure_ascii=False) + "\n"
+    _write_json(description.to_dict(), folder)
+
+
+def _write_json(values: dict[str, Any], folder: Path) -> None:
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, get_args
 
-from mge.config import check_choice
+from mge.config import check_choice, check_range
 from mge.errors import ConfigError, DataError, StorageError
 from mge.storage.export_description import DESCRIPTION, Format
 from mge.storage.hub import check_place
@@ -31,6 +31,7 @@ def export(
     out: str | Path | None = None,
     photos: str | Path | None = None,
     cascade: bool = False,
+    tolerance: float = 1e-2,
 ) -> Path:
     """Export a mixture as one graph (ONNX, torch.export, OpenVINO) and verify its outputs.
 
@@ -47,24 +48,27 @@ def export(
         photos: Photos for the verification: a file, a folder, or a pattern. Default: test photos of the run, or drawn
             beetles if those are not available.
         cascade: Export one graph per expert and one for the gate, so that ONNX Runtime can exit early. `onnx` only.
+        tolerance: Largest accepted difference between the probabilities of graph and model, on any photo. A photo may
+            change its predicted class only if the two classes are closer than that. Above 1e-4 there is a warning.
 
     Returns:
         The graph's file; with `cascade` its folder.
 
     Raises:
         ModelFolderError: `run` contains no complete model.
-        ExportError: the outputs of graph and model differ; nothing is written.
+        ExportError: the outputs of graph and model differ by more than the tolerance; nothing is written.
         ConfigError: an option has an invalid value, or the network cannot be exported.
         MissingExtraError: the packages for this format are not installed.
     """
     check_choice("format", format, get_args(Format))
     if cascade and format != "onnx":
         raise ConfigError(f"cascade is set and format is {format!r}; accepted with cascade: onnx")
+    tolerance = check_range("tolerance", tolerance, at_least=0, at_most=1)
     check_place(run, out, flag="--out")
     kind = "onnx-cascade" if cascade else format
     folder = Path(run) / "export" / kind if out is None else Path(out)
     folder = _check_out(folder)
-    from mge.exporting.artifacts import FILES, describe, export_cascade, export_mixture  # noqa: PLC0415
+    from mge.exporting.artifacts import FILES, RUNTIMES, describe, export_cascade, export_mixture  # noqa: PLC0415
     from mge.inference.classifier import Classifier  # noqa: PLC0415
     from mge.storage.model_folder import load_model  # noqa: PLC0415
     from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
@@ -74,12 +78,16 @@ def export(
     images, source = _choose_photos(run, photos, classifier)
     _say(f"Exporting and verifying on {len(images)} {source} ...")
     if cascade:
-        parity = export_cascade(classifier.model, stored, folder, images=images)
+        parity = export_cascade(classifier.model, stored, folder, images=images, tolerance=tolerance)
         file, files = folder, list(folder.glob("*.onnx"))
     else:
-        parity = export_mixture(classifier.model, describe(stored), folder, images=images, format=format)
+        parity = export_mixture(
+            classifier.model, describe(stored), folder, images=images, format=format, tolerance=tolerance
+        )
         file = folder / FILES[format]
         files = list(folder.glob(f"{file.stem}.*"))
+    if not parity.is_same:
+        _say(f"Warning: {parity.in_words(RUNTIMES[format])}")
     size = sum(each.stat().st_size for each in files) / 1e6
     sys.stdout.write(f"Written: {file} ({size:.1f} MB)\nVerified against the model: {parity}\n")
     sys.stdout.write(f"Next: {_next(file)}\n")

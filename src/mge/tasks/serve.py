@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import mge
 from mge.config import check_choice, check_range, check_whole
-from mge.config.cache_folder import cache_folder
-from mge.errors import ConfigError, MissingExtraError, ModelFolderError
+from mge.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from mge.serving.backend import Backend
 
-Engine = Literal["onnx", "torch"]
+Engine = Literal["auto", "onnx", "torch"]
 
-PACKAGE = Path(__file__).parents[1]
-SOURCES = ("core", "models", "exporting.py")  # what an exported graph is made of
 MAX_THREADS = 1024  # so many more than there are cores that the system might not give them
-KEPT = 8  # exports in the cache; the oldest goes first
 
 
 def serve(
@@ -30,7 +24,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    backend: Engine = "onnx",
+    backend: Engine = "auto",
     allow_host: str = "",
     api_key: str | None = None,
     threads: int | None = None,
@@ -54,6 +48,7 @@ def serve(
         host: Address to listen on. 0.0.0.0 listens on all interfaces of this machine: set a key then.
         port: Port to listen on; 0 picks a free port.
         backend: `onnx`: ONNX Runtime, without PyTorch; a folder is exported once, into the cache. `torch`: PyTorch.
+            `auto`: `onnx`, or `torch` with a warning if the folder cannot be exported.
         allow_host: Additional host names, separated by commas. Requests with another Host header are rejected (421). On
             127.0.0.1 the names localhost and 127.0.0.1 are allowed; on other addresses any name is, unless this option
             is given. * allows any name.
@@ -92,11 +87,11 @@ def serve(
     )  # fmt: skip
     opened = listen(host, port)
     try:
-        mixture = _open(Path(model), backend, threads=threads)
+        mixture, engine = _open(Path(model), backend, threads=threads)
         hosts = Hosts.of_server(host, address=opened.getsockname()[0], allowed=allow_host.split(","))
         app = create_app(mixture, limits=limits, api_key=key, name=_name(Path(model)), hosts=hosts)
         where = f"http://{f'[{host}]' if ':' in host else host}:{opened.getsockname()[1]}/"
-        line = f"Serving {model} ({len(mixture.class_names)} classes, {backend}) at {where}; stop with Ctrl-C"
+        line = f"Serving {model} ({len(mixture.class_names)} classes, {engine}) at {where}; stop with Ctrl-C"
         if host not in HERE and not key:
             _say("Note: anyone who can reach this machine can use the server; set a key with MGE_API_KEY")
         build_server(app, limits=limits, on_start=lambda: _say(line)).run(sockets=[opened])
@@ -116,27 +111,40 @@ def _need_server() -> None:
         ) from error
 
 
-def _open(model: Path, engine: Engine, *, threads: int | None) -> Backend[Any]:
-    """Load the mixture for inference.
+def _open(model: Path, engine: Engine, *, threads: int | None) -> tuple[Backend[Any], Engine]:
+    """Load the mixture for inference, and name its runtime.
 
     Raises:
-        ModelFolderError: there is none at this path.
+        ModelFolderError: there is none at this path, or it cannot be exported and PyTorch may not or cannot serve it.
         ConfigError: an .onnx file cannot be run by PyTorch.
+        MissingExtraError: ONNX Runtime is not installed, and PyTorch may not or cannot serve it.
     """
+    is_file = model.suffix.lower() == ".onnx"
     if engine == "torch":
-        if model.suffix.lower() == ".onnx":
+        if is_file:
             raise ConfigError(f"{model} is run by ONNX Runtime; leave out --backend torch, or give the run folder")
-        import torch  # noqa: PLC0415
-
-        from mge.inference.load import load  # noqa: PLC0415
-
-        if threads is not None:
-            torch.set_num_threads(threads)
-        return load(model, fast=False)
+        return _open_network(model, threads=threads), "torch"
     from mge.inference.onnx_classifier import OnnxClassifier  # noqa: PLC0415
+    from mge.serving.export_cache import NotExportedError, find_export  # noqa: PLC0415
 
-    file = model if model.suffix.lower() == ".onnx" else _exported(model)
-    return OnnxClassifier.load(file, threads=threads)
+    try:
+        file = model if is_file else find_export(model, is_final=engine == "auto")
+        return OnnxClassifier.load(file, threads=threads), "onnx"
+    except (NotExportedError, MissingExtraError) as error:
+        if is_file or engine == "onnx" or not find_spec("torch"):
+            raise
+        _say(f"Warning: {str(error).partition('; ')[0]}; served by PyTorch")
+    return _open_network(model, threads=threads), "torch"
+
+
+def _open_network(model: Path, *, threads: int | None) -> Backend[Any]:
+    import torch  # noqa: PLC0415
+
+    from mge.inference.load import load  # noqa: PLC0415
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return load(model, fast=False)
 
 
 def _name(model: Path) -> str:
@@ -147,43 +155,6 @@ def _name(model: Path) -> str:
         return model.stem
     folders = [folder.name for folder in (model.resolve(), *model.resolve().parents)][is_file:]
     return next((folder for folder in folders if folder and folder not in inside), "mixture")
-
-
-def _exported(model: Path) -> Path:
-    """Return a folder's .onnx file, exported by a child process if it is not cached, to keep torch out of this one."""
-    from mge.storage.files import remove, remove_oldest  # noqa: PLC0415
-    from mge.storage.run_folder import find_model_folder  # noqa: PLC0415
-
-    folder = find_model_folder(model)
-    cache = cache_folder("onnx")
-    key = _key(folder)
-    file = cache / key / "model.onnx"
-    if not file.is_file():
-        _say(f"Exporting {model} to {file}, once; this may take a minute ...")
-        command = [sys.executable, "-m", "mge", "export", str(model), "--out", str(file.parent)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["it stopped"])[-1].removeprefix("mge: error: ")
-            raise ModelFolderError(
-                f"{model} could not be exported: {reason}; alternatively serve it with --backend torch"
-            )
-        if _key(folder) != key:  # replaced meanwhile, and nobody knows which of the two was exported
-            remove(file.parent)
-            return _exported(model)
-        remove_oldest(cache.iterdir(), kept=KEPT)
-    return file
-
-
-def _key(folder: Path) -> str:
-    """Return a cache key that changes with the model (by its description) and with the code that exports it."""
-    description = folder / "model.json"
-    if not description.is_file():
-        raise ModelFolderError(
-            f"{str(folder)!r} is not a model folder: it has no model.json; give a folder written by mge train"
-        )
-    sources = [file for name in SOURCES for file in sorted((PACKAGE / name).glob("*.py")) or [PACKAGE / name]]
-    parts = [mge.__version__.encode(), *(file.read_bytes() for file in [description, *sources])]
-    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:32]
 
 
 def _say(line: str) -> None:
