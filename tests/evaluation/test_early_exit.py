@@ -29,8 +29,8 @@ def answers_of(labels: list[int], so_far: list[list[int]], margins: list[list[fl
     filled: dict[str, Any] = {
         "labels": torch.tensor(labels),
         "logits": torch.where(functional.one_hot(whole, 4) == 1, beliefs, (1 - beliefs) / 3).log(),
-        "so_far_labels": torch.tensor(so_far),
-        "so_far_leads": torch.tensor(margins),
+        "prefix_labels": torch.tensor(so_far),
+        "prefix_margins": torch.tensor(margins),
     }
     return EvalOutputs(**{name: filled.get(name, nothing) for name in EvalOutputs._fields})
 
