@@ -431,17 +431,17 @@ REFUSED: dict[str, Callable[[], OddPhoto]] = {
         "p.tif", encode(picture(), "TIFF", compression="lzma"), refusal="a TIFF of compression 34925; accepted: none, L"
     ),
     "20000 x 1 pixels": lambda: OddPhoto(
-        "thin.jpg", encode(np.zeros((1, 20_000), np.uint8), "JPEG"), refusal="20000 x 1 pixels; .* 50 to 1"
+        "thin.jpg", encode(np.zeros((1, 20_000), np.uint8), "JPEG"), refusal="20000 x 1 pixels; .* 50:1"
     ),
     "1 x 20000 pixels": lambda: OddPhoto(
-        "thin.png", encode(np.zeros((20_000, 1), np.uint8), "PNG"), refusal="1 x 20000 pixels; .* 50 to 1"
+        "thin.png", encode(np.zeros((20_000, 1), np.uint8), "PNG"), refusal="1 x 20000 pixels; .* 50:1"
     ),
     "a JPEG that paints its pixels a thousand times": lambda: many_scans(),
     "double precision": lambda: OddPhoto(
-        "double.tif", tiff(fractions(1).astype(np.float64), photometric=1), refusal="TIFF of a kind"
+        "double.tif", tiff(fractions(1).astype(np.float64), photometric=1), refusal="TIFF of an unsupported kind"
     ),
     "colours in floating point": lambda: OddPhoto(
-        "colours.tif", tiff((picture() / 255).astype(np.float32), photometric=2), refusal="TIFF of a kind"
+        "colours.tif", tiff((picture() / 255).astype(np.float32), photometric=2), refusal="TIFF of an unsupported kind"
     ),
 }
 

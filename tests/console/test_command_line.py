@@ -1,7 +1,10 @@
 """Command lines and configuration files become settings, and signatures become options and help."""
 
+import ast
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +61,16 @@ def test_dashes_and_underscores_are_the_same_in_names_and_stay_in_values() -> No
         settings_of("--head-lr", "1") == settings_of("--head_lr", "1") == settings_of("--head-lr=1") == {"head_lr": 1.0}
     )
     assert settings_of("--note=a-b=c") == {"note": "a-b=c"}
+
+
+def test_a_program_that_has_loaded_pydantic_reads_the_same() -> None:
+    """Where pydantic is loaded, cyclopts has it validate every value, defaults included."""
+    code = (
+        "import pydantic; from mge.console.command_line import parse; from mge.tasks.predict import predict;"
+        "print(parse(predict, ['model', 'a.jpg', '--top', '3', '--cascade']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) == {"run": "model", "photos": ["a.jpg"], "top": 3, "cascade": True}
 
 
 def test_a_switch_needs_no_value() -> None:

@@ -112,9 +112,9 @@ def test_a_random_view_depends_on_its_seed_alone(switch: dict[str, float], monke
 
     monkeypatch.delattr(torch.cuda, "manual_seed_all")  # the generators of GPUs are not seeded either
     resized, config = to_tensor(make_photo(80, 70)), DataConfig.from_dict(switch)
-    torch.random.default_generator.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     views = [train_view(resized, side=48, config=config, seed=seed) for seed in range(8)]
-    torch.random.default_generator.manual_seed(2)
+    torch.default_generator.manual_seed(2)
     before = state()
     assert all(torch.equal(train_view(resized, side=48, config=config, seed=n), views[n]) for n in range(8))
     assert state() == before

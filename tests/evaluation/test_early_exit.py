@@ -21,16 +21,16 @@ from tests.models.networks import build, draw
 CONFIG = ModelConfig(backbone="test_resnet", experts=3)
 
 
-def answers_of(labels: list[int], so_far: list[list[int]], margin_logits: list[list[float]]) -> EvalOutputs:
+def answers_of(labels: list[int], so_far: list[list[int]], margins: list[list[float]]) -> EvalOutputs:
     """Answers of which a cascade's fields alone are filled."""
     nothing = torch.zeros(len(labels), 3)
     whole = torch.tensor([row[-1] for row in so_far])
-    beliefs = torch.tensor([row[-1] for row in margin_logits])[:, None].clamp(0.3, 0.99)
+    beliefs = torch.tensor([row[-1] for row in margins])[:, None].clamp(0.3, 0.99)
     filled: dict[str, Any] = {
         "labels": torch.tensor(labels),
         "logits": torch.where(functional.one_hot(whole, 4) == 1, beliefs, (1 - beliefs) / 3).log(),
-        "so_far_labels": torch.tensor(so_far),
-        "so_far_leads": torch.tensor(margin_logits),
+        "prefix_labels": torch.tensor(so_far),
+        "prefix_margins": torch.tensor(margins),
     }
     return EvalOutputs(**{name: filled.get(name, nothing) for name in EvalOutputs._fields})
 
@@ -38,11 +38,11 @@ def answers_of(labels: list[int], so_far: list[list[int]], margin_logits: list[l
 def made_up(num_photos: int, *, seed: int = 3) -> EvalOutputs:
     """Experts that are right more often the later they come, and the surer they are."""
     torch.manual_seed(seed)
-    margin_logits = torch.rand(num_photos, 3).sort(1).values
+    margins = torch.rand(num_photos, 3).sort(1).values
     labels = torch.randint(0, 4, (num_photos,))
-    is_right = torch.rand(num_photos, 3) < margin_logits
+    is_right = torch.rand(num_photos, 3) < margins
     so_far = torch.where(is_right, labels.unsqueeze(1), (labels.unsqueeze(1) + 1) % 4)
-    return answers_of(labels.tolist(), so_far.tolist(), margin_logits.tolist())
+    return answers_of(labels.tolist(), so_far.tolist(), margins.tolist())
 
 
 def test_figures_by_hand() -> None:
@@ -90,12 +90,12 @@ def test_cross_validated_figures_are_of_photos_that_chose_nothing() -> None:
     """By a loop over the five parts, with the exhaustive search."""
     answers = made_up(35)
     found = choose_cascade(answers, config=CONFIG, max_accuracy_loss=8.0)["cross_validated"]
-    margin_logits, labels = answers.prefix_margins.tolist(), answers.labels.tolist()
+    margins, labels = answers.prefix_margins.tolist(), answers.labels.tolist()
     so_far = answers.prefix_labels.tolist()
     experts = lost = 0
     for part in range(5):
         others = [row for row in range(35) if row % 5 != part]
-        previous = [margin_logits[row][:2] for row in others]
+        previous = [margins[row][:2] for row in others]
         temperature = best_temperature(EvalOutputs(*(column[others] for column in answers)))
         belief = [max(reference.softmax([z / temperature for z in answers.logits[row].tolist()])) for row in others]
         chances = [
@@ -106,7 +106,7 @@ def test_cross_validated_figures_are_of_photos_that_chose_nothing() -> None:
         allowed = 0.08 * 28
         thresholds = reference.choose_thresholds(previous, risks.tolist(), max_lost=allowed, costs=[1, 2, 3])
         for row in range(part, 35, 5):
-            stop = reference.stopping_expert(margin_logits[row][:2], thresholds)
+            stop = reference.stopping_expert(margins[row][:2], thresholds)
             experts += stop + 1
             lost += (so_far[row][2] == labels[row]) - (so_far[row][stop] == labels[row])
     assert found["mean_experts"] == pytest.approx(experts / 35, abs=1e-4)

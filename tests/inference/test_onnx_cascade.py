@@ -36,8 +36,8 @@ def export_tiny(folder: Path, scenes: list[Path], **options: Any) -> tuple[Path,
     classifier = Classifier(model, class_names=["a", "b", "c"])
     images = torch.stack([classifier.prepare(scene).image for scene in scenes])
     with torch.no_grad():
-        margin_logits = np.sort(top2_margin(model(images).joint_logits[:, 0].numpy()))
-    middle = float(margin_logits[len(scenes) // 2 - 1 : len(scenes) // 2 + 1].mean())
+        margins = np.sort(top2_margin(model(images).joint_logits[:, 0].numpy()))
+    middle = float(margins[len(scenes) // 2 - 1 : len(scenes) // 2 + 1].mean())
     thresholds = [middle, *[0.7] * (options["experts"] - 2)]
     saved = save_mixture(folder / "model", model, cascade={"leads": thresholds})
     parity = export_cascade(model, load_model(saved), folder / "cascade", images=images.numpy())

@@ -223,11 +223,11 @@ from mge.serving.app import create_app
 from mge.serving.front import Hosts
 from mge.serving.limits import Limits
 from mge.serving.server import build_server, listen
-from tests.serving.backends import Colours
+from tests.serving.backends import Colors
 
 opened = listen("127.0.0.1", 0)
 limits = Limits(batch_size=4)
-app = create_app(Colours(seconds=float(sys.argv[1])), limits=limits)
+app = create_app(Colors(seconds=float(sys.argv[1])), limits=limits)
 say = lambda: print(opened.getsockname()[1], flush=True)
 build_server(app, limits=limits, on_start=say).run(sockets=[opened])
 """

@@ -166,7 +166,7 @@ def test_weights_that_are_missing_cut_short_or_others_are_refused(folder: Path, 
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-4])
-    with pytest.raises(ModelFolderError, match="is damaged or was changed"):
+    with pytest.raises(ModelFolderError, match="is damaged or was modified"):
         load_model(folder)
     weights.unlink()
     with pytest.raises(ModelFolderError, match=r"model\.safetensors is missing"):

@@ -90,7 +90,7 @@ def test_models_without_their_run_are_compared_on_given_photos(runs: list[Path],
 
 def test_other_classes_are_refused(runs: list[Path], photos: Path, tmp_path: Path) -> None:
     more = write_run(tmp_path / "more", data=photos, num_experts=1, class_names=(*NAMES, "quince"))
-    with pytest.raises(mge.ConfigError, match=r"knows 4 classes and .* 3; 'quince' and 0 more"):
+    with pytest.raises(mge.ConfigError, match=r"has 4 classes and .* 3; 'quince' and 0 more"):
         mge.compare([str(runs[0]), str(more)], output=tmp_path / "out")
 
 

@@ -119,7 +119,8 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run(tmp_path: 
 def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "network.pth")
     with pytest.raises(
-        ModelFolderError, match=r"torch.nn.modules.linear.Linear.*save only the network's state_dict\(\) alone"
+        ModelFolderError,
+        match=r"torch.nn.modules.linear.Linear.*save only the network's state_dict\(\) and convert that",
     ):
         convert(tmp_path / "network.pth", tmp_path / "out")
 

@@ -102,7 +102,7 @@ def test_a_log_says_how_far_measuring_is(
     other = write_class_folders(tmp_path / "stall", per_class=4, seed=50)
     mge.evaluate(run, other, report=False, batch_size=5)
     said = [line.split(" photos")[0] for line in capsys.readouterr().err.splitlines()]
-    assert [line for line in said if line.startswith("measuring")] == ["measuring: 10 of 12", "measuring: 12 of 12"]
+    assert [line for line in said if line.startswith("evaluating")] == ["evaluating: 10 of 12", "evaluating: 12 of 12"]
     assert "reading: 12 of 12" in said
 
 

@@ -144,7 +144,7 @@ def test_photos_without_boxes_get_some_and_nothing_is_measured(
     assert found["num_with_box"] == 0
     said = capsys.readouterr()
     assert "localization was not evaluated" in said.out
-    assert "localising: 3 of 3 photos" in said.err
+    assert "localizing: 3 of 3 photos" in said.err
     assert len((tmp_path / "out" / "boxes.csv").read_text().splitlines()) == 4
 
 

@@ -375,7 +375,7 @@ def test_a_cascade_predicts_what_its_figures_say(run: Path, photos: Path, tmp_pa
     plain = classifier.predict(files)
     with torch.no_grad():
         output = classifier.model(torch.stack([classifier.prepare(file).image for file in files]))
-    leads = sorted(reference.lead(logits) for logits in output.joint_logits[:, 0].tolist())
+    leads = sorted(reference.top2_margin(logits) for logits in output.joint_logits[:, 0].tolist())
     classifier.thresholds = ((leads[3] + leads[4]) / 2, 2.0)
     cascade = classifier.predict(files, cascade=True, batch_size=3)
     assert {one.num_experts_run for one in cascade} == {1, 3}

@@ -83,6 +83,11 @@ class Option:
         return get_origin(self.hint) is list
 
     @property
+    def blank(self) -> object:
+        """Value of the type that cyclopts is told, for an option that is not set."""
+        return False if self.is_switch else [] if self.is_list else ""
+
+    @property
     def is_switch(self) -> bool:
         """True if its name alone sets it."""
         return self.hint in (bool, bool | None)
@@ -143,7 +148,8 @@ def parse(function: Callable[..., object], args: list[str]) -> dict[str, Any]:
         ConfigError: an option is unknown, or has a value of a wrong type, or a file cannot be read.
     """
     options = options_of(function)
-    app = build_app([dataclasses.replace(option, default=None) for option in options.values()] + COMMON)
+    # Defaults of the type of their hints: where pydantic is loaded, cyclopts has it validate them.
+    app = build_app([dataclasses.replace(each, default=each.blank) for each in (*options.values(), *COMMON)])
     try:
         _, bound, _ = app.parse_args(join_switches(args, options), print_error=False, exit_on_error=False)
     except cyclopts.CycloptsError as error:
@@ -208,7 +214,7 @@ def build_app(options: Collection[Option], *, about: str = "") -> cyclopts.App:
             alias=[f"--{alias}" for alias, meant in ALIASES.items() if names.intersection(meant) == {option.name}],
             group=groups[option.group], help=option.help, metavar=describe(option.hint, in_help=True),
             show_default=str(option.default).lower() if isinstance(option.default, bool) else None,
-            negative=() if option in COMMON else None, negative_iterable=(), allow_repeating=True,
+            negative=() if option.group == COMMON[0].group else None, negative_iterable=(), allow_repeating=True,
         )  # fmt: skip
         hint = option.hint if option.is_switch else list[str] if option.is_list else str
         annotation = Annotated[hint, details]  # type: ignore[valid-type]

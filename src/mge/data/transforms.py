@@ -74,7 +74,7 @@ def random_changes(config: DataConfig, *, side: int) -> list[v2.Transform]:
     return changes
 
 
-class RandomNoise(v2.RandomErasing):  # type: ignore[misc]  (torchvision has no types)
+class RandomNoise(v2.RandomErasing):  # type: ignore[misc]  # torchvision has no types
     """Random erasing with uniform noise, as torchvision's normal noise is not made for uint8."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy.stats import binom
@@ -68,8 +69,8 @@ def choose_threshold(
     Returns:
         The threshold, and its index in `coverage`; None if no threshold meets the target.
     """
-    chances = binom.cdf(coverage.num_wrong.numpy(), coverage.num_accepted.numpy(), target_error)
-    places = (chances <= 1 - confidence).nonzero()[0]
+    chances = np.asarray(binom.cdf(coverage.num_wrong.numpy(), coverage.num_accepted.numpy(), target_error))
+    places = np.flatnonzero(chances <= 1 - confidence)
     if not len(places):
         return None
     return float(coverage.thresholds[int(places[-1])]), int(places[-1])

@@ -93,9 +93,9 @@ def _risks(answers: EvalOutputs) -> Tensor:
 
 
 def _choose(answers: EvalOutputs, risks: Tensor, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:
-    margin_logits = answers.prefix_margins[:, :-1]
+    margins = answers.prefix_margins[:, :-1]
     max_lost = len(answers.labels) * max_accuracy_loss / 100
-    return list(choose_thresholds(margin_logits, risks, max_lost=max_lost, costs=network_costs(config)))
+    return list(choose_thresholds(margins, risks, max_lost=max_lost, costs=network_costs(config)))
 
 
 def _cross_validate(answers: EvalOutputs, *, config: ModelConfig, max_accuracy_loss: float) -> dict[str, Any]:

@@ -215,7 +215,7 @@ def test_a_hierarchy_that_runs_in_circles_is_refused(tmp_path: Path) -> None:
     archives.write_nabirds(tmp_path)
     with (tmp_path / "nabirds" / "hierarchy.txt").open("a") as file:
         file.write("0 3\n")
-    with pytest.raises(DataError, match=r"hierarchy\.txt runs in circles"):
+    with pytest.raises(DataError, match=r"hierarchy\.txt has a cycle: 0 > 2 > 3 > 0"):
         read_photos(tmp_path, config=OFFICIAL)
 
 
