@@ -20,9 +20,11 @@ from mge.evaluation.metrics import (
     error_correlation,
     find_doubtful_labels,
     group_accuracy,
+    macro_f1,
     most_confused,
     pairwise_disagreement,
     score_classes,
+    top_k_accuracy,
     wilson_interval,
 )
 
@@ -86,6 +88,22 @@ def test_classes_are_scored_as_scikit_learn_does() -> None:
     with warnings.catch_warnings(action="ignore"):  # scikit-learn warns of answers that no photo is labelled
         theirs = sklearn_metrics.balanced_accuracy_score(labels, predicted)
     assert balanced_accuracy(labels, predicted) == pytest.approx(theirs)
+
+
+def test_macro_f1_is_scikit_learns_whichever_classes_have_photos_or_are_predicted() -> None:
+    for seed, num_classes in enumerate((2, 7, 40)):
+        labels, answers = made_up(30, num_classes, seed=seed)
+        expected = sklearn_metrics.f1_score(labels, answers, average="macro", zero_division=0)
+        found = macro_f1(confusion_matrix(labels, answers, num_classes=num_classes + 3))
+        assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("k", [1, 5, 6])
+def test_top_k_accuracy_is_scikit_learns(k: int) -> None:
+    labels, _ = made_up()
+    logits = torch.randn(200, 7)
+    expected = sklearn_metrics.top_k_accuracy_score(labels, logits, k=k, labels=range(7))
+    assert top_k_accuracy(logits, labels, k=k) == pytest.approx(expected)
 
 
 def test_the_most_confused_pair_counts_both_ways_and_comes_first() -> None:

@@ -237,6 +237,9 @@ def test_the_data_beside_the_page_say_what_scikit_learn_says(report: Path) -> No
     labels, answers = [row["label"] for row in rows], [row["answer"] for row in rows]
     assert len(rows) == 18
     assert figures["mixture_top1"] == pytest.approx(100 * accuracy_score(labels, answers), abs=0.01)
+    assert figures["macro_f1"] == pytest.approx(100 * f1_score(labels, answers, average="macro"), abs=0.01)
+    assert (figures["majority_top1"], figures["chance_top1"]) == (33.33, 33.33)
+    assert "mixture_top5" not in figures  # there are three classes
     assert [int(row["is_right"]) for row in rows] == [int(row["label"] == row["answer"]) for row in rows]
     names = sorted(PARENTS)
     with (report.parent / "confusion.csv").open() as file:

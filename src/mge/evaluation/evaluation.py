@@ -15,7 +15,7 @@ from mge.data.records import Record, Selection
 from mge.data.sources.columns import BY_NAME, AskedColumns
 from mge.evaluation.early_exit import check_experts, trace_curve
 from mge.evaluation.fit_parameters import FitOptions, fit_parameters, measure_fitted, store_parameters
-from mge.evaluation.quality import measure_experts, measure_hierarchy, measure_intervals
+from mge.evaluation.quality import measure_experts, measure_hierarchy, measure_intervals, measure_usual
 from mge.evaluation.rejection import measure_unknown
 from mge.evaluation.run_model import EvalOutputs, measure, predict_photos
 from mge.evaluation.select import Selected, select, select_unknown, select_validation
@@ -173,7 +173,7 @@ def _measure(
     evaluator: Evaluator, selected: Selected, answers: EvalOutputs, metadata: dict[str, Any]
 ) -> dict[str, Any]:
     """Compute all metrics of one mixture's outputs."""
-    figures = {**measure(answers), **measure_intervals(answers), **measure_experts(answers)}
+    figures = {**measure(answers), **measure_intervals(answers), **measure_usual(answers), **measure_experts(answers)}
     figures |= measure_fitted(metadata, answers, config=evaluator.stored.config)
     names, parents = evaluator.classifier.class_names, selected.photos.parents
     hierarchy = measure_hierarchy(answers, class_names=names, parents=parents)

@@ -77,6 +77,22 @@ def balanced_accuracy(labels: Int[Tensor, " N"], predicted: Int[Tensor, " N"]) -
     return float((hits.double() / counts).nanmean())
 
 
+def macro_f1(confusion: Int[Tensor, "C C"]) -> float:
+    """Compute the macro-F1: the mean F1 of the classes that have photos or were predicted, as scikit-learn does.
+
+    1/C * sum_c 2 TP_c / (2 TP_c + FP_c + FN_c)    over the classes with TP_c + FP_c + FN_c > 0
+    """
+    return float(score_classes(confusion).f1.nanmean())
+
+
+def top_k_accuracy(logits: Float[Tensor, "N C"], labels: Int[Tensor, " N"], *, k: int) -> float:
+    """Compute the fraction of photos whose true class is among the k most probable ones.
+
+    1/N * sum_n 1[labels[n] in the k classes with the largest logits[n]]
+    """
+    return float((logits.topk(k, dim=1).indices == labels.unsqueeze(1)).any(1).double().mean())
+
+
 def balanced_interval(confusion: Int[Tensor, "C C"], *, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Return the confidence interval of the balanced accuracy.
 

@@ -12,10 +12,14 @@ from mge.evaluation.metrics import (
     confusion_matrix,
     error_correlation,
     group_accuracy,
+    macro_f1,
     pairwise_disagreement,
+    top_k_accuracy,
     wilson_interval,
 )
 from mge.evaluation.run_model import EvalOutputs
+
+TOP = 5  # classes of the top-5 accuracy, which is measured where there are more
 
 
 def measure_intervals(answers: EvalOutputs) -> dict[str, list[float]]:
@@ -26,6 +30,24 @@ def measure_intervals(answers: EvalOutputs) -> dict[str, list[float]]:
         "mixture_interval": _percents(wilson_interval(int((predicted == answers.labels).sum()), len(predicted))),
         "balanced_interval": _percents(balanced_interval(confusion)),
     }
+
+
+def measure_usual(answers: EvalOutputs) -> dict[str, float]:
+    """Compute top-5 accuracy, macro-F1 and the accuracies of two classifiers that see no photo, in percent.
+
+    `majority_top1` is that of always predicting the class with the most evaluated photos, `chance_top1` that of
+    guessing among all classes of the model.
+    """
+    labels, num_classes = answers.labels, answers.logits.shape[1]
+    confusion = confusion_matrix(labels, answers.logits.argmax(1), num_classes=num_classes)
+    figures = {
+        "macro_f1": macro_f1(confusion),
+        "majority_top1": int(confusion.sum(1).max()) / len(labels),
+        "chance_top1": 1 / num_classes,
+    }
+    if num_classes > TOP:
+        figures = {"mixture_top5": top_k_accuracy(answers.logits, labels, k=TOP), **figures}
+    return {name: round(100 * value, 2) for name, value in figures.items()}
 
 
 def measure_experts(answers: EvalOutputs) -> dict[str, Any]:
