@@ -16,7 +16,7 @@ from mge.storage.environment import processor_lines
 from mge.storage.files import remove_oldest, write_text_atomically
 
 PACKAGE = Path(__file__).parents[1]
-SOURCES = ("core", "models")  # the folders with the code of the graphs
+SOURCES = ("core", "models", "inference")  # the folders with the code of the graphs
 KEPT = 8  # graphs; each contains its model's weights, and the oldest is removed first
 
 
