@@ -224,7 +224,7 @@ def test_a_run_says_so_where_many_classes_choose_the_part_filters(
     monkeypatch.setattr(mixture, "PART_FILTERS_IN_ALL", 15)
     options = {**SHORT, "epochs": 1, "experts": 1, "part_filters": "auto"}
     mge.train(photos, out=tmp_path / "auto", **options)
-    assert "part_filters is 5 for 3 classes (auto" in capsys.readouterr().out
+    assert "part_filters is 5 per class for 3 classes (auto" in capsys.readouterr().out
     mge.train(photos, out=tmp_path / "ten", **{**options, "part_filters": 10})
     assert "part_filters is" not in capsys.readouterr().out
 
