@@ -86,11 +86,11 @@ OF_OTHER_VERBS: dict[str, tuple[str, str]] = {
     ),
     "a device that this machine lacks": (
         "explain MODEL PHOTO --device cuda:99",
-        "device is 'cuda:99', which cannot be",
+        "device is 'cuda:99', which is not available",
     ),
     "fewer classes than none": ("predict MODEL PHOTO --top -1", "top is -1; accepted: at least 0"),
     "an accelerator that Fabric does not know": ("evaluate MODEL DATA --accelerator gpus", "accelerator is 'gpus'"),
-    "no accelerator where boxes are": ("localize MODEL DATA --accelerator tpu", "accelerator is 'tpu', which cannot"),
+    "no accelerator where boxes are": ("localize MODEL DATA --accelerator tpu", "accelerator is 'tpu', which is not available"),
     "no accelerator to compare on": (
         "compare MODEL OTHER --data DATA --accelerator tpu",
         "accelerator is 'tpu', which",
