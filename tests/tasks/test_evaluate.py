@@ -17,6 +17,7 @@ import mge
 from mge.cli import main
 from mge.report.evaluation_report import read_localization
 from mge.storage.model_folder import load_model, save_model
+from mge.storage.run_folder import Run
 from tests.photos import write_class_folders
 from tests.runs import write_run
 from tests.tiny import TINY
@@ -71,7 +72,8 @@ def test_a_broken_photo_whose_name_is_no_text_stands_in_the_report_with_marks(ru
     other = write_class_folders(tmp_path / "shelf", per_class=2, seed=50)
     Path(os.fsdecode(os.fsencode(other) + b"/apple/cr\xe8me.png")).write_bytes(b"no photo")
     mge.evaluate(run, other, out=tmp_path / "figures.json")
-    assert "cr\ufffdme.png" in (tmp_path / "figures" / "report.html").read_text(encoding="utf-8")
+    text = (tmp_path / "figures" / "report.html").read_text(encoding="utf-8")
+    assert "1 photos, the first is apple/cr\ufffdme.png" in text
 
 
 def test_a_network_by_itself_is_not_called_a_mixture(
@@ -79,12 +81,29 @@ def test_a_network_by_itself_is_not_called_a_mixture(
 ) -> None:
     plain = write_run(tmp_path / "plain", data=photos, num_experts=1, part_filters=0, class_names=tuple(PARENTS))
     mge.evaluate(plain)
-    assert "Top-1 accuracy " in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("The network has a top-1 accuracy of ")
     page = (plain / "evaluation-test" / "report.html").read_text(encoding="utf-8")
     assert "the network is overconfident" in page
     assert "the mixture is" not in page
     assert ">network<" in page
     assert "best expert" not in page
+
+
+def test_report_and_terminal_begin_with_the_result_against_the_plain_network(
+    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Run.create(copy / "plain", config={"data": "photos"}).write_right({"model": [True] * 18})
+    figures = mge.evaluate(copy)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == figures["headline"]
+    assert " on the test split of " in said[0]
+    assert "than the plain network (100.0 %; " in said[0]
+    assert said[1 : 1 + len(figures["advice"])] == figures["advice"]
+    assert any(line.startswith("Lowest recall: ") for line in figures["advice"])
+    page = (copy / "evaluation-test" / "report.html").read_text(encoding="utf-8")
+    assert f'</h1>\n  <p class="headline">{figures["headline"]}</p>' in page
+    other = write_class_folders(tmp_path / "shelf", per_class=6, seed=50)
+    assert "the first expert alone (" in mge.evaluate(copy, other, report=False)["headline"]
 
 
 def test_of_other_data_with_splits_the_test_split_is_measured(run: Path, tmp_path: Path) -> None:
@@ -267,6 +286,25 @@ def test_the_page_has_every_section_and_says_how_it_came_to_be(report: Path) -> 
     for fact in ("fruit.csv", "commit", "torch 2", "test_resnet", "seed"):
         assert fact in text
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", text)
+
+
+def test_the_first_table_is_of_whole_networks_and_the_heads_are_folded(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    first, _, folded = text.partition('<section id="parts">')[2].partition("</section>")[0].partition("<details>")
+    assert [name for name in ("expert 0", "expert 1", "mixture", "oracle") if f">{name}</th>" in first] == [
+        "expert 0", "expert 1", "mixture", "oracle",
+    ]  # fmt: skip
+    assert "head" not in first.partition("<tbody>")[2]
+    for name in ("expert 0, global head", "expert 1, part head"):
+        assert f">{name}</th>" in folded.partition("</details>")[0]
+
+
+def test_photos_are_named_below_their_data_folder(report: Path, photos: Path) -> None:
+    text = report.read_text(encoding="utf-8").partition('<section id="origin">')[0]
+    assert re.search(r'<p class="path">test/(apple|lime|plum)/\d.png</p>', text)
+    assert str(photos.parent) not in text
+    with (report.parent / "photos.csv").open() as file:
+        assert all(Path(row["path"]).is_absolute() for row in csv.DictReader(file))  # programs open them
 
 
 def test_what_mge_localize_said_about_other_photos_is_left_out(tmp_path: Path) -> None:

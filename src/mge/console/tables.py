@@ -53,7 +53,7 @@ def print_summary(run: Run) -> None:
 
 
 def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, page: Path | None = None) -> None:
-    """Print the table of an evaluation, and the next command.
+    """Print the result of an evaluation in one sentence, then advice, notes, its table and the next command.
 
     Args:
         figures: The metrics.
@@ -61,6 +61,8 @@ def print_evaluation(figures: Mapping[str, Any], *, file: Path, model: Path, pag
         model: The run or model folder.
         page: The report; None if there is none.
     """
+    say(*([figures["headline"]] if "headline" in figures else []), *figures.get("advice", []))
+    print_notes(figures.get("notes", []))
     say(summary_table(figures))
     broken = [Broken(**photo) for photo in figures.get("broken", [])]
     print_broken(broken, num_photos=figures["num_photos"] + len(broken), file=file)
@@ -153,11 +155,11 @@ def _describe_choice(cascade: Mapping[str, Any]) -> str:
 
 
 def _describe_trust(figures: Mapping[str, Any]) -> Iterable[str]:
-    """Yield lines about confidence interval, calibration and rejection, if they were measured."""
-    if "mixture_interval" in figures:
-        low, high = figures["mixture_interval"]
-        accuracy = f"{figures['mixture_top1']:.1f} % (95 % CI {low:.1f} to {high:.1f} %)"
-        yield f"Evaluated on {figures['measured']}. Top-1 accuracy {accuracy}."
+    """Yield lines about top-5 accuracy, macro-F1, calibration and rejection, if they were measured."""
+    if "macro_f1" in figures:
+        top5 = f"Top-5 accuracy {figures['mixture_top5']:.1f} %. " if "mixture_top5" in figures else ""
+        chance = f"most frequent class {figures['majority_top1']:.1f} %, guessing {figures['chance_top1']:.1f} %"
+        yield f"{top5}Macro-F1 {figures['macro_f1']:.1f} %. Chance level: {chance}."
     if "validation" in figures.get("calibration", {}):
         calibration = figures["calibration"]
         yield (

@@ -15,6 +15,7 @@ from mge.data.records import Record, Selection
 from mge.data.sources.columns import BY_NAME, AskedColumns
 from mge.evaluation.early_exit import check_experts, trace_curve
 from mge.evaluation.fit_parameters import FitOptions, fit_parameters, measure_fitted, store_parameters
+from mge.evaluation.headline import describe_result, find_plain
 from mge.evaluation.quality import measure_experts, measure_hierarchy, measure_intervals, measure_usual
 from mge.evaluation.rejection import measure_unknown
 from mge.evaluation.run_model import EvalOutputs, measure, predict_photos
@@ -116,6 +117,7 @@ def evaluate_model(
     read = [record.path for record in selected.photos.records]
     file = check_file(out or path / f"evaluation-{name}.json", flag="out", inputs=read, streams=True)
     unknown_records = None if unknown is None else select_unknown(unknown, label=evaluator.classifier.class_names[0])
+    plain = find_plain(path, selected)
     metadata, val_answers = _choose(path, evaluator, selected, choices)
     dataset, answers = evaluator.ask(selected.readable)
     unknown_answers = None if unknown_records is None else evaluator.ask(unknown_records)[1]
@@ -125,6 +127,8 @@ def evaluate_model(
         figures["cascade_curve"] = trace_curve(val_answers, answers, config=stored.config)
     if unknown_answers is not None:
         figures["unknown"] = {"data": str(unknown), **_measure_unknown(answers, unknown_answers, stored.metadata)}
+    names = evaluator.classifier.class_names
+    figures = {**describe_result(answers, figures, class_names=names, plain=plain), **figures}
     write_output(file, json.dumps(figures, indent=1) + "\n")
     classifier = Classifier.from_stored(stored)
     return Evaluation(classifier, selected, dataset, answers, figures, file)

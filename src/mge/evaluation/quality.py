@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mge.data.hierarchy import list_levels
@@ -11,6 +12,7 @@ from mge.evaluation.metrics import (
     balanced_interval,
     confusion_matrix,
     error_correlation,
+    find_doubtful_labels,
     group_accuracy,
     macro_f1,
     pairwise_disagreement,
@@ -59,6 +61,17 @@ def measure_experts(answers: EvalOutputs) -> dict[str, Any]:
         "disagreement_percent": _matrix(100 * pairwise_disagreement(answers.joint_labels)),
         "error_correlation": _matrix(error_correlation(is_wrong)),
     }
+
+
+def suspect_labels(answers: EvalOutputs, probs: Float[Tensor, "N C"]) -> Bool[Tensor, " N"]:
+    """Find the photos whose label is probably wrong, and for which all experts predict the same other class.
+
+    Args:
+        answers: The model's outputs.
+        probs: Its calibrated probabilities.
+    """
+    agree = (answers.joint_labels == answers.logits.argmax(1, keepdim=True)).all(1)
+    return find_doubtful_labels(probs, answers.labels) & agree
 
 
 def measure_hierarchy(

@@ -34,12 +34,20 @@ def describe_known(photos: PhotoSet, *, data: str, digests: Sequence[str]) -> li
 
 def name_photos(records: Sequence[Record], *, data: str) -> list[str]:
     """Return the photos' paths relative to the folder of their data, which may move; other paths unchanged."""
-    if is_name(data):
-        files = [record.path.parent for record in records if record.path.is_absolute()]
-        root = os.path.commonpath(files) if files else ""
-    else:
-        root = str(Path(data) if Path(data).is_dir() else Path(data).parent)
-    return [str(record.path).removeprefix(f"{root.rstrip(os.sep)}{os.sep}") for record in records]
+    folder = Path(data) if Path(data).is_dir() else Path(data).parent
+    root = common_folder(records) if is_name(data) else str(folder)
+    return [below(root, record.path) for record in records]
+
+
+def common_folder(records: Iterable[Record]) -> str:
+    """Return the folder that contains all photos with absolute paths; empty if there are none."""
+    files = [record.path.parent for record in records if record.path.is_absolute()]
+    return os.path.commonpath(files) if files else ""
+
+
+def below(root: str, path: Path) -> str:
+    """Return a path relative to a folder; other paths unchanged."""
+    return str(path).removeprefix(f"{root.rstrip(os.sep)}{os.sep}")
 
 
 def stamp_photos(records: Iterable[Record]) -> list[Stamp]:

@@ -34,14 +34,18 @@ def describe_verdict(run: Run, figures: Mapping[str, Any]) -> dict[str, str]:
     if theirs is None or len(theirs) != len(right["model"]):
         return {}
     gain = 100 * (sum(right["model"]) - sum(theirs)) / len(theirs)
-    test = f"{gain:+.1f} points over {opponent} (McNemar {_describe_p(right['model'], theirs)})"
+    test = f"{gain:+.1f} points over {opponent} (McNemar {_compare(right['model'], theirs)})"
     return {"verdict": f"{', '.join(parts)}: {test}{_advise(fusion, gain=gain)}"}
 
 
-def _describe_p(ours: Sequence[bool], theirs: Sequence[bool]) -> str:
+def _compare(ours: Sequence[bool], theirs: Sequence[bool]) -> str:
     only_ours = sum(a and not b for a, b in zip(ours, theirs, strict=True))
     only_theirs = sum(b and not a for a, b in zip(ours, theirs, strict=True))
-    p = mcnemar_exact(only_ours, only_theirs)
+    return describe_p(mcnemar_exact(only_ours, only_theirs))
+
+
+def describe_p(p: float) -> str:
+    """Format a p-value for users."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 

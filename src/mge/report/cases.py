@@ -10,7 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from mge.data.dataset import PhotoDataset
-from mge.evaluation.metrics import ConfusedPair, find_doubtful_labels
+from mge.evaluation.metrics import ConfusedPair
+from mge.evaluation.quality import suspect_labels
+from mge.evaluation.recorded_photos import below
 from mge.evaluation.run_model import EvalOutputs
 from mge.inference.probabilities import calibrated
 from mge.report.cards import Shown, show
@@ -39,12 +41,14 @@ class Verdicts:
         photos: The photos.
         class_names: Names of the classes.
         temperature: Softmax temperature of the probabilities.
+        root: Folder of the data; the photos are named relative to it.
     """
 
     answers: EvalOutputs
     photos: PhotoDataset
     class_names: Sequence[str]
     temperature: float
+    root: str
 
     @cached_property
     def probs(self) -> Tensor:
@@ -69,16 +73,16 @@ class Verdicts:
     @cached_property
     def is_doubtful(self) -> Tensor:
         """Photos (N,) whose label is probably wrong, and for which all experts predict the same other class."""
-        agree = (self.answers.joint_labels == self.predicted.unsqueeze(1)).all(1)
-        return find_doubtful_labels(self.probs, self.answers.labels) & agree
+        return suspect_labels(self.answers, self.probs)
 
     def show(self, number: int) -> Shown:
         """Prepare one photo for the page."""
         answers, names = self.answers, self.class_names
         picture = Image.fromarray(self.photos[0, number].image.permute(1, 2, 0).contiguous().numpy())
         boxes = [(x1, y1, x2, y2) for x1, y1, x2, y2 in answers.boxes_xyxy[number].tolist()]
+        path = below(self.root, self.photos.records[number].path)
         return show(
-            picture, boxes, path=str(self.photos.records[number].path), label=names[int(answers.labels[number])],
+            picture, boxes, path=path, label=names[int(answers.labels[number])],
             answer=names[int(self.predicted[number])], percent=100 * float(self.confidences[number]),
             label_percent=100 * float(self.label_probs[number]), gate_probs=answers.gate_probs[number].tolist(),
             expert_labels=[names[label] for label in answers.joint_labels[number].tolist()],

@@ -9,15 +9,16 @@ from typing import Any
 
 from torch import Tensor
 
-from mge.console.tables import is_mixture, what_answers
 from mge.data.photo import as_text
 from mge.evaluation.evaluation import Evaluation
 from mge.evaluation.metrics import confusion_matrix, most_confused, score_classes
+from mge.evaluation.recorded_photos import common_folder
 from mge.report.cases import Verdicts, most_doubtful, show_pairs, surest_mistakes
+from mge.report.components import list_heads, list_parts
 from mge.report.evaluation_plots import draw_plots
 from mge.report.facts import data_facts, origin_facts
 from mge.report.matrices import LARGEST_TABLE, as_matrix, cluster, confused_block
-from mge.report.page import ClassRow, LocalizationRow, Page, PartAccuracy, render
+from mge.report.page import ClassRow, LocalizationRow, Page, render
 from mge.storage.files import write_text_atomically
 from mge.storage.run_folder import Run, is_run, read_json
 
@@ -59,8 +60,9 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
     folder = folder_of_report(file)
     names = evaluation.classifier.class_names
     verdicts = Verdicts(
-        evaluation.answers, evaluation.photos, names, temperature=evaluation.figures["calibration"]["temperature"]
-    )
+        evaluation.answers, evaluation.photos, names, temperature=evaluation.figures["calibration"]["temperature"],
+        root=common_folder(evaluation.selected.photos.records),
+    )  # fmt: skip
     confusion = confusion_matrix(evaluation.answers.labels, verdicts.predicted, num_classes=len(names))
     classes = _class_rows(confusion, names)
     page = _build_page(evaluation, verdicts, confusion, classes, path=path)
@@ -89,47 +91,19 @@ def _build_page(
     return Page(
         title=f"Evaluation report: {(run.folder if run else evaluation.file.parent).resolve().name}",
         figures=evaluation.figures,
-        parts=_parts(evaluation.figures, run.summary() if run else {}),
+        parts=list_parts(evaluation.figures, run.summary() if run else {}),
+        heads=list_heads(evaluation.figures),
         classes=classes,
         plots=draw_plots(evaluation, confusion=counts, order=order, metrics=run.metrics() if run else []),
         matrix=as_matrix(counts, names, order=block),
         pairs=show_pairs(verdicts, pairs[:NUM_PAIRS]),
         mistakes=[verdicts.show(number) for number in mistakes],
         doubtful=[verdicts.show(number) for number in most_doubtful(verdicts, but=mistakes)],
-        num_doubtful=int(verdicts.is_doubtful.sum()),
         localisation=read_localization(path, evaluation.figures),
         data=data_facts(evaluation),
         origin=origin_facts(evaluation, run),
         files=FILES,
     )
-
-
-def _parts(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[PartAccuracy]:
-    """Return one row per component. The plain networks were measured at the end of the run, on its test photos."""
-    parts = []
-    if summary.get("split") == figures["split"] and summary.get("num_photos") == figures["num_photos"]:
-        plain = {
-            "plain_top1": "plain network (same input)",
-            "plain_equal_compute_top1": "plain network (equal compute)",
-        }
-        parts = [
-            PartAccuracy(name, summary[key], "measured at the end of training")
-            for key, name in plain.items()
-            if key in summary
-        ]
-    for number, top1 in enumerate(figures["experts_top1"]):
-        gate = f"mean gate weight {100 * figures['gate_mean'][number]:.0f} %, highest for "
-        gate += f"{figures['gate_picks_percent'][number]:.0f} % of photos"
-        parts.append(PartAccuracy(f"expert {number}", top1, gate if is_mixture(figures) else ""))
-        parts.append(PartAccuracy("· global head", figures["large_top1"][number]))
-        parts.append(PartAccuracy("· part head", figures["part_top1"][number]))
-    low, high = figures["mixture_interval"]
-    interval = f"95 % CI {low:.1f} to {high:.1f} %"
-    parts.append(PartAccuracy(what_answers(figures), figures["mixture_top1"], interval, is_main=True))
-    if is_mixture(figures):
-        parts.append(PartAccuracy("uniform mean of the experts", figures["mean_top1"], "without the gate"))
-        parts.append(PartAccuracy("oracle", figures["oracle_top1"], "best expert per photo"))
-    return parts
 
 
 def read_localization(path: Path, figures: Mapping[str, Any]) -> list[LocalizationRow]:

@@ -2,8 +2,10 @@
 
 import shlex
 from collections import Counter
+from pathlib import Path
 
 from mge.evaluation.evaluation import Evaluation
+from mge.evaluation.recorded_photos import below, common_folder
 from mge.storage.environment import describe_environment
 from mge.storage.run_folder import CONFIG, ENVIRONMENT, Run, read_json
 
@@ -24,7 +26,8 @@ def data_facts(evaluation: Evaluation) -> dict[str, str]:
     if selected.photos.held_out:
         facts["held out of training"] = f"{', '.join(selected.photos.held_out)}: not defined by the data"
     if selected.broken:
-        facts["unreadable"] = f"{len(selected.broken):,} photos, the first is {selected.broken[0].path}"
+        first = below(common_folder(selected.photos.records), Path(selected.broken[0].path))
+        facts["unreadable"] = f"{len(selected.broken):,} photos, the first is {first}"
     if selected.photos.notes:
         facts["notes"] = " ".join(f"{note}." for note in selected.photos.notes)
     return facts
@@ -47,5 +50,5 @@ def origin_facts(evaluation: Evaluation, run: Run | None) -> dict[str, str]:
         facts["training command"] = shlex.join(["mge", *then["command"][1:]])
         facts["trained on"] = f"{then['date']}, commit {then['commit'] or 'unknown'}"
         facts["seed"] = str(run.config("seed")["seed"])
-        facts["all options"] = str(run.folder / CONFIG)
+        facts["all options"] = f"{CONFIG} in the run folder"
     return facts

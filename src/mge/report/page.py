@@ -1,7 +1,10 @@
 """The report as one self-contained HTML file, without any network access."""
 
+import base64
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -47,7 +50,8 @@ class Page:
     Args:
         title: Title of the page.
         figures: The metrics of the evaluation, as in its JSON.
-        parts: Accuracy of every component.
+        parts: Accuracy of the mixture, its experts and its baselines.
+        heads: Accuracy of the experts' heads.
         classes: The classes, the worst first.
         plots: Plots by name: `reliability`, `coverage`, `confusion`, `training`, `loss`, `cascade`. Plots without data
             are missing.
@@ -55,7 +59,6 @@ class Page:
         pairs: The most confused pairs, with photos.
         mistakes: The most confident mistakes.
         doubtful: Photos with a doubtful label.
-        num_doubtful: Their number.
         localisation: Metrics of `mge localize` on the same photos; empty without them.
         data: Facts about the photos, in order.
         origin: Facts about the origin of the metrics, in order.
@@ -65,13 +68,13 @@ class Page:
     title: str
     figures: Mapping[str, Any]
     parts: Sequence[PartAccuracy]
+    heads: Sequence[PartAccuracy]
     classes: Sequence[ClassRow]
     plots: Mapping[str, Markup]
     matrix: Matrix
     pairs: Sequence[Any]
     mistakes: Sequence[Shown]
     doubtful: Sequence[Shown]
-    num_doubtful: int
     localisation: Sequence[LocalizationRow]
     data: Mapping[str, str]
     origin: Mapping[str, str]
@@ -86,7 +89,16 @@ def render(page: Page) -> str:
     )  # fmt: skip
     environment.filters |= {"percent": percent, "count": count}
     template = environment.get_template("report.html")
-    return template.render(colors=EXPERT_COLORS, who=what_answers(page.figures), **vars(page))
+    script, script_hash = _read_script()
+    who = what_answers(page.figures)
+    return template.render(colors=EXPERT_COLORS, who=who, script=script, script_hash=script_hash, **vars(page))
+
+
+def _read_script() -> tuple[Markup, str]:
+    """Return the page's script, and its hash for the content security policy, which allows no other script."""
+    script = files("mge.report").joinpath("report.js").read_text(encoding="utf-8")
+    digest = hashlib.sha256(script.encode()).digest()
+    return Markup(script), f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -87,7 +87,7 @@ def evaluate(
         raise ConfigError(
             f"run is {str(run)!r}, but fitted parameters are stored with the model: download it and give its folder"
         )
-    from mge.console.tables import print_evaluation, print_notes  # noqa: PLC0415
+    from mge.console.tables import print_evaluation  # noqa: PLC0415
     from mge.data.sources.columns import AskedColumns  # noqa: PLC0415
     from mge.evaluation.evaluation import evaluate_model  # noqa: PLC0415
     from mge.report.evaluation_report import write_report  # noqa: PLC0415
@@ -99,7 +99,6 @@ def evaluate(
         columns=AskedColumns(image_column, label_column),
     )  # fmt: skip
     page = write_report(evaluation, Path(run)) if report else None
-    print_notes(evaluation.selected.photos.notes)
     print_evaluation(evaluation.figures, file=evaluation.file, model=Path(run), page=page)
     return evaluation.figures
 
