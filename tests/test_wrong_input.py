@@ -90,7 +90,10 @@ OF_OTHER_VERBS: dict[str, tuple[str, str]] = {
     ),
     "fewer classes than none": ("predict MODEL PHOTO --top -1", "top is -1; accepted: at least 0"),
     "an accelerator that Fabric does not know": ("evaluate MODEL DATA --accelerator gpus", "accelerator is 'gpus'"),
-    "no accelerator where boxes are": ("localize MODEL DATA --accelerator tpu", "accelerator is 'tpu', which is not available"),
+    "no accelerator where boxes are": (
+        "localize MODEL DATA --accelerator tpu",
+        "accelerator is 'tpu', which is not available",
+    ),
     "no accelerator to compare on": (
         "compare MODEL OTHER --data DATA --accelerator tpu",
         "accelerator is 'tpu', which",

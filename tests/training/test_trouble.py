@@ -313,7 +313,7 @@ def test_no_reading_process_outlives_the_run(photos: Path, tmp_path: Path, sent:
 
 def test_without_a_right_to_write_nothing_is_left(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="was not written: Not a directory; check the folder"):
+    with pytest.raises(StorageError, match="was not written: Not a directory; check its parent folder"):
         mge.train(photos, out=tmp_path / "file" / "run", **OPTIONS)
     with contextlib.suppress(NotADirectoryError):
         assert not (tmp_path / "file" / "run").exists()

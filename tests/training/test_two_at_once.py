@@ -330,7 +330,7 @@ def test_a_checkpoint_of_another_run_is_refused_also_one_of_the_same_settings(st
     assert load_checkpoint(stopped.checkpoint_path)["run"] == identity
     (stopped.folder / "run.json").write_text('{"id": "0123456789abcdef"}')
     said = (
-        rf"last\.ckpt belongs to another run: it has id {identity[:12]}, and .*run\.json has id 0123456789ab; copy this"
+        rf"last\.ckpt belongs to another run: it has id {identity[:12]}, but .*run\.json has id 0123456789ab; copy this"
     )
     with pytest.raises(ModelFolderError, match=said):
         mge.train(resume=stopped.folder)
@@ -358,7 +358,7 @@ def test_runs_and_checkpoints_of_an_older_mge_are_resumed(whole: Run, stopped: R
     saved = load_checkpoint(stopped.checkpoint_path)
     old = {name: value for name, value in saved.items() if name not in ("run", "settings")}
     save_checkpoint(stopped.checkpoint_path, old)
-    with pytest.raises(ModelFolderError, match=r"belongs to another run: it has no id, and .*run\.json has id "):
+    with pytest.raises(ModelFolderError, match=r"belongs to another run: it has no id, but .*run\.json has id "):
         mge.train(resume=stopped.folder)
     (stopped.folder / "run.json").unlink()
     assert digest(mge.train(resume=stopped.folder).last) == digest(whole.last)

@@ -40,7 +40,7 @@ def explain_memory(config: TrainConfig) -> Iterator[None]:
         if size > 1:
             less = (
                 "--batch-size auto finds one that fits; the same effective batch size with half the memory: "
-                "--batch-size {size // 2} --accumulate {2 * config.accumulate}"
+                f"--batch-size {size // 2} --accumulate {2 * config.accumulate}"
             )
         raise OutOfMemoryError(f"there is not enough memory for a batch of {size} photos; {less}") from error
 
