@@ -67,7 +67,7 @@ def test_a_photo_gets_an_answer_boxes_views_and_the_gates_weights(page: Page) ->
     shares = [text.replace("\n", " ") for text in page.locator("#shares li").all_inner_texts()]
     assert shares == ["Expert 0 75.0 %", "Expert 1 25.0 %"]
     expect(page.locator("#views li")).to_have_count(2)
-    assert page.locator("#views li").nth(1).inner_text().split("\n")[:2] == ["Expert 1 says", "red"]
+    assert page.locator("#views li").nth(1).inner_text().split("\n")[:2] == ["Expert 1", "red"]
     assert re.search("Saw 150 . 200 pixels", page.locator("#views li").nth(1).inner_text())
 
 
@@ -157,7 +157,7 @@ def test_all_of_it_works_with_the_keyboard_alone(page: Page) -> None:
     expect(page.locator("#boxes g").nth(0)).to_be_hidden()
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Expert 1")).to_be_focused()
-    page.get_by_label("Attention").focus()
+    page.get_by_role("slider", name="Attention").focus()
     page.keyboard.press("Home")
     assert page.locator("#views canvas").first.evaluate("canvas => getComputedStyle(canvas).opacity") == "0"
 
