@@ -75,9 +75,9 @@ def measure(run: Run) -> dict[str, Any]:
     """Return accuracies of one run in percent, with the paired test's verdict."""
     summary = run.summary()
     cascade = summary.get("cascade", {})
+    plain = {network: summary.get(f"{key}_top1") for network, key in NETWORKS.items() if key}
     return {
-        "plain network, same view": summary["plain_top1"],
-        "plain network, equal compute": summary["plain_equal_compute_top1"],
+        **{network: top1 for network, top1 in plain.items() if top1 is not None},
         "first expert alone": summary["fusion"]["first_expert_top1"],
         "mixture": summary["mixture_top1"],
         **({"cascade": cascade["top1"], "cascade_experts": cascade["mean_experts"]} if cascade else {}),
@@ -99,14 +99,18 @@ def interval(hits: Tensor, *, rounds: int = 2000) -> list[float]:
 def rows(figures: dict[str, Any]) -> list[list[str]]:
     """Return the table: a row a network, a column a set."""
     names = [name for name in SETS if name in figures]
-    head = ["test accuracy in %", *(f"{name} ({len(figures[name])} seeds)" for name in names)]
+    head = ["test accuracy in %", *(f"{name} (seeds {', '.join(sorted(figures[name]))})" for name in names)]
     table = [head]
-    for network in (*NETWORKS, "cascade"):
+    for network in (*NETWORKS, "cascade", "cascade_experts"):
         by_set = [[each[network] for each in figures[name].values() if network in each] for name in names]
-        table.append([network, *(spread(values) if values else "-" for values in by_set)])
+        label = "experts that the cascade runs per photo" if network == "cascade_experts" else network
+        table.append([label, *(spread(values) if values else "-" for values in by_set)])
     for opponent in list(NETWORKS)[:2]:
-        gains = [[each["mixture"] - each[opponent] for each in figures[name].values()] for name in names]
-        table.append([f"mixture minus {opponent}", *(f"{statistics.mean(each):+.1f}" for each in gains)])
+        gains = [
+            [each["mixture"] - each[opponent] for each in figures[name].values() if opponent in each] for name in names
+        ]
+        cells = (f"{statistics.mean(each):+.1f}" if each else "-" for each in gains)
+        table.append([f"mixture minus {opponent}", *cells])
     return table
 
 
