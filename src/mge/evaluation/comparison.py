@@ -17,7 +17,7 @@ from mge.evaluation.evaluation import Evaluator
 from mge.evaluation.flops import Cost, count_cost
 from mge.evaluation.seen_photos import leave_out_seen
 from mge.evaluation.select import read_held_out, without_broken
-from mge.evaluation.significance import bootstrap_means, mcnemar_exact, percentile_interval
+from mge.evaluation.significance import bootstrap_means, compare_hits, percentile_interval
 from mge.storage.run_folder import is_run
 
 ENSEMBLE = "ensemble"
@@ -200,9 +200,8 @@ def _aligned(one: _RunOutputs, other: _RunOutputs, *, path: Path, previous: Path
 
 def _test(first: Tensor, second: Tensor) -> dict[str, Any]:
     """Test the difference of two classifiers on the photos that only one of them gets right."""
-    only_first, only_second = int((first > second).sum()), int((second > first).sum())
-    p_value = mcnemar_exact(only_first, only_second)
-    return {"num_only_first": only_first, "num_only_second": only_second, "p_value": float(f"{p_value:.3g}")}
+    test = compare_hits((first > 0).tolist(), (second > 0).tolist())
+    return {**test._asdict(), "p_value": float(f"{test.p_value:.3g}")}
 
 
 def _rounded(interval: Sequence[float]) -> list[float]:

@@ -13,12 +13,11 @@ from mge.evaluation.quality import suspect_labels
 from mge.evaluation.recorded_photos import describe_photos
 from mge.evaluation.run_model import EvalOutputs
 from mge.evaluation.select import Selected
-from mge.evaluation.significance import mcnemar_exact
-from mge.evaluation.verdict import describe_p
+from mge.evaluation.significance import compare_hits
+from mge.evaluation.verdict import PLAIN, describe_p
 from mge.inference.probabilities import calibrated
 from mge.storage.run_folder import Run, is_run
 
-PLAIN = {"plain_equal_compute": "the plain network of equal compute", "plain": "the plain network"}
 NUM_WEAKEST = 3  # classes with the lowest recall that are named
 SIGNIFICANT = 0.05
 
@@ -66,22 +65,21 @@ def find_plain(path: Path, selected: Selected) -> Reference | None:
     known = (run.origin() or {}).get("sha256_of_names")
     if run.summary().get("split") != selected.split or known != describe_photos(selected.photos)["sha256_of_names"]:
         return None
-    for folder, name in PLAIN.items():
+    for folder, title in reversed(PLAIN.items()):
         hits = Run(run.folder / folder).right().get("model", [])
         if len(hits) == len(selected.readable):
-            return Reference(name, hits)
+            return Reference(f"the {title}", hits)
     return None
 
 
 def compare_with(reference: Reference, hits: Sequence[bool]) -> dict[str, Any]:
     """Return accuracy of the reference, gain in points, and the p-value of McNemar's exact test."""
-    only_ours = sum(a and not b for a, b in zip(hits, reference.hits, strict=True))
-    only_theirs = sum(b and not a for a, b in zip(hits, reference.hits, strict=True))
+    test = compare_hits(hits, reference.hits)
     return {
         "name": reference.name,
         "top1": round(100 * sum(reference.hits) / len(hits), 2),
-        "gain": round(100 * (only_ours - only_theirs) / len(hits), 2),
-        "p_value": float(f"{mcnemar_exact(only_ours, only_theirs):.3g}"),
+        "gain": round(100 * (test.num_only_first - test.num_only_second) / len(hits), 2),
+        "p_value": float(f"{test.p_value:.3g}"),
     }
 
 
@@ -106,7 +104,7 @@ def write_headline(figures: Mapping[str, Any]) -> str:
         amount = f"{abs(gain):.1f} points {'more' if gain > 0 else 'less'} than" if gain else "the same as"
         certainty = f"{'' if p < SIGNIFICANT else 'not '}significant, McNemar {describe_p(p)}"
         text += f", {amount} {reference['name']} ({reference['top1']:.1f} %; {certainty})"
-    if reference is None or reference["name"] not in PLAIN.values():
+    if reference is None or reference["name"].removeprefix("the ") not in PLAIN.values():
         majority, chance = figures["majority_top1"], figures["chance_top1"]
         text += f"; always predicting the most frequent class reaches {majority:.1f} %, guessing {chance:.1f} %"
     return f"{text}."

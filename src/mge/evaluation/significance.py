@@ -1,11 +1,22 @@
 """Paired comparison of two classifiers on the same photos: bootstrap intervals and McNemar's test."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from scipy.stats import binomtest
 from torch import Tensor
 
 CHUNK = 250  # resamples at a time, to bound memory
+
+
+class PairedTest(NamedTuple):
+    """McNemar's exact test of two classifiers on the same photos."""
+
+    num_only_first: int  # photos that only the first classifier gets right
+    num_only_second: int
+    p_value: float
 
 
 def bootstrap_means(values: Float[Tensor, "K N"], *, num_resamples: int, seed: int) -> Float[Tensor, "K R"]:
@@ -41,6 +52,13 @@ def percentile_interval(resampled: Float[Tensor, "K R"], *, confidence: float = 
     outside = (1 - confidence) / 2
     ends = torch.tensor([outside, 1 - outside], dtype=resampled.dtype)
     return torch.quantile(resampled, ends, dim=1).T
+
+
+def compare_hits(first: Sequence[bool], second: Sequence[bool]) -> PairedTest:
+    """Test two classifiers by whether each of them is correct, photo by photo."""
+    only_first = sum(a and not b for a, b in zip(first, second, strict=True))
+    only_second = sum(b and not a for a, b in zip(first, second, strict=True))
+    return PairedTest(only_first, only_second, mcnemar_exact(only_first, only_second))
 
 
 def mcnemar_exact(num_only_first: int, num_only_second: int) -> float:

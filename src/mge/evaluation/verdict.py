@@ -1,13 +1,14 @@
 """The verdict of a run in one line: the accuracy of the mixture compared with a plain network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mge.console.tables import what_answers
-from mge.evaluation.significance import mcnemar_exact
+from mge.evaluation.significance import compare_hits
 from mge.storage.run_folder import Run
 
-PLAIN = ("plain", "plain_equal_compute")  # networks that may have been trained beside it, the strongest last
+# Networks that may have been trained beside it, by their folder, the strongest last.
+PLAIN = {"plain": "plain network", "plain_equal_compute": "plain network of equal compute"}
 
 
 def describe_verdict(run: Run, figures: Mapping[str, Any]) -> dict[str, str]:
@@ -25,23 +26,16 @@ def describe_verdict(run: Run, figures: Mapping[str, Any]) -> dict[str, str]:
     if "first_expert_top1" in fusion:
         parts.append(f"first expert only {fusion['first_expert_top1']:.1f} %")
     opponents = {"the first expert": right.get("first")}
-    for name in PLAIN:
+    for name, title in PLAIN.items():
         if f"{name}_top1" in figures:
-            title = "plain network" if name == "plain" else "plain network of equal compute"
             parts.append(f"{title} {figures[f'{name}_top1']:.1f} %")
             opponents = {f"the {title}": Run(run.folder / name).right().get("model"), **opponents}
     opponent, theirs = next(((name, hits) for name, hits in opponents.items() if hits is not None), ("", None))
     if theirs is None or len(theirs) != len(right["model"]):
         return {}
     gain = 100 * (sum(right["model"]) - sum(theirs)) / len(theirs)
-    test = f"{gain:+.1f} points over {opponent} (McNemar {_compare(right['model'], theirs)})"
+    test = f"{gain:+.1f} points over {opponent} (McNemar {describe_p(compare_hits(right['model'], theirs).p_value)})"
     return {"verdict": f"{', '.join(parts)}: {test}{_advise(fusion, gain=gain)}"}
-
-
-def _compare(ours: Sequence[bool], theirs: Sequence[bool]) -> str:
-    only_ours = sum(a and not b for a, b in zip(ours, theirs, strict=True))
-    only_theirs = sum(b and not a for a, b in zip(ours, theirs, strict=True))
-    return describe_p(mcnemar_exact(only_ours, only_theirs))
 
 
 def describe_p(p: float) -> str:
