@@ -12,9 +12,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from pretrained import COMMON, SETS, SHARED, WEIGHTS, run_name
-from trainings import RESULTS, RUNS, spread, train_once, write_table
+from trainings import RESULTS, RUNS, draw_panels, spread, train_once, write_table
 
 from mge.storage.run_folder import Run
 
@@ -96,26 +96,18 @@ def write(seeds: list[int]) -> None:
     for name, found in points.items():
         table += [[name, label, f"{statistics.mean(p['costs']):.2f}", spread(p["top1"])] for label, p in found.items()]
     write_table("cost curve", table)
-    draw(points)
+    draw_panels(
+        PICTURE, points, lambda panel, name: draw(panel, points[name]), xlabel="cost of a prediction (passes at 128 px)"
+    )
 
 
-def draw(points: Points) -> None:
-    """Draw a panel for each set, a line for each kind of network."""
-    figure = Figure(figsize=(4.5 * max(1, len(points)), 3.6), layout="constrained")
-    panels = figure.subplots(1, max(1, len(points)), squeeze=False)[0]
-    for panel, (name, found) in zip(panels, points.items(), strict=False):
-        for series, marker in zip(SERIES, "so^", strict=True):
-            line = [
-                (statistics.mean(p["costs"]), statistics.mean(p["top1"]))
-                for label, p in found.items()
-                if label.startswith(series)
-            ]
-            if line:
-                panel.plot(*zip(*sorted(line), strict=True), marker=marker, label=series)
-        panel.set(title=name, xlabel="cost of a prediction (passes at 128 px)", ylabel="test accuracy (%)")
-        panel.grid(alpha=0.3)
-        panel.legend()
-    figure.savefig(PICTURE, dpi=110)
+def draw(panel: Axes, found: dict[str, dict[str, Any]]) -> None:
+    """Draw a set's accuracies, a line for each kind of network."""
+    for series, marker in zip(SERIES, "so^", strict=True):
+        points = [point for label, point in found.items() if label.startswith(series)]
+        line = sorted((statistics.mean(point["costs"]), statistics.mean(point["top1"])) for point in points)
+        if line:
+            panel.plot(*zip(*line, strict=True), marker=marker, label=series)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from pretrained import COMMON, SETS, SHARED, WEIGHTS, run_name
-from trainings import RESULTS, RUNS, spread, train_once, write_table
+from trainings import RESULTS, RUNS, draw_panels, spread, train_once, write_table
 
 from mge.storage.run_folder import Run
 
@@ -98,27 +98,18 @@ def write(curves: Curves) -> None:
         ]
         table.append([photos, *cells])
     write_table("learning curve", table)
-    draw(curves)
+    draw_panels(PICTURE, curves, lambda panel, name: draw(panel, curves[name]), xlabel="training photos of each class")
 
 
-def draw(curves: Curves) -> None:
-    """Draw a panel for each set: mean over seeds, with bars from the lowest to the highest."""
-    figure = Figure(figsize=(4.5 * max(1, len(curves)), 3.6), layout="constrained")
-    panels = figure.subplots(1, max(1, len(curves)), squeeze=False)[0]
-    for panel, (name, points) in zip(panels, curves.items(), strict=False):
-        labels = [photos for photos in (*map(str, COUNTS), "all") if photos in points]
-        for network, marker in zip(NETWORKS, "so", strict=True):
-            values = [[each[network] for each in points[photos].values()] for photos in labels]
-            means = [statistics.mean(each) for each in values]
-            ends = [
-                [m - min(v) for m, v in zip(means, values, strict=True)],
-                [max(v) - m for m, v in zip(means, values, strict=True)],
-            ]
-            panel.errorbar(labels, means, yerr=ends, marker=marker, capsize=3, label=network)
-        panel.set(title=name, xlabel="training photos of each class", ylabel="test accuracy (%)")
-        panel.grid(alpha=0.3)
-        panel.legend()
-    figure.savefig(PICTURE, dpi=110)
+def draw(panel: Axes, points: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Draw a set's curves: the mean over seeds, with bars from the lowest to the highest."""
+    labels = [photos for photos in (*map(str, COUNTS), "all") if photos in points]
+    for network, marker in zip(NETWORKS, "so", strict=True):
+        values = [[each[network] for each in points[photos].values()] for photos in labels]
+        means = [statistics.mean(each) for each in values]
+        below = [mean - min(each) for mean, each in zip(means, values, strict=True)]
+        above = [max(each) - mean for mean, each in zip(means, values, strict=True)]
+        panel.errorbar(labels, means, yerr=[below, above], marker=marker, capsize=3, label=network)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 import mge
 from mge.storage.run_folder import Run
 
@@ -74,3 +77,15 @@ def write_table(name: str, rows: list[list[str]]) -> None:
     before, _, rest = page.read_text(encoding="utf-8").partition(start)
     _, _, after = rest.partition(end)
     page.write_text("\n".join([before + start, *lines, end + after]), encoding="utf-8")
+
+
+def draw_panels(file: Path, names: Iterable[str], draw: Callable[[Axes, str], None], *, xlabel: str) -> None:
+    """Draw a panel of test accuracy for each set, and write the picture."""
+    sets = list(names)
+    figure = Figure(figsize=(4.5 * max(1, len(sets)), 3.6), layout="constrained")
+    for panel, name in zip(figure.subplots(1, max(1, len(sets)), squeeze=False)[0], sets, strict=False):
+        draw(panel, name)
+        panel.set(title=name, xlabel=xlabel, ylabel="test accuracy (%)")
+        panel.grid(alpha=0.3)
+        panel.legend()
+    figure.savefig(file, dpi=110)
