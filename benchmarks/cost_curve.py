@@ -59,8 +59,8 @@ def train(name: str, *, size: int, seed: int, is_plain: bool) -> None:
     if folder.parent != RUNS or folder.name == run_name(name, seed):
         return
     data, options = SETS[name]
-    detail = max(1.0, COMMON["size"] * options["detail"] / size)
-    changed = {"size": size, "detail": detail, "baseline": "none", "seed": seed}
+    detail = max(1.0, COMMON["size"] * options["zoom_resolution"] / size)
+    changed = {"size": size, "zoom_resolution": detail, "baseline": "none", "seed": seed}
     train_once(folder.name, str(SHARED / data), {**COMMON, **options, **changed, **(PLAIN if is_plain else {})})
 
 

@@ -41,7 +41,7 @@ def untrained(backbone: str, *, class_names: tuple[str, ...]) -> StoredModel:
     """A mixture with random weights, as a model folder would hold it."""
     torch.manual_seed(0)
     model = create_model(
-        backbone, num_classes=len(class_names), experts=EXPERTS, size=SIZE, detail=DETAIL, pretrained=False
+        backbone, num_classes=len(class_names), experts=EXPERTS, size=SIZE, zoom_resolution=DETAIL, pretrained=False
     )
     return StoredModel(model.config, class_names, model.state_dict(), {})
 

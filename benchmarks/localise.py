@@ -18,7 +18,7 @@ from mge.report.box_files import HEADS
 
 SEEDS = (0, 1, 2)
 RECIPE = Path(__file__).parent.parent / "recipes" / "demo.yaml"
-CHANGES = {"size": 128, "detail": 2, "experts": 2, "epochs": 20, "baseline": "none"}
+CHANGES = {"size": 128, "zoom_resolution": 2, "experts": 2, "epochs": 20, "baseline": "none"}
 ALLOWED = (0.4, 0.2)  # points of accuracy that the cascade may lose; the last is what stays with the run
 CASCADE = {
     "mixture_top1": "mixture %", "top1": "cascade %", "lost_top1": "points lost", "saved_percent": "work saved %",

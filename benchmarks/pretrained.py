@@ -26,9 +26,9 @@ FIGURES = RESULTS / "pretrained.json"
 COMMON = {"backbone": "tf_efficientnet_lite0", "weights": str(WEIGHTS), "size": 128, "baseline": "both"}
 # Photos are kept about as large as they are; epochs are such that each set takes about as long.
 SETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "logos": ("logos/manifest.csv", {"detail": 2.7, "epochs": 20}),
-    "grocery": ("grocery", {"detail": 2.7, "epochs": 6}),
-    "birds": ("birds/manifest.csv", {"detail": 1.77, "crop_fraction": 1.0, "epochs": 6}),
+    "logos": ("logos/manifest.csv", {"zoom_resolution": 2.7, "epochs": 20}),
+    "grocery": ("grocery", {"zoom_resolution": 2.7, "epochs": 6}),
+    "birds": ("birds/manifest.csv", {"zoom_resolution": 1.77, "crop_fraction": 1.0, "epochs": 6}),
 }
 NETWORKS = {
     "plain network, same view": "plain",

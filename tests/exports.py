@@ -24,7 +24,7 @@ def save_mixture(folder: Path, model: MixtureOfExperts, **metadata: Any) -> Path
 
 def build_tiny(*, backbone: str = "test_resnet", experts: int = 2, **options: Any) -> MixtureOfExperts:  # noqa: ANN401
     """An untrained mixture that is quick to export; its maps have contrast, and so its boxes are parts of the view."""
-    quick = {"size": 64, "detail": 2.0, "output_stride": 8}
+    quick = {"size": 64, "zoom_resolution": 2.0, "output_stride": 8}
     model = build(backbone, num_classes=3, num_experts=experts, **{**quick, **options})
     with torch.no_grad():
         for number in range(experts):

@@ -53,9 +53,6 @@ VERBS = (
     "bench", "distill",
 )  # fmt: skip
 
-# Commands and functions under the names that they had before → their names. They work for one release more.
-PREVIOUS_NAMES = {"localise": "localize"}
-
 # Public name → its module.
 _HOMES = {
     "Classifier": "mge.inference.classifier",
@@ -115,14 +112,13 @@ def __getattr__(name: str) -> object:
         return importlib.import_module("mge.models")
     if name == "config":  # named in the help of `train`
         return importlib.import_module("mge.config")
-    if name in PREVIOUS_NAMES:
-        now = PREVIOUS_NAMES[name]
-        warnings.warn(
-            f"mge.{name} is called mge.{now}; the previous name is removed after this release", FutureWarning, 2
-        )
-        name = now
     if name not in _HOMES:
-        raise AttributeError(f"module 'mge' has no attribute {name!r}")
+        from mge.config.previous_names import COMMANDS, describe_rename  # noqa: PLC0415  (for unknown names only)
+
+        if name not in COMMANDS:
+            raise AttributeError(f"module 'mge' has no attribute {name!r}")
+        warnings.warn(describe_rename(f"mge.{name}", f"mge.{COMMANDS[name]}"), FutureWarning, 2)
+        name = COMMANDS[name]
     value: object = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

@@ -64,14 +64,13 @@ def _run(args: list[str]) -> None:
     if args[0] == "--version":
         sys.stdout.write(f"mge {mge.__version__}\n")
         return
+    from mge.config.previous_names import COMMANDS, describe_rename  # noqa: PLC0415  (as below)
     from mge.console.command_line import check_known, run_command  # noqa: PLC0415  (it imports cyclopts: 0.1 s)
 
     command, *rest = args
-    if command in mge.PREVIOUS_NAMES:
-        now = mge.PREVIOUS_NAMES[command]
-        sys.stderr.write(
-            f"mge: warning: `mge {command}` is called `mge {now}`; the previous name is removed after this release\n"
-        )
+    if command in COMMANDS:
+        now = COMMANDS[command]
+        sys.stderr.write(f"mge: warning: {describe_rename(f'`mge {command}`', f'`mge {now}`')}\n")
         command = now
     check_known(command, mge.VERBS, kind="command", help_command="mge --help")
     if command != "serve":  # a server gives memory back

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from mge.core.attention import attention_boxes, spread_boxes
+from mge.core.attention import attention_boxes, moment_boxes
 from mge.core.crop import Geometry, Sampling, compose_boxes, whole_boxes, zoom
 from mge.core.losses import diversity_authors, diversity_paper, mix_experts, temper_gate
 from tests import reference
@@ -113,7 +113,7 @@ def test_a_box_lies_between_those_that_a_loop_finds_a_hairs_breadth_below_and_ab
 def test_a_spread_box_of_any_map_lies_in_the_view_and_is_a_pixel_wide_at_least(
     cells: Tensor, size: tuple[int, int], threshold: float, offset: float
 ) -> None:
-    boxes = spread_boxes(cells, size=size, threshold=threshold, offset=offset)
+    boxes = moment_boxes(cells, size=size, threshold=threshold, offset=offset)
     assert_inside(boxes, size)
     assert float((boxes[:, 2:] - boxes[:, :2]).min()) >= 1 - 1e-5
 
@@ -121,7 +121,7 @@ def test_a_spread_box_of_any_map_lies_in_the_view_and_is_a_pixel_wide_at_least(
 @quick
 @given(maps(), small, st.sampled_from([0.0, 0.1, 0.5, 0.9]))
 def test_a_spread_box_is_that_of_the_loop(cells: Tensor, size: tuple[int, int], threshold: float) -> None:
-    boxes = spread_boxes(cells, size=size, threshold=threshold)
+    boxes = moment_boxes(cells, size=size, threshold=threshold)
     for photo, box in zip(cells.double().numpy(), boxes.tolist(), strict=True):
         expected = reference.spread_box(photo, size=size, threshold=threshold)
         for axis in (0, 1):

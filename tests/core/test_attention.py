@@ -12,8 +12,8 @@ from mge.core.attention import (
     class_evidence,
     enlarge,
     expected_weights,
+    moment_boxes,
     scale_to_unit,
-    spread_boxes,
     uniform_weights,
 )
 from mge.core.crop import Geometry
@@ -309,9 +309,9 @@ def test_an_offset_moves_the_edges_inside_the_view_and_leaves_those_on_its_borde
 
 # --------------------------------------------------------------------------------------------------------- spread boxes
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.8])
-def test_spread_boxes_equal_the_naive_loop(threshold: float) -> None:
+def test_moment_boxes_equal_the_naive_loop(threshold: float) -> None:
     maps = torch.rand(6, 5, 7) ** 3
-    boxes = spread_boxes(maps, size=SIZE, threshold=threshold)
+    boxes = moment_boxes(maps, size=SIZE, threshold=threshold)
     expected = [reference.spread_box(cells, size=SIZE, threshold=threshold) for cells in maps.double().numpy()]
     np.testing.assert_allclose(boxes.numpy(), expected, atol=1e-3)
 
@@ -319,23 +319,23 @@ def test_spread_boxes_equal_the_naive_loop(threshold: float) -> None:
 def test_an_evenly_lit_rectangle_of_cells_is_its_own_spread_box() -> None:
     cells = torch.zeros(6, 8)
     cells[1:3, 2:7] = 5.0
-    ((x1, y1, x2, y2),) = spread_boxes(cells[None], size=(24, 32), threshold=0.4).tolist()
+    ((x1, y1, x2, y2),) = moment_boxes(cells[None], size=(24, 32), threshold=0.4).tolist()
     assert (x1, y1, x2, y2) == pytest.approx((8, 4, 28, 12), abs=1e-4)
 
 
 def test_a_spread_box_stays_inside_the_view_and_moves_with_the_offset() -> None:
     corner, middle = peak_at(0, 0), peak_at(1, 2)
-    boxes = spread_boxes(torch.stack((corner, middle)), size=(32, 32), threshold=0.2)
+    boxes = moment_boxes(torch.stack((corner, middle)), size=(32, 32), threshold=0.2)
     torch.testing.assert_close(boxes, torch.tensor([[0.0, 0, 8, 8], [16, 8, 24, 16]]))
-    moved = spread_boxes(torch.stack((corner, middle)), size=(32, 32), threshold=0.2, offset=3.0)
+    moved = moment_boxes(torch.stack((corner, middle)), size=(32, 32), threshold=0.2, offset=3.0)
     torch.testing.assert_close(moved, torch.tensor([[3.0, 3, 11, 11], [19, 11, 27, 19]]))
-    far = spread_boxes(torch.stack((corner, middle)), size=(32, 32), threshold=0.2, offset=100.0)
+    far = moment_boxes(torch.stack((corner, middle)), size=(32, 32), threshold=0.2, offset=100.0)
     assert far.tolist() == [[31, 31, 32, 32]] * 2
 
 
 def test_a_map_without_contrast_gives_the_whole_view_as_spread_box() -> None:
-    assert spread_boxes(torch.ones(1, 3, 3), size=SIZE, threshold=0.3, offset=5.0).tolist() == [WHOLE]
-    assert spread_boxes(torch.rand(1, 3, 3), size=SIZE, threshold=1.0).tolist() == [WHOLE]
+    assert moment_boxes(torch.ones(1, 3, 3), size=SIZE, threshold=0.3, offset=5.0).tolist() == [WHOLE]
+    assert moment_boxes(torch.rand(1, 3, 3), size=SIZE, threshold=1.0).tolist() == [WHOLE]
 
 
 def test_a_small_change_of_the_map_moves_a_spread_box_little_and_an_extent_box_by_cells() -> None:
@@ -344,7 +344,7 @@ def test_a_small_change_of_the_map_moves_a_spread_box_little_and_an_extent_box_b
     changed = cells.clone()
     changed[3, 3] = 0.535
     both = torch.stack((cells, changed))
-    spread = spread_boxes(both, size=(32, 32), threshold=0.5)
+    spread = moment_boxes(both, size=(32, 32), threshold=0.5)
     extent = attention_boxes(both, size=(32, 32), threshold=0.6)
     assert (spread[0] - spread[1]).abs().max() < 2
     assert (extent[0] - extent[1]).abs().max() > 4

@@ -56,7 +56,7 @@ def test_runs_are_called_by_what_tells_them_apart(paths: list[str], expected: li
     assert short_names([Path(path) for path in paths]) == expected
 
 
-@pytest.mark.parametrize("options", [{"num_experts": 1, "part_filters": 0}, {"num_experts": 3, "detail": 2}])
+@pytest.mark.parametrize("options", [{"num_experts": 1, "part_filters": 0}, {"num_experts": 3, "zoom_resolution": 2}])
 def test_multiply_adds_are_those_of_every_convolution_and_matrix(options: dict[str, Any]) -> None:
     model = build(**options)
     counted = 0
@@ -70,7 +70,7 @@ def test_multiply_adds_are_those_of_every_convolution_and_matrix(options: dict[s
             counted += output.numel() * module.in_features
 
     hooks = [module.register_forward_hook(count) for module in model.modules()]
-    side = round(model.config.size * model.config.detail)
+    side = round(model.config.size * model.config.zoom_resolution)
     with torch.inference_mode():
         model(torch.zeros(1, 3, side, side, dtype=torch.uint8))
     for hook in hooks:

@@ -177,7 +177,7 @@ def test_a_file_that_is_missing_cut_short_or_of_others_is_refused(tiny_onnx: Pat
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"format_version": 2}, "has format version 2; this version of MGE reads up to 1; install a newer mge"),
+        ({"format_version": 3}, "has format version 3; this version of MGE reads up to 2; install a newer mge"),
         ({"class_names": ["a", "b", "c"]}, "damaged or was modified"),
         ({"format_version": None}, "'format_version' is missing"),
         ({"checksum": None}, "'checksum' is missing"),

@@ -24,8 +24,8 @@ def build(
     """
     torch.manual_seed(1)
     quick = {
-        "size": SIZE, "pretrained": False, "part_filters": 2, "attention_to": "class", "positive_weights": False,
-        "box": "extent", "attention_threshold": 0.6,
+        "size": SIZE, "pretrained": False, "part_filters": 2, "cam_target": "class", "positive_weights": False,
+        "box_method": "threshold", "attention_threshold": 0.6,
     }  # fmt: skip
     return create_model(backbone, num_classes=num_classes, experts=num_experts, **{**quick, **options}).eval()
 

@@ -298,8 +298,8 @@ def test_deeper_backbones_are_recognized(arch: str) -> None:
 
 
 def test_uint8_pictures_are_scaled_as_in_the_program() -> None:
-    chosen = authors_config().normalisation
-    network = create_model("test_resnet", num_classes=3, experts=1, pretrained=False, normalisation=chosen)
+    chosen = authors_config().normalization
+    network = create_model("test_resnet", num_classes=3, experts=1, pretrained=False, normalization=chosen)
     pictures = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     scaled = network.normalize(pictures)[0, :, 0, 0]
     torch.testing.assert_close(scaled, torch.tensor([-1.0, -0.6, 1.0]))
@@ -366,10 +366,10 @@ def test_the_preset_authors_is_what_their_program_does() -> None:
     model, data, train = split_options({}, preset="authors")
     assert dataclasses.replace(model, backbone="resnet50") == authors_config("resnet50")
     assert model == ModelConfig(
-        backbone="resnet50.tv_in1k", experts=3, size=448, detail=1.0, output_stride=0, zoom_from="previous",
-        geometry="authors", attention="first", attention_to="class", positive_weights=True, box="extent",
+        backbone="resnet50.tv_in1k", experts=3, size=448, zoom_resolution=1.0, output_stride=0, zoom_from="previous",
+        geometry="authors", attention="first", cam_target="class", positive_weights=True, box_method="threshold",
         attention_threshold=0.2, part_filters=10, part_padding=1, part_head="dense", part_norm="none",
-        part_gradient=False, gate="own", mix="logits", normalisation="half",
+        part_gradient=False, gate="own", mix="logits", normalization="half",
     )  # fmt: skip
     assert (data.resize, round(model.size / data.crop_fraction), data.flip, data.jitter) == ("short", 512, True, 0.0)
     assert (train.epochs, train.batch_size, train.schedule, train.pretrained) == (100, 10, "joint", True)

@@ -19,7 +19,7 @@ OPTIONS: list[Any] = [
         id="authors",
         marks=pytest.mark.slow,
     ),
-    pytest.param({"size": None, "detail": 2.0}, id="detail"),
+    pytest.param({"size": None, "zoom_resolution": 2.0}, id="zoom_resolution"),
     pytest.param({"num_experts": 1, "part_filters": 0}, id="plain"),
 ]
 
@@ -37,7 +37,7 @@ def eager(net: MixtureOfExperts, *given: Tensor) -> MixtureOutput:
 
 
 def pictures_for(options: dict[str, Any], *, count: int = 3) -> Tensor:
-    side = 2 * SIZE if "detail" in options else SIZE
+    side = 2 * SIZE if "zoom_resolution" in options else SIZE
     return draw(count, height=side, width=side)
 
 

@@ -169,8 +169,8 @@ def test_without_labels_each_expert_follows_what_it_predicts() -> None:
 
 
 @pytest.mark.parametrize("positive", [False, True])
-def test_attention_to_beliefs_is_the_mean_of_all_classes_maps_by_how_probable_they_are(positive: bool) -> None:
-    net = build(num_experts=2, output_stride=8, attention_to="belief", positive_weights=positive)
+def test_softmax_weighted_attention_is_the_mean_of_all_classes_maps_by_how_probable_they_are(positive: bool) -> None:
+    net = build(num_experts=2, output_stride=8, cam_target="softmax", positive_weights=positive)
     for number, expert_pass in enumerate(run_all_experts(net, draw())):
         probs = expert_pass.output.joint_logits.softmax(1).numpy()
         gradients = expert_of(net, number).large_head.weight.detach().numpy()
@@ -185,15 +185,15 @@ def test_attention_to_beliefs_is_the_mean_of_all_classes_maps_by_how_probable_th
 
 
 def test_with_labels_attention_is_to_their_class_whatever_is_believed() -> None:
-    to_class, to_belief = (
-        run_all_experts(build(num_experts=2, attention_to=kind), draw(), LABELS) for kind in ("class", "belief")
+    of_class, of_all = (
+        run_all_experts(build(num_experts=2, cam_target=kind), draw(), LABELS) for kind in ("class", "softmax")
     )
-    for one, other in zip(to_class, to_belief, strict=True):
+    for one, other in zip(of_class, of_all, strict=True):
         assert torch.equal(one.attention, other.attention)
 
 
 def test_an_expert_finds_the_box_of_its_attentions_spread() -> None:
-    net = build(num_experts=2, output_stride=8, box="spread")
+    net = build(num_experts=2, output_stride=8, box_method="moments")
     for expert_pass in run_all_experts(net, draw()):
         expected = [
             reference.spread_box(cells, size=(SIZE, SIZE), threshold=0.6)
@@ -203,8 +203,8 @@ def test_an_expert_finds_the_box_of_its_attentions_spread() -> None:
 
 
 def test_a_spread_box_and_the_authors_geometry_exclude_each_other() -> None:
-    with pytest.raises(ConfigError, match="box is spread and geometry is authors"):
-        build(num_experts=2, box="spread", geometry="authors")
+    with pytest.raises(ConfigError, match="box_method is moments and geometry is authors"):
+        build(num_experts=2, box_method="moments", geometry="authors")
 
 
 @pytest.mark.parametrize("labels", [LABELS, None])
@@ -252,7 +252,7 @@ def test_zooming_out_of_the_photo_is_sharper_than_out_of_the_former_view() -> No
 
 @pytest.mark.parametrize("size", [SIZE, None])
 def test_detail_reduces_the_photo_for_the_first_view_and_keeps_it_for_the_zoom(size: int | None) -> None:
-    net, pictures = build(num_experts=2, output_stride=8, size=size, detail=2.0), draw(height=128, width=128)
+    net, pictures = build(num_experts=2, output_stride=8, size=size, zoom_resolution=2.0), draw(height=128, width=128)
     first, second = run_all_experts(net, pictures, LABELS)
     torch.testing.assert_close(first.view, functional.avg_pool2d(pictures, 2), rtol=0, atol=1e-3)
     assert first.boxes_xyxy.tolist() == [[0, 0, 128, 128]] * 3
@@ -265,7 +265,7 @@ def test_detail_reduces_the_photo_for_the_first_view_and_keeps_it_for_the_zoom(s
 
 
 def test_detail_that_is_no_whole_number_is_taken() -> None:
-    net = build(num_experts=2, size=None, detail=1.5)
+    net = build(num_experts=2, size=None, zoom_resolution=1.5)
     first, second = run_all_experts(net, draw(height=96, width=144), LABELS)
     assert first.view.shape[2:] == second.view.shape[2:] == (64, 96)
 
@@ -293,11 +293,11 @@ OWN = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 
 @pytest.mark.parametrize(
-    ("normalisation", "mean", "std"),
+    ("normalization", "mean", "std"),
     [("imagenet", *NORMALIZATIONS["imagenet"]), ("half", *NORMALIZATIONS["half"]), ("0.1,.2,0.3/0.4,0.5,6e-1", *OWN)],
 )
-def test_bytes_are_normalized_and_float_pictures_are_not(normalisation: str, mean: Channels, std: Channels) -> None:
-    net = build(num_experts=2, normalisation=normalisation)
+def test_bytes_are_normalized_and_float_pictures_are_not(normalization: str, mean: Channels, std: Channels) -> None:
+    net = build(num_experts=2, normalization=normalization)
     images = torch.randint(256, (3, 3, SIZE, SIZE), dtype=torch.uint8)
     pictures = torch.stack([(images[:, k] / 255 - mean[k]) / std[k] for k in range(3)], dim=1)
     torch.testing.assert_close(net.normalize(images), pictures)
@@ -422,7 +422,7 @@ def test_the_memory_layout_of_pictures_does_not_matter(backbone: str) -> None:
 # ---------------------------------------------------- save and load
 @pytest.mark.parametrize("gate", ["own", "shared"])
 def test_a_stored_network_answers_as_before(tmp_path: Path, gate: str) -> None:
-    net = build(num_experts=2, gate=gate, normalisation="half", zoom_from="previous", mix="probs", attention="first")
+    net = build(num_experts=2, gate=gate, normalization="half", zoom_from="previous", mix="probs", attention="first")
     save_file(net.state_dict(), tmp_path / "model.safetensors")
     config = ModelConfig.from_dict(net.config.to_dict())
     torch.manual_seed(99)
@@ -435,10 +435,10 @@ def test_a_stored_network_answers_as_before(tmp_path: Path, gate: str) -> None:
 
 def test_every_option_of_a_configuration_reaches_the_network() -> None:
     config = ModelConfig(
-        backbone="test_resnet", experts=2, size=96, detail=1.5, output_stride=16, zoom_from="previous",
-        geometry="authors", attention="first", attention_to="class", positive_weights=True, box="extent",
+        backbone="test_resnet", experts=2, size=96, zoom_resolution=1.5, output_stride=16, zoom_from="previous",
+        geometry="authors", attention="first", cam_target="class", positive_weights=True, box_method="threshold",
         attention_threshold=0.45, part_filters=3, part_padding=1, part_head="classwise", part_gradient=False,
-        gate="own", mix="probs", normalisation="half",
+        gate="own", mix="probs", normalization="half",
     )  # fmt: skip
     net = MixtureOfExperts(config, num_classes=CLASSES, pretrained=False)
     assert net.config == config
@@ -457,7 +457,7 @@ def test_every_option_of_a_configuration_reaches_the_network() -> None:
 def test_automatic_values_are_resolved_in_the_networks_configuration_alone() -> None:
     config = ModelConfig(backbone="test_resnet", size=64)
     net = MixtureOfExperts(config, num_classes=60, pretrained=False)
-    assert net.config == dataclasses.replace(config, part_filters=7, part_head="dense", normalisation="half")
+    assert net.config == dataclasses.replace(config, part_filters=7, part_head="dense", normalization="half")
     assert config == ModelConfig(backbone="test_resnet", size=64)
     assert MixtureOfExperts(net.config, num_classes=60, pretrained=False).config == net.config
 
@@ -472,7 +472,9 @@ def test_views_have_the_configured_size_unless_any_is_taken() -> None:
     assert run_all_experts(again, draw(1, height=96))[0].view.shape[2:] == (96, 64)
 
 
-@pytest.mark.parametrize("options", [{}, {"num_experts": 2, "size": 64, "gate": "own"}, {"experts": 1, "detail": 1.5}])
+@pytest.mark.parametrize(
+    "options", [{}, {"num_experts": 2, "size": 64, "gate": "own"}, {"experts": 1, "zoom_resolution": 1.5}]
+)
 def test_the_previous_signature_builds_the_same_network_with_a_warning(options: dict[str, Any]) -> None:
     named = {"experts" if name == "num_experts" else name: value for name, value in options.items()}
     torch.manual_seed(3)
@@ -499,15 +501,15 @@ def test_options_beside_a_configuration_are_refused() -> None:
 )
 def test_pictures_are_normalized_as_the_pretrained_weights_want_it(backbone: str, expected: str) -> None:
     net = create_model(backbone, num_classes=3, experts=1, pretrained=False, size=160)
-    assert net.config.normalisation == expected
+    assert net.config.normalization == expected
     pretrained_cfg = cast(Any, timm.create_model(backbone)).pretrained_cfg
     assert (tuple(net.mean.flatten().tolist())) == pytest.approx(pretrained_cfg["mean"])
 
 
 @pytest.mark.parametrize("text", ["0.5,0.5/1,1,1", "1,2,3", "0,0,0/1,1,0", "0,0,0/1,1,nan", "a,b,c/1,1,1", ""])
 def test_a_normalization_that_is_no_six_numbers_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"normalisation is .*; accepted: auto, imagenet, half, or six numbers"):
-        ModelConfig(normalisation=text)
+    with pytest.raises(ConfigError, match=r"normalization is .*; accepted: auto, imagenet, half, or six numbers"):
+        ModelConfig(normalization=text)
 
 
 def test_the_mean_and_deviation_of_pictures_are_not_weights() -> None:
@@ -537,7 +539,7 @@ def test_the_kind_of_part_head_can_be_chosen(part_head: Literal["dense", "classw
             {"num_experts": 2, "part_filters": 0},
             "part_filters is 0 and experts is 2: .* use experts=1, or part_filters",
         ),
-        ({"detail": 0.5}, "detail is 0.5; accepted: at least 1 and at most 16"),
+        ({"zoom_resolution": 0.5}, "zoom_resolution is 0.5; accepted: at least 1 and at most 16"),
         ({"attention_threshold": 1.5}, "attention_threshold is 1.5; accepted: at least 0 and at most 1"),
         ({"output_stride": 5}, "output_stride is 5; accepted: 0, 8, 16, 32"),
         ({"size": 40}, "size is 40 px, too small for test_resnet with a stride of 32 px; use at least 64"),
@@ -549,7 +551,7 @@ def test_the_kind_of_part_head_can_be_chosen(part_head: Literal["dense", "classw
         ({"attention": "last"}, "attention is 'last'; accepted: own, first"),
         ({"geometry": "polar"}, "geometry is 'polar'; accepted: pixels, authors"),
         ({"part_head": "sparse"}, "part_head is 'sparse'; accepted: auto, dense, classwise"),
-        ({"normalisation": "none"}, "normalisation is 'none'; accepted: auto, imagenet, half, or six numbers such as"),
+        ({"normalization": "none"}, "normalization is 'none'; accepted: auto, imagenet, half, or six numbers such as"),
         ({"backbone": "resnett50"}, "'resnett50' is not a timm model; did you mean .*resnet50"),
     ],
 )

@@ -23,7 +23,7 @@ NAMES = ("Granny-Smith", "Golden-Delicious", "Anjou", "red_beet", "Crème fraîc
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    return Classifier(build(num_experts=3, detail=2, attention_offset=3.0), class_names=NAMES)
+    return Classifier(build(num_experts=3, zoom_resolution=2, attention_offset=3.0), class_names=NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_what_speaks_for_a_class_adds_up_to_its_score(classifier: Classifier, fi
 
 @torch.inference_mode()
 def test_the_evidence_of_a_cell_is_what_the_score_loses_without_it(files: list[str]) -> None:
-    model = Classifier(build(num_experts=1, detail=2), class_names=NAMES)
+    model = Classifier(build(num_experts=1, zoom_resolution=2), class_names=NAMES)
     explanation = explain(model, files[:1], other="Anjou")[0]
     expert_pass = next(model.model.run_experts(model.model.normalize(model.prepare(files[0]).image.unsqueeze(0))))
     contrast = explanation.views[0].contrast

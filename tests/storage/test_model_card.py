@@ -5,7 +5,7 @@ import yaml
 from mge.config import ModelConfig
 from mge.storage.model_card import write_card
 
-CONFIG = ModelConfig(backbone="resnet50", experts=3, size=224, detail=2.0)
+CONFIG = ModelConfig(backbone="resnet50", experts=3, size=224, zoom_resolution=2.0)
 
 
 def test_the_hub_can_read_its_head() -> None:

@@ -91,7 +91,7 @@ def test_what_is_no_model_folder_is_refused(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(folder: Path) -> None:
     describe(folder, format_version=FORMAT_VERSION + 1, weights=None)
     with pytest.raises(
-        ModelFolderError, match=r"has format version 4; this version of MGE reads up to 3; install a newer mge"
+        ModelFolderError, match=r"has format version 5; this version of MGE reads up to 4; install a newer mge"
     ):
         load_model(folder)
 
@@ -99,12 +99,12 @@ def test_a_newer_format_is_refused(folder: Path) -> None:
 def test_a_folder_from_before_there_was_a_choice_answers_as_it_did_then(folder: Path) -> None:
     file = folder / "model.json"
     description = json.loads(file.read_text(encoding="utf-8"))
-    del description["architecture"]["attention_to"], description["architecture"]["box"]
+    del description["architecture"]["cam_target"], description["architecture"]["box_method"]
     text = json.dumps({**description, "format_version": 1, "checksum": NO_CHECKSUM})
     file.write_text(text.replace(NO_CHECKSUM, hashlib.sha256(text.encode()).hexdigest()), encoding="utf-8")
     config = load_model(folder).config
-    assert (config.attention_to, config.box) == ("class", "extent")
-    assert model().config.box == "spread"
+    assert (config.cam_target, config.box_method) == ("class", "threshold")
+    assert model().config.box_method == "moments"
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors"])

@@ -21,7 +21,7 @@ SIZES = [(160, 120), (90, 200), (300, 300)]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("models") / "fruit", num_experts=3, detail=2)
+    return write_model(tmp_path_factory.mktemp("models") / "fruit", num_experts=3, zoom_resolution=2)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_the_highest_point_is_the_center_of_its_cell_at_the_border_of_the_view_t
     classifier = mge.load(model, fast=False)
     prepared, config = classifier.prepare(tmp_path / "0.png"), classifier.model.config
     cell = classifier.side / classifier.model(prepared.image[None]).attention.shape[-1]
-    offset = config.attention_offset * config.detail
+    offset = config.attention_offset * config.zoom_resolution
     center = torch.tensor([[0.5 * cell + offset, 1.5 * cell + offset] * 2])
     x, y = prepared.geometry.to_photo(center)[0, :2].tolist()
     box = f"{x - 2},{y - 2},{x + 2},{y + 2}"

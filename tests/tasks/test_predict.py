@@ -26,7 +26,7 @@ from tests.photos import COLORS, write_class_folders
 from tests.tables import as_dataset
 from tests.tiny import TINY
 
-OPTIONS = {**TINY, "detail": 2, "experts": 3, "epochs": 4, "backbone_lr": 2e-3, "head_lr": 2e-3}
+OPTIONS = {**TINY, "zoom_resolution": 2, "experts": 3, "epochs": 4, "backbone_lr": 2e-3, "head_lr": 2e-3}
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,16 @@ import pytest
 from mge.config import Baseline, ModelConfig, TrainConfig
 from mge.training.baselines import plan_baselines, training_cost
 
-MIXTURE = ModelConfig(experts=3, size=64, detail=4, gate="own")
+MIXTURE = ModelConfig(experts=3, size=64, zoom_resolution=4, gate="own")
 
 
 def test_plain_networks_see_the_same_view_or_as_many_pixels_as_the_mixture() -> None:
     plans = plan_baselines(MIXTURE, TrainConfig(epochs=12, schedule="joint", baseline="both"))
     same, same_config = plans["plain"]
     larger, larger_config = plans["plain_equal_compute"]
-    assert (same.size, same.detail, same.experts, same.part_filters) == (64, 4, 1, 0)
+    assert (same.size, same.zoom_resolution, same.experts, same.part_filters) == (64, 4, 1, 0)
     assert larger.size == 128  # four backbones of 64 px have the pixels of one of 128
-    assert round(larger.size * larger.detail) == 256
+    assert round(larger.size * larger.zoom_resolution) == 256
     assert same_config.epochs == larger_config.epochs == 12
     assert same_config.schedule == "joint"
 

@@ -19,7 +19,13 @@ from tests.models.networks import CLASSES, build, draw
 from tests.tiny import SHORT, digest
 from tests.training.test_session import stop_after
 
-CROPS: dict[str, Any] = {**SHORT, "schedule": "crops", "share_experts": True, "resized_crop": 0.1, "detail": 2.0}
+CROPS: dict[str, Any] = {
+    **SHORT,
+    "schedule": "crops",
+    "share_experts": True,
+    "resized_crop": 0.1,
+    "zoom_resolution": 2.0,
+}
 
 
 def test_a_shared_expert_looks_once_for_each_view_and_is_stored_once() -> None:
@@ -105,7 +111,7 @@ def test_the_default_preset_trains_a_shared_network_on_crops_and_one_expert_is_f
 
 def test_beside_crops_plain_networks_see_the_photos_as_often() -> None:
     config = TrainConfig(epochs=12, schedule="crops", baseline="both")
-    model = ModelConfig(experts=3, share_experts=True, size=128, detail=2.7)
+    model = ModelConfig(experts=3, share_experts=True, size=128, zoom_resolution=2.7)
     assert training_cost(model, config) == 1
     plans = plan_baselines(model, config)
     assert [train.epochs for _, train in plans.values()] == [12, 12]
@@ -115,20 +121,20 @@ def test_beside_crops_plain_networks_see_the_photos_as_often() -> None:
 
 @pytest.mark.parametrize(
     ("said", "expected"),
-    [({}, ("half", "bicubic")), ({"normalisation": "imagenet", "interpolation": "bilinear"}, ("imagenet", "bilinear"))],
+    [({}, ("half", "bicubic")), ({"normalization": "imagenet", "interpolation": "bilinear"}, ("imagenet", "bilinear"))],
 )
 def test_photos_are_prepared_as_the_weights_want_it_unless_told_otherwise(
     said: dict[str, str], expected: tuple[str, str]
 ) -> None:
-    settings = {"backbone": "tf_efficientnet_lite0", "normalisation": "auto", "interpolation": "auto", **said}
+    settings = {"backbone": "tf_efficientnet_lite0", "normalization": "auto", "interpolation": "auto", **said}
     found = follow_weights(settings)
-    assert (found["normalisation"], found["interpolation"]) == expected
+    assert (found["normalization"], found["interpolation"]) == expected
 
 
 def test_a_stored_model_and_a_run_say_in_full_how_photos_are_prepared(photos: Path, tmp_path: Path) -> None:
     run = mge.train(photos, out=tmp_path / "run", **{**CROPS, "epochs": 1})
     written = yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8"))
-    assert (written["normalisation"], written["interpolation"]) == ("half", "bilinear")
+    assert (written["normalization"], written["interpolation"]) == ("half", "bilinear")
     stored = load_model(run.best)
     assert stored.config.normalisation == "half"
     assert stored.metadata["preprocessing"]["interpolation"] == "bilinear"

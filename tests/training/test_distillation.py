@@ -30,7 +30,7 @@ from tests.tiny import TINY, digest
 
 OPTIONS = {
     **TINY, "schedule": "joint", "epochs": 3, "backbone_lr": 3e-3, "head_lr": 3e-3, "jitter": 0.2, "workers": 0,
-    "normalisation": "imagenet",
+    "normalization": "imagenet",
 }  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def test_a_student_is_one_plain_network_of_the_teachers_view(student: Run, teach
     assert len(model.experts) == 1
     assert model.gate is None
     assert {name.split(".")[2] for name, _ in model.named_parameters()} == {"backbone", "large_head"}
-    assert (model.config.size, model.config.detail) == (mixture.config.size, mixture.config.detail)
+    assert (model.config.size, model.config.zoom_resolution) == (mixture.config.size, mixture.config.zoom_resolution)
 
 
 def test_the_configuration_names_the_teacher_and_its_checksum(student: Run, teacher: Run) -> None:

@@ -175,18 +175,18 @@ def test_another_seed_gives_another_model(photos: Path, tmp_path: Path) -> None:
     assert digest(first.last) != digest(second.last)
 
 
-@pytest.mark.parametrize("freeze_former", [True, False])
+@pytest.mark.parametrize("freeze_previous", [True, False])
 def test_the_progressive_schedule_adds_experts_and_keeps_former_ones_if_told_to(
-    photos: Path, tmp_path: Path, freeze_former: bool
+    photos: Path, tmp_path: Path, freeze_previous: bool
 ) -> None:
-    options = {**SHORT, "epochs": 1, "schedule": "progressive", "start": "former", "freeze_former": freeze_former}
+    options = {**SHORT, "epochs": 1, "schedule": "progressive", "freeze_previous": freeze_previous}
     run = mge.train(photos, out=tmp_path / "run", **options)
     assert [(row["stage"], row["epoch"]) for row in run.metrics()] == [(0, 0), (1, 0)]
     assert "train_loss_expert1" not in run.metrics()[0]
     one = mge.train(photos, out=tmp_path / "one", **{**options, "experts": 1})
     first, alone = mge.load(run.last).model.experts[0], mge.load(one.last).model.experts[0]
     same = all(a.equal(b) for a, b in zip(first.state_dict().values(), alone.state_dict().values(), strict=True))
-    assert same is freeze_former
+    assert same is freeze_previous
 
 
 def test_a_progressive_run_resumes_in_its_stage(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

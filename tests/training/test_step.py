@@ -32,7 +32,7 @@ def make_model(**options: object) -> MixtureOfExperts:
 
 
 def test_gradients_equal_those_of_one_backward_on_the_sum_of_all_terms(fabric: Fabric) -> None:
-    batch, config = make_batch(), TrainConfig(label_smoothing=0.1, diversity_weight=0.5, follow="true")
+    batch, config = make_batch(), TrainConfig(label_smoothing=0.1, diversity_weight=0.5, train_cam_class="label")
     model, twin = make_model(), make_model()
     measured = train_step(fabric, wrap(fabric, model), batch, targets_of(batch), config=config)
 
@@ -96,7 +96,7 @@ def test_the_tally_is_exact_for_uneven_batches(fabric: Fabric) -> None:
 
 
 def test_blended_photos_and_class_weights_count_in_every_classification_term(fabric: Fabric) -> None:
-    batch, config = make_batch(), TrainConfig(label_smoothing=0.1, diversity_weight=0.5, follow="true")
+    batch, config = make_batch(), TrainConfig(label_smoothing=0.1, diversity_weight=0.5, train_cam_class="label")
     weights, others = torch.tensor([0.5, 2.0, 1.5]), batch.labels.roll(1)
     targets = weights * (0.7 * one_hot(batch.labels, 3) + 0.3 * one_hot(others, 3))
     model, twin = make_model(), make_model()

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 from typing import Any, Literal, Self, get_args, get_origin
 
+from mge.config.previous_names import rename_keywords
 from mge.config.words import translate
 from mge.errors import ConfigError
 
@@ -19,7 +20,14 @@ INSTEAD = {
 LONGEST_SHOWN = 100  # letters of a value that an error repeats
 
 
-class Options:
+class _PreviousNames(type):
+    """The type of option classes, which take their options by the previous names, too, with a warning."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:  # noqa: ANN401  (an object of the class)
+        return super().__call__(*args, **rename_keywords(options, stacklevel=2))
+
+
+class Options(metaclass=_PreviousNames):
     """Validation shared by the option classes: literals, bounds, unknown names."""
 
     def __post_init__(self) -> None:
@@ -38,6 +46,7 @@ class Options:
         Raises:
             ConfigError: a name is unknown, or a value is not accepted.
         """
+        options = rename_keywords(options, stacklevel=2)
         check_names(options, known=[field.name for field in dataclasses.fields(cls)])  # type: ignore[arg-type]
         return cls(**options)
 

@@ -8,8 +8,8 @@ from mge.config.checks import Options, check_choice, check_range, check_whole_or
 from mge.errors import ConfigError
 
 Attention = Literal["own", "first"]
-AttentionTo = Literal["class", "belief"]
-BoxShape = Literal["extent", "spread"]
+CamTarget = Literal["class", "softmax"]
+BoxMethod = Literal["moments", "threshold"]
 FusedHeads = Literal["joint", "all", "large"]
 Gate = Literal["own", "shared"]
 HeadLayers = Literal["pretrained", "none"]
@@ -36,18 +36,18 @@ class ModelConfig(Options):
         share_experts: Use one set of weights for all experts, which then also learns from the zoomed views. If false,
             each expert has its own weights, as in the paper.
         size: Side of the square input view of each expert, in pixels.
-        detail: Resolution at which the photo is kept for zooming, as a multiple of `size`. 1 as in the paper.
+        zoom_resolution: Resolution at which the photo is kept for zooming, as a multiple of `size`. 1 as in the paper.
         output_stride: Stride of the last feature map in pixels: 32, 16 or 8. 0: that of the backbone.
         zoom_from: Crop the next view from the `photo` or from the `previous` expert's view.
         geometry: Pixel convention: `pixels` (pixels are areas, boxes are end-exclusive) or `authors` (align_corners,
             the last row and column are dropped, as in the authors' program).
         attention: Classifier weights used for the class activation map: each expert's `own`, or those of the `first`
             expert.
-        attention_to: Class activation map: of one `class`, as in the paper, or of all classes weighted by their softmax
-            probability (`belief`).
+        cam_target: Class activation map: of one `class`, as in the paper, or of all classes weighted by their softmax
+            probability (`softmax`).
         positive_weights: Set negative channel weights to 0 before summing the class activation map.
-        box: Box around the attention: `extent`, the bounding box of all cells above the threshold, as in the paper, or
-            `spread`, from the mean and standard deviation of the map above the threshold.
+        box_method: Box around the attention: `threshold`, the bounding box of all cells above the threshold, as in the
+            paper, or `moments`, from the mean and standard deviation of the map above the threshold.
         attention_threshold: Threshold of the attention map, as a fraction of its range, from 0 to 1.
         attention_offset: Shift of the boxes in pixels that corrects the offset between a cell and its receptive field.
             Training measures it with `measure_offset`.
@@ -65,7 +65,7 @@ class ModelConfig(Options):
             network.
         gate: Gate with its `own` backbone, or on the `shared` features of the first expert.
         mix: Combine the experts' `logits` or their probabilities (`probs`).
-        normalisation: Mean and standard deviation of the input: of the pretrained weights (`auto`), of `imagenet`, 0.5
+        normalization: Mean and standard deviation of the input: of the pretrained weights (`auto`), of `imagenet`, 0.5
             each (`half`), or six numbers, MEAN,MEAN,MEAN/STD,STD,STD, for red, green and blue from 0 to 1.
     """
 
@@ -73,14 +73,14 @@ class ModelConfig(Options):
     experts: int = 3
     share_experts: bool = False
     size: int = 448
-    detail: float = 1.0
+    zoom_resolution: float = 1.0
     output_stride: int = 0
     zoom_from: ZoomFrom = "photo"
     geometry: Geometry = "pixels"
     attention: Attention = "own"
-    attention_to: AttentionTo = "belief"
+    cam_target: CamTarget = "softmax"
     positive_weights: bool = True
-    box: BoxShape = "spread"
+    box_method: BoxMethod = "moments"
     attention_threshold: float = 0.3
     attention_offset: float = 0.0
     part_filters: int | Literal["auto"] = "auto"
@@ -92,20 +92,22 @@ class ModelConfig(Options):
     head_layers: HeadLayers = "pretrained"
     gate: Gate = "shared"
     mix: Mix = "logits"
-    normalisation: str = "auto"
+    normalization: str = "auto"
 
     def _check(self) -> None:
         check_range("experts", self.experts, at_least=1, at_most=64)
         check_range("size", self.size, at_least=16, at_most=8192)
-        check_range("detail", self.detail, at_least=1, at_most=16)
+        check_range("zoom_resolution", self.zoom_resolution, at_least=1, at_most=16)
         check_choice("output_stride", self.output_stride, (0, 8, 16, 32))
         check_range("attention_threshold", self.attention_threshold, at_least=0, at_most=1)
         check_range("attention_offset", self.attention_offset, at_least=-256, at_most=256)
         check_whole_or_auto("part_filters", self.part_filters, at_least=0, at_most=1000)
         check_range("part_padding", self.part_padding, at_least=0, at_most=64)
-        read_normalization(self.normalisation)
-        if self.box == "spread" and self.geometry == "authors":
-            raise ConfigError("box is spread and geometry is authors, which supports extent only; use box=extent")
+        read_normalization(self.normalization)
+        if self.box_method == "moments" and self.geometry == "authors":
+            raise ConfigError(
+                "box_method is moments and geometry is authors, which supports threshold only; use box_method=threshold"
+            )
         if self.part_filters == 0 and self.experts > 1:
             raise ConfigError(
                 f"part_filters is 0 and experts is {self.experts}: a network without part filters has one head only; "
@@ -115,7 +117,7 @@ class ModelConfig(Options):
     @property
     def photo_side(self) -> int:
         """Side in pixels of the square picture of a photo that the experts' views are cut out of."""
-        return round(self.size * self.detail)
+        return round(self.size * self.zoom_resolution)
 
     @property
     def has_parts(self) -> bool:
@@ -139,7 +141,7 @@ def read_normalization(text: str) -> tuple[Channels, Channels] | None:
         mean, std = (), ()
     if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
         raise ConfigError(
-            f"normalisation is {text!r}; accepted: auto, {', '.join(NORMALIZATIONS)}, or six numbers such as "
+            f"normalization is {text!r}; accepted: auto, {', '.join(NORMALIZATIONS)}, or six numbers such as "
             "0.5,0.5,0.5/0.25,0.25,0.25 (mean and standard deviation of red, green and blue)"
         )
     return mean, std

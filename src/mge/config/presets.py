@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from mge.config.checks import as_plain, check_choice, check_names
 from mge.config.data import DataConfig
 from mge.config.model import ModelConfig
+from mge.config.previous_names import rename_keywords
 from mge.config.training import TrainConfig
 from mge.errors import ConfigError
 
@@ -18,7 +19,7 @@ _FINE_TUNING: dict[str, Any] = {
     "share_experts": True,
     "schedule": "crops",
     "resized_crop": 0.1,
-    "detail": 2.0,
+    "zoom_resolution": 2.0,
     "attention_threshold": 0.1,
     "batch_size": 32,
     "optimizer": "adamw",
@@ -36,7 +37,7 @@ _PUBLISHED: dict[str, Any] = {
     "experts": 3,
     "share_experts": False,
     "size": 448,
-    "detail": 1.0,
+    "zoom_resolution": 1.0,
     "output_stride": 0,
     "attention_threshold": 0.2,
     "attention_offset": 0.0,
@@ -61,8 +62,8 @@ _PUBLISHED: dict[str, Any] = {
     # The training
     "epochs": 100,
     "batch_size": 10,
-    "start": "weights",
-    "follow": "true",
+    "expert_init": "pretrained",
+    "train_cam_class": "label",
     "measure_offset": False,
     "pretrained": True,
     "optimizer": "sgd",
@@ -70,7 +71,7 @@ _PUBLISHED: dict[str, Any] = {
     "head_lr": 0.01,
     "gate_lr": 0.01,
     "gate_from": 0.0,
-    "gate_trust": "full",
+    "gate_temperature": "none",
     "fusion": "all",
     "weight_decay": 1e-4,
     "warmup_epochs": 0.0,
@@ -96,7 +97,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         **_FINE_TUNING,
         "backbone": "convnext_base.fb_in22k_ft_in1k_384",
         "size": 384,
-        "detail": 2.0,
+        "zoom_resolution": 2.0,
         "randaugment": 9,
         "mixup": 0.2,
         "cutmix": 1.0,
@@ -117,29 +118,29 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "zoom_from": "photo",
         "geometry": "pixels",
         "attention": "own",
-        "attention_to": "class",
-        "box": "extent",
+        "cam_target": "class",
+        "box_method": "threshold",
         "positive_weights": False,
         "part_padding": 0,
         "part_gradient": True,
         "mix": "probs",
-        "normalisation": "imagenet",
+        "normalization": "imagenet",
         "diversity": "paper",
         "schedule": "progressive",
-        "freeze_former": False,
+        "freeze_previous": False,
     },
     "authors": {
         **_PUBLISHED,
         "zoom_from": "previous",
         "geometry": "authors",
         "attention": "first",
-        "attention_to": "class",
-        "box": "extent",
+        "cam_target": "class",
+        "box_method": "threshold",
         "positive_weights": True,
         "part_padding": 1,
         "part_gradient": False,
         "mix": "logits",
-        "normalisation": "half",
+        "normalization": "half",
         "diversity": "authors",
         "schedule": "joint",
     },
@@ -158,6 +159,7 @@ def complete_options(options: Mapping[str, Any], *, preset: Preset = "default") 
     """
     check_choice("preset", preset, get_args(Preset))
     defaults = {field.name: field.default for cls in _CLASSES for field in dataclasses.fields(cls)}
+    options = rename_keywords(options, stacklevel=3)
     check_names(options, known=list(defaults))
     return {name: as_plain(value) for name, value in {**defaults, **PRESETS[preset], **options}.items()}
 

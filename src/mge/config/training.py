@@ -12,13 +12,13 @@ Baseline = Literal["none", "same_view", "equal_compute", "both"]
 BatchNorm = Literal["auto", "local", "synced", "frozen"]
 Decay = Literal["cosine", "step"]
 Diversity = Literal["paper", "authors", "none"]
-Follow = Literal["true", "predicted"]
+ExpertInit = Literal["pretrained", "previous"]
+TrainCamClass = Literal["label", "predicted"]
 FusionChoice = Literal["chosen", "all"]
-GateTrust = Literal["chosen", "full"]
+GateTemperature = Literal["fitted", "none"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["joint", "progressive", "crops"]
-Start = Literal["weights", "former"]
 Strategy = Literal["auto", "ddp"]
 
 
@@ -33,11 +33,11 @@ class TrainConfig(Options):
         schedule: `joint` trains all experts in each step; `progressive` adds one after the other; `crops` trains one
             shared network on random crops of every scale down to `resized_crop`, at the cost of training a plain
             network.
-        freeze_former: Freeze the previous experts in the progressive schedule.
-        start: Initial weights of a new expert's backbone in the progressive schedule: the pretrained `weights`, or a
-            copy of the previous expert (`former`).
-        follow: Class whose activation map guides the next expert during training: the `true` class, as in the paper, or
-            the `predicted` one, as at inference.
+        freeze_previous: Freeze the previous experts in the progressive schedule.
+        expert_init: Initial weights of a new expert's backbone in the progressive schedule: the `pretrained` ones, or a
+            copy of the `previous` expert.
+        train_cam_class: Class whose activation map guides the next expert during training: the `label`, as in the
+            paper, or the `predicted` class, as at inference.
         measure_offset: Measure `attention_offset` on the backbone before training, and set it.
         pretrained: Start from ImageNet weights (timm; downloaded once).
         weights: File with backbone weights (.safetensors or .pth) to use instead of a download.
@@ -48,8 +48,8 @@ class TrainConfig(Options):
         gate_from: Fraction of the epochs (of each stage) after which the gate is trained. Until then the gate is
             uniform. Trained earlier, it learns how far each expert has converged rather than which photos it is good
             at.
-        gate_trust: Gate temperature: `chosen` fits it on validation photos, between a uniform and the trained gate;
-            `full` uses the trained gate as it is.
+        gate_temperature: `fitted` on validation photos, between a uniform and the trained gate, or `none`: the trained
+            gate as it is.
         fusion: `chosen`: select the number of experts and the heads on validation photos (fewer if within one standard
             error of the best); `all`: use the joint heads of all experts.
         weight_decay: L2 penalty (`sgd`) or decoupled weight decay (`adamw`).
@@ -87,9 +87,9 @@ class TrainConfig(Options):
     batch_size: int | Literal["auto"] = 16
     seed: int = 0
     schedule: Schedule = "joint"
-    freeze_former: bool = True
-    start: Start = "former"
-    follow: Follow = "predicted"
+    freeze_previous: bool = True
+    expert_init: ExpertInit = "previous"
+    train_cam_class: TrainCamClass = "predicted"
     measure_offset: bool = True
     pretrained: bool = True
     weights: str | None = None
@@ -98,7 +98,7 @@ class TrainConfig(Options):
     head_lr: float = 0.01
     gate_lr: float = 0.0003
     gate_from: float = 0.5
-    gate_trust: GateTrust = "chosen"
+    gate_temperature: GateTemperature = "fitted"
     fusion: FusionChoice = "chosen"
     weight_decay: float = 5e-4
     warmup_epochs: float = 0.0

@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import math
 import re
+import sys
 import types
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml
 from cyclopts.exceptions import ArgumentOrderError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
 from mge.config import INSTEAD, PRESETS, DataConfig, ModelConfig, TrainConfig, as_plain, suggest
+from mge.config.previous_names import OPTIONS, describe_rename, rename_option
 from mge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -151,7 +153,9 @@ def parse(function: Callable[..., object], args: list[str]) -> dict[str, Any]:
     # Defaults of the type of their hints: where pydantic is loaded, cyclopts has it validate them.
     app = build_app([dataclasses.replace(each, default=each.blank) for each in (*options.values(), *COMMON)])
     try:
-        _, bound, _ = app.parse_args(join_switches(args, options), print_error=False, exit_on_error=False)
+        _, bound, _ = app.parse_args(
+            join_switches(rename_previous(args, options), options), print_error=False, exit_on_error=False
+        )
     except cyclopts.CycloptsError as error:
         raise _explain(error, options, help_command=f"mge {function.__name__} --help") from None
     settings: dict[str, Any] = {}
@@ -223,6 +227,30 @@ def build_app(options: Collection[Option], *, about: str = "") -> cyclopts.App:
     app = cyclopts.App(help_flags=(), version_flags=(), usage="", help="", help_prologue=about, help_format="plaintext")
     app.default(command)
     return app
+
+
+def rename_previous(args: list[str], options: Mapping[str, Option]) -> list[str]:
+    """Return arguments by the names of options now, with a warning for each previous name."""
+    words: list[str] = []
+    rest = list(args)
+    while rest:
+        word = typed = rest.pop(0)
+        found = re.fullmatch(r"--(no-)?([\w-]+)(=.*)?", word, re.DOTALL)
+        name = found[2].replace("-", "_") if found else ""
+        if found and _is_previous(name, options):
+            now, value = rename_option(name, found[3][1:] if found[3] else rest[0] if rest else "")
+            word = f"--{found[1] or ''}{now}".replace("_", "-")
+            if found[3]:
+                word += f"={value}"
+            elif rest and value != rest[0]:
+                typed, word, rest = f"{typed} {rest[0]}", f"{word}={value}", rest[1:]
+            sys.stderr.write(f"mge: warning: {describe_rename(typed, word)}\n")
+        words.append(word)
+    return words
+
+
+def _is_previous(name: str, options: Mapping[str, Option]) -> bool:
+    return name in OPTIONS and name not in options and OPTIONS[name][0] in options
 
 
 def join_switches(args: list[str], options: Mapping[str, Option]) -> list[str]:
@@ -321,6 +349,12 @@ def read_config_file(file: Path, options: Mapping[str, Option]) -> dict[str, Any
     settings: dict[str, Any] = {}
     for key, value in root.value if root else ():
         name = str(key.value)
+        if _is_previous(name, options):
+            typed = name
+            name = _rename_entry(name, value)
+            sys.stderr.write(
+                f"mge: warning: config {str(file)!r}, line {key.start_mark.line + 1}: {describe_rename(typed, name)}\n"
+            )
         try:
             check_known(name, options, kind="option", help_command="--help")
             if name in settings:
@@ -329,6 +363,14 @@ def read_config_file(file: Path, options: Mapping[str, Option]) -> dict[str, Any
         except ConfigError as error:
             raise ConfigError(f"config {str(file)!r}, line {key.start_mark.line + 1}: {error}") from None
     return settings
+
+
+def _rename_entry(name: str, node: yaml.Node) -> str:
+    """Return the name now of a file's option, whose value gets its name of now."""
+    if isinstance(node, yaml.ScalarNode):
+        name, node.value = rename_option(name, node.value)
+        return name
+    return OPTIONS[name][0]
 
 
 def _read_node(option: Option, node: yaml.Node) -> Any:  # noqa: ANN401  (whatever the option's type says)

@@ -188,7 +188,7 @@ def attention_boxes(
     return _shift(boxes + torch.tensor([0, 0, 1, 1], dtype=maps.dtype, device=maps.device), offset, size=size)
 
 
-def spread_boxes(
+def moment_boxes(
     maps: Float[Tensor, "B h w"], *, size: tuple[int, int], threshold: float, offset: float = 0.0
 ) -> Float[Tensor, "B 4"]:
     """Return boxes centred on each map's mean whose sides follow from its standard deviation, axis by axis.

@@ -49,7 +49,7 @@ def _advise(fusion: Mapping[str, Any], *, gain: float) -> str:
     if fusion.get("experts", trained) == 1 and trained > 1:
         return (
             ". On the validation photos later experts bring no gain, so only the first one is used; more photos, or "
-            "--detail above 1 if photos are larger than the input, may change that"
+            "--zoom-resolution above 1 if photos are larger than the input, may change that"
         )
     if gain <= 0:
         return ". The mixture brings no gain here: use a plain network (--experts 1 --part-filters 0), or more photos"

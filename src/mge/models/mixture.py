@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mge.config import Channels, ModelConfig, PartHead, read_normalization, write_normalization
+from mge.config.previous_names import previous_method
 from mge.core.attention import (
     attention_boxes,
     attention_map,
     channel_weights,
     expected_weights,
+    moment_boxes,
     scale_to_unit,
-    spread_boxes,
 )
 from mge.core.crop import Sampling, compose_boxes, whole_boxes, zoom
 from mge.core.losses import mix_experts
@@ -70,7 +71,8 @@ class MixtureOfExperts(nn.Module):
         num_classes: Number of classes C.
         pretrained: Whether backbones start from timm's pretrained weights.
         weights: File with backbone weights to start from instead.
-        any_size: Whether a view has the side of the given images, divided by `config.detail`, not `config.size`.
+        any_size: Whether a view has the side of the given images, divided by `config.zoom_resolution`, in place of
+            `config.size`.
         previous_options: Options of the previous signature, `MixtureOfExperts("resnet50", num_classes=200, …)`.
 
     Raises:
@@ -161,6 +163,8 @@ class MixtureOfExperts(nn.Module):
             return images
         return images.float().sub_(255 * self.mean).div_(255 * self.std)
 
+    normalise = previous_method("normalise", now="normalize")
+
     def run_experts(
         self, pictures: Float[Tensor, "B 3 H W"], labels: Int[Tensor, " B"] | None = None, *,
         experts: Sequence[nn.Module] | None = None,
@@ -191,6 +195,8 @@ class MixtureOfExperts(nn.Module):
             if staying is not None:
                 pictures, view, boxes, found = (each[staying] for each in (pictures, view, boxes, found))
 
+    look = previous_method("look", now="run_experts")
+
     def weigh(
         self, first_view: Float[Tensor, "B 3 h w"], first_features: Float[Tensor, "B D"], *,
         gate: nn.Module | None = None,
@@ -219,7 +225,7 @@ class MixtureOfExperts(nn.Module):
         scores = head(output.large_features) if first else output.joint_logits
         cells = output.features.shape[2] * output.features.shape[3]
         pull_back = cast(Expert, expert).pull_back
-        if labels is None and config.attention_to == "belief":
+        if labels is None and config.cam_target == "softmax":
             probs = scores.float().softmax(1)
             weights = expected_weights(head.weight, probs, num_cells=cells, positive=config.positive_weights)
             weights = pull_back(output.features, weights)
@@ -229,8 +235,8 @@ class MixtureOfExperts(nn.Module):
             weights = weights.relu() if config.positive_weights else weights
         maps = attention_map(output.features, weights)
         threshold, offset = config.attention_threshold, config.attention_offset
-        if config.box == "spread":
-            boxes = spread_boxes(maps, size=size, threshold=threshold, offset=offset)
+        if config.box_method == "moments":
+            boxes = moment_boxes(maps, size=size, threshold=threshold, offset=offset)
         else:
             boxes = attention_boxes(maps, size=size, threshold=threshold, geometry=config.geometry, offset=offset)
         return boxes, scale_to_unit(maps)
@@ -260,7 +266,7 @@ class MixtureOfExperts(nn.Module):
         if self.view_size is not None:
             return self.view_size, self.view_size
         height, width = pictures.shape[2:]
-        return round(height / self.config.detail), round(width / self.config.detail)
+        return round(height / self.config.zoom_resolution), round(width / self.config.zoom_resolution)
 
 
 def _reduction(pictures: Tensor, size: tuple[int, int]) -> int:
@@ -280,7 +286,7 @@ def create_model(
         pretrained: Whether backbones start from timm's pretrained weights.
         weights: File with backbone weights to start from instead.
         size: Side in pixels of the square view that every expert sees. None: the side of the images given, divided by
-            `detail`.
+            `zoom_resolution`.
         options: Any other field of `mge.config.ModelConfig`, such as `experts`.
 
     Raises:
@@ -299,7 +305,7 @@ def _describe(backbone: str, *, size: int | None = None, **options: Any) -> Mode
 
 def _find_normalization(config: ModelConfig) -> tuple[Channels, Channels]:
     """Return mean and standard deviation of the input, those of the pretrained weights where they are `auto`."""
-    return read_normalization(config.normalisation) or pretrained_input(config.backbone)[:2]
+    return read_normalization(config.normalization) or pretrained_input(config.backbone)[:2]
 
 
 def _resolve(config: ModelConfig, *, num_classes: int) -> ModelConfig:
@@ -309,5 +315,5 @@ def _resolve(config: ModelConfig, *, num_classes: int) -> ModelConfig:
         config,
         part_filters=choose_part_filters(num_classes) if config.part_filters == "auto" else config.part_filters,
         part_head=part_head if config.part_head == "auto" else config.part_head,
-        normalisation=write_normalization(*_find_normalization(config)),
+        normalization=write_normalization(*_find_normalization(config)),
     )

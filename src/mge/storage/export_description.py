@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from mge.config import DataConfig, ModelConfig
+from mge.config.previous_names import rename_options
 from mge.errors import ModelFolderError
 from mge.storage.checksum import NO_CHECKSUM, unseal
 from mge.storage.fitted_parameters import read_least_probability, read_preprocessing, read_temperature, read_thresholds
 
 Format = Literal["onnx", "torch-export", "openvino"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of 1, some options of the architecture have other names
 DESCRIPTION = "preprocessing.json"
 KEY = "mge"  # of the text in the metadata of an .onnx file
 INPUT = "images"
@@ -91,7 +92,7 @@ class Description:
         rest.pop("format_version", None)
         description = cls(
             graph=str(rest.pop("graph")),
-            architecture=ModelConfig.from_dict(rest.pop("architecture")),
+            architecture=ModelConfig.from_dict(rename_options(rest.pop("architecture"))),
             class_names=tuple(rest.pop("class_names")),
             side=int(rest.pop("input")["side"]),
             outputs=dict(rest.pop("outputs")),

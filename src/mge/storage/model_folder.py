@@ -18,17 +18,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mge.config import ModelConfig
+from mge.config.previous_names import rename_options
 from mge.errors import ModelFolderError, StorageError
 from mge.storage.checksum import NO_CHECKSUM, seal, sha256, unseal
 from mge.storage.files import wait_for_folder, write_folder_atomically
 from mge.storage.model_card import write_card
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 # Format version → options that did not exist then, with the values in use.
 FIXED_THEN: dict[int, dict[str, str]] = {
-    1: {"attention_to": "class", "box": "extent", "head_layers": "none", "part_norm": "none"},
+    1: {"cam_target": "class", "box_method": "threshold", "head_layers": "none", "part_norm": "none"},
     2: {"head_layers": "none", "part_norm": "none"},
-    FORMAT_VERSION: {},
+    3: {},
+    FORMAT_VERSION: {},  # some options have other names since
 }
 DESCRIPTION, WEIGHTS, CARD = "model.json", "model.safetensors", "README.md"
 MAX_DESCRIPTION = 32_000_000  # bytes of model.json: enough for the names of hundreds of thousands of classes
@@ -192,7 +194,7 @@ def _read_description(file: Path) -> tuple[dict[str, Any], str]:
     raw = file.read_bytes()
     description = unseal(raw, text=raw, file=file, newest=FORMAT_VERSION, remedy=COPY_AGAIN)
     version = description.pop("format_version")
-    description["architecture"] = {**FIXED_THEN[version], **description["architecture"]}
+    description["architecture"] = {**FIXED_THEN[version], **rename_options(description["architecture"])}
     return description, hashlib.sha256(raw).hexdigest()
 
 

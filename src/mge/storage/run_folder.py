@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import yaml
 
+from mge.config.previous_names import rename_options
 from mge.errors import ConfigError, ModelFolderError, StorageError
 from mge.storage.environment import describe_environment
 from mge.storage.files import UNFINISHED, remove, remove_folder, wait_for_folder, write_text_atomically
@@ -181,6 +182,7 @@ class Run(os.PathLike[str]):
             raise ModelFolderError(f"{file} cannot be read: {error}; copy it again or start a new run") from error
         if not isinstance(settings, dict):
             raise ModelFolderError(f"{file} is damaged: it has no settings; copy it again or start a new run")
+        settings = rename_options(settings)
         wrong = [name for name in NAMED if not isinstance(settings.get(name, ""), str)]
         if wrong:
             raise ModelFolderError(f"{file} is damaged: {wrong[0]} is not text; copy it again or start a new run")
@@ -235,6 +237,8 @@ class Run(os.PathLike[str]):
             ModelFolderError: the file is damaged.
         """
         origin: dict[str, Any] | None = read_json(self.folder / ORIGIN, dict)
+        if origin is not None and isinstance(origin.get("settings"), dict):
+            origin["settings"] = rename_options(origin["settings"])
         return origin
 
     def clear_unfinished(self) -> None:

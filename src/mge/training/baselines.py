@@ -22,7 +22,7 @@ def plan_baselines(model: ModelConfig, config: TrainConfig) -> dict[str, Plan]:
     num_passes = model.experts + (model.gate == "own" and model.experts > 1)
     step = max(model.output_stride, 16)
     side = round(model.size * math.sqrt(num_passes) / step) * step
-    larger = dataclasses.replace(single, size=side, detail=max(1.0, model.size * model.detail / side))
+    larger = dataclasses.replace(single, size=side, zoom_resolution=max(1.0, model.size * model.zoom_resolution / side))
     same_cost = round(config.epochs * max(1, training_cost(model, config) / num_passes))
     plans = {
         "same_view": ("plain", (single, dataclasses.replace(simple, epochs=num_stages * config.epochs))),
@@ -41,5 +41,5 @@ def training_cost(model: ModelConfig, config: TrainConfig) -> float:
         return 1
     if config.schedule == "joint":
         return model.experts + own_gate
-    previous = 1 / 3 if config.freeze_former else 1.0
+    previous = 1 / 3 if config.freeze_previous else 1.0
     return sum(1 + previous * stage + own_gate * (stage > 0) for stage in range(model.experts))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mge.config.previous_names import rename_options
 from mge.errors import ModelFolderError
 from mge.storage.run_folder import IDENTITY, Run
 from mge.training.resume_guard import HARMLESS
@@ -29,7 +30,7 @@ def check_mark(saved: Mapping[str, Any], *, run: Run) -> None:
         raise ModelFolderError(
             f"{where} belongs to another run: it has {written_by}, but {run.folder / IDENTITY} has {known}; {remedy}"
         )
-    began_with = saved.get(SETTINGS, {})
+    began_with = rename_options(saved.get(SETTINGS, {}))
     for name, value in mark(run)[SETTINGS].items():
         then = began_with.get(name, value)
         if then != value:

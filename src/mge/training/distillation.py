@@ -139,7 +139,7 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
     taught = DistillConfig(str(folder), teacher_sha256=load_description(run.best).weights_sha256, **lesson)
     plain = {**settings, **single.to_dict(), **simple.to_dict(), "weights": weights}
     if "backbone" in changes:
-        plain["normalisation"] = "auto"  # what its own weights expect
+        plain["normalization"] = "auto"  # what its own weights expect
     return {**plain, **{name: as_plain(value) for name, value in changes.items()}, **taught.to_dict()}
 
 

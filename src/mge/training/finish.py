@@ -103,10 +103,10 @@ def _choose(session: Session, stored: StoredModel, val_answers: EvalOutputs) -> 
 def _choose_fusion(session: Session, trained: StoredModel, val_photos: PhotoDataset) -> StoredModel:
     """Return the model with the fusion that is best on validation photos."""
     config = session.config
-    if trained.config.experts == 1 or (config.fusion == "all" and config.gate_trust == "full"):
+    if trained.config.experts == 1 or (config.fusion == "all" and config.gate_temperature == "none"):
         return trained
     fusions = list_fusions(trained.config, only_gate=config.fusion == "all")
-    if config.gate_trust == "full":
+    if config.gate_temperature == "none":
         fusions = [fusion for fusion in fusions if fusion.gate_trust == 1]
     keep = functools.partial(fusion_losses, fusions=fusions, mix=trained.config.mix)
     losses = FusionLosses(*_run_over(session, trained, val_photos, keep=keep)).losses

@@ -82,11 +82,11 @@ def follow_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: timm has no such backbone.
     """
-    open_to_weights = [name for name in ("normalisation", "interpolation") if str(settings.get(name)) == "auto"]
+    open_to_weights = [name for name in ("normalization", "interpolation") if str(settings.get(name)) == "auto"]
     if not open_to_weights:
         return dict(settings)
     wanted = pretrained_input(settings["backbone"])
-    found = {"normalisation": write_normalization(wanted.mean, wanted.std), "interpolation": wanted.interpolation}
+    found = {"normalization": write_normalization(wanted.mean, wanted.std), "interpolation": wanted.interpolation}
     return {**settings, **{name: found[name] for name in open_to_weights}}
 
 

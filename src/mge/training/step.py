@@ -78,7 +78,7 @@ def train_step(fabric: Fabric, network: Network, batch: Batch, targets: Tensor, 
     answers: list[Tensor] = []
     first_view = first_features = torch.empty(0)
     pictures = network.model.normalize(batch.images)
-    followed = batch.labels if config.follow == "true" else None
+    followed = batch.labels if config.train_cam_class == "label" else None
     for expert_pass in network.model.run_experts(pictures, followed, experts=network.experts):
         terms = expert_loss(
             expert_pass.output, answers[-1] if answers else None, smoothed, diversity=config.diversity,
