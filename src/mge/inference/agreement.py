@@ -1,6 +1,5 @@
 """Agreement of a faster path with the exact network, and the repetition of close calls."""
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,21 +28,6 @@ class Agreement(NamedTuple):
     def is_equal(self) -> bool:
         """Equality within the tolerances, except for close calls (see `close_calls`)."""
         return self.probability_difference <= PROBABILITY_DIFFERENCE and self.mean_iou >= MEAN_IOU
-
-    def with_more(self, other: "Agreement") -> "Agreement":
-        """Merge with another agreement, as if all photos had been compared at once."""
-        count = self.num_photos + other.num_photos
-        shares = (self.num_photos / count, other.num_photos / count)
-        return Agreement(
-            num_photos=count,
-            same_top1=shares[0] * self.same_top1 + shares[1] * other.same_top1,
-            # NaN is treated as the largest, in any position.
-            probability_difference=max(
-                self.probability_difference, other.probability_difference, key=lambda each: (math.isnan(each), each)
-            ),
-            mean_iou=shares[0] * self.mean_iou + shares[1] * other.mean_iou,
-            worst_iou=min(self.worst_iou, other.worst_iou),
-        )
 
     def __str__(self) -> str:
         return (

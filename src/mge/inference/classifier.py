@@ -9,18 +9,21 @@ import torch
 
 from mge.cascade.runner import run_cascade
 from mge.config import DataConfig
+from mge.data.drawn_beetles import BEETLE_CLASSES, draw_beetle
 from mge.data.photo import open_photo
 from mge.data.transforms import eval_view
 from mge.errors import ConfigError, ModelFolderError, first_line
 from mge.inference import prediction
 from mge.inference.compiled import Arithmetic, multiplies_bfloat16
 from mge.inference.compiled_cache import compiled_path
-from mge.inference.fast_path import FastPath
+from mge.inference.fast_path import FastPath, open_fast_path
 from mge.inference.probabilities import calibrated
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.fitted_parameters import read_least_probability, read_preprocessing, read_temperature, read_thresholds
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
+
+PROOF_PHOTOS = 64  # on which a compiled graph is compared with the network
 
 Prepared = prediction.Prepared[torch.Tensor]
 
@@ -98,7 +101,7 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
         return self.thresholds
 
     @torch.inference_mode()
-    def _ask(self, images: list[torch.Tensor], *, cascade: bool, num_waiting: int) -> dict[str, prediction.Array]:
+    def _ask(self, images: list[torch.Tensor], *, cascade: bool) -> dict[str, prediction.Array]:
         if self.model.training:  # batch norm would learn from the photos, and predictions depend on each other
             raise ConfigError("the model is in training mode; call classifier.model.eval() first")
         first = next(self.model.parameters())
@@ -110,7 +113,7 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
             elif self.fast is None or first.dtype != torch.float32:  # a compiled graph contains the stored weights
                 output = model(batch)
             else:
-                output = self.fast.answer(batch, num_waiting=num_waiting)
+                output = self.fast.answer(batch)
         said |= {**output._asdict(), "probabilities": self.probabilities(output.logits)}
         return {name: tensor.float().cpu().numpy() for name, tensor in said.items()}
 
@@ -130,14 +133,14 @@ def _in_arithmetic_of(model: MixtureOfExperts) -> Iterator[MixtureOfExperts]:
         yield model if first.dtype == torch.float32 else copy.deepcopy(model).float()
 
 
-def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = None) -> Classifier:
+def load_folder(path: str | Path, *, device: str = "cpu", fast: bool = False) -> Classifier:
     """Load the classifier of a folder.
 
     Args:
         path: A run folder (its best model is taken) or a model folder.
         device: Device, by torch's name.
-        fast: Whether to use a compiled graph, which is compiled with the first photos if it is not cached. None: if
-            that is proven equal and saves time; see `FastPath`.
+        fast: Whether to use a compiled graph, which is compiled and proven equal now if it is not cached; see
+            `open_fast_path`.
 
     Raises:
         ModelFolderError: there is no complete model at this path.
@@ -153,12 +156,18 @@ def load_folder(path: str | Path, *, device: str = "cpu", fast: bool | None = No
             f"device is {device!r}, which is not available: {first_line(error)}; accepted: cpu, or cuda, cuda:1, mps, "
             "… if this machine has them"
         ) from error
-    if fast or (fast is None and device == "cpu"):
+    if fast:
         choices: tuple[Arithmetic, ...] = ("bfloat16", "float32") if multiplies_bfloat16(device) else ("float32",)
         threads = torch.get_num_threads()
-        graphs = {
+        graphs: dict[Arithmetic, Path] = {
             choice: compiled_path(stored.sha256, arithmetic=choice, device=device, num_threads=threads)
             for choice in choices
         }
-        classifier.fast = FastPath(classifier.model, graphs, is_asked_for=bool(fast))
+        classifier.fast = open_fast_path(classifier.model, graphs, draw=lambda: _draw_for_proof(classifier))
     return classifier
+
+
+def _draw_for_proof(classifier: Classifier) -> torch.Tensor:
+    """Return the fixed images on which graph and network are compared: drawn beetles."""
+    drawn = (draw_beetle(number % len(BEETLE_CLASSES), seed=number).image for number in range(PROOF_PHOTOS))
+    return torch.stack([classifier.prepare(image).image for image in drawn])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mge.inference.classifier import Classifier
 
 
-def load(path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None = None) -> "Classifier":
+def load(path: str | os.PathLike[str], *, device: str = "cpu", fast: bool = False) -> "Classifier":
     """Load a trained classifier.
 
     Args:
@@ -22,8 +22,8 @@ def load(path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None
             an .onnx file or the folder of a cascade that `mge export` wrote. The last two give an `OnnxClassifier`,
             which has the same interface without torch, and no `model`.
         device: Device, by torch's name.
-        fast: Whether to use a compiled graph, which is compiled with the first photos if it is not cached. None: if
-            that is proven equal and saves time; see `FastPath`.
+        fast: Whether to use a compiled graph, which is compiled and proven equal now if it is not cached: that takes
+            minutes, once.
 
     Raises:
         ModelFolderError: there is no complete model at this path.
@@ -55,9 +55,7 @@ def fingerprint(path: str | Path) -> str:
     return sha256(find_model_folder(path) / DESCRIPTION)
 
 
-def load_known(
-    path: str | os.PathLike[str], *, device: str = "cpu", fast: bool | None = None
-) -> tuple["Classifier", str]:
+def load_known(path: str | os.PathLike[str], *, device: str = "cpu", fast: bool = False) -> tuple["Classifier", str]:
     """Load a classifier with its fingerprint, consistently even if it is being replaced."""
     path = path if isinstance(path, str) else Path(path)
     place = path if _is_onnx(path) else find_model_folder(path)

@@ -73,7 +73,7 @@ class OnnxClassifier(AnyClassifier[Pixels]):
             "the ONNX file contains the whole mixture; for early exit export it again with: mge export RUN --cascade"
         )
 
-    def _ask(self, images: list[Pixels], *, cascade: bool, num_waiting: int) -> dict[str, Array]:
+    def _ask(self, images: list[Pixels], *, cascade: bool) -> dict[str, Array]:
         return self.run(np.stack(images), cascade=cascade)
 
 

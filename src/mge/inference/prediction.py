@@ -4,7 +4,6 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from operator import length_hint
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar, overload
 
@@ -151,7 +150,7 @@ class AnyClassifier(ABC, Generic[Picture]):
         while batch := list(islice(remaining, batch_size)):
             pairs = [(name_of(photo), self._try_to_prepare(photo)) for photo in batch]
             readable = [(name, item) for name, item in pairs if not isinstance(item, DataError)]
-            answers = iter(self._answer(readable, cascade=cascade, num_waiting=length_hint(remaining)))
+            answers = iter(self._answer(readable, cascade=cascade))
             for _, item in pairs:
                 yield item if isinstance(item, DataError) else next(answers).prediction
 
@@ -161,7 +160,7 @@ class AnyClassifier(ABC, Generic[Picture]):
         Args:
             prepared: One or more photos, from `prepare`.
         """
-        return self._answer([("", photo) for photo in prepared], cascade=False, num_waiting=0)
+        return self._answer([("", photo) for photo in prepared], cascade=False)
 
     @abstractmethod
     def prepare(self, photo: Photo) -> Prepared[Picture]:
@@ -176,13 +175,12 @@ class AnyClassifier(ABC, Generic[Picture]):
         """Return the top-2 margin at which each expert but the last exits early; ConfigError without."""
 
     @abstractmethod
-    def _ask(self, images: list[Picture], *, cascade: bool, num_waiting: int) -> Mapping[str, Array]:
+    def _ask(self, images: list[Picture], *, cascade: bool) -> Mapping[str, Array]:
         """Run the mixture on a batch; return fields of `MixtureOutput`, `probabilities`, maybe `num_experts_run`.
 
         Args:
             images: Images of preprocessed photos.
             cascade: Whether to exit early: later experts run only on photos that are still uncertain.
-            num_waiting: Number of photos still to come, as far as is known.
         """
 
     def _try_to_prepare(self, photo: Photo) -> Prepared[Picture] | DataError:
@@ -191,13 +189,11 @@ class AnyClassifier(ABC, Generic[Picture]):
         except DataError as error:
             return error
 
-    def _answer(
-        self, photos: Sequence[tuple[str, Prepared[Picture]]], *, cascade: bool, num_waiting: int
-    ) -> list[Answer]:
+    def _answer(self, photos: Sequence[tuple[str, Prepared[Picture]]], *, cascade: bool) -> list[Answer]:
         """Classify named photos in one batch."""
         if not photos:
             return []
-        said = self._ask([item.image for _, item in photos], cascade=cascade, num_waiting=num_waiting)
+        said = self._ask([item.image for _, item in photos], cascade=cascade)
         return [
             Answer(self._prediction(said, row, name=name, geometry=item.geometry), said["attention"][row])
             for row, (name, item) in enumerate(photos)

@@ -30,7 +30,7 @@ def predict(
     format: Form | None = None,  # noqa: A002  (the flag's name)
     batch_size: int = 16,
     device: str = "cpu",
-    fast: bool | None = None,
+    fast: bool = False,
     cascade: bool = False,
     reject: bool = True,
     threshold: float | None = None,
@@ -54,8 +54,8 @@ def predict(
         format: `text`, `csv`, `json`, `jsonl` or `parquet`. Default: by the name of `output`, or text.
         batch_size: Photos per batch.
         device: PyTorch device, such as cpu or cuda.
-        fast: Use a compiled graph; if it is not cached it is compiled first (minutes, once). Default: only where its
-            outputs match the network's on the first photos and it saves time.
+        fast: Use a compiled graph; if it is not cached it is compiled first, and its outputs are compared with the
+            network's (minutes, once).
         cascade: Early exit: later experts run only on photos on which the earlier ones are unsure. Needs the thresholds
             that `mge evaluate --cascade` stores, which also reports the effect on accuracy.
         reject: Label photos below the model's rejection threshold as `unknown`. `mge evaluate --reject auto` stores
@@ -83,7 +83,7 @@ def predict(
     rank, num_processes = processes()
     place = _choose_place(form, output, num_processes=num_processes)
     files = _find_photos(photos, run=run, place=place)
-    classifier, model = load_known(run, device=_own_device(device), fast=False if cascade else fast)
+    classifier, model = load_known(run, device=_own_device(device), fast=fast)
     classifier.least_probability = classifier.least_probability if reject and threshold is None else threshold
 
     def ask(some: Iterable[Photo]) -> Iterator[Prediction | DataError]:
