@@ -1,25 +1,31 @@
 """Options of the training."""
 
 import dataclasses
-from typing import Literal
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from mge.config.checks import Options, check_range, check_ranges, check_whole_or_auto
 from mge.errors import ConfigError
 
+LOSSES = Path(__file__).parents[1] / "core" / "losses.py"
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Balance = Literal["none", "sampler", "loss"]
 Baseline = Literal["none", "same_view", "equal_compute", "both"]
 BatchNorm = Literal["auto", "local", "synced", "frozen"]
 Decay = Literal["cosine", "step"]
-Diversity = Literal["paper", "authors", "none"]
+if TYPE_CHECKING:
+    Diversity = str
+else:  # the functions `diversity_…` of core/losses.py, which are read without importing that, and torch
+    Diversity = Literal[tuple(re.findall(r"^def diversity_(\w+)", LOSSES.read_text(encoding="utf-8"), re.MULTILINE))]
 ExpertInit = Literal["pretrained", "previous"]
-TrainCamClass = Literal["label", "predicted"]
 FusionChoice = Literal["chosen", "all"]
 GateTemperature = Literal["fitted", "none"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["joint", "progressive", "crops"]
 Strategy = Literal["auto", "ddp"]
+TrainCamClass = Literal["label", "predicted"]
 
 
 @dataclasses.dataclass(frozen=True)

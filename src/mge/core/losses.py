@@ -99,10 +99,17 @@ def diversity_authors(
     return torch.exp(-entries).mean()
 
 
-DIVERSITY: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # each name of the option `diversity`
-    "paper": diversity_paper,
-    "authors": diversity_authors,
-    "none": lambda logits, _previous_logits, _targets: torch.zeros((), device=logits.device),
+def diversity_none(
+    logits: Float[Tensor, "B C"], previous_logits: Float[Tensor, "B C"], targets: Float[Tensor, "B C"]
+) -> Float[Tensor, ""]:
+    """Return 0: no diversity term."""
+    del previous_logits, targets
+    return torch.zeros((), device=logits.device)
+
+
+# A function `diversity_NAME` of this file is the choice NAME of the option `diversity`: nothing else lists it.
+DIVERSITY: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    name.removeprefix("diversity_"): term for name, term in list(globals().items()) if name.startswith("diversity_")
 }
 
 

@@ -1,53 +1,30 @@
 """The supported layouts of data: the reader of each, and the criteria for choosing it."""
 
 import difflib
-from collections.abc import Callable, Iterator
-from functools import partial
+import importlib
+import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from mge.data.records import PhotoSet
-from mge.data.sources.aircraft import AIRCRAFT, read_aircraft
-from mge.data.sources.archive import Layout
+from mge.data.sources import data_sets
 from mge.data.sources.beetles import is_beetles, read_beetles
-from mge.data.sources.birds import CUB, is_nabirds, read_cub, read_nabirds
-from mge.data.sources.cars import CARS, read_cars
 from mge.data.sources.coco import is_coco, read_coco
 from mge.data.sources.columns import BY_NAME, AskedColumns
-from mge.data.sources.dogs import DOGS, read_dogs
-from mge.data.sources.flowers import FLOWERS, read_flowers
 from mge.data.sources.folder import has_class_folders, read_folder
-from mge.data.sources.food import FOOD, read_food
 from mge.data.sources.hub_datasets import is_hub, read_hub
 from mge.data.sources.lists import has_lists, read_lists
 from mge.data.sources.manifest import MANIFEST_SUFFIXES, is_manifest, read_manifest
 from mge.data.sources.metadata import has_metadata, read_metadata
-from mge.data.sources.pets import PETS, read_pets
 from mge.data.sources.shards import TABLE_SUFFIXES, is_shards, read_shards
+from mge.data.sources.source import Source
 from mge.errors import ConfigError, DataError, MgeError, first_line
 
 
-class Source(NamedTuple):
-    """A supported layout of data.
-
-    Args:
-        recognizes: Returns whether data have this layout.
-        read: Reads them.
-        wants: Description of its criteria.
-        has_columns: Whether `read` also takes the names of columns.
-        gives_way: Whether to read class folders instead if it cannot read a folder: a single stray file may look like
-            an archive.
-    """
-
-    recognizes: Callable[[Path], bool]
-    read: Callable[..., PhotoSet]
-    wants: str
-    has_columns: bool = False
-    gives_way: bool = False
-
-
-def _archive(layout: Layout, read: Callable[[Path], PhotoSet], *, wants: str = "") -> Source:
-    return Source(layout.is_in, read, wants or " or ".join(layout.marks), gives_way=True)
+def _find_data_sets() -> dict[str, Source]:
+    """Return the data sets that the modules of `data_sets` read: each module names its own in `SOURCES`."""
+    names = (module.name for module in pkgutil.iter_modules(data_sets.__path__, f"{data_sets.__name__}."))
+    return {name: source for module in names for name, source in importlib.import_module(module).SOURCES.items()}
 
 
 COCO = Source(is_coco, read_coco, "COCO-like JSON: train*.json and val*.json, or a single file")
@@ -56,20 +33,7 @@ SOURCES: dict[str, Source] = {
     "beetles": Source(is_beetles, read_beetles, "the name beetles"),
     "hub": Source(is_hub, read_hub, "a name hf:owner/name", has_columns=True),
     "manifest": Source(is_manifest, read_manifest, f"a file {', '.join(MANIFEST_SUFFIXES)}", has_columns=True),
-    # Before cub, whose files it has and more.
-    "nabirds": Source(is_nabirds, read_nabirds, "hierarchy.txt, sizes.txt or photographers.txt beside CUB's files"),
-    "cub": _archive(CUB, read_cub),
-    "cars": _archive(CARS, read_cars),
-    "aircraft": _archive(AIRCRAFT, read_aircraft),
-    # By their names only: aircraft comes first.
-    "aircraft-family": _archive(AIRCRAFT, partial(read_aircraft, level="family"), wants="--format aircraft-family"),
-    "aircraft-manufacturer": _archive(
-        AIRCRAFT, partial(read_aircraft, level="manufacturer"), wants="--format aircraft-manufacturer"
-    ),
-    "dogs": _archive(DOGS, read_dogs),
-    "flowers": _archive(FLOWERS, read_flowers),
-    "pets": _archive(PETS, read_pets),
-    "food": _archive(FOOD, read_food),
+    **_find_data_sets(),
     "metadata": Source(
         has_metadata, read_metadata, has_columns=True,
         wants="metadata.csv, metadata.jsonl, _classes.csv or _annotations.coco.json beside photos",

@@ -5,6 +5,7 @@ from pathlib import Path
 from mge.data.records import PhotoSet, Record, Split
 from mge.data.sources.archive import Layout
 from mge.data.sources.matlab import read_numbers
+from mge.data.sources.source import archive_source
 from mge.errors import DataError
 
 SPLITS: dict[Split, str] = {"train": "trnid", "val": "valid", "test": "tstid"}
@@ -40,3 +41,6 @@ def read_flowers(data: Path) -> PhotoSet:
             path = photos.find(f"image_{number:05d}.jpg", where=where)
             records.append(Record(path, names[label - 1], split))
     return archive.photo_set("jpg, imagelabels.mat, setid.mat", names, records)
+
+
+SOURCES = {"flowers": archive_source(FLOWERS, read_flowers)}

@@ -6,6 +6,7 @@ from mge.data.records import PhotoSet, Record, Split
 from mge.data.sources.archive import Layout
 from mge.data.sources.boxes import largest, read_voc_boxes
 from mge.data.sources.matlab import read_numbers, read_texts
+from mge.data.sources.source import archive_source
 from mge.errors import DataError
 
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -43,3 +44,6 @@ def read_dogs(data: Path) -> PhotoSet:
             boxes = read_voc_boxes(annotations.find(annotation, where=where), first_pixel=0)
             records.append(Record(path, label, split, largest(boxes)))
     return archive.photo_set("Images, lists, Annotation", [names[number] for number in sorted(names)], records)
+
+
+SOURCES = {"dogs": archive_source(DOGS, read_dogs)}

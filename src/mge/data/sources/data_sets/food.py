@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mge.data.records import PhotoSet, Record, Split
 from mge.data.sources.archive import Layout
+from mge.data.sources.source import archive_source
 from mge.errors import DataError
 
 LISTS: dict[Split, str] = {"train": "meta/train.txt", "test": "meta/test.txt"}
@@ -27,3 +28,6 @@ def read_food(data: Path) -> PhotoSet:
                 raise DataError(f"{where} has the dish {label!r}, which meta/classes.txt does not name")
             records.append(Record(photos.find(f"{name}.jpg", where=where), label, split))
     return archive.photo_set("images, meta", names, records)
+
+
+SOURCES = {"food": archive_source(FOOD, read_food)}

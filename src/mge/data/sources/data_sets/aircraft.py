@@ -4,6 +4,7 @@ The photos are used as they are, with the banner of 20 pixels at the bottom that
 torchvision and most publications. To remove it, crop the files.
 """
 
+import functools
 from collections import defaultdict
 from collections.abc import Mapping
 from itertools import pairwise
@@ -13,6 +14,7 @@ from typing import Literal
 from mge.data.records import SPLITS, PhotoSet, Record
 from mge.data.sources.archive import Archive, Layout, distinct_names
 from mge.data.sources.boxes import box_from_edges
+from mge.data.sources.source import archive_source
 from mge.errors import DataError
 
 Level = Literal["variant", "family", "manufacturer"]
@@ -80,3 +82,14 @@ def _labels(archive: Archive, level: Level) -> Mapping[str, str]:
     """Return the label of each photo at a level."""
     tables = [archive.table(f"images_{level}_{split}.txt", columns=("image", level)) for split in SPLITS]
     return {image: label for table in tables for image, (label,) in table.rows.items()}
+
+
+SOURCES = {
+    "aircraft": archive_source(AIRCRAFT, read_aircraft),
+    **{
+        f"aircraft-{level}": archive_source(
+            AIRCRAFT, functools.partial(read_aircraft, level=level), wants=f"--format aircraft-{level}"
+        )
+        for level in LEVELS[1:]  # by their names only: aircraft comes first
+    },
+}

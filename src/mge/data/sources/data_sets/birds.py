@@ -7,6 +7,7 @@ from pathlib import Path
 from mge.data.records import PhotoSet, Record, Split
 from mge.data.sources.archive import Archive, Layout, distinct_names
 from mge.data.sources.boxes import box_from_size
+from mge.data.sources.source import Source, archive_source
 from mge.errors import DataError
 
 MARKS = ("image_class_labels.txt", "train_test_split.txt")
@@ -91,3 +92,10 @@ def _ancestors(used: set[str], up: Mapping[str, str], *, file: Path) -> dict[str
     except graphlib.CycleError as error:
         raise DataError(f"{file} has a cycle: {' > '.join(error.args[1])}; expected a tree") from error
     return parents
+
+
+SOURCES = {
+    # Before cub, whose files it has and more.
+    "nabirds": Source(is_nabirds, read_nabirds, "hierarchy.txt, sizes.txt or photographers.txt beside CUB's files"),
+    "cub": archive_source(CUB, read_cub),
+}

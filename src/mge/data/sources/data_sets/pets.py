@@ -5,6 +5,7 @@ from pathlib import Path
 from mge.data.records import PhotoSet, Record, Split
 from mge.data.sources.archive import Layout
 from mge.data.sources.boxes import largest, read_voc_boxes
+from mge.data.sources.source import archive_source
 from mge.errors import DataError
 
 LISTS: dict[Split, str] = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
@@ -45,3 +46,6 @@ def read_pets(data: Path) -> PhotoSet:
             records.append(Record(path, label, split, box))
     return archive.photo_set("images, annotations", [names[number] for number in sorted(names)], records,
                              parents=parents)  # fmt: skip
+
+
+SOURCES = {"pets": archive_source(PETS, read_pets)}

@@ -8,6 +8,7 @@ from mge.data.records import PhotoSet, Record, Split
 from mge.data.sources.archive import Archive, Layout, ListedFiles
 from mge.data.sources.boxes import box_from_edges
 from mge.data.sources.matlab import read_structs, read_texts
+from mge.data.sources.source import archive_source
 from mge.errors import DataError
 
 BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
@@ -76,3 +77,6 @@ def _record(
         raise DataError(f"{where} has the class {number!r}; accepted: 1 to {len(names)}")
     box = box_from_edges([annotation[edge] for edge in BOX], first_pixel=1, where=where)
     return Record(photos.find(str(name), where=where), names[int(number) - 1], split, box)
+
+
+SOURCES = {"cars": archive_source(CARS, read_cars)}
