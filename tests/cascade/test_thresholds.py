@@ -50,8 +50,8 @@ def outcome(margins: Tensor, risks: Tensor, thresholds: tuple[float, ...]) -> tu
 
 def test_chances_of_loss_by_hand() -> None:
     so_far = torch.tensor([[1, 1, 1], [0, 1, 1], [1, 0, 1], [2, 0, 1], [2, 0, 1]])
-    beliefs = torch.tensor([0.9, 0.5, 0.75, 0.25, torch.nan])
-    assert flip_risks(so_far, beliefs).tolist() == [[0, 0], [0.5, 0], [0, 0.75], [0.25, 0.25], [0, 0]]
+    confidences = torch.tensor([0.9, 0.5, 0.75, 0.25, torch.nan])
+    assert flip_risks(so_far, confidences).tolist() == [[0, 0], [0.5, 0], [0, 0.75], [0.25, 0.25], [0, 0]]
 
 
 def test_risks_are_the_likeliest_of_their_kind() -> None:

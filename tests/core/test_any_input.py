@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from mge.core.attention import attention_boxes, moment_boxes
+from mge.core.attention import moment_boxes, threshold_boxes
 from mge.core.crop import Geometry, Sampling, compose_boxes, whole_boxes, zoom
 from mge.core.losses import diversity_authors, diversity_paper, mix_experts, temper_gate
 from tests import reference
@@ -78,7 +78,7 @@ def holds(outer: Sequence[float], inner: Sequence[float]) -> bool:
 def test_a_box_around_any_map_lies_in_the_view_and_is_not_empty(
     cells: Tensor, size: tuple[int, int], threshold: float, geometry: Geometry, offset: float
 ) -> None:
-    boxes = attention_boxes(cells, size=size, threshold=threshold, geometry=geometry, offset=offset)
+    boxes = threshold_boxes(cells, size=size, threshold=threshold, geometry=geometry, offset=offset)
     assert boxes.shape == (len(cells), 4)
     assert_inside(boxes, size)
 
@@ -90,7 +90,7 @@ def test_a_box_lies_between_those_that_a_loop_finds_a_hairs_breadth_below_and_ab
 ) -> None:
     # Where a pixel lies on the threshold itself, float32 and the loop's float64 may differ about it.
     whole = [0, 0, size[1], size[0]]
-    boxes = attention_boxes(cells, size=size, threshold=threshold, geometry=geometry)
+    boxes = threshold_boxes(cells, size=size, threshold=threshold, geometry=geometry)
     for photo, box in zip(cells.double().numpy(), boxes.tolist(), strict=True):
         scaled = reference.scale_to_unit(photo)  # without contrast it has none after the loop's rounding either
         outer, inner = (
@@ -300,10 +300,10 @@ trusts = st.floats(0, 8)
 @quick
 @given(opinions(), trusts)
 def test_a_tempered_gate_sums_to_1_and_keeps_the_order_of_its_experts(
-    given_opinions: tuple[Tensor, Tensor], trust: float
+    given_opinions: tuple[Tensor, Tensor], scale: float
 ) -> None:
     gate_probs = given_opinions[1]
-    tempered = temper_gate(gate_probs, trust)
+    tempered = temper_gate(gate_probs, scale)
     torch.testing.assert_close(tempered.sum(1), torch.ones(len(tempered)))
     order = gate_probs.argsort(1)
     assert bool((tempered.gather(1, order).diff(dim=1) >= -1e-6).all())

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from mge.core.attention import (
-    attention_boxes,
     attention_map,
     channel_weights,
     class_evidence,
@@ -14,6 +13,7 @@ from mge.core.attention import (
     expected_weights,
     moment_boxes,
     scale_to_unit,
+    threshold_boxes,
     uniform_weights,
 )
 from mge.core.crop import Geometry
@@ -176,7 +176,7 @@ def test_each_map_is_scaled_by_itself() -> None:
     [(0.0, [0, 0, 4, 4]), (0.1, [0, 0, 3, 3]), (0.5, [0, 0, 2, 2]), (0.75, [0, 0, 2, 2]), (0.8, [0, 0, 1, 1])],
 )
 def test_a_box_holds_every_pixel_that_counts_and_ends_behind_the_last(threshold: float, expected: list[int]) -> None:
-    boxes = attention_boxes(peak_at(0, 0, height=2, width=2)[None], size=(4, 4), threshold=threshold)
+    boxes = threshold_boxes(peak_at(0, 0, height=2, width=2)[None], size=(4, 4), threshold=threshold)
     assert boxes.tolist() == [expected]
 
 
@@ -187,14 +187,14 @@ def test_a_box_holds_every_pixel_that_counts_and_ends_behind_the_last(threshold:
 )
 def test_the_authors_box_leaves_the_last_row_and_column_out(threshold: float, expected: list[int]) -> None:
     maps = peak_at(0, 0, height=2, width=2)[None]
-    boxes = attention_boxes(maps, size=(4, 4), threshold=threshold, geometry="authors")
+    boxes = threshold_boxes(maps, size=(4, 4), threshold=threshold, geometry="authors")
     assert boxes.tolist() == [expected]
 
 
 def test_the_authors_box_without_height_or_without_width_is_the_whole_view() -> None:
     row = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
     maps = torch.stack((row, row.T, row + row.T))
-    boxes = attention_boxes(maps, size=(3, 3), threshold=0.4, geometry="authors")
+    boxes = threshold_boxes(maps, size=(3, 3), threshold=0.4, geometry="authors")
     assert boxes.tolist() == [[0, 0, 3, 3], [0, 0, 3, 3], [0, 0, 2, 2]]
 
 
@@ -202,7 +202,7 @@ def test_the_authors_box_without_height_or_without_width_is_the_whole_view() -> 
 @pytest.mark.parametrize("threshold", [0.05, 0.2, 0.5, 0.9])
 def test_boxes_equal_a_loop_over_pixels(threshold: float, geometry: Geometry) -> None:
     maps = torch.rand(6, 3, 5) ** 3
-    boxes = attention_boxes(maps, size=SIZE, threshold=threshold, geometry=geometry)
+    boxes = threshold_boxes(maps, size=SIZE, threshold=threshold, geometry=geometry)
     expected = [
         reference.attention_box(cells, size=SIZE, threshold=threshold, aligned=geometry == "authors")
         for cells in maps.double().numpy()
@@ -216,7 +216,7 @@ def test_boxes_equal_a_loop_over_pixels(threshold: float, geometry: Geometry) ->
 @pytest.mark.parametrize("column", [0, 2, 3])
 def test_a_single_peak_at_any_border_or_corner_is_boxed(row: int, column: int, geometry: Geometry) -> None:
     cells = peak_at(row, column)
-    ((x1, y1, x2, y2),) = attention_boxes(cells[None], size=SIZE, threshold=0.5, geometry=geometry).tolist()
+    ((x1, y1, x2, y2),) = threshold_boxes(cells[None], size=SIZE, threshold=0.5, geometry=geometry).tolist()
     expected = reference.attention_box(cells.double().numpy(), size=SIZE, threshold=0.5, aligned=geometry == "authors")
     assert [x1, y1, x2, y2] == expected
     assert (x2 - x1, y2 - y1) != (32, 24)
@@ -231,25 +231,25 @@ def test_a_single_peak_at_any_border_or_corner_is_boxed(row: int, column: int, g
 @pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 1.0, 5e7, torch.inf, torch.nan])
 def test_a_map_without_contrast_gives_the_whole_view(value: float, geometry: Geometry) -> None:
     maps = torch.stack([torch.full((4, 4), value), peak_at(1, 1)])
-    blank, lit = attention_boxes(maps, size=SIZE, threshold=0.3, geometry=geometry).tolist()
+    blank, lit = threshold_boxes(maps, size=SIZE, threshold=0.3, geometry=geometry).tolist()
     assert blank == WHOLE
     assert lit != WHOLE
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_a_map_of_one_cell_gives_the_whole_view(geometry: Geometry) -> None:
-    assert attention_boxes(torch.ones(1, 1, 1), size=SIZE, threshold=0.3, geometry=geometry).tolist() == [WHOLE]
+    assert threshold_boxes(torch.ones(1, 1, 1), size=SIZE, threshold=0.3, geometry=geometry).tolist() == [WHOLE]
 
 
 def test_threshold_1_leaves_the_highest_pixels_alone() -> None:
     cells = torch.tensor([[0.0, 1.0, 0.0]])
-    assert attention_boxes(cells[None], size=(1, 3), threshold=1.0).tolist() == [[1, 0, 2, 1]]
+    assert threshold_boxes(cells[None], size=(1, 3), threshold=1.0).tolist() == [[1, 0, 2, 1]]
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_boxes_lie_in_the_view_and_are_not_empty(geometry: Geometry) -> None:
     for power in (1, 4, 16):
-        boxes = attention_boxes(torch.rand(32, 4, 4) ** power, size=SIZE, threshold=0.4, geometry=geometry)
+        boxes = threshold_boxes(torch.rand(32, 4, 4) ** power, size=SIZE, threshold=0.4, geometry=geometry)
         assert bool((boxes[:, :2] >= 0).all())
         assert bool((boxes[:, 2:] <= torch.tensor([32, 24])).all())
         assert bool((boxes[:, 2:] > boxes[:, :2]).all())
@@ -257,9 +257,9 @@ def test_boxes_lie_in_the_view_and_are_not_empty(geometry: Geometry) -> None:
 
 def test_a_higher_threshold_gives_a_box_inside_that_of_a_lower_one() -> None:
     maps = torch.rand(16, 5, 5)
-    previous = attention_boxes(maps, size=SIZE, threshold=0.0)
+    previous = threshold_boxes(maps, size=SIZE, threshold=0.0)
     for threshold in (0.2, 0.4, 0.6, 0.8, 1.0):
-        boxes = attention_boxes(maps, size=SIZE, threshold=threshold)
+        boxes = threshold_boxes(maps, size=SIZE, threshold=threshold)
         assert bool((boxes[:, :2] >= previous[:, :2]).all())
         assert bool((boxes[:, 2:] <= previous[:, 2:]).all())
         previous = boxes
@@ -268,25 +268,25 @@ def test_a_higher_threshold_gives_a_box_inside_that_of_a_lower_one() -> None:
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_neither_scale_nor_order_nor_neighbors_in_the_batch_change_a_box(geometry: Geometry) -> None:
     maps = torch.rand(6, 4, 4) ** 4
-    boxes = attention_boxes(maps, size=SIZE, threshold=0.5, geometry=geometry)
+    boxes = threshold_boxes(maps, size=SIZE, threshold=0.5, geometry=geometry)
     order = torch.randperm(6)
-    assert torch.equal(attention_boxes(maps[order] * 128, size=SIZE, threshold=0.5, geometry=geometry), boxes[order])
-    alone = [attention_boxes(cells[None], size=SIZE, threshold=0.5, geometry=geometry) for cells in maps]
+    assert torch.equal(threshold_boxes(maps[order] * 128, size=SIZE, threshold=0.5, geometry=geometry), boxes[order])
+    alone = [threshold_boxes(cells[None], size=SIZE, threshold=0.5, geometry=geometry) for cells in maps]
     assert torch.equal(torch.cat(alone), boxes)
 
 
 def test_mirroring_a_map_mirrors_its_box() -> None:
     maps = torch.rand(8, 4, 4) ** 4
-    boxes = attention_boxes(maps, size=SIZE, threshold=0.5)
-    mirrored = attention_boxes(maps.flip(2), size=SIZE, threshold=0.5)
+    boxes = threshold_boxes(maps, size=SIZE, threshold=0.5)
+    mirrored = threshold_boxes(maps.flip(2), size=SIZE, threshold=0.5)
     assert torch.equal(mirrored, torch.stack((32 - boxes[:, 2], boxes[:, 1], 32 - boxes[:, 0], boxes[:, 3]), dim=1))
 
 
 def test_autocast_does_not_change_boxes() -> None:
     maps = torch.rand(4, 5, 5)
-    expected = attention_boxes(maps, size=SIZE, threshold=0.5)
+    expected = threshold_boxes(maps, size=SIZE, threshold=0.5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        boxes = attention_boxes(maps, size=SIZE, threshold=0.5)
+        boxes = threshold_boxes(maps, size=SIZE, threshold=0.5)
     assert boxes.dtype == torch.float32
     assert torch.equal(boxes, expected)
 
@@ -296,13 +296,13 @@ def test_an_offset_moves_the_edges_inside_the_view_and_leaves_those_on_its_borde
     maps[0, 1:3, 1:3] = 1  # in the middle
     maps[1, 0, 0] = 1  # in the corner
     maps[2, 3, 3] = 1  # in the other corner
-    still = attention_boxes(maps, size=(64, 64), threshold=0.99)
-    moved = attention_boxes(maps, size=(64, 64), threshold=0.99, offset=5.0)
+    still = threshold_boxes(maps, size=(64, 64), threshold=0.99)
+    moved = threshold_boxes(maps, size=(64, 64), threshold=0.99, offset=5.0)
     assert torch.equal(moved[0], still[0] + 5)
     assert moved[1].tolist() == [0, 0, *(still[1, 2:] + 5).tolist()]
     assert moved[2].tolist() == [*(still[2, :2] + 5).tolist(), 64, 64]
     for offset in (-100.0, 100.0):
-        far = attention_boxes(maps, size=(64, 64), threshold=0.99, offset=offset)
+        far = threshold_boxes(maps, size=(64, 64), threshold=0.99, offset=offset)
         assert ((far[:, 2:] - far[:, :2]) >= 1).all()
         assert ((far >= 0) & (far <= 64)).all()
 
@@ -345,6 +345,6 @@ def test_a_small_change_of_the_map_moves_a_spread_box_little_and_an_extent_box_b
     changed[3, 3] = 0.535
     both = torch.stack((cells, changed))
     spread = moment_boxes(both, size=(32, 32), threshold=0.5)
-    extent = attention_boxes(both, size=(32, 32), threshold=0.6)
+    extent = threshold_boxes(both, size=(32, 32), threshold=0.6)
     assert (spread[0] - spread[1]).abs().max() < 2
     assert (extent[0] - extent[1]).abs().max() > 4

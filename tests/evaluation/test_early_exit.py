@@ -25,10 +25,10 @@ def answers_of(labels: list[int], so_far: list[list[int]], margins: list[list[fl
     """Answers of which a cascade's fields alone are filled."""
     nothing = torch.zeros(len(labels), 3)
     whole = torch.tensor([row[-1] for row in so_far])
-    beliefs = torch.tensor([row[-1] for row in margins])[:, None].clamp(0.3, 0.99)
+    confidences = torch.tensor([row[-1] for row in margins])[:, None].clamp(0.3, 0.99)
     filled: dict[str, Any] = {
         "labels": torch.tensor(labels),
-        "logits": torch.where(functional.one_hot(whole, 4) == 1, beliefs, (1 - beliefs) / 3).log(),
+        "logits": torch.where(functional.one_hot(whole, 4) == 1, confidences, (1 - confidences) / 3).log(),
         "prefix_labels": torch.tensor(so_far),
         "prefix_margins": torch.tensor(margins),
     }
@@ -97,10 +97,10 @@ def test_cross_validated_figures_are_of_photos_that_chose_nothing() -> None:
         others = [row for row in range(35) if row % 5 != part]
         previous = [margins[row][:2] for row in others]
         temperature = best_temperature(EvalOutputs(*(column[others] for column in answers)))
-        belief = [max(reference.softmax([z / temperature for z in answers.logits[row].tolist()])) for row in others]
+        confidence = [max(reference.softmax([z / temperature for z in answers.logits[row].tolist()])) for row in others]
         chances = [
             [chance * (so_far[row][2] != so_far[row][k]) for k in (0, 1)]
-            for row, chance in zip(others, belief, strict=True)
+            for row, chance in zip(others, confidence, strict=True)
         ]
         risks = exit_risks(torch.tensor(previous), torch.tensor(chances))
         allowed = 0.08 * 28

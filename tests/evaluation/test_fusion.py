@@ -12,7 +12,7 @@ from mge.core.losses import fuse_heads, mix_experts, temper_gate
 from mge.core.outputs import MixtureOutput
 from mge.data.loader import Batch
 from mge.evaluation.fusion import (
-    GATE_TRUSTS,
+    GATE_SCALES,
     TEMPERATURES,
     Fusion,
     apply_fusion,
@@ -82,7 +82,7 @@ def test_a_gate_that_follows_the_wrong_expert_is_made_uniform_and_one_that_follo
     right, wrong = noisy(labels, signal=3, experts=1), noisy((labels + 1) % 4, signal=3, experts=1)
     joint = torch.cat((wrong, right, right + 0.1 * torch.randn_like(right)), dim=1)
     to_the_right = torch.tensor([[0.02, 0.49, 0.49]]).expand(200, 3)
-    assert chosen(output_of(joint, gate=to_the_right), labels).gate_trust == 1
+    assert chosen(output_of(joint, gate=to_the_right), labels).gate_scale == 1
     to_the_wrong = torch.tensor([[0.98, 0.01, 0.01]]).expand(200, 3)
     only_gate = list_fusions(CONFIG, only_gate=True)
     batch = Batch(torch.zeros(200), labels, torch.arange(200))
@@ -98,9 +98,9 @@ def test_the_losses_are_those_of_the_mixture_that_is_meant(mix: str) -> None:
     batch = Batch(torch.zeros(4), labels, torch.arange(4))
     losses = fusion_losses(output, batch, fusions=FUSIONS, mix=mix).losses  # type: ignore[arg-type]
     assert losses.shape == (4, len(FUSIONS), len(TEMPERATURES))
-    for number, (experts, heads, trust) in enumerate(FUSIONS):
+    for number, (experts, heads, scale) in enumerate(FUSIONS):
         fused = {"joint": joint, "large": large, "all": (large + part + joint) / 3}[heads][:, :experts]
-        weights = (trust * gate[:, :experts].log()).softmax(1)[:, :, None]
+        weights = (scale * gate[:, :experts].log()).softmax(1)[:, :, None]
         logits = (weights * fused).sum(1) if mix == "logits" else (weights * fused.softmax(2)).sum(1).log()
         for column, temperature in enumerate(TEMPERATURES):
             expected = nn.functional.cross_entropy(logits / temperature, labels, reduction="none")
@@ -116,7 +116,7 @@ def test_nan_losses_choose_no_expert_that_gave_them() -> None:
 
 def test_a_plain_network_has_one_way_to_answer() -> None:
     assert list_fusions(dataclasses.replace(CONFIG, experts=1, part_filters=0)) == [Fusion(1, "joint", 1.0)]
-    assert [fusion.gate_trust for fusion in list_fusions(CONFIG, only_gate=True)] == list(GATE_TRUSTS)
+    assert [fusion.gate_scale for fusion in list_fusions(CONFIG, only_gate=True)] == list(GATE_SCALES)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_the_stored_model_answers_as_the_fusion_says(fusion: Fusion) -> None:
     with torch.inference_mode():
         before, after = model(images), again(images)
         heads = fuse_heads(before.large_logits, before.part_logits, before.joint_logits, heads=fusion.heads)
-        gate = temper_gate(before.gate_probs[:, : fusion.experts], fusion.gate_trust)
+        gate = temper_gate(before.gate_probs[:, : fusion.experts], fusion.gate_scale)
         expected = mix_experts(heads[:, : fusion.experts], gate, mix="logits")
     torch.testing.assert_close(after.logits, expected)
     torch.testing.assert_close(after.gate_probs, gate)

@@ -19,7 +19,7 @@ def leaning(gate: Gate) -> Gate:
 def test_a_gate_starts_with_all_experts_even() -> None:
     gate = Gate(7, 3)
     assert gate(draw(4), torch.randn(4, 7)).tolist() == [[0.0] * 3] * 4
-    leaning(gate).start_even()
+    leaning(gate).start_uniform()
     assert gate(draw(4), torch.randn(4, 7)).tolist() == [[0.0] * 3] * 4
 
 

@@ -20,10 +20,10 @@ SUREST = 1e-6  # margins are kept this far from 1, where the logit is infinite
 BOUNDS = ((-20.0, 20.0), (-7.0, 7.0))  # of the highest risk's logit, and of the logarithm of the deviation
 
 
-def flip_risks(prefix_labels: Int[Tensor, "B E"], beliefs: Float[Tensor, " B"]) -> Float[Tensor, "B K"]:
+def flip_risks(prefix_labels: Int[Tensor, "B E"], confidences: Float[Tensor, " B"]) -> Float[Tensor, "B K"]:
     """Return the probability that a photo's prediction is right in the whole mixture and wrong at each exit.
 
-        chance[b, t] = belief[b] * 1[label_so_far[b, t] != label_so_far[b, E - 1]]
+        chance[b, t] = confidence[b] * 1[label_so_far[b, t] != label_so_far[b, E - 1]]
 
     It is estimated by the mixture's own confidence, without labels: an exit that predicts the same class as the whole
     mixture loses nothing, and any other loses a correct prediction with the mixture's confidence. Among a few hundred
@@ -31,9 +31,9 @@ def flip_risks(prefix_labels: Int[Tensor, "B E"], beliefs: Float[Tensor, " B"]) 
 
     Args:
         prefix_labels: Classes predicted by the mixture of the first expert, of the first two, and so on.
-        beliefs: Calibrated confidence of the whole mixture for each photo. NaN is treated as 0.
+        confidences: Calibrated confidence of the whole mixture for each photo. NaN is treated as 0.
     """
-    return beliefs.nan_to_num().unsqueeze(1) * (prefix_labels[:, :-1] != prefix_labels[:, -1:])
+    return confidences.nan_to_num().unsqueeze(1) * (prefix_labels[:, :-1] != prefix_labels[:, -1:])
 
 
 def exit_risks(margins: Float[Tensor, "B K"], chances: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:

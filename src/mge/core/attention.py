@@ -144,7 +144,7 @@ def scale_to_unit(maps: Float[Tensor, "B h w"]) -> Float[Tensor, "B h w"]:
     return (maps - low) / (high - low).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
-def attention_boxes(
+def threshold_boxes(
     maps: Float[Tensor, "B h w"],
     *,
     size: tuple[int, int],

@@ -185,13 +185,13 @@ def mix_experts(
     return torch.logsumexp(log_weights + functional.log_softmax(logits, dim=2), dim=1)
 
 
-def temper_gate(gate_probs: Float[Tensor, "B E"], trust: float) -> Float[Tensor, "B E"]:
+def temper_gate(gate_probs: Float[Tensor, "B E"], scale: float) -> Float[Tensor, "B E"]:
     """Apply an inverse temperature to the gate's logits: 0 gives equal weights, 1 leaves the gate unchanged.
 
-    g' = softmax(trust * log g)
+    g' = softmax(scale * log g)
     """
     log_probs = gate_probs.float().clamp_min(torch.finfo(torch.float32).tiny).log()
-    return (trust * log_probs).softmax(1)
+    return (scale * log_probs).softmax(1)
 
 
 def _is_true_class(targets: Tensor) -> Bool[Tensor, "B C"]:

@@ -88,8 +88,8 @@ def network_costs(config: ModelConfig) -> list[int]:
 
 def _risks(answers: EvalOutputs) -> Tensor:
     """Return the risk of each photo at each exit, (B, E - 1), whatever total loss is allowed."""
-    beliefs = calibrated(answers.logits, temperature=best_temperature(answers)).amax(1)
-    return exit_risks(answers.prefix_margins[:, :-1], flip_risks(answers.prefix_labels, beliefs))
+    confidences = calibrated(answers.logits, temperature=best_temperature(answers)).amax(1)
+    return exit_risks(answers.prefix_margins[:, :-1], flip_risks(answers.prefix_labels, confidences))
 
 
 def _choose(answers: EvalOutputs, risks: Tensor, *, config: ModelConfig, max_accuracy_loss: float) -> list[float]:

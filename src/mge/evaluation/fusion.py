@@ -22,7 +22,7 @@ from mge.core.outputs import MixtureOutput
 from mge.data.loader import Batch
 from mge.storage.model_folder import StoredModel
 
-GATE_TRUSTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # factors of the gate's logits: 0 is a uniform gate
+GATE_SCALES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # factors of the gate's logits: 0 is a uniform gate
 TEMPERATURES = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)  # each candidate is evaluated at its best one
 GATE_LAYER = ("gate.layers.1.weight", "gate.layers.1.bias")
 
@@ -32,7 +32,7 @@ class Fusion(NamedTuple):
 
     experts: int  # number of experts, from the first
     heads: FusedHeads  # of each expert
-    gate_trust: float  # factor of the gate's logits
+    gate_scale: float  # factor of the gate's logits
 
 
 class FusionLosses(NamedTuple):
@@ -50,13 +50,13 @@ def list_fusions(config: ModelConfig, *, only_gate: bool = False) -> list[Fusion
         only_gate: Whether to use all experts with their joint heads, and vary only the gate temperature.
     """
     if only_gate:
-        return [Fusion(config.experts, "joint", trust) for trust in GATE_TRUSTS]
+        return [Fusion(config.experts, "joint", scale) for scale in GATE_SCALES]
     heads: tuple[FusedHeads, ...] = get_args(FusedHeads) if config.has_parts else ("joint",)
     return [
-        Fusion(experts, each, trust)
+        Fusion(experts, each, scale)
         for experts in range(1, config.experts + 1)
         for each in heads
-        for trust in (GATE_TRUSTS if experts > 1 else (1.0,))
+        for scale in (GATE_SCALES if experts > 1 else (1.0,))
     ]
 
 
@@ -67,8 +67,8 @@ def fusion_losses(output: MixtureOutput, batch: Batch, *, fusions: list[Fusion],
         for heads in {fusion.heads for fusion in fusions}
     }
     columns = []
-    for experts, heads, trust in fusions:
-        gate_probs = temper_gate(output.gate_probs[:, :experts], trust)
+    for experts, heads, scale in fusions:
+        gate_probs = temper_gate(output.gate_probs[:, :experts], scale)
         logits = mix_experts(fused[heads][:, :experts], gate_probs, mix=mix)
         at_each = [functional.cross_entropy(logits / t, batch.labels, reduction="none") for t in TEMPERATURES]
         columns.append(torch.stack(at_each, dim=1))
@@ -87,7 +87,7 @@ def choose_fusion(losses: Float[Tensor, "N K T"], fusions: list[Fusion]) -> Fusi
     best_temperature = losses.double().mean(0).argmin(1)
     at_best = losses.double()[:, torch.arange(len(fusions)), best_temperature]
     means = at_best.mean(0).tolist()
-    order = sorted(range(len(fusions)), key=lambda number: (means[number], -fusions[number].gate_trust))
+    order = sorted(range(len(fusions)), key=lambda number: (means[number], -fusions[number].gate_scale))
     overall = order[0]
     for experts in sorted({fusion.experts for fusion in fusions}):
         number = next(each for each in order if fusions[each].experts == experts)
@@ -110,8 +110,8 @@ def apply_fusion(stored: StoredModel, fusion: Fusion) -> StoredModel:
             config = dataclasses.replace(config, part_filters=0, fused_heads="joint")
     state = {name: tensor for name, tensor in stored.state.items() if not name.startswith(tuple(dropped))}
     for name in set(GATE_LAYER) & state.keys():
-        state[name] = (state[name][: fusion.experts] * fusion.gate_trust).contiguous()
-    metadata = {**stored.metadata, "gate_trust": fusion.gate_trust, "fusion": describe(fusion, of=stored.config)}
+        state[name] = (state[name][: fusion.experts] * fusion.gate_scale).contiguous()
+    metadata = {**stored.metadata, "gate_trust": fusion.gate_scale, "fusion": describe(fusion, of=stored.config)}
     return dataclasses.replace(stored, config=config, state=state, metadata=metadata)
 
 

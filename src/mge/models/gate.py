@@ -27,14 +27,13 @@ class Gate(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.layers = nn.Sequential(nn.Linear(width, HIDDEN_WIDTH), nn.Linear(HIDDEN_WIDTH, num_experts))
-        self.start_even()
+        self.start_uniform()
 
-    def start_even(self) -> None:
+    def start_uniform(self) -> None:
         """Initialise the last layer to zero, so that all experts start with equal weights.
 
         Differs: neither paper nor program specifies the initial gate. One that favours the first expert, the only one
-            it
-        knew, takes longer to adapt than a short stage lasts.
+            it knew, takes longer to adapt than a short stage lasts.
         """
         last = cast(nn.Linear, self.layers[1])
         nn.init.zeros_(last.weight)

@@ -16,12 +16,12 @@ from torch.nn import functional
 from mge.config import Channels, ModelConfig, PartHead, read_normalization, write_normalization
 from mge.config.previous_names import previous_method
 from mge.core.attention import (
-    attention_boxes,
     attention_map,
     channel_weights,
     expected_weights,
     moment_boxes,
     scale_to_unit,
+    threshold_boxes,
 )
 from mge.core.crop import Sampling, compose_boxes, whole_boxes, zoom
 from mge.core.losses import mix_experts
@@ -238,7 +238,7 @@ class MixtureOfExperts(nn.Module):
         if config.box_method == "moments":
             boxes = moment_boxes(maps, size=size, threshold=threshold, offset=offset)
         else:
-            boxes = attention_boxes(maps, size=size, threshold=threshold, geometry=config.geometry, offset=offset)
+            boxes = threshold_boxes(maps, size=size, threshold=threshold, geometry=config.geometry, offset=offset)
         return boxes, scale_to_unit(maps)
 
     @torch.no_grad()

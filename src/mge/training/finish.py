@@ -107,7 +107,7 @@ def _choose_fusion(session: Session, trained: StoredModel, val_photos: PhotoData
         return trained
     fusions = list_fusions(trained.config, only_gate=config.fusion == "all")
     if config.gate_temperature == "none":
-        fusions = [fusion for fusion in fusions if fusion.gate_trust == 1]
+        fusions = [fusion for fusion in fusions if fusion.gate_scale == 1]
     keep = functools.partial(fusion_losses, fusions=fusions, mix=trained.config.mix)
     losses = FusionLosses(*_run_over(session, trained, val_photos, keep=keep)).losses
     return apply_fusion(trained, choose_fusion(losses, fusions))

@@ -88,7 +88,7 @@ def choose_experts(model: MixtureOfExperts, *, stage: int, config: TrainConfig, 
     if is_new and stage > 0 and config.expert_init == "previous":
         experts[stage].load_state_dict(experts[stage - 1].state_dict())
     if is_new and model.gate is not None:
-        model.gate.start_even()
+        model.gate.start_uniform()
     for number, expert in enumerate(experts):
         is_previous = number < stage
         expert.requires_grad_(number == stage or (is_previous and not config.freeze_previous))
