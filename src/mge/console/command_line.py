@@ -23,6 +23,7 @@ from cyclopts.exceptions import ArgumentOrderError, MissingArgumentError, Unknow
 from mge.config import INSTEAD, PRESETS, DataConfig, ModelConfig, TrainConfig, as_plain, suggest
 from mge.config.previous_names import OPTIONS, describe_rename, rename_option
 from mge.errors import ConfigError
+from mge.storage.files import kind_at
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -335,9 +336,9 @@ def read_config_file(file: Path, options: Mapping[str, Option]) -> dict[str, Any
     Raises:
         ConfigError: it cannot be read, has an unknown or repeated name, or a value of a wrong type.
     """
-    if file.exists() and not file.is_file():
-        raise ConfigError(f"config {str(file)!r} is no file; give a YAML file")
     try:
+        if kind_at(file) not in (None, "file"):
+            raise ConfigError(f"config {str(file)!r} is no file; give a YAML file")
         root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"

@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 import struct
 import threading
 import warnings
@@ -97,9 +98,10 @@ def open_photo(
 def _content(photo: str | Path, *, name: str) -> bytes:
     try:
         path = Path(photo)
-        if not path.is_file() and path.exists():  # a pipe, say, would block forever
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe, say, would block forever
             raise DataError(f"{name} cannot be read: it is not a regular file")
-        size = path.stat().st_size
+        size = status.st_size
         if size > MAX_FILE_BYTES:
             raise DataError(f"{name} has {size / 1e9:.1f} GB; accepted: up to {MAX_FILE_BYTES / 1e9:g} GB")
         return path.read_bytes()

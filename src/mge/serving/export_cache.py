@@ -1,5 +1,6 @@
 """Exports of model folders in the cache, for the server. Imports no torch."""
 
+import contextlib
 import hashlib
 import subprocess
 import sys
@@ -37,8 +38,9 @@ def find_export(model: Path, *, is_final: bool = False) -> Path:
     file, refusal = cache / key / "model.onnx", cache / f"{key}.refused"
     if file.is_file():
         return file
-    if is_final and refusal.is_file():
-        raise _not_exported(model, refusal.read_text(encoding="utf-8"))
+    if is_final:
+        with contextlib.suppress(FileNotFoundError):
+            raise _not_exported(model, refusal.read_text(encoding="utf-8"))
     _say(f"Exporting {model} to {file}, once; this may take a minute ...")
     command = [sys.executable, "-m", "mge", "export", str(model), "--out", str(file.parent)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -70,10 +72,14 @@ def _say(line: str) -> None:
 def _key(folder: Path) -> str:
     """Return a cache key that changes with the model (by its description) and with the code that exports it."""
     description = folder / "model.json"
-    if not description.is_file():
+    try:
+        if not description.is_file():
+            raise FileNotFoundError
+        described = description.read_bytes()
+    except FileNotFoundError as error:
         raise ModelFolderError(
             f"{str(folder)!r} is not a model folder: it has no model.json; give a folder written by mge train"
-        )
+        ) from error
     sources = [file for name in SOURCES for file in sorted((PACKAGE / name).glob("*.py"))]
-    parts = [mge.__version__.encode(), *(file.read_bytes() for file in [description, *sources])]
+    parts = [mge.__version__.encode(), described, *(file.read_bytes() for file in sources)]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:32]

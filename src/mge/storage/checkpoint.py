@@ -3,6 +3,8 @@
 Each checkpoint has its SHA-256 beside it, because torch silently reads a file with a flipped bit.
 """
 
+import errno
+import os
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -56,19 +58,35 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         ModelFolderError: it is missing or damaged.
     """
-    for file in (path, _checksum_file(path)):
-        if not file.is_file():
-            raise ModelFolderError(f"{file} does not exist: there is no checkpoint to resume from; start a new run")
-    known = _checksum_file(path).read_text(encoding="utf-8", errors="replace").split()
-    if sha256(path) not in known:
-        raise ModelFolderError(f"{path} is damaged: its SHA-256 does not match; copy it again or start a new run")
     try:
+        _verify(path)
         if not is_zipfile(path):  # torch writes zip files; any other would be read as a bare pickle
             raise BadZipFile("it is not a zip file")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelFolderError(
+            f"{error.filename} does not exist: there is no checkpoint to resume from; start a new run"
+        ) from error
+    except ModelFolderError:  # a ValueError as well, with its message already
+        raise
     except UNREADABLE as error:
         raise ModelFolderError(f"{path} is not an MGE checkpoint: {first_line(error)}; start a new run") from error
     return state
+
+
+def _verify(path: Path) -> None:
+    """Compare a checkpoint with the checksum beside it.
+
+    Raises:
+        FileNotFoundError: one of the two is missing.
+        ModelFolderError: they do not match.
+    """
+    checksums = _checksum_file(path)
+    for file in (path, checksums):
+        if not file.is_file():  # a pipe would block forever
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+    if sha256(path) not in checksums.read_text(encoding="utf-8", errors="replace").split():
+        raise ModelFolderError(f"{path} is damaged: its SHA-256 does not match; copy it again or start a new run")
 
 
 def _checksum_file(path: Path) -> Path:

@@ -7,6 +7,7 @@ import glob
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,8 +20,37 @@ Kind = Literal["file", "folder"]
 UNFINISHED = ".unfinished"  # suffix of unfinished files
 REPLACED_WITHIN = 1.0  # seconds for replacing a folder where that takes two steps
 FORGOTTEN_AFTER = 3600  # seconds; older unfinished files belong to killed processes
-OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
+NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # said of names that lead to nothing
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
+
+
+def kind_at(path: Path) -> Kind | Literal["other"] | None:
+    """Return what a name leads to, by one look; None: nothing.
+
+    Of two looks, such as `exists` and `is_dir`, each may be true at its moment while another process replaces the
+    file or folder, and both together are not.
+
+    Raises:
+        OSError: it cannot be looked at, such as in a folder that may not be searched.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if error.errno in NOTHING:
+            return None
+        raise
+    if stat.S_ISREG(mode):
+        return "file"
+    return "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def list_names(folder: Path) -> list[str] | None:
+    """Return the names in a folder, in any order; None if there is no folder."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208  (names, and not paths)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -80,10 +110,12 @@ def final_place(path: Path, *, kind: Kind) -> Path:
         StorageError: the link is circular, or something of another kind exists there.
     """
     try:
-        place = Path(os.path.realpath(path)) if path.is_symlink() else path
-        if place.is_symlink():
-            raise StorageError(f"{path} was not written: it is a circular link; give another name")
-        if place.exists() and not (place.is_file() if kind == "file" else place.is_dir()):
+        place = path
+        if path.is_symlink():
+            place = Path(os.path.realpath(path))
+            if place.is_symlink():
+                raise StorageError(f"{path} was not written: it is a circular link; give another name")
+        if kind_at(place) not in (None, kind):
             raise StorageError(f"{path} was not written: it exists and is not a {kind}; give another name")
     except OSError as error:
         raise _as_storage_error(error, path) from error
@@ -126,11 +158,13 @@ def _remove_forgotten(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a whole folder, if it exists."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+    """Remove a file, a link or a whole folder, if it exists."""
+    try:
         path.unlink(missing_ok=True)
+    except OSError as error:  # Linux says EISDIR of a folder, other systems EPERM
+        if error.errno not in (errno.EISDIR, errno.EPERM):
+            raise
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_folder(folder: Path) -> None:
@@ -210,9 +244,15 @@ def _as_storage_error(error: OSError, path: Path) -> StorageError:
     if isinstance(error, StorageError):
         return error
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        there = next(folder for folder in path.absolute().parents if folder.is_dir())
-        free = shutil.disk_usage(there).free / 1e6
         return StorageError(
-            f"the disk is full ({free:.0f} MB left): {path} was not written; free some space and try again"
+            f"the disk is full ({_free_mb(path):.0f} MB left): {path} was not written; free some space and try again"
         )
     return StorageError(f"{path} was not written: {error.strerror or error}; check the folder and its permissions")
+
+
+def _free_mb(path: Path) -> float:
+    """Return the free space in MB of the nearest folder that exists."""
+    for folder in path.absolute().parents:
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(folder).free / 1e6
+    return 0.0

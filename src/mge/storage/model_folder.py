@@ -21,7 +21,7 @@ from mge.config import ModelConfig
 from mge.config.previous_names import rename_options
 from mge.errors import ModelFolderError, StorageError
 from mge.storage.checksum import NO_CHECKSUM, seal, sha256, unseal
-from mge.storage.files import wait_for_folder, write_folder_atomically
+from mge.storage.files import list_names, wait_for_folder, write_folder_atomically
 from mge.storage.model_card import write_card
 
 FORMAT_VERSION = 4
@@ -71,7 +71,7 @@ def save_model(folder: Path, model: StoredModel) -> StoredModel:
     Raises:
         StorageError: the disk is full, the folder cannot be written to, or contains something other than a model.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).exists():
+    if DESCRIPTION not in (list_names(folder) or [DESCRIPTION]):
         raise StorageError(f"{folder} contains other files than a model; give another folder, or empty it")
     return write_folder_atomically(folder, lambda unfinished: _fill(unfinished, model))
 
@@ -119,15 +119,17 @@ def load_description(folder: Path) -> StoredModel:
         ModelFolderError: it is missing, damaged, modified, or from a newer version of MGE.
     """
     file = folder / DESCRIPTION
-    if not file.is_file():
-        raise ModelFolderError(
-            f"{str(folder)!r} is not a model folder: it has no {DESCRIPTION}; give a folder written by mge train"
-        )
     try:
+        if not file.is_file():  # a pipe would block forever
+            raise FileNotFoundError
         description, own_digest = _read_description(file)
         config = ModelConfig.from_dict(description.pop("architecture"))
         class_names = _read_class_names(description.pop("class_names"))
         digest = str(description.pop("weights")["sha256"])
+    except FileNotFoundError as error:
+        raise ModelFolderError(
+            f"{str(folder)!r} is not a model folder: it has no {DESCRIPTION}; give a folder written by mge train"
+        ) from error
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, ModelFolderError):
             raise
@@ -189,8 +191,9 @@ def _fill(folder: Path, model: StoredModel) -> StoredModel:
 
 def _read_description(file: Path) -> tuple[dict[str, Any], str]:
     """Read model.json, verify its checksum, and return it with the SHA-256 of the file."""
-    if file.stat().st_size > MAX_DESCRIPTION:
-        raise ModelFolderError(f"{file} has {file.stat().st_size} bytes; accepted: up to {MAX_DESCRIPTION}")
+    size = file.stat().st_size
+    if size > MAX_DESCRIPTION:
+        raise ModelFolderError(f"{file} has {size} bytes; accepted: up to {MAX_DESCRIPTION}")
     raw = file.read_bytes()
     description = unseal(raw, text=raw, file=file, newest=FORMAT_VERSION, remedy=COPY_AGAIN)
     version = description.pop("format_version")
@@ -219,11 +222,13 @@ def _save_weights(state: dict[str, Tensor], file: Path) -> None:
 
 
 def _load_weights(file: Path, *, digest: str) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise ModelFolderError(f"{file} is missing; {COPY_AGAIN}")
-    if sha256(file) != digest:
-        raise ModelFolderError(f"{file} is damaged or was modified: its SHA-256 does not match; {COPY_AGAIN}")
     try:
+        if not file.is_file():
+            raise FileNotFoundError
+        if sha256(file) != digest:
+            raise ModelFolderError(f"{file} is damaged or was modified: its SHA-256 does not match; {COPY_AGAIN}")
         return load_file(file)
+    except FileNotFoundError as error:
+        raise ModelFolderError(f"{file} is missing; {COPY_AGAIN}") from error
     except SafetensorError as error:
         raise ModelFolderError(f"{file} contains no weights: {error}; {COPY_AGAIN}") from error

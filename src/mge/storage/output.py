@@ -18,7 +18,7 @@ from typing import TextIO
 
 from mge.errors import ConfigError, StorageError
 from mge.storage.export_description import DESCRIPTION
-from mge.storage.files import Kind, final_place, unfinished_name, write_text_atomically
+from mge.storage.files import Kind, final_place, kind_at, unfinished_name, write_text_atomically
 from mge.storage.hub import FILES as MODEL_FILES
 
 EXPORTED = (DESCRIPTION, "*.onnx", "*.pt2", "*.xml", "*.bin", "*.py")  # files of an export
@@ -31,6 +31,7 @@ PARTS: tuple[tuple[str, ...], ...] = (
 )
 DESCRIPTORS = re.compile(r"/proc/\d+(/task/\d+)?/fd|/dev/fd")
 NO_READER = errno.ENXIO
+ATTEMPTS = 3  # at a folder that another process may have just replaced
 Input = str | os.PathLike[str]
 
 
@@ -196,18 +197,34 @@ def _as_path(path: Input, *, flag: str) -> Path:
 def _check_place(given: Path, *, flag: str, kind: Kind) -> Path:
     """Return the final place, after creating and removing an empty file there or in the nearest existing folder."""
     try:
-        if given.exists() and not (given.is_file() if kind == "file" else given.is_dir()):
+        if kind_at(given) not in (None, kind):
             raise ConfigError(f"{flag} is {str(given)!r}, which exists and is not a {kind}; give another name")
         place = final_place(given, kind=kind)
-        near = place if kind == "folder" else place.parent
-        while not near.exists() and not near.is_symlink():
-            near = near.parent
-        trial = unfinished_name(near / place.name)
-        trial.touch()
-        trial.unlink(missing_ok=True)
+        _try_to_write(place if kind == "folder" else place.parent, name=place.name)
     except StorageError:  # an OSError as well, with its message already
         raise
     except OSError as error:
         reason = error.strerror or error
         raise StorageError(f"{flag} is {str(given)!r}, which cannot be written: {reason}; give another path") from error
     return place
+
+
+def _try_to_write(folder: Path, *, name: str) -> None:
+    """Create and remove an empty file in a folder, or in the nearest one that exists.
+
+    Raises:
+        OSError: it cannot be created there.
+    """
+    for attempts_left in reversed(range(ATTEMPTS)):
+        near = folder
+        while kind_at(near) is None and not near.is_symlink():
+            near = near.parent
+        trial = unfinished_name(near / name)
+        try:
+            trial.touch()
+            trial.unlink(missing_ok=True)
+        except FileNotFoundError:
+            if not attempts_left:
+                raise
+        else:
+            return

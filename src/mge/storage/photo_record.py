@@ -57,11 +57,13 @@ def read_known_photos(folder: Path) -> tuple[KnownPhoto, ...] | None:
         ModelFolderError: it is damaged.
     """
     file = folder / PHOTOS
-    if not file.is_file():
-        return None
     try:
+        if not file.is_file():
+            return None
         with file.open(newline="", encoding="utf-8", errors="surrogateescape") as opened:
             return tuple(_parse(csv.reader(opened)))
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, csv.Error) as error:
         raise ModelFolderError(f"{file} is damaged: {error}; copy it again or start a new run") from error
 

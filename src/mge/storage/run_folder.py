@@ -130,11 +130,20 @@ class Run(os.PathLike[str]):
 
     @staticmethod
     def check_unused(folder: Path) -> None:
-        """Raise ConfigError if a folder contains more than a run writes before its configuration."""
+        """Raise an error if a folder is not there, or contains more than a run writes before its configuration.
+
+        Raises:
+            ConfigError: the name belongs to something else.
+            StorageError: the folder was there a moment ago.
+        """
         first = (LOCK, ENVIRONMENT, IDENTITY)
-        if not folder.is_dir() or not all(
-            path.name in first or path.name.endswith(UNFINISHED) for path in folder.iterdir()
-        ):
+        try:
+            names = os.listdir(folder)  # noqa: PTH208  (names, and not paths)
+        except NotADirectoryError:
+            names = [folder.name]
+        except FileNotFoundError as error:
+            raise StorageError(f"{folder} was removed by another process; run the same command again") from error
+        if not all(name in first or name.endswith(UNFINISHED) for name in names):
             raise ConfigError(
                 f"{folder} exists and is not empty; give another --out, or resume the run: --resume "
                 f"{quote(str(folder))}"
@@ -277,11 +286,11 @@ class Run(os.PathLike[str]):
             ModelFolderError: the file is damaged.
         """
         file = self.folder / METRICS
-        if not file.exists():
-            return []
         try:
             with file.open(newline="", encoding="utf-8") as opened:
                 rows = list(csv.DictReader(opened))
+        except FileNotFoundError:
+            return []
         except (UnicodeDecodeError, csv.Error) as error:
             raise ModelFolderError(f"{file} is damaged: {error}; remove it, or copy it again") from error
         if not all(row.get("stage") and row.get("epoch") for row in rows):  # spreadsheets may write semicolons
@@ -356,10 +365,10 @@ def read_json(file: Path, kind: type[Any], *, remedy: str = "copy it again or st
     Raises:
         ModelFolderError: it is damaged.
     """
-    if not file.exists():
-        return None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{file} is damaged: {error}; {remedy}") from error
     if not isinstance(content, kind):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mge.config import split_options
 from mge.errors import ConfigError, DataError, ModelFolderError
+from mge.storage.files import list_names
 from mge.storage.output import check_folder
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def convert(checkpoint: str | Path, out: str | Path, *, class_names: str | Path 
         ConfigError: `out` exists already.
     """
     source, folder = Path(checkpoint), check_folder(out, flag="out")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if list_names(folder):
         raise ConfigError(f"out is {str(out)!r}, which exists and is not empty; give a new folder")
     from mge.models.authors import from_authors  # noqa: PLC0415
     from mge.storage.model_folder import StoredModel, save_model  # noqa: PLC0415

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, get_args
 from mge.config import check_choice, check_range
 from mge.errors import ConfigError, DataError, StorageError
 from mge.storage.export_description import DESCRIPTION, Format
+from mge.storage.files import list_names
 from mge.storage.hub import check_place
 from mge.storage.output import EXPORTED, check_folder
 
@@ -109,7 +110,7 @@ def _check_out(folder: Path) -> Path:
     if folder.suffix in (".onnx", ".pt2", ".xml"):
         raise ConfigError(f"out is {str(folder)!r}, which looks like a file; give a folder: several files are written")
     place = check_folder(folder, flag="out")
-    there = [path.name for path in place.iterdir()] if place.exists() else []
+    there = list_names(place) or []
     others = [name for name in there if DESCRIPTION not in there or not any(fnmatch(name, part) for part in EXPORTED)]
     if others:
         raise StorageError(
