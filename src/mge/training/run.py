@@ -65,7 +65,9 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
             for name, plan in plan_baselines(model_config, session.config).items()
         }
         if distillation is None:
-            summary = train_network(session, model_config, run=run, title=f"{model_config.experts} experts")
+            summary = train_network(
+                session, model_config, run=run, title="mixture" if model_config.experts > 1 else "network"
+            )
         else:
             summary = train_student(session, model_config, distillation, run=run)
         if fabric.is_global_zero:
