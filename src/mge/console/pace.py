@@ -15,11 +15,13 @@ class Pace:
         self.total, self.done = total, done
         self._first: tuple[float, float] | None = None  # time and work done at the end of the first piece
         self._now = 0.0
+        self.pieces = 0
 
     def advance(self, amount: float) -> None:
         """Advance by so much."""
         self._now = time.monotonic()
         self.done += amount
+        self.pieces += 1
         if self._first is None:
             self._first = self._now, self.done
 

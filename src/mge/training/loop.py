@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from mge.config import DataConfig, TrainConfig
 from mge.console.display import Display, Place
+from mge.console.pace import Pace
 from mge.data.balance import balanced_class_weights
 from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
@@ -35,6 +36,7 @@ from mge.training.stop_signal import StopRequest
 from mge.training.train_state import RunningMetrics, TrainState, explain_mismatch
 from mge.training.workload import Workload
 
+TIMED_STEPS = 3  # after the first one, which includes preparation
 SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]
 
 
@@ -53,16 +55,17 @@ class Training:
         display: Progress display.
         save_model: Writes the given weights, with the metrics of their epoch, as a model folder.
         step: Training step for each batch. None: `train_step`.
+        tell_pace: Returns a line, if there is any to say, about the work per second in a few timed steps.
     """
 
     def __init__(
         self, fabric: Fabric, model: MixtureOfExperts, *, photos: PhotoDataset, val_photos: PhotoDataset | None,
         run: Run, config: TrainConfig, data: DataConfig, display: Display, save_model: SaveModel,
-        step: Step | None = None,
+        step: Step | None = None, tell_pace: Callable[[float], str] = lambda rate: "",
     ) -> None:  # fmt: skip
         self.fabric, self.model, self.run, self.config, self.data = fabric, model, run, config, data
         self.photos, self.val_photos, self.display, self.save_model = photos, val_photos, display, save_model
-        self.step = step or train_step
+        self.step, self.tell_pace = step or train_step, tell_pace
         self.position = TrainState()
         num_val_photos = 0 if val_photos is None else len(val_photos)
         rest = len(photos) % config.global_batch_size if len(photos) > config.global_batch_size else 0
@@ -74,6 +77,7 @@ class Training:
         self.process_group = ProcessGroupGuard(fabric, patience=config.patience, run=run)
         self._mark = mark(run)
         self._saved_at = time.monotonic()
+        self._pace = Pace(total=self.work.total)
 
     def fit(self, *, resume: bool = False) -> None:
         """Train to the end, or resume from the run's checkpoint.
@@ -223,6 +227,10 @@ class Training:
             self.learner.update()
         work = self.work.photos(len(batch.labels) * self.fabric.world_size, stage=position.stage)
         self.display.step(position.tally.figures(), work=work)
+        self._pace.advance(work)
+        is_timed = self._pace.pieces == 1 + TIMED_STEPS and self._pace.rate is not None
+        if is_timed and (line := self.tell_pace(self._pace.rate)):
+            self.display.note(line)
 
     def _end_epoch(self) -> None:
         """Validate, write the metrics row, keep the best model, save a checkpoint."""

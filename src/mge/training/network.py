@@ -56,6 +56,7 @@ def train_network(
     training = Training(
         fabric, model.to(fabric.device), photos=photos, val_photos=session.dataset("val", model=model_config), run=run,
         config=session.config, data=session.data, display=display, save_model=session.save_model, step=step,
+        tell_pace=session.tell_pace,
     )  # fmt: skip
     with explain_memory(session.config):
         training.fit(resume=run.checkpoint_path.exists())
