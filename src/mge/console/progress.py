@@ -9,6 +9,7 @@ from typing import TypeVar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from mge.console.pace import describe_seconds
 from mge.console.terminal import Terminal
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -93,7 +94,5 @@ def track_photos(photos: Iterable[Item], *, verb: str, total: int, is_quiet: boo
 
 def describe(done: int, *, total: int, rate: float, unit: str) -> str:
     """Describe the progress of a job."""
-    left = (total - done) / rate
-    amount = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min" if left < 7200 else f"{left / 3600:.1f} h"
     speed = f"{rate:.1f}/s" if rate >= 0.1 else f"{60 * rate:.1f}/min"
-    return f"{done:,} of {total:,} {unit}, {speed}, {amount} left"
+    return f"{done:,} of {total:,} {unit}, {speed}, {describe_seconds((total - done) / rate)} left"

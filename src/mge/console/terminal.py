@@ -1,5 +1,6 @@
 """Terminal output that continues silently when its reader is gone."""
 
+import importlib.util
 import sys
 
 from rich.console import Console
@@ -14,3 +15,8 @@ class Terminal(Console):
         """Stop writing."""
         self.quiet = True
         silence(sys.stderr if self.stderr else sys.stdout)
+
+
+def is_live(console: Console) -> bool:
+    """Return whether lines can be redrawn: in a terminal, or in a notebook with ipywidgets."""
+    return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)

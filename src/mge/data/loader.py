@@ -17,6 +17,7 @@ from mge.data.dataset import PhotoDataset, Sample
 from mge.data.machine import free_shared_memory, num_cores
 from mge.errors import DataError, OutOfMemoryError
 
+MOST_WORKERS = 8  # that are chosen by themselves
 LOCKS = 1_000_000  # bytes of shared memory for the locks of the processes that decode
 CANNOT_SEND = 76  # the exit code of one that cannot send a batch
 UNSENT = (
@@ -150,7 +151,7 @@ def num_workers(config: DataConfig, dataset: PhotoDataset) -> int:
     if config.workers >= 0:
         return config.workers
     is_quick = dataset.is_cached and not (dataset.train and config.randaugment)
-    return 0 if is_quick else min(8, num_cores())
+    return 0 if is_quick else min(MOST_WORKERS, num_cores())
 
 
 def _batches_ahead(dataset: PhotoDataset, batches: Sequence[Sequence[int]], *, workers: int) -> int:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from mge.config import ModelConfig, TrainConfig
+from mge.training.workload import photo_passes
 
 Plan = tuple[ModelConfig, TrainConfig]
 
@@ -32,14 +33,6 @@ def plan_baselines(model: ModelConfig, config: TrainConfig) -> dict[str, Plan]:
 
 
 def training_cost(model: ModelConfig, config: TrainConfig) -> float:
-    """Return the cost of training on each photo `epochs` times, in passes of one network of the same view.
-
-    A backward costs two forwards. A gate with its own backbone costs as much as an expert, from the second stage on.
-    """
-    own_gate = int(model.gate == "own" and model.experts > 1)
-    if config.schedule == "crops":
-        return 1
-    if config.schedule == "joint":
-        return model.experts + own_gate
-    previous = 1 / 3 if config.freeze_previous else 1.0
-    return sum(1 + previous * stage + own_gate * (stage > 0) for stage in range(model.experts))
+    """Return the cost of training on each photo `epochs` times, in passes of one network of the same view."""
+    num_stages = model.experts if config.schedule == "progressive" else 1
+    return sum(photo_passes(model, config, stage=stage) for stage in range(num_stages))

@@ -16,7 +16,8 @@ from lightning_fabric import Fabric
 from torch.nn import functional
 
 from mge.config import DataConfig, TrainConfig
-from mge.console.display import Display
+from mge.console.display import Display, Place
+from mge.console.pace import Pace
 from mge.data.balance import balanced_class_weights
 from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
@@ -33,7 +34,9 @@ from mge.training.process_group import ProcessGroupGuard
 from mge.training.step import Step, train_step, wrap
 from mge.training.stop_signal import StopRequest
 from mge.training.train_state import RunningMetrics, TrainState, explain_mismatch
+from mge.training.workload import Workload
 
+TIMED_STEPS = 3  # after the first one, which includes preparation
 SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]
 
 
@@ -52,24 +55,29 @@ class Training:
         display: Progress display.
         save_model: Writes the given weights, with the metrics of their epoch, as a model folder.
         step: Training step for each batch. None: `train_step`.
+        tell_pace: Returns a line, if there is any to say, about the work per second in a few timed steps.
     """
 
     def __init__(
         self, fabric: Fabric, model: MixtureOfExperts, *, photos: PhotoDataset, val_photos: PhotoDataset | None,
         run: Run, config: TrainConfig, data: DataConfig, display: Display, save_model: SaveModel,
-        step: Step | None = None,
+        step: Step | None = None, tell_pace: Callable[[float], str] = lambda rate: "",
     ) -> None:  # fmt: skip
         self.fabric, self.model, self.run, self.config, self.data = fabric, model, run, config, data
         self.photos, self.val_photos, self.display, self.save_model = photos, val_photos, display, save_model
-        self.step = step or train_step
+        self.step, self.tell_pace = step or train_step, tell_pace
         self.position = TrainState()
-        self.num_stages = len(model.experts) if config.schedule == "progressive" else 1
+        num_val_photos = 0 if val_photos is None else len(val_photos)
+        rest = len(photos) % config.global_batch_size if len(photos) > config.global_batch_size else 0
+        self.work = Workload(model.config, config, num_photos=len(photos) - rest, num_val_photos=num_val_photos)
+        self.num_stages = self.work.num_stages
         weights = balanced_class_weights(photos.labels) if config.balance == "loss" else torch.ones(model.num_classes)
         self.class_weights = weights.to(fabric.device)
         self.learner: Learner
         self.process_group = ProcessGroupGuard(fabric, patience=config.patience, run=run)
         self._mark = mark(run)
         self._saved_at = time.monotonic()
+        self._pace = Pace(total=self.work.total)
 
     def fit(self, *, resume: bool = False) -> None:
         """Train to the end, or resume from the run's checkpoint.
@@ -88,6 +96,7 @@ class Training:
                 self._check_position()
                 if not self.fabric.is_global_zero:  # sums over all processes, to be counted once
                     self.position.tally = self.position.tally.scaled(0)
+        self._start_display()
         with StopRequest() as stop, self.display, self.process_group:
             while self.position.stage < self.num_stages:
                 self._begin_stage(saved)
@@ -123,6 +132,16 @@ class Training:
             network = wrap(self.fabric, self.model)
         self.learner = Learner(self.fabric, network, run=self.run, config=self.config, saved=saved)
 
+    def _start_display(self) -> None:
+        """Tell the display the amount of work, how much of it is done, and the epochs before."""
+        position = self.position
+        stages = [self.config.epochs * self.work.epoch(stage=stage) for stage in range(position.stage)]
+        done = sum(stages) + position.epoch * self.work.epoch(stage=position.stage)
+        done += self.work.photos(position.tally.num_photos, stage=position.stage)
+        place = (position.stage, position.epoch)
+        rows = [row for row in self.run.metrics() if (row["stage"], row["epoch"]) < place]
+        self.display.start(done=done, total=self.work.total, rows=rows)
+
     def _check_position(self) -> None:
         position = self.position
         if not (0 <= position.stage <= self.num_stages and 0 <= position.epoch <= self.config.epochs
@@ -134,8 +153,11 @@ class Training:
     def _train_epoch(self, stop: StopRequest) -> None:
         """Train on the remaining batches of this epoch."""
         position, batches = self.position, self._batches()
-        num_epochs = self.num_stages * self.config.epochs
-        self.display.start(done=self._data_epoch * len(batches) + position.batch, total=num_epochs * len(batches))
+        self.display.enter(
+            Place(
+                position.stage, self.num_stages, position.epoch, self.config.epochs, position.batch, len(batches)
+            )
+        )  # fmt: skip
         set_modes(self.model, config=self.config)
         left = load_batches(
             self.photos, batches[position.batch :], epoch=self._data_epoch, workers=num_workers(self.data, self.photos)
@@ -203,7 +225,12 @@ class Training:
         position.batch += 1
         if self._is_step_whole(num_batches):
             self.learner.update()
-        self.display.step(position.tally.figures() if self.display.wants_figures else None)
+        work = self.work.photos(len(batch.labels) * self.fabric.world_size, stage=position.stage)
+        self.display.step(position.tally.figures(), work=work)
+        self._pace.advance(work)
+        is_timed = self._pace.pieces == 1 + TIMED_STEPS and self._pace.rate is not None
+        if is_timed and (line := self.tell_pace(self._pace.rate)):
+            self.display.note(line)
 
     def _end_epoch(self) -> None:
         """Validate, write the metrics row, keep the best model, save a checkpoint."""
@@ -223,7 +250,7 @@ class Training:
         if self.fabric.is_global_zero:
             self.run.check_exists()
             self.run.append_metrics(row)
-            self.display.epoch(row, num_epochs=self.config.epochs, num_stages=self.num_stages)
+            self.display.epoch(row, work=self.work.validation(stage=position.stage))
             for wanted, folder in ((is_best, self.run.best), (is_last, self.run.last)):
                 if wanted:
                     self.save_model(folder, self.learner.evaluated, row)
@@ -245,10 +272,10 @@ class Training:
         }
 
     def _validate(self, photos: PhotoDataset) -> dict[str, float]:
-        batch_size, model = self.config.global_batch_size, self.learner.evaluated
+        batch_size, model, verb = self.config.global_batch_size, self.learner.evaluated, self.display.validation_verb
         trained = model.active_experts
         model.active_experts = self._num_answering
-        figures = measure(predict_photos(self.fabric, model, photos, batch_size=batch_size))
+        figures = measure(predict_photos(self.fabric, model, photos, batch_size=batch_size, verb=verb))
         model.active_experts = trained
         row = {"val_top1_mixture": figures["mixture_top1"], "val_loss_mixture": figures["mixture_loss"]}
         return row | {f"val_top1_expert{number}": top1 for number, top1 in enumerate(figures["experts_top1"])}

@@ -8,6 +8,7 @@ import torch
 from mge.config import DistillConfig, ModelConfig
 from mge.console.display import Display
 from mge.errors import DataError
+from mge.evaluation.verdict import PLAIN
 from mge.inference.classifier import Classifier
 from mge.inference.devices import synchronizes_batch_norm
 from mge.models.backbone import synchronize_batch_norm
@@ -55,6 +56,7 @@ def train_network(
     training = Training(
         fabric, model.to(fabric.device), photos=photos, val_photos=session.dataset("val", model=model_config), run=run,
         config=session.config, data=session.data, display=display, save_model=session.save_model, step=step,
+        tell_pace=session.tell_pace,
     )  # fmt: skip
     with explain_memory(session.config):
         training.fit(resume=run.checkpoint_path.exists())
@@ -71,7 +73,7 @@ def train_plain(session: Session, name: str, plan: Plan, *, run: Run) -> float:
     options = {**run.config(), **model_config.to_dict(), **config.to_dict()}
     plain_run = enter_part(session.fabric, options, run.folder / name)
     plain = dataclasses.replace(session, config=config)
-    summary = train_network(plain, model_config, run=plain_run, title=f"plain network, {model_config.size} px")
+    summary = train_network(plain, model_config, run=plain_run, title=PLAIN[name])
     top1: float = summary["mixture_top1"]
     return top1
 

@@ -1,6 +1,7 @@
 """A complete training run: from photos to a folder with a trained and measured mixture."""
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,12 +14,13 @@ from mge.config import split_options, take_distillation, write_normalization
 from mge.console.tables import print_summary
 from mge.data.sources import read_photos
 from mge.errors import StorageError
-from mge.evaluation.verdict import describe_verdict
+from mge.evaluation.verdict import PLAIN, describe_verdict
 from mge.inference.devices import build_fabric, check_shares
 from mge.models.backbone import pretrained_input
 from mge.storage.run_folder import NAMED, Run
 from mge.training.baselines import plan_baselines
 from mge.training.finish import draw_best
+from mge.training.forecast import Forecast
 from mge.training.network import train_network, train_plain, train_student
 from mge.training.session import open_session
 from mge.training.start import begin_run, has_begun, resume_run
@@ -60,12 +62,19 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
         if distillation is not None:
             photos = split_as_teacher(fabric, photos, run=run, teacher=Path(distillation.teacher))
         session = open_session(fabric, photos, model_config, data_config, config, run=run)
-        plain = {
-            f"{name}_top1": train_plain(session, name, plan, run=run)
-            for name, plan in plan_baselines(model_config, session.config).items()
-        }
+        title = "mixture" if model_config.experts > 1 else "network"
+        if distillation is not None:
+            title = f"student of {Path(distillation.teacher).name}"
+        baselines = plan_baselines(model_config, session.config)
+        left = {PLAIN[name]: plan for name, plan in baselines.items() if not Run(run.folder / name).summary()}
+        networks = {**left, title: (model_config, session.config)}
+        forecast = Forecast(fabric, session.photos, str(settings["data"]), networks)
+        session = dataclasses.replace(session, tell_pace=forecast.tell)
+        plain = {f"{name}_top1": train_plain(session, name, plan, run=run) for name, plan in baselines.items()}
         if distillation is None:
-            summary = train_network(session, model_config, run=run, title=f"{model_config.experts} experts")
+            summary = train_network(
+                session, model_config, run=run, title="mixture" if model_config.experts > 1 else "network"
+            )
         else:
             summary = train_student(session, model_config, distillation, run=run)
         if fabric.is_global_zero:

@@ -1,7 +1,7 @@
 """Shared state of a run's networks: the photos, the training options, the devices."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mge.storage.model_folder import StoredModel, save_model
 from mge.storage.run_folder import Run
 from mge.training.baselines import plan_baselines
 from mge.training.batch_size import find_batch_size
+from mge.training.machine_check import check_weights, fit_memory
 from mge.training.resume_guard import keep_or_check
 
 PREPROCESSING = ("resize", "interpolation", "crop_fraction")  # the options of DataConfig that a stored model needs
@@ -33,6 +34,7 @@ class Session:
     data: DataConfig
     config: TrainConfig
     broken: tuple[Broken, ...] = ()  # left out of the photos
+    tell_pace: Callable[[float], str] = lambda rate: ""  # returns a line about the work per second
 
     def dataset(self, split: Split, *, model: ModelConfig, is_training: bool = False) -> PhotoDataset | None:
         """Return one split as a data set for a network of this configuration; None if the split is empty."""
@@ -59,10 +61,14 @@ def open_session(
     fabric: Fabric, photos: PhotoSet, model_config: ModelConfig, data_config: DataConfig, config: TrainConfig, *,
     run: Run,
 ) -> Session:  # fmt: skip
-    """Scan the photos, resolve automatic options, and record the origin of the run."""
+    """Look at the machine, scan the photos, resolve automatic options, and record the origin of the run."""
     if fabric.is_global_zero:
         announce(photos)
         print_notes(photos.notes)
+    if run.origin() is None:
+        check_weights(model_config, config)
+    if config.batch_size != "auto":
+        data_config, config = _fit_memory(fabric, photos, model_config, data_config, config, run=run)
     readable, broken = skip_broken(fabric, photos, run=run, max_fraction=data_config.max_broken_fraction)
     session = Session(fabric, readable, data_config, config, broken)
     if config.batch_size == "auto":
@@ -72,6 +78,20 @@ def open_session(
     fabric.barrier()  # all read what the first process wrote
     keep_or_check(fabric, photos, run=run, settings=run.config())
     return session
+
+
+def _fit_memory(
+    fabric: Fabric, photos: PhotoSet, model_config: ModelConfig, data_config: DataConfig, config: TrainConfig, *,
+    run: Run,
+) -> tuple[DataConfig, TrainConfig]:  # fmt: skip
+    """Return the options that fit into the memory; a new run stores those that its result depends on."""
+    plans = [(model_config, config), *plan_baselines(model_config, config).values()]
+    is_new = run.origin() is None
+    fabric.barrier()  # all have looked before the first process writes it
+    data_config, fitting = fit_memory(fabric, photos, plans, data_config, config, is_new=is_new)
+    if fitting != config and fabric.is_global_zero:
+        run.write_config({**run.config(), "batch_size": fitting.batch_size, "accumulate": fitting.accumulate})
+    return data_config, fitting
 
 
 def _with_batch_size(session: Session, model_config: ModelConfig) -> Session:
