@@ -7,7 +7,7 @@ no random state, and a resumed run computes exactly the same as an uninterrupted
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.run_folder import Run
 from mge.training.checkpoint_mark import check_mark, mark
-from mge.training.learner import Learner, choose_experts, set_modes
+from mge.training.feature_cache import FeatureCache
+from mge.training.learner import Learner, choose_experts, freeze_backbones, set_modes
 from mge.training.optimizer import set_learning_rate
 from mge.training.process_group import ProcessGroupGuard
 from mge.training.step import Step, train_step, wrap
@@ -52,16 +53,17 @@ class Training:
         display: Progress display.
         save_model: Writes the given weights, with the metrics of their epoch, as a model folder.
         step: Training step for each batch. None: `train_step`.
+        cache: Cached features to train on in place of the photos.
     """
 
     def __init__(
         self, fabric: Fabric, model: MixtureOfExperts, *, photos: PhotoDataset, val_photos: PhotoDataset | None,
         run: Run, config: TrainConfig, data: DataConfig, display: Display, save_model: SaveModel,
-        step: Step | None = None,
+        step: Step | None = None, cache: FeatureCache | None = None,
     ) -> None:  # fmt: skip
         self.fabric, self.model, self.run, self.config, self.data = fabric, model, run, config, data
         self.photos, self.val_photos, self.display, self.save_model = photos, val_photos, display, save_model
-        self.step = step or train_step
+        self.cache, self.step = cache, cache.step if cache is not None else step or train_step
         self.position = TrainState()
         self.num_stages = len(model.experts) if config.schedule == "progressive" else 1
         weights = balanced_class_weights(photos.labels) if config.balance == "loss" else torch.ones(model.num_classes)
@@ -92,6 +94,8 @@ class Training:
             while self.position.stage < self.num_stages:
                 self._begin_stage(saved)
                 saved = None
+                if self.cache is not None:
+                    self.cache.prepare(self.model, check=lambda: self._save_or_stop(stop))
                 while self.position.epoch < self.config.epochs:
                     self._go_through_epoch(stop)
                 self.position = TrainState(stage=self.position.stage + 1)
@@ -116,6 +120,8 @@ class Training:
             choose_experts(self.model, stage=self.position.stage, config=self.config, is_new=saved is None)
         elif self.config.schedule == "crops":
             self.model.active_experts = 1
+        if self.config.freeze_backbone:
+            freeze_backbones(self.model)
         if saved is not None:
             with explain_mismatch(self.run):
                 self.model.load_state_dict(saved["model"])
@@ -137,9 +143,7 @@ class Training:
         num_epochs = self.num_stages * self.config.epochs
         self.display.start(done=self._data_epoch * len(batches) + position.batch, total=num_epochs * len(batches))
         set_modes(self.model, config=self.config)
-        left = load_batches(
-            self.photos, batches[position.batch :], epoch=self._data_epoch, workers=num_workers(self.data, self.photos)
-        )
+        left = self._load(batches[position.batch :])
         asked = time.monotonic()
         while (batch := stop.next_of(left, may_stop=self._may_stop(len(batches)))) is not None:
             came = time.monotonic()
@@ -153,6 +157,12 @@ class Training:
             asked = time.monotonic()
         if position.batch < len(batches):
             self._save_or_stop(stop)
+
+    def _load(self, batches: list[list[int]]) -> Iterator[Batch]:
+        if self.cache is not None:
+            return self.cache.load(batches, epoch=self._data_epoch)
+        workers = num_workers(self.data, self.photos)
+        return load_batches(self.photos, batches, epoch=self._data_epoch, workers=workers)
 
     def _is_step_whole(self, num_batches: int) -> bool:
         """Return whether no gradient is pending: a checkpoint holds weights, and no gradients."""
@@ -248,7 +258,11 @@ class Training:
         batch_size, model = self.config.global_batch_size, self.learner.evaluated
         trained = model.active_experts
         model.active_experts = self._num_answering
-        figures = measure(predict_photos(self.fabric, model, photos, batch_size=batch_size))
+        if self.cache is not None:
+            answers = self.cache.validate(self.fabric, model)
+        else:
+            answers = predict_photos(self.fabric, model, photos, batch_size=batch_size)
+        figures = measure(answers)
         model.active_experts = trained
         row = {"val_top1_mixture": figures["mixture_top1"], "val_loss_mixture": figures["mixture_loss"]}
         return row | {f"val_top1_expert{number}": top1 for number, top1 in enumerate(figures["experts_top1"])}
