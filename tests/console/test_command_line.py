@@ -101,8 +101,7 @@ def test_a_wrong_flag_is_refused(args: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("verb", "flag", "said"),
     [
-        ("train", "--freeze", "there is no option for it: --backbone-lr 0 --batch-norm frozen"),
-        ("train", "--freeze-backbone", "--backbone-lr 0 --batch-norm frozen"),
+        ("train", "--freeze", "did you mean 'freeze_backbone'?"),
         ("train", "--arch", "did you mean 'backbone'?"),
         ("train", "--dropout", "against overfitting there are --weight-decay"),
         ("train", "--image-size", "did you mean 'size'?"),

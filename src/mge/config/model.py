@@ -35,6 +35,7 @@ class ModelConfig(Options):
         experts: Number of experts. 1 is a single network.
         share_experts: Use one set of weights for all experts, which then also learns from the zoomed views. If false,
             each expert has its own weights, as in the paper.
+        share_backbone: Use one backbone for all experts, each with its own heads. Needs `freeze_backbone` in training.
         size: Side of the square input view of each expert, in pixels.
         zoom_resolution: Resolution at which the photo is kept for zooming, as a multiple of `size`. 1 as in the paper.
         output_stride: Stride of the last feature map in pixels: 32, 16 or 8. 0: that of the backbone.
@@ -72,6 +73,7 @@ class ModelConfig(Options):
     backbone: str = "resnet50"
     experts: int = 3
     share_experts: bool = False
+    share_backbone: bool = False
     size: int = 448
     zoom_resolution: float = 1.0
     output_stride: int = 0

@@ -11,7 +11,7 @@ from mge.config.previous_names import rename_keywords
 from mge.config.training import TrainConfig
 from mge.errors import ConfigError
 
-Preset = Literal["default", "best", "scratch", "paper", "authors"]
+Preset = Literal["default", "laptop", "best", "scratch", "paper", "authors"]
 _CLASSES = (ModelConfig, DataConfig, TrainConfig)
 
 # For backbones with pretrained weights: chosen on validation photos, see docs/results.md.
@@ -36,6 +36,7 @@ _PUBLISHED: dict[str, Any] = {
     "backbone": "resnet50.tv_in1k",  # with torchvision's first ImageNet weights, not timm's own
     "experts": 3,
     "share_experts": False,
+    "share_backbone": False,
     "size": 448,
     "zoom_resolution": 1.0,
     "output_stride": 0,
@@ -63,6 +64,8 @@ _PUBLISHED: dict[str, Any] = {
     "epochs": 100,
     "batch_size": 10,
     "expert_init": "pretrained",
+    "freeze_backbone": False,
+    "cached_views": 0,
     "train_cam_class": "label",
     "measure_offset": False,
     "pretrained": True,
@@ -90,6 +93,22 @@ _PUBLISHED: dict[str, Any] = {
 # `docs/deviations.md` has the source of each and the reasons for our defaults.
 PRESETS: dict[Preset, dict[str, Any]] = {
     "default": _FINE_TUNING,
+    # For CPUs: heads on a frozen backbone, whose features are computed once.
+    "laptop": {
+        "backbone": "tf_efficientnet_lite0",
+        "share_backbone": True,
+        "freeze_backbone": True,
+        "cached_views": 2,
+        "schedule": "progressive",
+        "size": 160,
+        "zoom_resolution": 2.0,
+        "attention_threshold": 0.1,
+        "batch_size": 32,
+        "optimizer": "adamw",
+        "head_lr": 2e-3,
+        "weight_decay": 0.05,
+        "label_smoothing": 0.1,
+    },
     # For backbones without pretrained weights: experts of their own, which learn together.
     "scratch": {},
     # A current backbone, and what such backbones are usually fine-tuned with. Not measured where this was written.
@@ -184,7 +203,14 @@ def split_options(
 
 
 def check_schedule(model: ModelConfig, data: DataConfig, train: TrainConfig) -> None:
-    """Raise ConfigError where the schedule of training does not go with the network or the crops."""
+    """Raise ConfigError where the schedule of training does not go with the network or the photos' views."""
+    if model.share_backbone and not train.freeze_backbone:
+        raise ConfigError(
+            "share_backbone is true and freeze_backbone is false: experts share a backbone only if it is frozen; use "
+            "freeze_backbone=true, or share_experts=true"
+        )
+    if train.cached_views:
+        _check_cached(model, data, train)
     if model.share_experts and train.schedule == "progressive":
         raise ConfigError(
             "schedule is progressive and share_experts is true: progressive training needs separate experts; use "
@@ -198,4 +224,22 @@ def check_schedule(model: ModelConfig, data: DataConfig, train: TrainConfig) -> 
     if train.schedule == "crops" and not data.resized_crop:
         raise ConfigError(
             "schedule is crops and resized_crop is 0: the crops schedule needs random crops; use resized_crop=0.1"
+        )
+
+
+def _check_cached(model: ModelConfig, data: DataConfig, train: TrainConfig) -> None:
+    """Raise ConfigError for the first option under which features cannot be cached."""
+    wrong = {
+        "freeze_backbone=true": not train.freeze_backbone,
+        "schedule=progressive": train.schedule != "progressive",
+        "freeze_previous=true": not train.freeze_previous,
+        "gate=shared": model.gate == "own" and model.experts > 1,
+        "mixup=0": data.mixup > 0,
+        "cutmix=0": data.cutmix > 0,
+    }
+    needed = [option for option, is_wrong in wrong.items() if is_wrong]
+    if needed:
+        raise ConfigError(
+            f"cached_views is {train.cached_views}: features can be cached only with {' and '.join(needed)}; set that, "
+            "or use cached_views=0"
         )

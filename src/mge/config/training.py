@@ -40,13 +40,18 @@ class TrainConfig(Options):
             shared network on random crops of every scale down to `resized_crop`, at the cost of training a plain
             network.
         freeze_previous: Freeze the previous experts in the progressive schedule.
+        freeze_backbone: Keep the weights and the batch-norm statistics of the backbones, and train heads and gate only.
+        cached_views: Number of augmented views of each training photo whose features are computed once per expert and
+            cached on disk; epochs use them in turn. Needs `freeze_backbone` and the `progressive` schedule. 0: no
+            cache.
         expert_init: Initial weights of a new expert's backbone in the progressive schedule: the `pretrained` ones, or a
             copy of the `previous` expert.
         train_cam_class: Class whose activation map guides the next expert during training: the `label`, as in the
             paper, or the `predicted` class, as at inference.
         measure_offset: Measure `attention_offset` on the backbone before training, and set it.
         pretrained: Start from ImageNet weights (timm; downloaded once).
-        weights: File with backbone weights (.safetensors or .pth) to use instead of a download.
+        weights: File with backbone weights (.safetensors or .pth) to use instead of a download, or a run or model
+            folder to go on from: its heads are used too if the classes are the same.
         optimizer: `sgd` with momentum 0.9, or `adamw`.
         backbone_lr: Peak learning rate of the backbones.
         head_lr: Peak learning rate of the heads.
@@ -94,6 +99,8 @@ class TrainConfig(Options):
     seed: int = 0
     schedule: Schedule = "joint"
     freeze_previous: bool = True
+    freeze_backbone: bool = False
+    cached_views: int = 0
     expert_init: ExpertInit = "previous"
     train_cam_class: TrainCamClass = "predicted"
     measure_offset: bool = True
@@ -142,7 +149,7 @@ class TrainConfig(Options):
         check_range("gate_from", self.gate_from, at_least=0, at_most=1)
         check_ranges(
             self, "backbone_lr", "head_lr", "gate_lr", "weight_decay", "warmup_epochs", "diversity_weight", "clip_norm",
-            "checkpoint_minutes", "checkpoint_steps", at_least=0,
+            "checkpoint_minutes", "checkpoint_steps", "cached_views", at_least=0,
         )  # fmt: skip
 
     @property

@@ -42,6 +42,7 @@ MEANT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("conf_thres", "score_threshold", "min_confidence", "cutoff"), ("threshold", "reject")),
     **dict.fromkeys(("save", "save_txt", "outfile", "out"), ("output",)),
     "output": ("out",),
+    **dict.fromkeys(("freeze", "frozen", "freeze_layers", "unfreeze", "freeze_at"), ("freeze_backbone",)),
     **dict.fromkeys(("fit", "learn"), ("train",)),
     **dict.fromkeys(("test", "val", "validate", "eval", "score"), ("evaluate",)),
     **dict.fromkeys(("infer", "inference", "classify", "detect", "run"), ("predict",)),
@@ -50,12 +51,10 @@ MEANT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("upload", "publish"), ("push",)),
 }
 NOT_THERE = "there is no option for it: "
-FREEZE = f"{NOT_THERE}--backbone-lr 0 --batch-norm frozen freezes the backbones."
 STOPPING = f"{NOT_THERE}the best epoch on validation photos is kept (best/): set --epochs as high as time allows."
 LOGGING = f"{NOT_THERE}the run folder's metrics.csv has the figures of each epoch as they come, for any logger."
 # The alternative where there is no such option.
 INSTEAD_OF: dict[str, str] = {
-    **dict.fromkeys(("freeze", "freeze_backbone", "frozen", "freeze_layers", "unfreeze", "freeze_at"), FREEZE),
     **dict.fromkeys(
         ("early_stopping", "early_stop", "early_stopping_patience", "early_stopping_rounds", "min_delta"), STOPPING
     ),

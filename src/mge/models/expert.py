@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from mge.config import ModelConfig
 from mge.core.losses import fuse_heads
 from mge.core.outputs import ExpertOutput
-from mge.models.backbone import Backbone
+from mge.models.backbone import Backbone, FeatureMaps
 from mge.models.heads import ClasswiseLinear, JointHead, PartFilters
 
 
@@ -43,9 +43,9 @@ class Expert(nn.Module):
             )
             self.joint_head = JointHead(backbone.num_features, per_class, num_classes, classwise=classwise)
 
-    def forward(self, views: Float[Tensor, "B 3 H W"]) -> ExpertOutput:
-        """Return the logits of the expert's three heads for normalised views."""
-        maps = self.backbone(views)
+    def forward(self, views: Float[Tensor, "B 3 H W"] | FeatureMaps) -> ExpertOutput:
+        """Return the logits of the expert's three heads for normalised views, or for the features of its backbone."""
+        maps = views if isinstance(views, FeatureMaps) else self.backbone(views)
         large = maps.pooled
         large_logits = self.large_head(large)
         if self.part_filters is None:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 import warnings
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -107,10 +108,14 @@ class MixtureOfExperts(nn.Module):
             Backbone, config.backbone, size=self.view_size, output_stride=config.output_stride, pretrained=pretrained,
             weights=weights, head_layers=config.head_layers,
         )  # fmt: skip
+        shared = build_backbone() if config.share_backbone else None
         self.experts = nn.ModuleList(
-            Expert(build_backbone(), config, num_classes=num_classes)
+            Expert(shared or build_backbone(), config, num_classes=num_classes)
             for _ in range(1 if config.share_experts else config.experts)
         )
+        if config.share_backbone:
+            self.register_state_dict_post_hook(_drop_copies)
+            self.register_load_state_dict_pre_hook(_restore_copies)
         self.gate: Gate | None = None
         if config.experts > 1:
             gate_backbone = build_backbone() if config.gate == "own" else None
@@ -267,6 +272,20 @@ class MixtureOfExperts(nn.Module):
             return self.view_size, self.view_size
         height, width = pictures.shape[2:]
         return round(height / self.config.zoom_resolution), round(width / self.config.zoom_resolution)
+
+
+def _drop_copies(model: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
+    """Leave the shared backbone out of a state dict for every expert but the first."""
+    for name in [name for name in state if re.match(r"experts\.[1-9]\d*\.backbone\.", name.removeprefix(prefix))]:
+        del state[name]
+
+
+def _restore_copies(model: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Add the shared backbone of the first expert to a state dict for every other one."""
+    first = f"{prefix}experts.0.backbone."
+    of_first = {name.removeprefix(first): tensor for name, tensor in state.items() if name.startswith(first)}
+    for number in range(1, len(cast(MixtureOfExperts, model).experts)):
+        state |= {f"{prefix}experts.{number}.backbone.{name}": tensor for name, tensor in of_first.items()}
 
 
 def _reduction(pictures: Tensor, size: tuple[int, int]) -> int:

@@ -28,6 +28,7 @@ FIXED_THEN = {"head_layers": "none", "part_norm": "none", "interpolation": "bili
 NAMED = ("data", "format", "preset")  # the settings besides the options
 SKIPPED, ORIGIN, IDENTITY, RIGHT = "skipped.json", "origin.json", "run.json", "right.json"
 MANIFEST, BEST, LAST = "photos.jsonl", "best", "last"
+CACHE = "cache"  # features of a frozen backbone, until the heads are trained
 PARTS = ("plain", "plain_equal_compute")  # folders of runs inside a run
 # Files and folders that a training replaces in its folder, besides its checkpoints.
 OWN = (CONFIG, ENVIRONMENT, METRICS, SUMMARY, SKIPPED, ORIGIN, IDENTITY, RIGHT, MANIFEST, BEST, LAST)

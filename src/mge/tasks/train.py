@@ -45,8 +45,9 @@ def train(
     Args:
         data: Folder of class folders, manifest, benchmark folder, Parquet or Arrow files, `hf:owner/name`, or `beetles`
             (built-in synthetic demo data). In Python also a pandas data frame with the columns of a manifest.
-        preset: Preset that supplies the default values: `default` (fine-tuning of pretrained networks), `best` (a
-            modern backbone), `scratch` (no pretrained weights), `paper` or `authors`.
+        preset: Preset that supplies the default values: `default` (fine-tuning of pretrained networks), `laptop`
+            (heads on a frozen backbone, in minutes on a CPU), `best` (a modern backbone), `scratch` (no pretrained
+            weights), `paper` or `authors`.
         out: Folder of the run. Default: a new folder in `runs/`.
         resume: Resume this run; all other options are read from it.
         format: How to read `data`: `auto`, or the name of a reader.

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from mge.config import ModelConfig, TrainConfig
+from mge.config import ModelConfig, Schedule, TrainConfig
 from mge.training.workload import photo_passes
 
 Plan = tuple[ModelConfig, TrainConfig]
@@ -18,8 +18,11 @@ def plan_baselines(model: ModelConfig, config: TrainConfig) -> dict[str, Plan]:
     (one that is shared and trained on crops costs less).
     """
     num_stages = model.experts if config.schedule == "progressive" else 1
-    single = dataclasses.replace(model, experts=1, share_experts=False, part_filters=0, gate="shared")
-    simple = dataclasses.replace(config, schedule="joint", baseline="none")
+    single = dataclasses.replace(
+        model, experts=1, share_experts=False, share_backbone=False, part_filters=0, gate="shared"
+    )
+    schedule: Schedule = "progressive" if config.cached_views else "joint"  # the same for one expert
+    simple = dataclasses.replace(config, schedule=schedule, baseline="none")
     num_passes = model.experts + (model.gate == "own" and model.experts > 1)
     step = max(model.output_stride, 16)
     side = round(model.size * math.sqrt(num_passes) / step) * step

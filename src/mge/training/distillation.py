@@ -137,7 +137,8 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
     weights = config.weights if changes.get("backbone", model.backbone) == model.backbone else None
     folder = run.folder.resolve()
     taught = DistillConfig(str(folder), teacher_sha256=load_description(run.best).weights_sha256, **lesson)
-    plain = {**settings, **single.to_dict(), **simple.to_dict(), "weights": weights}
+    tuned = {"schedule": "joint", "freeze_backbone": False, "cached_views": 0}  # it learns from the photos
+    plain = {**settings, **single.to_dict(), **simple.to_dict(), **tuned, "weights": weights}
     if "backbone" in changes:
         plain["normalization"] = "auto"  # what its own weights expect
     return {**plain, **{name: as_plain(value) for name, value in changes.items()}, **taught.to_dict()}

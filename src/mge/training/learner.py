@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mge.config import TrainConfig
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.run_folder import Run
-from mge.training.optimizer import build_optimizer
+from mge.training.optimizer import backbones, build_optimizer
 from mge.training.step import Network
 from mge.training.train_state import explain_mismatch
 
@@ -94,11 +94,20 @@ def choose_experts(model: MixtureOfExperts, *, stage: int, config: TrainConfig, 
         expert.requires_grad_(number == stage or (is_previous and not config.freeze_previous))
 
 
+def freeze_backbones(model: MixtureOfExperts) -> None:
+    """Exclude the backbones from training; `set_modes` keeps their batch norm statistics."""
+    for backbone in backbones(model):
+        backbone.requires_grad_(False)
+
+
 def set_modes(model: MixtureOfExperts, *, config: TrainConfig) -> None:
     """Set training mode for trainable experts; frozen ones keep their batch norm statistics."""
     model.train()
     for expert in model.experts:
         expert.train(any(parameter.requires_grad for parameter in expert.parameters()))
+    if config.freeze_backbone:
+        for backbone in backbones(model):
+            backbone.eval()
     if config.batch_norm == "frozen":
         for module in model.modules():
             if isinstance(module, _BatchNorm):

@@ -7,7 +7,7 @@ no random state, and a resumed run computes exactly the same as an uninterrupted
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
 from mge.storage.run_folder import Run
 from mge.training.checkpoint_mark import check_mark, mark
-from mge.training.learner import Learner, choose_experts, set_modes
+from mge.training.feature_cache import FeatureCache
+from mge.training.learner import Learner, choose_experts, freeze_backbones, set_modes
 from mge.training.optimizer import set_learning_rate
 from mge.training.process_group import ProcessGroupGuard
 from mge.training.step import Step, train_step, wrap
@@ -56,16 +57,19 @@ class Training:
         save_model: Writes the given weights, with the metrics of their epoch, as a model folder.
         step: Training step for each batch. None: `train_step`.
         tell_pace: Returns a line, if there is any to say, about the work per second in a few timed steps.
+        cache: Cached features to train on in place of the photos.
     """
 
     def __init__(
         self, fabric: Fabric, model: MixtureOfExperts, *, photos: PhotoDataset, val_photos: PhotoDataset | None,
         run: Run, config: TrainConfig, data: DataConfig, display: Display, save_model: SaveModel,
-        step: Step | None = None, tell_pace: Callable[[float], str] = lambda rate: "",
+        step: Step | None = None, cache: FeatureCache | None = None,
+        tell_pace: Callable[[float], str] = lambda rate: "",
     ) -> None:  # fmt: skip
         self.fabric, self.model, self.run, self.config, self.data = fabric, model, run, config, data
         self.photos, self.val_photos, self.display, self.save_model = photos, val_photos, display, save_model
-        self.step, self.tell_pace = step or train_step, tell_pace
+        self.cache, self.tell_pace = cache, tell_pace
+        self.step = cache.step if cache is not None else step or train_step
         self.position = TrainState()
         num_val_photos = 0 if val_photos is None else len(val_photos)
         rest = len(photos) % config.global_batch_size if len(photos) > config.global_batch_size else 0
@@ -101,6 +105,8 @@ class Training:
             while self.position.stage < self.num_stages:
                 self._begin_stage(saved)
                 saved = None
+                if self.cache is not None:
+                    self.cache.prepare(self.model, check=lambda: self._save_or_stop(stop))
                 while self.position.epoch < self.config.epochs:
                     self._go_through_epoch(stop)
                 self.position = TrainState(stage=self.position.stage + 1)
@@ -125,6 +131,8 @@ class Training:
             choose_experts(self.model, stage=self.position.stage, config=self.config, is_new=saved is None)
         elif self.config.schedule == "crops":
             self.model.active_experts = 1
+        if self.config.freeze_backbone:
+            freeze_backbones(self.model)
         if saved is not None:
             with explain_mismatch(self.run):
                 self.model.load_state_dict(saved["model"])
@@ -159,9 +167,7 @@ class Training:
             )
         )  # fmt: skip
         set_modes(self.model, config=self.config)
-        left = load_batches(
-            self.photos, batches[position.batch :], epoch=self._data_epoch, workers=num_workers(self.data, self.photos)
-        )
+        left = self._load(batches[position.batch :])
         asked = time.monotonic()
         while (batch := stop.next_of(left, may_stop=self._may_stop(len(batches)))) is not None:
             came = time.monotonic()
@@ -175,6 +181,12 @@ class Training:
             asked = time.monotonic()
         if position.batch < len(batches):
             self._save_or_stop(stop)
+
+    def _load(self, batches: list[list[int]]) -> Iterator[Batch]:
+        if self.cache is not None:
+            return self.cache.load(batches, epoch=self._data_epoch)
+        workers = num_workers(self.data, self.photos)
+        return load_batches(self.photos, batches, epoch=self._data_epoch, workers=workers)
 
     def _is_step_whole(self, num_batches: int) -> bool:
         """Return whether no gradient is pending: a checkpoint holds weights, and no gradients."""
@@ -275,7 +287,11 @@ class Training:
         batch_size, model, verb = self.config.global_batch_size, self.learner.evaluated, self.display.validation_verb
         trained = model.active_experts
         model.active_experts = self._num_answering
-        figures = measure(predict_photos(self.fabric, model, photos, batch_size=batch_size, verb=verb))
+        if self.cache is not None:
+            answers = self.cache.validate(self.fabric, model)
+        else:
+            answers = predict_photos(self.fabric, model, photos, batch_size=batch_size, verb=verb)
+        figures = measure(answers)
         model.active_experts = trained
         row = {"val_top1_mixture": figures["mixture_top1"], "val_loss_mixture": figures["mixture_loss"]}
         return row | {f"val_top1_expert{number}": top1 for number, top1 in enumerate(figures["experts_top1"])}

@@ -7,18 +7,22 @@ import torch
 
 from mge.config import DistillConfig, ModelConfig
 from mge.console.display import Display
+from mge.console.tables import print_notes
 from mge.errors import DataError
 from mge.evaluation.verdict import PLAIN
 from mge.inference.classifier import Classifier
 from mge.inference.devices import synchronizes_batch_norm
 from mge.models.backbone import synchronize_batch_norm
 from mge.models.mixture import DENSE_UP_TO, MOST_PART_FILTERS, MixtureOfExperts
+from mge.storage.files import remove
 from mge.storage.model_folder import load_model
-from mge.storage.run_folder import Run
+from mge.storage.run_folder import CACHE, Run
 from mge.training.baselines import Plan
 from mge.training.batch_size import explain_memory
 from mge.training.distillation import StudentStep, match_classes, open_teacher
+from mge.training.feature_cache import FeatureCache
 from mge.training.finish import measure_best
+from mge.training.initial_weights import copy_weights, read_initial
 from mge.training.loop import Training
 from mge.training.session import Session
 from mge.training.start import enter_part
@@ -51,15 +55,22 @@ def train_network(
         raise DataError(
             f"{len(photos)} training photos are too few for {fabric.world_size} processes; use fewer processes"
         )
+    val_photos = session.dataset("val", model=model_config)
     display = Display(title, is_quiet=not fabric.is_global_zero)
     _note_parts(display, model_config, model=model)
+    cache = None
+    if session.config.cached_views:
+        cache = FeatureCache(
+            run.folder / CACHE, photos=photos, val_photos=val_photos, config=session.config, fabric=fabric
+        )
     training = Training(
-        fabric, model.to(fabric.device), photos=photos, val_photos=session.dataset("val", model=model_config), run=run,
-        config=session.config, data=session.data, display=display, save_model=session.save_model, step=step,
+        fabric, model.to(fabric.device), photos=photos, val_photos=val_photos, run=run, config=session.config,
+        data=session.data, display=display, save_model=session.save_model, step=step, cache=cache,
         tell_pace=session.tell_pace,
     )  # fmt: skip
     with explain_memory(session.config):
         training.fit(resume=run.checkpoint_path.exists())
+        remove(run.folder / CACHE)
         fabric.barrier()
         summary = measure_best(session, run, model_config, stores_choices=True)
     if fabric.is_global_zero:
@@ -105,9 +116,16 @@ def _build(session: Session, model_config: ModelConfig) -> MixtureOfExperts:
     """Build the network with its initial weights, which depend on the seed."""
     config = session.config
     torch.manual_seed(config.seed)
+    trained = read_initial(config.weights)
+    class_names = session.photos.class_names
     model = MixtureOfExperts(
-        model_config, num_classes=len(session.photos.class_names), pretrained=config.pretrained, weights=config.weights
-    )
+        model_config, num_classes=len(class_names), pretrained=config.pretrained and trained is None,
+        weights=config.weights if trained is None else None,
+    )  # fmt: skip
+    if trained is not None:
+        note = copy_weights(trained, model, class_names=class_names)
+        if session.fabric.is_global_zero:
+            print_notes([note])
     if synchronizes_batch_norm(config, session.fabric):
         model = cast(MixtureOfExperts, synchronize_batch_norm(model))
     if config.channels_last:

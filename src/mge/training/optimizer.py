@@ -16,14 +16,14 @@ def build_optimizer(model: MixtureOfExperts, config: TrainConfig) -> Optimizer:
     Source: section 4.1 of the paper (SGD, momentum 0.9, a smaller rate for layers pretrained on ImageNet).
     """
     learning = {id(parameter): parameter for parameter in model.parameters() if parameter.requires_grad}
-    of_backbones = [parameter for module in _backbones(model) for parameter in module.parameters()]
+    of_backbones = [parameter for module in backbones(model) for parameter in module.parameters()]
     of_gate = [] if model.gate is None else list(model.gate.layers.parameters())
-    backbones, gate = (
+    learning_backbones, gate = (
         [learning.pop(id(parameter)) for parameter in part if id(parameter) in learning]
         for part in (of_backbones, of_gate)
     )
     groups = [
-        {"params": backbones, "peak": config.backbone_lr},
+        {"params": learning_backbones, "peak": config.backbone_lr},
         {"params": list(learning.values()), "peak": config.head_lr},
         {"params": gate, "peak": config.gate_lr},
     ]
@@ -49,5 +49,6 @@ def learning_rate_factor(epoch: float, *, config: TrainConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _backbones(model: MixtureOfExperts) -> list[nn.Module]:
+def backbones(model: MixtureOfExperts) -> list[nn.Module]:
+    """Return the backbones of a mixture, its gate's included, each once."""
     return [module for module in model.modules() if isinstance(module, Backbone)]

@@ -1,6 +1,6 @@
 """The training step: forward, loss and backward expert by expert."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional
 from mge.config import TrainConfig
 from mge.core.losses import expert_loss, mix_experts, smooth_targets
 from mge.data.loader import Batch
-from mge.models.mixture import MixtureOfExperts
+from mge.models.mixture import ExpertPass, MixtureOfExperts
 
 
 class Network(NamedTuple):
@@ -70,6 +70,17 @@ def train_step(fabric: Fabric, network: Network, batch: Batch, targets: Tensor, 
 
     Source: L of the paper, section 3.
     """
+    pictures = network.model.normalize(batch.images)
+    followed = batch.labels if config.train_cam_class == "label" else None
+    passes = network.model.run_experts(pictures, followed, experts=network.experts)
+    return learn_from(fabric, network, passes, batch, targets, config=config)
+
+
+def learn_from(
+    fabric: Fabric, network: Network, passes: Iterator[ExpertPass], batch: Batch, targets: Tensor, *,
+    config: TrainConfig,
+) -> StepFigures:  # fmt: skip
+    """Accumulate the gradients of the experts' passes, one after the other, and of the gate; see `train_step`."""
     share = 1 / config.accumulate
     smoothed = smooth_targets(targets, config.label_smoothing)
     losses: list[Tensor] = []
@@ -77,9 +88,7 @@ def train_step(fabric: Fabric, network: Network, batch: Batch, targets: Tensor, 
     diversity: list[Tensor] = []
     answers: list[Tensor] = []
     first_view = first_features = torch.empty(0)
-    pictures = network.model.normalize(batch.images)
-    followed = batch.labels if config.train_cam_class == "label" else None
-    for expert_pass in network.model.run_experts(pictures, followed, experts=network.experts):
+    for expert_pass in passes:
         terms = expert_loss(
             expert_pass.output, answers[-1] if answers else None, smoothed, diversity=config.diversity,
             has_parts=network.model.config.has_parts,
