@@ -32,7 +32,7 @@ from tests.training.test_resume import untimed
 
 CACHED: dict[str, Any] = {
     **SHORT, "schedule": "progressive", "share_backbone": True, "freeze_backbone": True, "cached_views": 2,
-    "experts": 3, "detail": 2.0,
+    "experts": 3, "zoom_resolution": 2.0,
 }  # fmt: skip
 
 
