@@ -20,13 +20,13 @@ from mge.inference.classifier import Classifier
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.model_folder import load_model
 from mge.storage.run_folder import CACHE, Run
-from mge.training import feature_cache, network
+from mge.training import cached_views, network
 from mge.training.baselines import plan_baselines
 from mge.training.distillation import student_settings
 from mge.training.feature_cache import FeatureCache
 from mge.training.initial_weights import copy_weights
 from mge.training.learner import freeze_backbones, set_modes
-from tests.models.networks import build, draw
+from tests.models.networks import build, draw, expert_of
 from tests.tiny import SHORT, digest
 from tests.training.test_resume import untimed
 
@@ -74,7 +74,7 @@ def test_a_run_on_cached_features_trains_heads_only_and_gives_an_ordinary_mixtur
 def test_cached_features_are_those_of_the_mixture_run_on_the_same_views(whole: Run, photos: Path) -> None:
     model = Classifier.from_stored(load_model(whole.last)).model
     seen: list[Any] = []
-    model.experts[0].backbone.register_forward_hook(lambda _, __, maps: seen.append(maps))
+    expert_of(model, 0).backbone.register_forward_hook(lambda _, __, maps: seen.append(maps))
     options = {name: value for name, value in whole.config().items() if name not in ("data", "format", "preset")}
     _, data, _ = split_options(options)
     known = read_photos(photos, config=data, seed=0)
@@ -121,7 +121,7 @@ def test_a_run_stopped_between_two_steps_ends_in_the_same_bits(
 def test_a_run_stopped_while_features_are_computed_leaves_none_of_them_half_and_goes_on(
     whole: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, count = feature_cache.look, iter(range(1, 1000))
+    real, count = cached_views.look, iter(range(1, 1000))
 
     def look(*args: Any, **options: Any) -> Any:  # noqa: ANN401
         if next(count) == 12:  # of nine for each expert: eight for training, one for validation
@@ -129,7 +129,7 @@ def test_a_run_stopped_while_features_are_computed_leaves_none_of_them_half_and_
         return real(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(feature_cache, "look", look)
+        patch.setattr(cached_views, "look", look)
         with pytest.raises(Interrupted, match="before the first batch"):
             mge.train(photos, out=tmp_path / "run", **CACHED)
     assert [path.name for path in (tmp_path / "run" / CACHE / "train").iterdir()] == ["expert0"]
@@ -141,7 +141,7 @@ def test_a_run_stopped_while_features_are_computed_leaves_none_of_them_half_and_
 def test_features_that_do_not_fit_on_the_disk_are_refused_before_they_are_computed(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(ConfigError, match=r"features of 30 views need .* GB, and 0\.0 GB are free at .*; use fewer"):
         mge.train(photos, out=tmp_path / "run", **CACHED)
     assert not (tmp_path / "run").exists()
@@ -151,10 +151,11 @@ def test_a_frozen_backbone_neither_learns_nor_changes_its_statistics_in_any_sche
     net = build(share_experts=True)
     freeze_backbones(net)
     set_modes(net, config=TrainConfig(freeze_backbone=True))
-    expert = net.experts[0]
+    expert = expert_of(net, 0)
     assert not any(parameter.requires_grad for parameter in expert.backbone.parameters())
     assert not any(module.training for module in expert.backbone.modules())
     assert expert.large_head.weight.requires_grad
+    assert expert.part_filters is not None
     assert expert.part_filters.norm.training
 
 

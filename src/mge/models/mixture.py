@@ -114,8 +114,8 @@ class MixtureOfExperts(nn.Module):
             for _ in range(1 if config.share_experts else config.experts)
         )
         if config.share_backbone:
-            self.register_state_dict_post_hook(_drop_copies)
-            self.register_load_state_dict_pre_hook(_restore_copies)
+            self.register_state_dict_post_hook(_drop_copies)  # type: ignore[no-untyped-call]
+            self.register_load_state_dict_pre_hook(_restore_copies)  # type: ignore[no-untyped-call]
         self.gate: Gate | None = None
         if config.experts > 1:
             gate_backbone = build_backbone() if config.gate == "own" else None
