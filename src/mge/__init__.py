@@ -35,9 +35,11 @@ __all__ = [
     "convert",
     "create_model",
     "distill",
+    "embed",
     "evaluate",
     "explain",
     "export",
+    "info",
     "load",
     "localize",
     "models",
@@ -47,10 +49,11 @@ __all__ = [
     "train",
 ]
 
+# `mge.list` is there too, but not in `__all__`: `from mge import *` must not hide Python's own.
 # The verbs of the command line in the order in which one meets them: `mge.tasks.VERB.VERB` each.
 VERBS = (
     "check", "train", "evaluate", "predict", "export", "serve", "push", "explain", "localize", "compare", "convert",
-    "bench", "distill",
+    "bench", "distill", "embed", "info", "list",
 )  # fmt: skip
 
 # Commands and functions under the names that they had before → their names. They work for one release more.
@@ -98,9 +101,11 @@ if TYPE_CHECKING:
     from mge.tasks.compare import compare
     from mge.tasks.convert import convert
     from mge.tasks.distill import distill
+    from mge.tasks.embed import embed
     from mge.tasks.evaluate import evaluate
     from mge.tasks.explain import explain
     from mge.tasks.export import export
+    from mge.tasks.info import info
     from mge.tasks.localize import localize
     from mge.tasks.predict import predict
     from mge.tasks.push import push
