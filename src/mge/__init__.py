@@ -19,6 +19,7 @@ __all__ = [
     "InUseError",
     "Interrupted",
     "LostProcessError",
+    "MGEClassifier",
     "MgeError",
     "MissingExtraError",
     "MixtureOfExperts",
@@ -63,6 +64,7 @@ PREVIOUS_NAMES = {"localise": "localize"}
 _HOMES = {
     "Classifier": "mge.inference.classifier",
     "Findings": "mge.data.check.findings",
+    "MGEClassifier": "mge.estimator.mge_classifier",
     "MixtureOfExperts": "mge.models.mixture",
     "MixtureOutput": "mge.core.outputs",
     "Prediction": "mge.inference.prediction",
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         StorageError,
     )
+    from mge.estimator.mge_classifier import MGEClassifier
     from mge.inference.classifier import Classifier
     from mge.inference.load import load
     from mge.inference.prediction import Prediction
