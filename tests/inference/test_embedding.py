@@ -13,6 +13,7 @@ import mge
 from mge.cli import main
 from mge.core.crop import zoom
 from mge.inference.classifier import Classifier
+from mge.inference.prediction import Photo
 from mge.storage.model_folder import load_model
 from tests.models.networks import expert_of
 from tests.photos import COLORS, truncate, write_class_folders, write_scene
@@ -63,8 +64,8 @@ def test_a_photo_has_the_same_features_alone_and_in_a_batch(classifier: Classifi
     for size in (1, 2):
         assert classifier.embed(list(scenes), batch_size=size) == pytest.approx(together, abs=1e-5)
     assert classifier.embed(scenes[0]).shape == (1, together.shape[1])
-    opened = classifier.embed([Image.open(scenes[0]), scenes[0].read_bytes(), str(scenes[0])])
-    assert opened == pytest.approx(np.repeat(together[:1], 3, axis=0), abs=1e-5)
+    given: list[Photo] = [Image.open(scenes[0]), scenes[0].read_bytes(), str(scenes[0])]
+    assert classifier.embed(given) == pytest.approx(np.repeat(together[:1], 3, axis=0), abs=1e-5)
 
 
 def test_other_weights_of_half_precision_embed_nearly_alike(classifier: Classifier, scenes: list[Path]) -> None:

@@ -58,7 +58,8 @@ def test_confusions_and_classes_follow_from_the_predictions(result: EvaluationRe
             assert confusion.loc[label, other] == expected
         row = result.per_class.loc[label]
         assert row["num_photos"] == 4
-        assert row["recall"] == pytest.approx(100 * confusion.loc[label, label] / 4, abs=0.01)
+        hits = int(confusion[label].to_dict()[label])
+        assert row["recall"] == pytest.approx(100 * hits / 4, abs=0.01)
     assert (confusion.index.name, confusion.columns.name) == ("label", "predicted")
     assert result.per_class["precision"].dtype == "float64"
 

@@ -9,6 +9,7 @@ import pytest
 
 import mge
 from mge.cli import main
+from mge.tasks.list import list as list_names
 from tests.runs import write_run
 
 
@@ -48,10 +49,10 @@ def test_presets_and_formats_are_listed_without_torch() -> None:
 
 
 def test_backbones_are_listed_by_timms_filters(capsys: pytest.CaptureFixture[str]) -> None:
-    with_weights = mge.list("backbones", "resnet50*")
+    with_weights = list_names("backbones", "resnet50*")
     assert "resnet50.tv_in1k" in with_weights
     assert capsys.readouterr().out.splitlines() == list(with_weights)
-    assert "test_resnet" in mge.list("backbones", "test_*", pretrained=False)
+    assert "test_resnet" in list_names("backbones", "test_*", pretrained=False)
     assert main(["list", "backbones", "no_such_*"]) == 2
     assert "pattern is 'no_such_*', which matches no name" in capsys.readouterr().err
     assert main(["list", "datasets"]) == 2

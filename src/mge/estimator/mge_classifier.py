@@ -107,7 +107,8 @@ class MGEClassifier:
         predictions = self.classifier_.predict([_as_photo(photo) for photo in X])
         rows = np.array([each.probabilities for each in predictions], dtype=np.float64)
         rows = rows.reshape(len(predictions), len(self.classes_))[:, self._columns]
-        return rows / rows.sum(axis=1, keepdims=True)  # to one in float64, as scikit-learn's metrics want it
+        normal: NDArray[np.float64] = rows / rows.sum(axis=1, keepdims=True)  # in float64, as scikit-learn checks it
+        return normal
 
     def predict(self, X: Iterable[Any]) -> NDArray[Any]:
         """Return the most probable label of each photo, whatever its probability."""
@@ -117,7 +118,8 @@ class MGEClassifier:
 
     def score(self, X: Iterable[Any], y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the accuracy, from 0 to 1."""
-        return float(np.average(self.predict(X) == np.asarray(y), weights=sample_weight))
+        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        return float(np.average(self.predict(X) == np.asarray(y), weights=weights))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "classifier_")

@@ -43,7 +43,8 @@ def embedding_form(output: Path) -> EmbeddingForm:
         ConfigError: it has another suffix.
         MissingExtraError: what writes the format is not installed.
     """
-    for form in get_args(EmbeddingForm):
+    forms: tuple[EmbeddingForm, ...] = get_args(EmbeddingForm)
+    for form in forms:
         if output.suffix.lower() == f".{form}":
             if form == "parquet":
                 import_pyarrow()
@@ -62,9 +63,9 @@ def write_embeddings(rows: Iterable[Named], file: Path, *, form: EmbeddingForm, 
     """
     if form == "npz":
         listed = list(rows)
-        features = np.stack([row for _, row in listed]) if listed else np.zeros((0, 0), dtype=np.float32)
+        matrix = np.stack([row for _, row in listed]) if listed else np.zeros((0, 0), dtype=np.float32)
         with file.open("wb") as opened:
-            np.savez(opened, path=np.array([as_text(name) for name, _ in listed], dtype=np.str_), embedding=features)
+            np.savez(opened, path=np.array([as_text(name) for name, _ in listed], dtype=np.str_), embedding=matrix)
         return
     pyarrow, parquet = import_pyarrow()
     remaining = iter(rows)

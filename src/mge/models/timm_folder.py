@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mge.errors import ConfigError, ExportError
 from mge.models.backbone import create_network
@@ -58,7 +58,7 @@ def write_timm_folder(
     _check_equal(backbone(views).pooled, features, what="features", name=backbone.name)
     _check_equal(expert(views).large_logits, net(views), what="logits", name=backbone.name)
     timm.models.save_for_hf(
-        net, folder, model_config={"label_names": list(class_names)}, safe_serialization=True,
+        net, str(folder), model_config={"label_names": list(class_names)}, safe_serialization=True,
         data_config={
             "input_size": (3, given.side, given.side), "mean": given.mean, "std": given.std,
             "interpolation": given.interpolation, "crop_pct": given.crop_fraction,
@@ -70,7 +70,7 @@ def write_timm_folder(
 def _complete(expert: Expert, net: Any) -> dict[str, Tensor]:  # noqa: ANN401  (timm's models share no type)
     """Return the weights of timm's network: those of the backbone, and the large-part head as its classifier."""
     state, wanted = dict(expert.backbone.net.state_dict()), net.state_dict()
-    head = cast(nn.Linear, expert.large_head)
+    head = expert.large_head
     lacking = [key for key in wanted if key not in state]
     ends = {key.rpartition(".")[2]: key for key in lacking}
     if len(lacking) != 2 or set(ends) != {"weight", "bias"} or wanted[ends["weight"]].numel() != head.weight.numel():

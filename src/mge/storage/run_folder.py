@@ -307,7 +307,8 @@ class Run(os.PathLike[str]):
     def waiting_percent(self) -> float:
         """Return the percentage of the training time, over all epochs, that was spent waiting for data."""
         times = [(row["seconds"], row["data_wait_percent"]) for row in self.metrics()]
-        return sum(seconds * percent for seconds, percent in times) / max(sum(seconds for seconds, _ in times), 1e-9)
+        total = max(sum(seconds for seconds, _ in times), 1e-9)
+        return float(sum(seconds * percent for seconds, percent in times) / total)
 
     def write_skipped(self, photos: Sequence[Mapping[str, str]]) -> None:
         """Write the photos that the run leaves out, with reasons."""

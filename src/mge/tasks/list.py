@@ -51,7 +51,7 @@ def list(what: What, pattern: str = "*", *, pretrained: bool = True) -> tuple[st
 
 def _describe_presets() -> dict[str, str]:
     """Return the presets with the values of a few options."""
-    described = {}
+    described: dict[str, str] = {}
     for name in PRESETS:
         options = complete_options({}, preset=name)
         weights = "shared" if options["share_experts"] else "separate"
