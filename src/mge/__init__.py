@@ -19,6 +19,7 @@ __all__ = [
     "InUseError",
     "Interrupted",
     "LostProcessError",
+    "MGEClassifier",
     "MgeError",
     "MissingExtraError",
     "MixtureOfExperts",
@@ -35,9 +36,11 @@ __all__ = [
     "convert",
     "create_model",
     "distill",
+    "embed",
     "evaluate",
     "explain",
     "export",
+    "info",
     "load",
     "localize",
     "models",
@@ -47,16 +50,18 @@ __all__ = [
     "train",
 ]
 
+# `mge.list` is there too, but not in `__all__`: `from mge import *` must not hide Python's own.
 # The verbs of the command line in the order in which one meets them: `mge.tasks.VERB.VERB` each.
 VERBS = (
     "check", "train", "evaluate", "predict", "export", "serve", "push", "explain", "localize", "compare", "convert",
-    "bench", "distill",
+    "bench", "distill", "embed", "info", "list",
 )  # fmt: skip
 
 # Public name → its module.
 _HOMES = {
     "Classifier": "mge.inference.classifier",
     "Findings": "mge.data.check.findings",
+    "MGEClassifier": "mge.estimator.mge_classifier",
     "MixtureOfExperts": "mge.models.mixture",
     "MixtureOutput": "mge.core.outputs",
     "Prediction": "mge.inference.prediction",
@@ -85,6 +90,7 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         StorageError,
     )
+    from mge.estimator.mge_classifier import MGEClassifier
     from mge.inference.classifier import Classifier
     from mge.inference.load import load
     from mge.inference.prediction import Prediction
@@ -95,9 +101,11 @@ if TYPE_CHECKING:
     from mge.tasks.compare import compare
     from mge.tasks.convert import convert
     from mge.tasks.distill import distill
+    from mge.tasks.embed import embed
     from mge.tasks.evaluate import evaluate
     from mge.tasks.explain import explain
     from mge.tasks.export import export
+    from mge.tasks.info import info
     from mge.tasks.localize import localize
     from mge.tasks.predict import predict
     from mge.tasks.push import push

@@ -22,7 +22,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_a_run_holds_its_configuration_and_environment(run: Run) -> None:
     assert open_run(str(run.folder)).config() == CONFIG
-    assert repr(run) == f"Run({str(run.folder)!r})"  # what a notebook shows
+    assert repr(run).startswith(f"Run({str(run.folder)!r})\n")
     assert Path(run) == Path(str(run)) == run.folder  # so that it can be given to every verb
     ran_on = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
     assert ran_on.keys() == describe_environment().keys()

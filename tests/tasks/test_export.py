@@ -194,7 +194,7 @@ def test_a_model_without_photos_is_checked_on_drawn_ones(
 
 
 def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path, photos: Path, tiny_model: Path) -> None:
-    with pytest.raises(mge.ConfigError, match="format is 'tflite'; accepted: onnx, torch-export, openvino"):
+    with pytest.raises(mge.ConfigError, match="format is 'tflite'; accepted: onnx, torch-export, openvino, timm"):
         mge.export(tmp_path / "nowhere", format="tflite")  # type: ignore[arg-type]
     for wrong in (-1e-3, 1.5, float("nan")):
         with pytest.raises(mge.ConfigError, match=f"tolerance is {wrong}; accepted: at least 0 and at most 1"):

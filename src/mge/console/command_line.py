@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
 HELP_FLAGS = {"--help", "-h", "--help-all", "--help_all"}
-# Other names of options. A name that could mean several options of a command is an alias of none.
+# Other names of options. A name that could mean several options of a command, or is one itself, is an alias of none.
 ALIASES = {
     "conf": ("threshold",), "confidence": ("threshold",), "batch": ("batch_size",), "imgsz": ("size",),
-    "model": ("run", "backbone"),
+    "model": ("run", "backbone"), "output": ("out",), "out": ("output",), "device": ("accelerator",),
 }  # fmt: skip
 # The options that `--help` shows of commands with many; `--help-all` shows all.
 FREQUENT = {
@@ -216,7 +216,11 @@ def build_app(options: Collection[Option], *, about: str = "") -> cyclopts.App:
     parameters = []
     for option in options:
         details = cyclopts.Parameter(
-            alias=[f"--{alias}" for alias, meant in ALIASES.items() if names.intersection(meant) == {option.name}],
+            alias=[
+                f"--{alias}"
+                for alias, meant in ALIASES.items()
+                if names.intersection(meant) == {option.name} and alias not in names
+            ],
             group=groups[option.group], help=option.help, metavar=describe(option.hint, in_help=True),
             show_default=str(option.default).lower() if isinstance(option.default, bool) else None,
             negative=() if option.group == COMMON[0].group else None, negative_iterable=(), allow_repeating=True,

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from mge.console.progress import track_photos
 from mge.data.photo import NamedPhoto, as_text
 from mge.errors import DataError
-from mge.inference.prediction import Photo, Prediction, name_of
+from mge.inference.prediction import Photo, Prediction, Predictions, name_of
 from mge.inference.resumable_rows import Parts
 from mge.inference.writers import ALL, Form, Row, print_rows, write_rows
 from mge.storage.files import write_atomically
@@ -99,7 +99,7 @@ def make_rows(
 def classify_to_stream(
     ask: Ask, photos: Sequence[Photo], out: TextIO, *, form: Form, num_experts: int, top: int, counts: PredictionCounts,
     with_all: bool = False,
-) -> list[Prediction]:  # fmt: skip
+) -> Predictions:  # fmt: skip
     """Classify photos into a pipe or a device, row by row, without storing progress.
 
     Args:
@@ -115,7 +115,7 @@ def classify_to_stream(
     Returns:
         The predictions, if there are at most 10,000 photos.
     """
-    kept: list[Prediction] = []
+    kept = Predictions()
 
     def rows() -> Iterator[Row]:
         for row in make_rows(ask, photos, top=top, kept=kept, is_quiet=out.isatty(), with_all=with_all):
@@ -130,7 +130,7 @@ def classify_to_stream(
 def classify_to_file(
     ask: Ask, photos: Sequence[Photo], output: Path, *, plan: dict[str, Any], form: Form, num_experts: int, top: int,
     counts: PredictionCounts, with_all: bool = False,
-) -> list[Prediction]:  # fmt: skip
+) -> Predictions:  # fmt: skip
     """Classify photos into a file, which appears when it is complete.
 
     Progress is stored beside it continuously. If torchrun started several processes, each does its share, and the first
@@ -153,7 +153,7 @@ def classify_to_file(
     """
     rank, num_processes = processes()
     plan, keys = {**plan, "top": top}, identify(photos)
-    kept: list[Prediction] = []
+    kept = Predictions()
     with Parts(output, plan=plan, keys=keys, rank=rank, num_processes=num_processes) as parts:
         if parts.done and rank == 0:
             sys.stderr.write(f"resuming: {len(parts.done):,} of {len(photos):,} photos are already classified\n")

@@ -2,13 +2,15 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 
 from mge.cascade.runner import run_cascade
-from mge.config import DataConfig
+from mge.config import DataConfig, ModelConfig
 from mge.data.drawn_beetles import BEETLE_CLASSES, draw_beetle
 from mge.data.photo import open_photo
 from mge.data.transforms import eval_view
@@ -51,6 +53,7 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
         self.thresholds = None if thresholds is None else tuple(thresholds)
         self.temperature, self.side = temperature, model.config.photo_side
         self.fast: FastPath | None = None
+        self.metadata: Mapping[str, Any] = {}  # of model.json, where the mixture was read from one
 
     @classmethod
     def from_stored(cls, stored: StoredModel) -> "Classifier":
@@ -70,11 +73,13 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise ModelFolderError(f"the weights do not fit the architecture in model.json: {reason}") from error
-        return cls(
+        classifier = cls(
             model, class_names=stored.class_names, data=read_preprocessing(stored.metadata),
             thresholds=read_thresholds(stored.metadata), temperature=read_temperature(stored.metadata),
             least_probability=read_least_probability(stored.metadata),
         )  # fmt: skip
+        classifier.metadata = stored.metadata
+        return classifier
 
     @property
     def num_experts(self) -> int:
@@ -93,6 +98,9 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
         """
         return Prepared(*eval_view(open_photo(photo), side=self.side, config=self.data))
 
+    def _architecture(self) -> tuple[ModelConfig, tuple[str, ...], Mapping[str, Any]]:
+        return self.model.config, self.class_names, self.metadata
+
     def _need_thresholds(self) -> tuple[float, ...]:
         if self.thresholds is None:
             raise ConfigError(
@@ -101,11 +109,34 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
         return self.thresholds
 
     @torch.inference_mode()
-    def _ask(self, images: list[torch.Tensor], *, cascade: bool) -> dict[str, prediction.Array]:
+    def features(self, images: list[torch.Tensor]) -> prediction.Array:
+        """Return the pooled features (B, D) that the experts' large-part heads read, expert 0 first."""
+        batch = self._stack(images)
+        with _in_arithmetic_of(self.model) as model:
+            passes = model.run_experts(model.normalize(batch))
+            rows = torch.cat([each.output.large_features.float() for each in passes], dim=1)
+        found: prediction.Array = rows.cpu().numpy()
+        return found
+
+    def explain(self, photo: prediction.Photo, *, against: str | None = None) -> Image.Image:
+        """Return the picture that `mge explain` draws; see `AnyClassifier.explain`."""
+        from mge.report.explanation import draw_explanation  # noqa: PLC0415  (the layer of drawings, which is above)
+
+        self._check_mode()
+        return draw_explanation(self, photo, against=against)
+
+    def _check_mode(self) -> None:
         if self.model.training:  # batch norm would learn from the photos, and predictions depend on each other
             raise ConfigError("the model is in training mode; call classifier.model.eval() first")
-        first = next(self.model.parameters())
-        batch = torch.stack(images).to(first.device)
+
+    def _stack(self, images: list[torch.Tensor]) -> torch.Tensor:
+        """Return images as a batch on the model's device."""
+        self._check_mode()
+        return torch.stack(images).to(next(self.model.parameters()).device)
+
+    @torch.inference_mode()
+    def _ask(self, images: list[torch.Tensor], *, cascade: bool) -> dict[str, prediction.Array]:
+        batch, first = self._stack(images), next(self.model.parameters())
         said: dict[str, torch.Tensor] = {}
         with _in_arithmetic_of(self.model) as model:
             if cascade:

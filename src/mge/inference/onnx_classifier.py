@@ -1,11 +1,13 @@
 """Inference with an exported mixture, with the interface of `Classifier`. Imports no torch."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mge.config import ModelConfig
 from mge.data.photo import open_photo
 from mge.data.preprocess import Pixels, middle_view
 from mge.errors import ConfigError, MissingExtraError, ModelFolderError, first_line
@@ -67,6 +69,9 @@ class OnnxClassifier(AnyClassifier[Pixels]):
             self._need_thresholds()
         names = [output.name for output in self.session.get_outputs()]
         return dict(zip(names, self.session.run(names, {INPUT: images}), strict=True))
+
+    def _architecture(self) -> tuple[ModelConfig, tuple[str, ...], Mapping[str, Any]]:
+        return self.description.architecture, self.class_names, self.description.metadata
 
     def _need_thresholds(self) -> tuple[float, ...]:
         raise ConfigError(

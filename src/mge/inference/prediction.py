@@ -1,25 +1,35 @@
 """Predictions for photos, independent of the runtime of the mixture. Imports no torch."""
 
+import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 from PIL import Image
 
-from mge.config import check_whole
-from mge.data.photo import NamedPhoto
+from mge.config import ModelConfig, check_whole
+from mge.data.photo import NamedPhoto, as_text, open_photo
 from mge.data.preprocess import CropGeometry
 from mge.errors import ConfigError, DataError
+from mge.inference.embedding import embed_each
+from mge.notebook.frames import Rows, make_frame, make_matrix
+from mge.notebook.html import html_bars, html_card, html_table, text_card
+from mge.notebook.thumbnail import html_thumbnail
+from mge.storage.model_facts import list_facts
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Photo = str | Path | bytes | Image.Image | NamedPhoto
 GivenPhoto = TypeVar("GivenPhoto", bound=Photo)  # so that lists of paths are lists of photos, too
 Picture = TypeVar("Picture")  # pixels of one photo: a NumPy array, or a tensor
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 UNKNOWN = "unknown"  # the label of a photo with too low a probability
+NUM_SHOWN = 5  # most probable classes that a notebook shows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +75,51 @@ class Prediction:
         ranked = sorted(zip(self.class_names, self.probabilities, strict=True), key=lambda pair: -pair[1])
         return ranked[:k]
 
+    def _repr_html_(self) -> str:
+        """Return the photo with its boxes, and the most probable classes; without the photo if its file is gone."""
+        picture = ""
+        if self.path:
+            with contextlib.suppress(DataError):
+                picture = html_thumbnail(open_photo(self.path), self.boxes_xyxy)
+        facts = {"photo": as_text(self.path)} if self.path else {}
+        facts |= {"reason": self.reason} if self.reason else {}
+        facts["experts"] = ", ".join(
+            f"{label} (gate {100 * share:.0f} %)"
+            for label, share in zip(self.expert_labels, self.gate_probs, strict=True)
+        )
+        title = f"{self.label}  {100 * self.probability:.1f} %"
+        return html_card(title, facts, picture, html_bars(self.top(NUM_SHOWN)))
+
+
+class Predictions(list[Prediction]):
+    """A list of predictions that becomes data frames on request."""
+
+    def to_frame(self) -> "DataFrame":
+        """Return a data frame with a row for each photo: path, label, probability, reason, num_experts_run.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return make_frame(self._rows())
+
+    @property
+    def probabilities(self) -> "DataFrame":
+        """The probability of every class as a data frame: a row for each photo, a column for each class.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        class_names = self[0].class_names if self else ()
+        values = np.array([each.probabilities for each in self]).reshape(len(self), len(class_names))
+        return make_matrix(values, rows=[each.path for each in self], columns=class_names, row_name="path")
+
+    def _rows(self) -> Rows:
+        names = ("path", "label", "probability", "reason", "num_experts_run")
+        return Rows({name: getattr(each, name) for name in names} for each in self)
+
+    def _repr_html_(self) -> str:
+        return html_table([{**row, "path": as_text(row["path"])} for row in self._rows()])
+
 
 def reject(prediction: Prediction, *, threshold: float) -> Prediction:
     """Return the prediction with the label `unknown` if its probability is below the threshold."""
@@ -102,19 +157,33 @@ class AnyClassifier(ABC, Generic[Picture]):
     def __init__(self, *, class_names: Sequence[str], least_probability: float | None) -> None:
         self.class_names, self.least_probability = tuple(class_names), least_probability
 
+    def __repr__(self) -> str:
+        return text_card(f"{type(self).__name__} of {len(self.class_names):,} classes", self.facts())
+
+    def _repr_html_(self) -> str:
+        return html_card(f"{type(self).__name__} of {len(self.class_names):,} classes", self.facts())
+
+    def facts(self) -> dict[str, str]:
+        """Return what the model is, in a few lines: network, classes, view, accuracy if known, fitted parameters."""
+        return list_facts(*self._architecture())
+
+    @abstractmethod
+    def _architecture(self) -> tuple[ModelConfig, tuple[str, ...], Mapping[str, Any]]:
+        """Return the architecture, the class names, and the other content of model.json."""
+
     @overload
     def predict(self, photos: Photo, *, batch_size: int = 16, cascade: bool = False) -> Prediction: ...
 
     @overload
-    def predict(self, photos: list[Photo], *, batch_size: int = 16, cascade: bool = False) -> list[Prediction]: ...
+    def predict(self, photos: list[Photo], *, batch_size: int = 16, cascade: bool = False) -> Predictions: ...
 
     @overload
-    def predict(self, photos: list[GivenPhoto], *, batch_size: int = 16, cascade: bool = False) -> list[Prediction]: ...
+    def predict(self, photos: list[GivenPhoto], *, batch_size: int = 16, cascade: bool = False) -> Predictions: ...
 
     def predict(
         self, photos: Photo | list[GivenPhoto], *, batch_size: int = 16, cascade: bool = False
-    ) -> Prediction | list[Prediction]:
-        """Classify a photo, or a list of them.
+    ) -> Prediction | Predictions:
+        """Classify a photo, or a list of them, which gives a list with `to_frame()` and `probabilities` for pandas.
 
         Args:
             photos: A path, the bytes of a file or a Pillow image, or a list of these.
@@ -126,7 +195,7 @@ class AnyClassifier(ABC, Generic[Picture]):
             ConfigError: early exit is requested, and the model has no thresholds for it; or the batch size is invalid.
         """
         given = photos if isinstance(photos, list) else [photos]
-        predictions: list[Prediction] = []
+        predictions = Predictions()
         for result in self.stream(given, batch_size=batch_size, cascade=cascade):
             if isinstance(result, DataError):
                 raise result
@@ -148,11 +217,48 @@ class AnyClassifier(ABC, Generic[Picture]):
             self._need_thresholds()
         remaining = iter(photos)
         while batch := list(islice(remaining, batch_size)):
-            pairs = [(name_of(photo), self._try_to_prepare(photo)) for photo in batch]
+            pairs = [(name_of(photo), self.try_to_prepare(photo)) for photo in batch]
             readable = [(name, item) for name, item in pairs if not isinstance(item, DataError)]
             answers = iter(self._answer(readable, cascade=cascade))
             for _, item in pairs:
                 yield item if isinstance(item, DataError) else next(answers).prediction
+
+    def embed(self, photos: Photo | list[GivenPhoto], *, batch_size: int = 16) -> Array:
+        """Return the features of photos, float32 (N, D): for similar photos, clusters or another classifier.
+
+        They are the pooled features that each expert's large-part head reads, those of the backbone's own classifier:
+        D is the number of experts times that width, expert 0 (the whole photo) first. A single photo is one row.
+
+        Args:
+            photos: A path, the bytes of a file or a Pillow image, or a list of these.
+            batch_size: Photos at a time; it does not change the features but for rounding.
+
+        Raises:
+            DataError: a photo cannot be read, or the list is empty.
+            ConfigError: the batch size is invalid, or this is an exported graph, which has no features.
+        """
+        given = photos if isinstance(photos, list) else [photos]
+        rows = []
+        for row in embed_each(self, given, batch_size=batch_size):
+            if isinstance(row, DataError):
+                raise row
+            rows.append(row)
+        if not rows:
+            raise DataError("photos is empty; give at least one photo to embed")
+        return np.stack(rows)
+
+    def explain(self, photo: Photo, *, against: str | None = None) -> Image.Image:
+        """Return the picture that `mge explain` draws: the photo, and view, attention and prediction of each expert.
+
+        Args:
+            photo: A path, the bytes of a file or a Pillow image.
+            against: A class to contrast the prediction with.
+
+        Raises:
+            DataError: the photo cannot be read.
+            ConfigError: there is no such class, or this is an exported graph.
+        """
+        raise ConfigError("an exported graph cannot explain its predictions; load the run folder or model folder")
 
     def answer(self, prepared: Sequence[Prepared[Picture]]) -> list[Answer]:
         """Classify preprocessed photos in one batch, and return predictions with attention maps.
@@ -170,6 +276,16 @@ class AnyClassifier(ABC, Generic[Picture]):
             DataError: it cannot be read.
         """
 
+    def features(self, images: list[Picture]) -> Array:
+        """Return the features (B, D) of preprocessed photos, as `embed` does.
+
+        Raises:
+            ConfigError: this is an exported graph, which has no features.
+        """
+        raise ConfigError(
+            "an exported graph has no features, only predictions; load the run folder or model folder to embed photos"
+        )
+
     @abstractmethod
     def _need_thresholds(self) -> tuple[float, ...]:
         """Return the top-2 margin at which each expert but the last exits early; ConfigError without."""
@@ -183,7 +299,8 @@ class AnyClassifier(ABC, Generic[Picture]):
             cascade: Whether to exit early: later experts run only on photos that are still uncertain.
         """
 
-    def _try_to_prepare(self, photo: Photo) -> Prepared[Picture] | DataError:
+    def try_to_prepare(self, photo: Photo) -> Prepared[Picture] | DataError:
+        """Preprocess a photo, or return the error of reading it."""
         try:
             return self.prepare(photo)
         except DataError as error:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TextIO
 from mge.errors import MissingExtraError
 
 Form = Literal["text", "csv", "json", "jsonl", "parquet"]
+EmbeddingForm = Literal["parquet", "npz"]
 NOTHING: dict[str, Any] = {"path": "", "label": "", "probability": 0.0}  # with the columns of a file without rows
 ALL = "probabilities"  # in a row: the probability of every class, if requested
 AT_A_TIME = 4096  # rows of Parquet in memory at a time, and per row group
@@ -52,7 +53,7 @@ def print_rows(rows: Iterable[Row], out: TextIO, *, form: Form, num_experts: int
 def check_form(form: Form) -> None:
     """Raise MissingExtraError if a format needs a package that is not installed, before hours of work."""
     if form == "parquet":
-        _import_pyarrow()
+        import_pyarrow()
 
 
 def _as_line(row: Row) -> str:
@@ -110,7 +111,7 @@ def _box_columns(number: int) -> list[str]:
 
 
 def _write_parquet(rows: Iterable[Row], file: Path) -> None:
-    pyarrow, parquet = _import_pyarrow()
+    pyarrow, parquet = import_pyarrow()
     kinds = {
         "top": pyarrow.list_(pyarrow.struct([("label", pyarrow.string()), ("probability", pyarrow.float64())])),
         "expert_labels": pyarrow.list_(pyarrow.string()), "gate_probs": pyarrow.list_(pyarrow.float64()),
@@ -125,7 +126,7 @@ def _write_parquet(rows: Iterable[Row], file: Path) -> None:
             writer.write_table(pyarrow.Table.from_pylist(chunk, schema=schema))
 
 
-def _import_pyarrow() -> tuple[Any, Any]:
+def import_pyarrow() -> tuple[Any, Any]:
     """Import the packages that write Parquet; they have no types of their own."""
     try:
         import pyarrow  # noqa: PLC0415  (an extra, heavy)

@@ -1,6 +1,6 @@
 """Timm networks as backbones: feature maps at two depths, and the features of the pretrained classifier.
 
-The only file that imports timm.
+Only this file and `timm_folder.py` import timm.
 """
 
 import contextlib
@@ -265,6 +265,25 @@ def plain_name(name: object) -> str:
     for prefix in ("hf-hub:", "hf_hub:"):
         name = name.removeprefix(prefix)
     return name.removeprefix("timm/")
+
+
+def create_network(name: str, *, size: int | None, output_stride: int, num_classes: int) -> Any:  # noqa: ANN401
+    """Return timm's own network with a new classifier, for views of a size, without pretrained weights.
+
+    Raises:
+        ConfigError: there is no such network, or it does not accept the size or stride.
+    """
+    return _create(name, _options(name, size=size, output_stride=output_stride) | {"num_classes": num_classes})
+
+
+def list_backbones(pattern: str = "", *, pretrained: bool = True) -> list[str]:
+    """Return the names of timm's networks, with the tags of their weights if pretrained ones are listed.
+
+    Args:
+        pattern: timm's filter, such as `resnet*`. Empty: all.
+        pretrained: Whether to list pretrained weights only, or every architecture.
+    """
+    return timm.list_pretrained(pattern) if pretrained else timm.list_models(pattern)
 
 
 def synchronize_batch_norm(module: nn.Module) -> nn.Module:

@@ -59,15 +59,12 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
     file = evaluation.file
     folder = folder_of_report(file)
     names = evaluation.classifier.class_names
-    verdicts = Verdicts(
-        evaluation.answers, evaluation.photos, names, temperature=evaluation.figures["calibration"]["temperature"],
-        root=common_folder(evaluation.selected.photos.records),
-    )  # fmt: skip
+    verdicts = judge(evaluation)
     confusion = confusion_matrix(evaluation.answers.labels, verdicts.predicted, num_classes=len(names))
-    classes = _class_rows(confusion, names)
+    classes = class_rows(confusion, names)
     page = _build_page(evaluation, verdicts, confusion, classes, path=path)
     write_text_atomically(folder / "figures.json", json.dumps(evaluation.figures, indent=1) + "\n")
-    write_text_atomically(folder / "photos.csv", _as_csv(_photo_rows(verdicts)))
+    write_text_atomically(folder / "photos.csv", _as_csv(photo_rows(verdicts)))
     write_text_atomically(folder / "classes.csv", _as_csv(row._asdict() for row in classes))
     counts = zip(names, confusion.tolist(), strict=True)
     table = ({"label": name, **dict(zip(names, row, strict=True))} for name, row in counts)
@@ -75,6 +72,15 @@ def write_report(evaluation: Evaluation, path: Path) -> Path:
     write_text_atomically(folder / "pairs.csv", _as_csv(_pair_rows(confusion, names)))
     write_text_atomically(folder / PAGE, as_text(render(page)))  # commands and files may be named in other encodings
     return folder / PAGE
+
+
+def judge(evaluation: Evaluation) -> Verdicts:
+    """Return what the model says of each photo of an evaluation."""
+    return Verdicts(
+        evaluation.answers, evaluation.photos, evaluation.classifier.class_names,
+        temperature=evaluation.figures["calibration"]["temperature"],
+        root=common_folder(evaluation.selected.photos.records),
+    )  # fmt: skip
 
 
 def _build_page(
@@ -118,7 +124,7 @@ def read_localization(path: Path, figures: Mapping[str, Any]) -> list[Localizati
     ]
 
 
-def _class_rows(confusion: Tensor, names: Sequence[str]) -> list[ClassRow]:
+def class_rows(confusion: Tensor, names: Sequence[str]) -> list[ClassRow]:
     """Return the classes that have photos, the worst first; then those predicted only for photos of others."""
     scores = score_classes(confusion)
     rows = []
@@ -137,7 +143,8 @@ def _class_rows(confusion: Tensor, names: Sequence[str]) -> list[ClassRow]:
     return sorted(rows, key=lambda row: (row.num_photos == 0, row.f1, row.name))
 
 
-def _photo_rows(verdicts: Verdicts) -> Iterable[dict[str, Any]]:
+def photo_rows(verdicts: Verdicts) -> Iterable[dict[str, Any]]:
+    """Yield a row for each photo: its true label, the predictions of mixture and experts, and the gate weights."""
     answers, names = verdicts.answers, verdicts.class_names
     doubtful = verdicts.is_doubtful
     for number, record in enumerate(verdicts.photos.records):

@@ -15,9 +15,10 @@ from mge.data.dataset import PhotoDataset
 from mge.data.photo import open_photo
 from mge.errors import ConfigError, DataError
 from mge.inference.classifier import Classifier, Prepared
-from mge.inference.prediction import Photo
+from mge.inference.prediction import Photo, name_of
 from mge.models.expert import Expert
 from mge.models.mixture import ExpertPass
+from mge.report.explanation_card import draw_card, draw_parts
 from mge.report.figures import Contrast, ExpertView, Explanation, Ranking, fit_and_cut
 
 MAP_SIDE = 56  # pixels that a map is enlarged to; drawing enlarges it further
@@ -61,6 +62,24 @@ def explain_stream(
         explained = iter(explain_batch(classifier, readable, other_label=other_label) if readable else ())
         for item in opened:
             yield item if isinstance(item, DataError) else next(explained)
+
+
+def draw_explanation(classifier: Classifier, photo: Photo, *, against: str | None = None) -> Image.Image:
+    """Draw the explanation of one photo, as `mge explain` does.
+
+    Args:
+        classifier: The model.
+        photo: The photo.
+        against: Name of a class to contrast the prediction with.
+
+    Raises:
+        DataError: the photo cannot be read.
+        ConfigError: there is no such class.
+    """
+    other_label = None if against is None else find_class(against, classifier.class_names)
+    opened = _open(classifier, photo, path=name_of(photo))
+    (explanation,) = explain_batch(classifier, [opened], other_label=other_label)
+    return draw_card(explanation, draw_parts(explanation))
 
 
 @torch.inference_mode()

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
+from mge.notebook.thumbnail import EXPERT_COLORS
 from mge.report.text import font
 
-# Okabe and Ito's colours, distinguishable for colour-blind people.
-EXPERT_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
 SPEAKS_FOR, SPEAKS_AGAINST = "#0072B2", "#D55E00"  # blue and vermilion
 
 # Points of matplotlib's `inferno`, without its palest end: brighter means more, also in a grey print.

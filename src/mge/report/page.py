@@ -11,9 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mge.console.tables import what_answers
+from mge.notebook.thumbnail import EXPERT_COLORS
 from mge.report.cards import Shown
 from mge.report.matrices import Matrix
-from mge.report.overlays import EXPERT_COLORS
 
 
 class PartAccuracy(NamedTuple):

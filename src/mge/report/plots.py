@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from mge.report.overlays import EXPERT_COLORS
+from mge.notebook.thumbnail import EXPERT_COLORS
 
 # Placeholders for the page's colours: of its text, and of the background.
 TEXT, FAINT = "#010203", "#040506"

@@ -16,7 +16,7 @@ from mge.errors import ModelFolderError
 from mge.storage.checksum import NO_CHECKSUM, unseal
 from mge.storage.fitted_parameters import read_least_probability, read_preprocessing, read_temperature, read_thresholds
 
-Format = Literal["onnx", "torch-export", "openvino"]
+Format = Literal["onnx", "torch-export", "openvino"]  # of a graph; `mge export` also writes networks for timm
 
 FORMAT_VERSION = 2  # of 1, some options of the architecture have other names
 DESCRIPTION = "preprocessing.json"

@@ -21,7 +21,7 @@ from mge.storage.export_description import DESCRIPTION
 from mge.storage.files import Kind, final_place, kind_at, unfinished_name, write_text_atomically
 from mge.storage.hub import FILES as MODEL_FILES
 
-EXPORTED = (DESCRIPTION, "*.onnx", "*.pt2", "*.xml", "*.bin", "*.py")  # files of an export
+EXPORTED = (DESCRIPTION, "*.onnx", "*.pt2", "*.xml", "*.bin", "*.py", "expert_[0-9]*")  # files of an export
 # Files in a folder with the first of these files that are not results.
 PARTS: tuple[tuple[str, ...], ...] = (
     ("config.yaml", "environment.json", "origin.json", "metrics.csv", "summary.json", "skipped.json", "photos.jsonl"),

@@ -17,10 +17,13 @@ import yaml
 
 from mge.config.previous_names import rename_options
 from mge.errors import ConfigError, ModelFolderError, StorageError
+from mge.notebook.frames import Rows
+from mge.notebook.html import html_card, text_card
 from mge.storage.environment import describe_environment
 from mge.storage.files import UNFINISHED, remove, remove_folder, wait_for_folder, write_text_atomically
 from mge.storage.hub import download_model, is_hub
 from mge.storage.lock import LOCK, hold, is_lost
+from mge.storage.model_facts import describe_run
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
 # Settings that did not exist in earlier versions, with the values in use.
@@ -41,8 +44,8 @@ class Run(os.PathLike[str]):
         folder: Its path.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
 
     def __fspath__(self) -> str:
         return str(self.folder)
@@ -51,7 +54,17 @@ class Run(os.PathLike[str]):
         return str(self.folder)
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r})"
+        return text_card(f"Run({str(self.folder)!r})", self.facts())
+
+    def _repr_html_(self) -> str:
+        return html_card(f"Run {str(self.folder)!r}", self.facts())
+
+    def facts(self) -> dict[str, str]:
+        """Return what the run is and how far it is, in a few lines; a damaged file is one of them."""
+        try:
+            return describe_run(self.config(), self.metrics(), self.summary())
+        except ModelFolderError as error:
+            return {"damaged": str(error)}
 
     @property
     def best(self) -> Path:
@@ -280,8 +293,10 @@ class Run(os.PathLike[str]):
         writer.writerows(rows)
         self._write(METRICS, text.getvalue())
 
-    def metrics(self) -> list[dict[str, int | float]]:
+    def metrics(self) -> Rows:
         """Read the metrics of the epochs so far; a row has no entry for what was not measured in its epoch.
+
+        The rows are a list of dictionaries; `run.metrics().to_frame()` is a pandas data frame.
 
         Raises:
             ModelFolderError: the file is damaged.
@@ -291,7 +306,7 @@ class Run(os.PathLike[str]):
             with file.open(newline="", encoding="utf-8") as opened:
                 rows = list(csv.DictReader(opened))
         except FileNotFoundError:
-            return []
+            return Rows()
         except (UnicodeDecodeError, csv.Error) as error:
             raise ModelFolderError(f"{file} is damaged: {error}; remove it, or copy it again") from error
         if not all(row.get("stage") and row.get("epoch") for row in rows):  # spreadsheets may write semicolons
@@ -299,14 +314,15 @@ class Run(os.PathLike[str]):
         try:
             if any(None in row for row in rows):
                 raise ValueError("a row has more values than there are columns")
-            return [{name: _number(text) for name, text in row.items() if text} for row in rows]
+            return Rows({name: _number(text) for name, text in row.items() if text} for row in rows)
         except ValueError as error:
             raise ModelFolderError(f"{file} is damaged: {error}; remove it, or copy it again") from error
 
     def waiting_percent(self) -> float:
         """Return the percentage of the training time, over all epochs, that was spent waiting for data."""
         times = [(row["seconds"], row["data_wait_percent"]) for row in self.metrics()]
-        return sum(seconds * percent for seconds, percent in times) / max(sum(seconds for seconds, _ in times), 1e-9)
+        total = max(sum(seconds for seconds, _ in times), 1e-9)
+        return float(sum(seconds * percent for seconds, percent in times) / total)
 
     def write_skipped(self, photos: Sequence[Mapping[str, str]]) -> None:
         """Write the photos that the run leaves out, with reasons."""

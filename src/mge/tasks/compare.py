@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mge.config import check_choice, check_whole
 from mge.data.records import SPLITS, Split
@@ -13,6 +13,7 @@ from mge.storage.output import check_folder
 if TYPE_CHECKING:
     from mge.evaluation.comparison import Comparison
     from mge.report.model_comparison import Difference
+    from mge.report.results import ComparisonResult
 
 
 def compare(
@@ -29,7 +30,7 @@ def compare(
     seed: int = 0,
     batch_size: int = 16,
     accelerator: str = "auto",
-) -> dict[str, Any]:
+) -> ComparisonResult:
     """Compare runs on the same photos: accuracy with confidence intervals, paired tests, cost, disagreements.
 
     Examples:
@@ -52,7 +53,7 @@ def compare(
         accelerator: Accelerator for Lightning Fabric: auto, cpu, cuda, mps.
 
     Returns:
-        The results, accuracies in percent.
+        The results, accuracies in percent: a dictionary with the data frames `runs` and `pairs`.
 
     Raises:
         ModelFolderError: a run contains no complete model.
@@ -70,6 +71,7 @@ def compare(
     from mge.data.sources.columns import AskedColumns  # noqa: PLC0415
     from mge.evaluation.comparison import compare_models, measure_differences  # noqa: PLC0415
     from mge.report.model_comparison import differences_csv, draw_differences, print_comparison  # noqa: PLC0415
+    from mge.report.results import ComparisonResult  # noqa: PLC0415
     from mge.storage.files import write_text_atomically  # noqa: PLC0415
 
     comparison = compare_models(
@@ -90,7 +92,7 @@ def compare(
         files.append(folder / "differences.png")
         draw_differences(differences, files[1], names=names)
     print_comparison(figures, files=files)
-    return figures
+    return ComparisonResult(figures)
 
 
 def _differences(comparison: Comparison) -> list[Difference]:

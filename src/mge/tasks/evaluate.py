@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mge.config import as_plain, check_choice, check_range, check_whole
 from mge.data.records import Selection
@@ -13,6 +13,7 @@ from mge.storage.output import check_file, check_folder, is_stream
 
 if TYPE_CHECKING:
     from mge.evaluation.fit_parameters import FitOptions
+    from mge.report.results import EvaluationResult
 
 Reject = Literal["auto", "off"]
 
@@ -35,7 +36,7 @@ def evaluate(
     unknown: str | Path | None = None,
     cascade: bool = False,
     max_accuracy_loss: float | None = None,
-) -> dict[str, Any]:
+) -> EvaluationResult:
     """Evaluate a mixture and its experts: accuracy, calibration, rejection; write an HTML report.
 
     Examples:
@@ -67,7 +68,8 @@ def evaluate(
             disables early exits.
 
     Returns:
-        The results, accuracies in percent.
+        The results, accuracies in percent: a dictionary with the data frames `predictions`, `probabilities`,
+        `per_class` and `confusion`.
 
     Raises:
         ModelFolderError: `run` contains no complete model.
@@ -91,6 +93,7 @@ def evaluate(
     from mge.data.sources.columns import AskedColumns  # noqa: PLC0415
     from mge.evaluation.evaluation import evaluate_model  # noqa: PLC0415
     from mge.report.evaluation_report import write_report  # noqa: PLC0415
+    from mge.report.results import EvaluationResult  # noqa: PLC0415
 
     evaluation = evaluate_model(
         Path(run), data=data, split=split, source_format=format, out=place,
@@ -100,7 +103,7 @@ def evaluate(
     )  # fmt: skip
     page = write_report(evaluation, Path(run)) if report else None
     print_evaluation(evaluation.figures, file=evaluation.file, model=Path(run), page=page)
-    return evaluation.figures
+    return EvaluationResult(evaluation)
 
 
 def _choices(

@@ -6,7 +6,7 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mge.config import check_choice, check_range
 from mge.errors import ConfigError, DataError, StorageError
@@ -22,19 +22,20 @@ if TYPE_CHECKING:
     from mge.inference.classifier import Classifier
     from mge.inference.prediction import Photo
 
+ExportFormat = Literal[Format, "timm"]
 NUM_CHECKED = 32  # photos that graph and model are both asked about
 
 
 def export(
     run: str | Path,
     *,
-    format: Format = "onnx",  # noqa: A002  (the flag's name)
+    format: ExportFormat = "onnx",  # noqa: A002  (the flag's name)
     out: str | Path | None = None,
     photos: str | Path | None = None,
     cascade: bool = False,
     tolerance: float = 1e-2,
 ) -> Path:
-    """Export a mixture as one graph (ONNX, torch.export, OpenVINO) and verify its outputs.
+    """Export a mixture as one graph (ONNX, torch.export, OpenVINO), or its networks for timm, and verify the outputs.
 
     The graph takes uint8 images; normalization, experts, boxes, zooms and gate are inside.
 
@@ -44,7 +45,8 @@ def export(
 
     Args:
         run: Run folder, model folder, or hf:owner/name.
-        format: `onnx` (ONNX Runtime, `mge predict`), `torch-export` (torch.export.load), or `openvino`.
+        format: `onnx` (ONNX Runtime, `mge predict`), `torch-export` (torch.export.load), `openvino`, or `timm`:
+            folders for timm.create_model with backbone and global head of each expert, without boxes, zooms and gate.
         out: Folder to write. Default: `export/FORMAT` in the run or model folder; `export/onnx-cascade` with `cascade`.
         photos: Photos for the verification: a file, a folder, or a pattern. Default: test photos of the run, or drawn
             beetles if those are not available.
@@ -53,7 +55,7 @@ def export(
             change its predicted class only if the two classes are closer than that. Above 1e-4 there is a warning.
 
     Returns:
-        The graph's file; with `cascade` its folder.
+        The graph's file; with `cascade` and for timm its folder.
 
     Raises:
         ModelFolderError: `run` contains no complete model.
@@ -61,9 +63,11 @@ def export(
         ConfigError: an option has an invalid value, or the network cannot be exported.
         MissingExtraError: the packages for this format are not installed.
     """
-    check_choice("format", format, get_args(Format))
+    check_choice("format", format, get_args(ExportFormat))
     if cascade and format != "onnx":
         raise ConfigError(f"cascade is set and format is {format!r}; accepted with cascade: onnx")
+    if format == "timm" and photos is not None:
+        raise ConfigError("photos is set and format is 'timm', whose networks are verified on noise; leave out photos")
     tolerance = check_range("tolerance", tolerance, at_least=0, at_most=1)
     check_place(run, out, flag="--out")
     kind = "onnx-cascade" if cascade else format
@@ -76,6 +80,8 @@ def export(
 
     stored = load_model(find_model_folder(run))
     classifier = Classifier.from_stored(stored)
+    if format == "timm":
+        return _write_timm(classifier, folder)
     images, source = _choose_photos(run, photos, classifier)
     _say(f"Exporting and verifying on {len(images)} {source} ...")
     if cascade:
@@ -93,6 +99,19 @@ def export(
     sys.stdout.write(f"Written: {file} ({size:.1f} MB)\nVerified against the model: {parity}\n")
     sys.stdout.write(f"Next: {_next(file)}\n")
     return file
+
+
+def _write_timm(classifier: Classifier, folder: Path) -> Path:
+    """Write the networks for timm, and print how to load the first."""
+    from mge.exporting.timm_networks import export_timm  # noqa: PLC0415
+
+    name = export_timm(classifier, folder)
+    weights = folder / "expert_0" / "model.safetensors"
+    sys.stdout.write(
+        f"Written: {folder}\nVerified: features and logits of timm's networks equal the experts'\nNext: "
+        f"timm.create_model({name!r}, num_classes={len(classifier.class_names)}, checkpoint_path={str(weights)!r})\n"
+    )
+    return folder
 
 
 def _next(file: Path) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mge.errors import DataError
-    from mge.inference.prediction import Photo, Prediction
+    from mge.inference.prediction import Photo, Prediction, Predictions
 
 
 def predict(
@@ -35,7 +35,7 @@ def predict(
     reject: bool = True,
     threshold: float | None = None,
     probabilities: bool = False,
-) -> list[Prediction]:
+) -> Predictions:
     """Classify photos: files, folders, patterns, manifests, Parquet files and tar archives.
 
     With `output`, results are saved as they are made: after an interruption the same command resumes. Under torchrun
@@ -64,8 +64,8 @@ def predict(
         probabilities: Also write the probability of every class: one column `prob_CLASS` each in CSV and Parquet.
 
     Returns:
-        One prediction per photo, in the order of the photos. With `output`, those of this call and process; an empty
-        list for more than 10,000 photos, which are only written to the file.
+        One prediction per photo, in the order of the photos: a list with `to_frame()` for pandas. With `output`, those
+        of this call and process; an empty list for more than 10,000 photos, which are only written to the file.
 
     Raises:
         ModelFolderError: `run` contains no complete model.
@@ -79,18 +79,18 @@ def predict(
     form = _choose_form(format, output)
     from mge.inference.batch_predict import PredictionCounts, classify_to_file, classify_to_stream, make_rows, processes  # noqa: PLC0415
     from mge.inference.load import load_known  # noqa: PLC0415
+    from mge.inference.prediction import Predictions  # noqa: PLC0415
 
     rank, num_processes = processes()
     place = _choose_place(form, output, num_processes=num_processes)
-    files = _find_photos(photos, run=run, place=place)
+    files = find_inputs(photos, run=run, place=place)
     classifier, model = load_known(run, device=_own_device(device), fast=fast)
     classifier.least_probability = classifier.least_probability if reject and threshold is None else threshold
 
     def ask(some: Iterable[Photo]) -> Iterator[Prediction | DataError]:
         return classifier.stream(some, batch_size=batch_size, cascade=cascade)
 
-    counts, num_experts = PredictionCounts(), classifier.num_experts
-    predictions: list[Prediction] = []
+    counts, num_experts, predictions = PredictionCounts(), classifier.num_experts, Predictions()
     if place is None:
         rows = list(make_rows(ask, files, top=top, kept=predictions, is_quiet=False, with_all=probabilities))
         print_rows(counts.sift(rows), sys.stdout, form=form, num_experts=num_experts)
@@ -160,11 +160,11 @@ def _choose_place(form: Form, output: str | Path | None, *, num_processes: int) 
     return place
 
 
-def _find_photos(photos: list[str], *, run: str | Path, place: Path | None) -> list[Photo]:
+def find_inputs(photos: list[str], *, run: str | Path, place: Path | None) -> list[Photo]:
     """Return the photos that names stand for.
 
     Raises:
-        ConfigError: the predictions would replace one of them, or a file that lists or holds them.
+        ConfigError: the output would replace one of them, or a file that lists or holds them.
         DataError: a name stands for nothing.
     """
     from mge.data.photo import NamedPhoto  # noqa: PLC0415

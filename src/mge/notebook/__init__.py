@@ -1,0 +1,1 @@
+"""Displays of results in notebooks: HTML without scripts, thumbnails, and data frames."""
