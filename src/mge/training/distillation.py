@@ -137,7 +137,7 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
     weights = config.weights if changes.get("backbone", model.backbone) == model.backbone else None
     folder = run.folder.resolve()
     taught = DistillConfig(str(folder), teacher_sha256=load_description(run.best).weights_sha256, **lesson)
-    plain = {**settings, **single.to_dict(), **simple.to_dict(), "weights": weights}
+    plain = {**settings, **single.to_dict(), **simple.to_dict(), "weights": weights, "time_limit": None}
     if "backbone" in changes:
         plain["normalisation"] = "auto"  # what its own weights expect
     return {**plain, **{name: as_plain(value) for name, value in changes.items()}, **taught.to_dict()}
