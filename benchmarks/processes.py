@@ -265,7 +265,7 @@ def hang(photos: Path, folder: Path, *, patience: float = 4.0) -> dict[str, Any]
             (folder / "hung").write_text(str(time.monotonic()), encoding="utf-8")
             time.sleep(600)
 
-    children = start(photos, folder, world=2, before_step=sleep, patience=patience)
+    children = start(photos, folder, world=2, before_step=sleep, process_timeout=patience)
     (code,) = wait(children[:1])
     seconds = time.monotonic() - float((folder / "hung").read_text(encoding="utf-8"))
     with contextlib.suppress(ProcessLookupError):

@@ -79,7 +79,7 @@ def test_frozen_batch_norm_learns_its_scale_and_keeps_its_statistics(tmp_path: P
         ({"accelerator": "tpu"}, "accelerator is 'tpu'; accepted: auto, cpu, cuda, mps"),
         ({"strategy": "fsdp"}, "strategy is 'fsdp'; accepted: auto, ddp; .* use schedule=progressive, gate=shared"),
         ({"nodes": 0}, "nodes is 0; accepted: at least 1"),
-        ({"patience": 0}, "patience is 0; accepted: at least 1"),
+        ({"process_timeout": 0}, "process_timeout is 0; accepted: at least 1"),
         ({"batch_norm": "none"}, "accepted: auto, local, synced, frozen"),
     ],
 )

@@ -2,7 +2,9 @@
 
 import dataclasses
 import difflib
+import math
 import os
+import re
 from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 from typing import Any, Literal, Self, get_args, get_origin
@@ -17,6 +19,9 @@ INSTEAD = {
     "gate=shared or precision=bfloat16; if the activations do not, a smaller batch_size with accumulate",
 }
 
+SECONDS = {"h": 3600, "m": 60, "s": 1}  # of each unit
+NUMBER = r"\d+(?:\.\d+)?"
+DURATION = re.compile(rf"(?:(?P<h>{NUMBER})\s*h)?\s*(?:(?P<m>{NUMBER})\s*m(?:in)?)?\s*(?:(?P<s>{NUMBER})\s*s)?")
 LONGEST_SHOWN = 100  # letters of a value that an error repeats
 
 
@@ -141,6 +146,24 @@ def check_ranges(options: object, *names: str, at_least: float, at_most: float |
     """Raise ConfigError unless all these fields are numbers inside the bounds."""
     for name in names:
         check_range(name, getattr(options, name), at_least=at_least, at_most=at_most)
+
+
+def read_duration(name: str, value: object) -> float:
+    """Return the seconds of a duration: `2h`, `30m`, `1h30m`, `90s`, or a number of seconds.
+
+    Raises:
+        ConfigError: it is none, or not above 0.
+    """
+    text = "" if isinstance(value, bool) else str(value).strip().lower()
+    text += "s" if re.fullmatch(NUMBER, text) else ""
+    found = DURATION.fullmatch(text)
+    seconds = sum(float(found[unit] or 0) * SECONDS[unit] for unit in SECONDS) if found else 0.0
+    if not 0 < seconds < math.inf:
+        raise ConfigError(
+            f"{name} is {shown(value)}; accepted: hours, minutes and seconds such as 2h, 30m, 1h30m or 90s, or a "
+            "number of seconds"
+        )
+    return seconds
 
 
 def _check_type(field: "dataclasses.Field[Any]", value: object) -> None:

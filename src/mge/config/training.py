@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mge.config.checks import Options, check_range, check_ranges, check_whole_or_auto
+from mge.config.checks import Options, check_range, check_ranges, check_whole_or_auto, read_duration
 from mge.errors import ConfigError
 
 LOSSES = Path(__file__).parents[1] / "core" / "losses.py"
@@ -34,6 +34,9 @@ class TrainConfig(Options):
 
     Args:
         epochs: Number of epochs (per expert with the progressive schedule).
+        time_limit: Time for the whole run, with its baselines: `30m`, `2h`, `1h30m` or seconds. The number of epochs is
+            fitted to it by the measured speed, and the learning-rate schedule of `epochs` is stretched over them.
+        early_stop: Stop (a stage) after so many epochs without a better validation accuracy. 0: off.
         batch_size: Photos per step, over all devices. `auto` uses the largest power of two that fits in memory.
         seed: Random seed of the photo order, augmentation, dropout, initialization and splits.
         schedule: `joint` trains all experts in each step; `progressive` adds one after the other; `crops` trains one
@@ -87,14 +90,16 @@ class TrainConfig(Options):
         devices: Number of devices, or `auto`.
         nodes: Number of machines.
         strategy: Strategy for Lightning Fabric on several devices; `auto` is ddp.
-        patience: Process-group timeout in seconds: stop if another process does not respond in a step. Not early
-            stopping.
+        process_timeout: Seconds to wait for the other processes of a distributed training: stop if one does not respond
+            in a step.
         checkpoint_minutes: Minutes between checkpoints within an epoch. A checkpoint is always written after each
             epoch.
         checkpoint_steps: Also write a checkpoint every so many batches. 0: by time only.
     """
 
     epochs: int = 30
+    time_limit: float | str | None = None
+    early_stop: int = 0
     batch_size: int | Literal["auto"] = 16
     seed: int = 0
     schedule: Schedule = "joint"
@@ -132,14 +137,17 @@ class TrainConfig(Options):
     devices: str = "1"
     nodes: int = 1
     strategy: Strategy = "auto"
-    patience: float = 60.0
+    process_timeout: float = 60.0
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
 
     def _check(self) -> None:
         check_range("epochs", self.epochs, at_least=1)
+        check_range("early_stop", self.early_stop, at_least=0)
+        if self.time_limit is not None:
+            read_duration("time_limit", self.time_limit)
         check_whole_or_auto("batch_size", self.batch_size, at_least=1)
-        check_ranges(self, "nodes", "patience", at_least=1)
+        check_ranges(self, "nodes", "process_timeout", at_least=1)
         if self.devices != "auto" and not (self.devices.isdecimal() and int(self.devices)):
             raise ConfigError(f"devices is {self.devices!r}; accepted: a whole number, at least 1, or auto")
         check_range("seed", self.seed, at_least=0, at_most=2**32 - 1)
@@ -151,6 +159,11 @@ class TrainConfig(Options):
             self, "backbone_lr", "head_lr", "gate_lr", "weight_decay", "warmup_epochs", "diversity_weight", "clip_norm",
             "checkpoint_minutes", "checkpoint_steps", "cached_views", at_least=0,
         )  # fmt: skip
+
+    @property
+    def limit_seconds(self) -> float | None:
+        """The time limit in seconds; None without one."""
+        return None if self.time_limit is None else read_duration("time_limit", self.time_limit)
 
     @property
     def global_batch_size(self) -> int:

@@ -14,6 +14,10 @@ MEANT: dict[str, tuple[str, ...]] = {
         ("out", "output"),
     ),
     **dict.fromkeys(("lr0", "learning_rate", "base_lr", "max_lr"), ("head_lr",)),
+    **dict.fromkeys(
+        ("early_stopping", "early_stopping_patience", "early_stopping_rounds", "min_delta"), ("early_stop",)
+    ),
+    **dict.fromkeys(("max_time", "timeout", "max_hours", "time_budget"), ("time_limit",)),
     **dict.fromkeys(("batch", "bs", "train_batch_size", "per_device_train_batch_size"), ("batch_size",)),
     **dict.fromkeys(("num_epochs", "n_epochs", "num_train_epochs", "max_epochs", "nb_epoch"), ("epochs",)),
     **dict.fromkeys(("num_workers", "dataloader_num_workers", "nw", "jobs", "n_jobs"), ("workers", "threads")),
@@ -51,13 +55,9 @@ MEANT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("upload", "publish"), ("push",)),
 }
 NOT_THERE = "there is no option for it: "
-STOPPING = f"{NOT_THERE}the best epoch on validation photos is kept (best/): set --epochs as high as time allows."
 LOGGING = f"{NOT_THERE}the run folder's metrics.csv has the figures of each epoch as they come, for any logger."
 # The alternative where there is no such option.
 INSTEAD_OF: dict[str, str] = {
-    **dict.fromkeys(
-        ("early_stopping", "early_stop", "early_stopping_patience", "early_stopping_rounds", "min_delta"), STOPPING
-    ),
     **dict.fromkeys(
         ("wandb", "tensorboard", "mlflow", "logger", "report_to", "log_wandb", "comet", "clearml"), LOGGING
     ),
@@ -70,9 +70,9 @@ INSTEAD_OF: dict[str, str] = {
         f"{NOT_THERE}a smaller --batch-size with --accumulate, --precision bfloat16 or --schedule progressive save "
         "memory.",
     ),
-    **dict.fromkeys(
-        ("time_limit", "max_time", "timeout", "max_hours"),
-        f"{NOT_THERE}Ctrl-C or SIGTERM writes a checkpoint and stops; --resume RUN continues.",
+    "patience": (
+        "did you mean 'early_stop' (epochs without better validation accuracy), or 'process_timeout' (seconds to wait "
+        "for other processes), which had this name?"
     ),
     **dict.fromkeys(
         ("lr_find", "auto_lr_find", "find_lr", "lr_finder"),

@@ -108,6 +108,18 @@ class Display:
         if is_due and not self.is_live:
             self._line(f"{self._name()}, batch {self._place.batch} of {self._place.num_batches}", trained)
 
+    def fit(self, num_epochs: int, num_batches: int, *, seconds: float) -> None:
+        """Say how many epochs of how many batches fit into the seconds that a stage has left."""
+        self._place = self._place._replace(num_epochs=num_epochs, num_batches=num_batches)
+        name, _, _ = self._name().rpartition(", ")
+        epochs = f"{num_epochs} epoch{'s' * (num_epochs != 1)} of {num_batches} batch{'es' * (num_batches != 1)}"
+        self.note(f"{name}: {epochs} fit into {describe_seconds(seconds)}")
+
+    def leave(self, seconds: float) -> None:
+        """Set the time that is left, where it is known better than from the work."""
+        if self._pace.rate is not None:
+            self._pace.total = self._pace.done + seconds * self._pace.rate
+
     def note(self, text: str) -> None:
         """Print one line about the whole training."""
         self.console.print(text)

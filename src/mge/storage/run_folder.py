@@ -28,6 +28,7 @@ from mge.storage.model_facts import describe_run
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
 # Settings that did not exist in earlier versions, with the values in use.
 FIXED_THEN = {"head_layers": "none", "part_norm": "none", "interpolation": "bilinear", "fusion": "all"}
+PREVIOUS_SETTINGS = {"patience": "process_timeout"}  # names in earlier versions, with those of today
 NAMED = ("data", "format", "preset")  # the settings besides the options
 SKIPPED, ORIGIN, IDENTITY, RIGHT = "skipped.json", "origin.json", "run.json", "right.json"
 MANIFEST, BEST, LAST = "photos.jsonl", "best", "last"
@@ -212,7 +213,7 @@ class Run(os.PathLike[str]):
         lacking = [name for name in needed if name not in settings]
         if lacking:
             raise ModelFolderError(f"{file} has no {lacking[0]}; copy it again or start a new run")
-        return settings
+        return {PREVIOUS_SETTINGS.get(name, name): value for name, value in settings.items()}
 
     def data(self) -> str:
         """Return the name of the run's photos: a data set of the Hub with its commit at the start of the run."""

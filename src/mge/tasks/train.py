@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,6 +60,7 @@ def train(
         ConfigError: an option is unknown or has an invalid value.
         DataError: the photos cannot be used for training.
     """
+    started = time.monotonic()
     if (data is None) == (resume is None):
         raise ConfigError("give either the data to train on, or --resume RUN to resume a run")
     from mge.models.backbone import pretrained_input  # noqa: PLC0415
@@ -71,25 +72,15 @@ def train(
         given = [*(name for name, is_given in named.items() if is_given), *options]
         if given:
             raise ConfigError(f"--resume reads all options from the run; leave out {', '.join(given)}")
-        return train_run({**FIXED_THEN, **open_run(resume).config(*NAMED)}, folder=Path(resume), is_new=False)
+        settings = {**FIXED_THEN, **open_run(resume).config(*NAMED)}
+        return train_run(settings, folder=Path(resume), is_new=False, started=started)
     source, manifest = _name_data_or_frame(data, options)
     resolved = complete_options(options, preset=preset)
     if "size" not in {**PRESETS[preset], **options}:
         resolved["size"] = pretrained_input(resolved["backbone"]).size or resolved["size"]
-    _note_patience(options, resolved)
     settings = {"data": source, "format": format, "preset": preset, **resolved}
-    return train_run(settings, folder=None if out is None else Path(out), is_new=True, manifest=manifest)
-
-
-def _note_patience(options: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
-    """Say so where `patience` is given as other tools mean it, and does nothing: there is one process."""
-    processes = (resolved["devices"], resolved["nodes"], os.environ.get("WORLD_SIZE", "1"))
-    is_alone = all(str(number) == "1" for number in processes)
-    if "patience" in options and is_alone:
-        sys.stderr.write(
-            "Note: patience is the process-group timeout in seconds, and there is only one process. There is no early "
-            "stopping: the best epoch on validation photos is kept, so set --epochs as high as time allows\n"
-        )
+    folder = None if out is None else Path(out)
+    return train_run(settings, folder=folder, is_new=True, manifest=manifest, started=started)
 
 
 def name_data(data: str | os.PathLike[str]) -> str:

@@ -138,7 +138,7 @@ def student_settings(teacher: str | Path, *, changes: Mapping[str, Any], lesson:
     folder = run.folder.resolve()
     taught = DistillConfig(str(folder), teacher_sha256=load_description(run.best).weights_sha256, **lesson)
     tuned = {"schedule": "joint", "freeze_backbone": False, "cached_views": 0}  # it learns from the photos
-    plain = {**settings, **single.to_dict(), **simple.to_dict(), **tuned, "weights": weights}
+    plain = {**settings, **single.to_dict(), **simple.to_dict(), **tuned, "weights": weights, "time_limit": None}
     if "backbone" in changes:
         plain["normalization"] = "auto"  # what its own weights expect
     return {**plain, **{name: as_plain(value) for name, value in changes.items()}, **taught.to_dict()}

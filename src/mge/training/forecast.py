@@ -25,12 +25,15 @@ class Forecast:
         photos: The photos.
         data: Name of the data on the command line.
         plans: Network and training options, by the name for users.
+        limit: Time limit in seconds, if there is one.
+        is_told: Whether the line was printed.
     """
 
     fabric: Fabric
     photos: PhotoSet
     data: str
     plans: Mapping[str, Plan]
+    limit: float | None = None
     is_told: bool = False
 
     def workload(self, plan: Plan) -> Workload:
@@ -64,6 +67,8 @@ class Forecast:
         where = f"{cores} CPU core{'s' * (cores != 1)}" if device == "cpu" else f"{self.fabric.world_size} x {device}"
         count = len(self.photos.split("train"))
         text = f"Plan: {networks}; {count:,} training photos, {where}: about {describe_seconds(seconds)} in all."
+        if self.limit is not None:
+            return f"{text} The epochs are fitted to the time limit of {describe_seconds(self.limit)}."
         if device == "cpu" and seconds > TOO_LONG:
             text += f" That is long; minutes take: mge train {self.data} {QUICK}"
         return text

@@ -17,7 +17,6 @@ from torch.nn import functional
 
 from mge.config import DataConfig, TrainConfig
 from mge.console.display import Display, Place
-from mge.console.pace import Pace
 from mge.data.balance import balanced_class_weights
 from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
@@ -34,10 +33,10 @@ from mge.training.optimizer import set_learning_rate
 from mge.training.process_group import ProcessGroupGuard
 from mge.training.step import Step, train_step, wrap
 from mge.training.stop_signal import StopRequest
+from mge.training.time_limit import EpochFitter, Limit
 from mge.training.train_state import RunningMetrics, TrainState, explain_mismatch
 from mge.training.workload import Workload
 
-TIMED_STEPS = 3  # after the first one, which includes preparation
 SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]
 
 
@@ -58,13 +57,14 @@ class Training:
         step: Training step for each batch. None: `train_step`.
         tell_pace: Returns a line, if there is any to say, about the work per second in a few timed steps.
         cache: Cached features to train on in place of the photos.
+        limit: Returns the seconds that a stage has left. None: every stage has all its epochs.
     """
 
     def __init__(
         self, fabric: Fabric, model: MixtureOfExperts, *, photos: PhotoDataset, val_photos: PhotoDataset | None,
         run: Run, config: TrainConfig, data: DataConfig, display: Display, save_model: SaveModel,
         step: Step | None = None, cache: FeatureCache | None = None,
-        tell_pace: Callable[[float], str] = lambda rate: "",
+        tell_pace: Callable[[float], str] = lambda rate: "", limit: Limit | None = None,
     ) -> None:  # fmt: skip
         self.fabric, self.model, self.run, self.config, self.data = fabric, model, run, config, data
         self.photos, self.val_photos, self.display, self.save_model = photos, val_photos, display, save_model
@@ -78,10 +78,10 @@ class Training:
         weights = balanced_class_weights(photos.labels) if config.balance == "loss" else torch.ones(model.num_classes)
         self.class_weights = weights.to(fabric.device)
         self.learner: Learner
-        self.process_group = ProcessGroupGuard(fabric, patience=config.patience, run=run)
+        self.process_group = ProcessGroupGuard(fabric, patience=config.process_timeout, run=run)
         self._mark = mark(run)
         self._saved_at = time.monotonic()
-        self._pace = Pace(total=self.work.total)
+        self.fitter = EpochFitter(fabric, self.work, limit)
 
     def fit(self, *, resume: bool = False) -> None:
         """Train to the end, or resume from the run's checkpoint.
@@ -96,7 +96,7 @@ class Training:
         if saved is not None:
             with explain_mismatch(self.run):
                 check_mark(saved, run=self.run)
-                self.position = TrainState.from_dict(saved["position"])
+                self.position = TrainState.from_dict(saved["position"], num_epochs=self.config.epochs)
                 self._check_position()
                 if not self.fabric.is_global_zero:  # sums over all processes, to be counted once
                     self.position.tally = self.position.tally.scaled(0)
@@ -107,9 +107,9 @@ class Training:
                 saved = None
                 if self.cache is not None:
                     self.cache.prepare(self.model, check=lambda: self._save_or_stop(stop))
-                while self.position.epoch < self.config.epochs:
+                while self.position.epoch < self._num_epochs:
                     self._go_through_epoch(stop)
-                self.position = TrainState(stage=self.position.stage + 1)
+                self.position = self.position.next_stage()
 
     def _go_through_epoch(self, stop: StopRequest) -> None:
         """Train and validate for one epoch; save a checkpoint if a photo cannot be read any more."""
@@ -139,6 +139,7 @@ class Training:
         with self.process_group.extended_timeout():
             network = wrap(self.fabric, self.model)
         self.learner = Learner(self.fabric, network, run=self.run, config=self.config, saved=saved)
+        self.fitter.begin(self.position)
 
     def _start_display(self) -> None:
         """Tell the display the amount of work, how much of it is done, and the epochs before."""
@@ -152,7 +153,7 @@ class Training:
 
     def _check_position(self) -> None:
         position = self.position
-        if not (0 <= position.stage <= self.num_stages and 0 <= position.epoch <= self.config.epochs
+        if not (0 <= position.stage <= self.num_stages and 0 <= position.epoch <= self._num_epochs
                 and 0 <= position.batch <= len(self._batches())):  # fmt: skip
             raise ValueError(
                 f"stage {position.stage}, epoch {position.epoch}, batch {position.batch} do not exist in this run"
@@ -162,24 +163,27 @@ class Training:
         """Train on the remaining batches of this epoch."""
         position, batches = self.position, self._batches()
         self.display.enter(
-            Place(
-                position.stage, self.num_stages, position.epoch, self.config.epochs, position.batch, len(batches)
-            )
+            Place(position.stage, self.num_stages, position.epoch, self._num_epochs, position.batch, len(batches))
         )  # fmt: skip
         set_modes(self.model, config=self.config)
         left = self._load(batches[position.batch :])
+        num_batches = len(batches)
         asked = time.monotonic()
-        while (batch := stop.next_of(left, may_stop=self._may_stop(len(batches)))) is not None:
+        while (batch := stop.next_of(left, may_stop=self._may_stop(num_batches))) is not None:
             came = time.monotonic()
             self.process_group.barrier(f"batch {position.batch + 1} of epoch {position.epoch + 1}")
-            self._train_batch(batch, num_batches=len(batches))
+            if self.fitter.is_timed:
+                num_batches = self._fit_epochs(num_batches)
+            self._train_batch(batch, num_batches=num_batches)
             done = time.monotonic()
             position.tally.data_seconds += came - asked
             position.tally.seconds += done - asked
-            if self._is_step_whole(len(batches)):
+            if self._is_step_whole(num_batches):
                 self._save_or_stop(stop)
+            if position.batch == num_batches < len(batches):  # the epoch was shortened
+                break
             asked = time.monotonic()
-        if position.batch < len(batches):
+        if position.batch < num_batches:
             self._save_or_stop(stop)
 
     def _load(self, batches: list[list[int]]) -> Iterator[Batch]:
@@ -187,6 +191,27 @@ class Training:
             return self.cache.load(batches, epoch=self._data_epoch)
         workers = num_workers(self.data, self.photos)
         return load_batches(self.photos, batches, epoch=self._data_epoch, workers=workers)
+
+    def _fit_epochs(self, num_batches: int) -> int:
+        """Tell the pace after the first steps, and fit the epochs to the time limit, if there is one.
+
+        Returns:
+            The number of batches of this epoch.
+        """
+        position = self.position
+        if self.fitter.pace.rate is not None and (line := self.tell_pace(self.fitter.pace.rate)):
+            self.display.note(line)
+        if self.fitter.limit is None or position.num_epochs:
+            return num_batches
+        self.fitter.decide(position, num_batches=num_batches)
+        self._show_fit()
+        return position.num_batches
+
+    def _show_fit(self) -> None:
+        """Say how many epochs fit into the time that the stage has."""
+        position = self.position
+        self.display.leave(position.seconds_left)
+        self.display.fit(position.num_epochs, position.num_batches, seconds=position.seconds_left)
 
     def _is_step_whole(self, num_batches: int) -> bool:
         """Return whether no gradient is pending: a checkpoint holds weights, and no gradients."""
@@ -219,7 +244,8 @@ class Training:
     def _train_batch(self, batch: Batch, *, num_batches: int) -> None:
         """Run one batch: gradients, and every `accumulate` batches an update of the weights."""
         position, config = self.position, self.config
-        epoch = position.epoch + position.batch / num_batches
+        # The schedule is that of all epochs of the options, stretched over those that are trained.
+        epoch = (position.epoch + position.batch / num_batches) * (config.epochs / self._num_epochs)
         set_learning_rate(self.learner.optimizer, epoch=epoch, config=config)
         torch.manual_seed(_mix(config.seed, self._data_epoch, position.batch, self.fabric.global_rank))  # dropout
         moved = Batch(*(tensor.to(self.fabric.device, non_blocking=True) for tensor in batch))
@@ -239,10 +265,7 @@ class Training:
             self.learner.update()
         work = self.work.photos(len(batch.labels) * self.fabric.world_size, stage=position.stage)
         self.display.step(position.tally.figures(), work=work)
-        self._pace.advance(work)
-        is_timed = self._pace.pieces == 1 + TIMED_STEPS and self._pace.rate is not None
-        if is_timed and (line := self.tell_pace(self._pace.rate)):
-            self.display.note(line)
+        self.fitter.pace.advance(work)
 
     def _end_epoch(self) -> None:
         """Validate, write the metrics row, keep the best model, save a checkpoint."""
@@ -256,9 +279,16 @@ class Training:
                 row |= self._validate(self.val_photos)
             accuracy = row["val_top1_mixture"]
             margin = standard_error(max(accuracy, position.best_accuracy), num_photos=len(self.val_photos))
+        since_best = 0 if accuracy > position.best_accuracy else position.epochs_since_best + 1
+        was_decided = position.num_epochs
+        self.fitter.end_epoch(position, num_batches=len(self._order()), num_done=position.batch)
+        if position.num_epochs and not was_decided:
+            self._show_fit()
+        if self.config.early_stop and since_best >= self.config.early_stop:
+            position.num_epochs = position.epoch + 1
         is_last_stage = position.stage == self.num_stages - 1
         is_best = is_last_stage and accuracy >= position.best_accuracy - margin
-        is_last = is_last_stage and position.epoch + 1 == self.config.epochs
+        is_last = is_last_stage and position.epoch + 1 == self._num_epochs
         if self.fabric.is_global_zero:
             self.run.check_exists()
             self.run.append_metrics(row)
@@ -266,8 +296,9 @@ class Training:
             for wanted, folder in ((is_best, self.run.best), (is_last, self.run.last)):
                 if wanted:
                     self.save_model(folder, self.learner.evaluated, row)
-        best_accuracy = max(accuracy, position.best_accuracy) if is_last_stage else position.best_accuracy
-        self.position = TrainState(stage=position.stage, epoch=position.epoch + 1, best_accuracy=best_accuracy)
+        if self.fitter.limit is not None:
+            self.display.leave(position.seconds_left)
+        self.position = position.next_epoch(max(accuracy, position.best_accuracy), since_best=since_best)
         self._save_checkpoint(self.position.tally)
 
     def _metrics_row(self) -> dict[str, Any]:
@@ -301,7 +332,17 @@ class Training:
         """Number of experts for validation in this stage; with crops one trained network is used as all of them."""
         return self.model.config.experts if self.config.schedule == "crops" else self.model.active_experts
 
+    @property
+    def _num_epochs(self) -> int:
+        """Number of epochs of this stage, as far as it is decided."""
+        return self.position.num_epochs or self.config.epochs
+
     def _batches(self) -> list[list[int]]:
+        """Return the photos of each batch of this epoch."""
+        return self._order()[: self.position.num_batches or None]
+
+    def _order(self) -> list[list[int]]:
+        """Return the photos of each batch of a whole epoch."""
         return epoch_batches(
             len(self.photos), batch_size=self.config.global_batch_size, seed=self.config.seed, epoch=self._data_epoch,
             shuffle=True, drop_last=True, rank=self.fabric.global_rank, world=self.fabric.world_size,
@@ -311,7 +352,7 @@ class Training:
     @property
     def _data_epoch(self) -> int:
         """Unique index of the epoch over all stages."""
-        return self.position.stage * self.config.epochs + self.position.epoch
+        return self.position.former_epochs + self.position.epoch
 
     def _is_checkpoint_due(self) -> bool:
         steps = self.config.checkpoint_steps

@@ -1,6 +1,7 @@
 """Training and evaluation of one network of a run: the mixture, a student, or a plain baseline."""
 
 import dataclasses
+import functools
 from typing import Any, cast
 
 import torch
@@ -67,6 +68,7 @@ def train_network(
         fabric, model.to(fabric.device), photos=photos, val_photos=val_photos, run=run, config=session.config,
         data=session.data, display=display, save_model=session.save_model, step=step, cache=cache,
         tell_pace=session.tell_pace,
+        limit=None if session.limit is None else functools.partial(session.limit.for_stage, title),
     )  # fmt: skip
     with explain_memory(session.config):
         training.fit(resume=run.checkpoint_path.exists())
@@ -90,7 +92,7 @@ def train_plain(session: Session, name: str, plan: Plan, *, run: Run) -> float:
 
 
 def train_student(
-    session: Session, model_config: ModelConfig, distillation: DistillConfig, *, run: Run
+    session: Session, model_config: ModelConfig, distillation: DistillConfig, *, run: Run, title: str
 ) -> dict[str, Any]:
     """Train a student, and measure it, its teacher, and the teacher's plain baselines on the same photos."""
     done = run.summary()
@@ -103,7 +105,7 @@ def train_student(
     if session.config.channels_last:
         mixture = mixture.to(memory_format=torch.channels_last)
     step = StudentStep(mixture, order, distillation)
-    summary = train_network(session, model_config, run=run, title=f"student of {teacher.folder.name}", step=step)
+    summary = train_network(session, model_config, run=run, title=title, step=step)
     known = {"teacher": teacher, **{name: Run(teacher.folder / name) for name in ("plain", "plain_equal_compute")}}
     for name, other in known.items():
         if other.best.is_dir():

@@ -17,8 +17,8 @@ from mge.storage.run_folder import CONFIG, ORIGIN, Run
 # Settings that may change when a run is resumed: locations (a teacher is identified by its checksum), devices, speed,
 # and additional work.
 HARMLESS = (
-    "data", "teacher", "teacher_sha256", "workers", "cache", "accelerator", "devices", "nodes", "strategy", "patience",
-    "checkpoint_minutes", "checkpoint_steps", "max_broken_fraction", "baseline",
+    "data", "teacher", "teacher_sha256", "workers", "cache", "accelerator", "devices", "nodes", "strategy",
+    "process_timeout", "checkpoint_minutes", "checkpoint_steps", "max_broken_fraction", "baseline",
 )  # fmt: skip
 
 

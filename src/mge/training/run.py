@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,26 +11,30 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from mge.config import split_options, take_distillation, write_normalization
+from mge.config import ModelConfig, split_options, take_distillation, write_normalization
 from mge.console.tables import print_summary
 from mge.data.sources import read_photos
-from mge.errors import StorageError
+from mge.errors import ConfigError, StorageError
 from mge.evaluation.verdict import PLAIN, describe_verdict
 from mge.inference.devices import build_fabric, check_shares
 from mge.models.backbone import pretrained_input
 from mge.storage.run_folder import NAMED, Run
-from mge.training.baselines import plan_baselines
+from mge.training.baselines import Plan, plan_baselines
 from mge.training.finish import draw_best
 from mge.training.forecast import Forecast
 from mge.training.network import train_network, train_plain, train_student
-from mge.training.session import open_session
+from mge.training.session import Session, open_session
 from mge.training.start import begin_run, has_begun, resume_run
 from mge.training.student_photos import split_as_teacher
+from mge.training.time_limit import TimeLimit
 
 _TRAINING = threading.RLock()
 
 
-def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool, manifest: str | None = None) -> Run:
+def train_run(
+    settings: Mapping[str, Any], *, folder: Path | None, is_new: bool, manifest: str | None = None,
+    started: float | None = None,
+) -> Run:  # fmt: skip
     """Train a student, or a mixture and its plain baselines, as the settings specify.
 
     The plain networks are runs of their own, in folders inside the run's.
@@ -39,10 +44,12 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
         folder: The run's folder. None: a new one in `runs/`.
         is_new: Whether to create it; an existing run is resumed.
         manifest: Text of a manifest that a new run stores as its data, in place of the data in the settings.
+        started: Time of the monotonic clock from which a time limit counts. None: now.
 
     Returns:
         The finished run.
     """
+    started = time.monotonic() if started is None else started
     settings = follow_weights(settings)
     options = dict(settings)
     _, source_format, preset = (options.pop(name, "") for name in NAMED)
@@ -62,21 +69,17 @@ def train_run(settings: Mapping[str, Any], *, folder: Path | None, is_new: bool,
         if distillation is not None:
             photos = split_as_teacher(fabric, photos, run=run, teacher=Path(distillation.teacher))
         session = open_session(fabric, photos, model_config, data_config, config, run=run)
+        _check_early_stop(session)
         title = "mixture" if model_config.experts > 1 else "network"
         if distillation is not None:
             title = f"student of {Path(distillation.teacher).name}"
         baselines = plan_baselines(model_config, session.config)
-        left = {PLAIN[name]: plan for name, plan in baselines.items() if not Run(run.folder / name).summary()}
-        networks = {**left, title: (model_config, session.config)}
-        forecast = Forecast(fabric, session.photos, str(settings["data"]), networks)
-        session = dataclasses.replace(session, tell_pace=forecast.tell)
+        session = _with_forecast(session, baselines, model_config, title=title, run=run, started=started)
         plain = {f"{name}_top1": train_plain(session, name, plan, run=run) for name, plan in baselines.items()}
         if distillation is None:
-            summary = train_network(
-                session, model_config, run=run, title="mixture" if model_config.experts > 1 else "network"
-            )
+            summary = train_network(session, model_config, run=run, title=title)
         else:
-            summary = train_student(session, model_config, distillation, run=run)
+            summary = train_student(session, model_config, distillation, run=run, title=title)
         if fabric.is_global_zero:
             figures = {**summary, **plain}
             run.write_summary({**figures, **describe_verdict(run, figures)})
@@ -97,6 +100,33 @@ def follow_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
     wanted = pretrained_input(settings["backbone"])
     found = {"normalization": write_normalization(wanted.mean, wanted.std), "interpolation": wanted.interpolation}
     return {**settings, **{name: found[name] for name in open_to_weights}}
+
+
+def _check_early_stop(session: Session) -> None:
+    """Raise ConfigError if early stopping has no validation photos to go by."""
+    if session.config.early_stop and not session.photos.split("val"):
+        raise ConfigError(
+            f"early_stop is {session.config.early_stop}, but there are no validation photos; give --val-fraction 0.1, "
+            "or leave it out"
+        )
+
+
+def _with_forecast(
+    session: Session, baselines: Mapping[str, Plan], model_config: ModelConfig, *, title: str, run: Run, started: float
+) -> Session:
+    """Return the session with the forecast and the time limit of the networks that are still to be trained."""
+    left = {PLAIN[name]: plan for name, plan in baselines.items() if not Run(run.folder / name).summary()}
+    networks = {**left, title: (model_config, session.config)}
+    seconds = session.config.limit_seconds
+    forecast = Forecast(session.fabric, session.photos, run.config()["data"], networks, limit=seconds)
+    limit = None if seconds is None else TimeLimit(seconds, started, _seconds_of(run), forecast)
+    return dataclasses.replace(session, tell_pace=forecast.tell, limit=limit)
+
+
+def _seconds_of(run: Run) -> float:
+    """Return the seconds of training that a resumed run has spent before."""
+    runs = [run, *(Run(run.folder / name) for name in PLAIN)]
+    return sum(row["seconds"] for each in runs for row in each.metrics())
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from mge.training.baselines import plan_baselines
 from mge.training.batch_size import find_batch_size
 from mge.training.machine_check import check_weights, fit_memory
 from mge.training.resume_guard import keep_or_check
+from mge.training.time_limit import TimeLimit
 
 PREPROCESSING = ("resize", "interpolation", "crop_fraction")  # the options of DataConfig that a stored model needs
 
@@ -35,6 +36,7 @@ class Session:
     config: TrainConfig
     broken: tuple[Broken, ...] = ()  # left out of the photos
     tell_pace: Callable[[float], str] = lambda rate: ""  # returns a line about the work per second
+    limit: TimeLimit | None = None
 
     def dataset(self, split: Split, *, model: ModelConfig, is_training: bool = False) -> PhotoDataset | None:
         """Return one split as a data set for a network of this configuration; None if the split is empty."""

@@ -76,16 +76,43 @@ class TrainState:
     stage: int = 0
     epoch: int = 0
     batch: int = 0
-    best_accuracy: float = -1.0  # the highest on validation photos so far, in percent
+    best_accuracy: float = -1.0  # the highest on validation photos in this stage so far, in percent
+    epochs_since_best: int = 0
+    former_epochs: int = 0  # of the stages before
+    num_epochs: int = 0  # of this stage, where a time limit or early stopping decides it; 0: those of the options
+    num_batches: int = 0  # of this epoch, where a time limit decides it; 0: all
+    seconds_left: float = 0.0  # of this stage under a time limit, at the end of the epoch before
     tally: RunningMetrics = dataclasses.field(default_factory=RunningMetrics)
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> "TrainState":
-        """Return the position that `dataclasses.asdict` wrote, also of versions that kept a loss beside it."""
+    def from_dict(cls, saved: Mapping[str, Any], *, num_epochs: int) -> "TrainState":
+        """Return the position that `dataclasses.asdict` wrote, also that of earlier versions.
+
+        Args:
+            saved: Its fields.
+            num_epochs: Epochs of each stage in versions that did not keep their number.
+        """
         fields = dict(saved)
+        fields.setdefault("former_epochs", fields["stage"] * num_epochs)
         if "best_score" in fields:
             fields["best_accuracy"] = fields.pop("best_score")[0]
         return cls(**{**fields, "tally": RunningMetrics(**fields["tally"])})
+
+    def next_epoch(self, best_accuracy: float, *, since_best: int) -> "TrainState":
+        """Return the position at the start of the next epoch.
+
+        Args:
+            best_accuracy: The highest on validation photos in this stage, in percent.
+            since_best: Epochs since then.
+        """
+        return dataclasses.replace(
+            self, epoch=self.epoch + 1, batch=0, best_accuracy=best_accuracy, epochs_since_best=since_best,
+            tally=RunningMetrics(),
+        )  # fmt: skip
+
+    def next_stage(self) -> "TrainState":
+        """Return the position at the start of the next stage."""
+        return TrainState(stage=self.stage + 1, former_epochs=self.former_epochs + self.epoch)
 
 
 @contextlib.contextmanager
