@@ -30,7 +30,7 @@ PREVIOUS: dict[str, Any] = {
     "attention_to": "class", "box": "extent", "detail": 2.0, "follow": "true", "freeze_former": False,
     "gate_trust": "full", "normalisation": "half", "start": "weights",
 }  # fmt: skip
-RENAMED = {
+RENAMED: dict[str, Any] = {
     "cam_target": "class", "box_method": "threshold", "zoom_resolution": 2.0, "train_cam_class": "label",
     "freeze_previous": False, "gate_temperature": "none", "normalization": "half", "expert_init": "pretrained",
 }  # fmt: skip
@@ -142,7 +142,7 @@ def test_a_model_folder_of_the_version_before_is_read_without_a_word(tmp_path: P
 def test_a_run_of_the_version_before_goes_on_to_the_same_bits(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {**SHORT, **RENAMED, "schedule": "progressive", "epochs": 1}
+    options: dict[str, Any] = {**SHORT, **RENAMED, "schedule": "progressive", "epochs": 1}
     whole = mge.train(photos, out=tmp_path / "whole", **options)
     run = Run(stopped(photos, tmp_path / "run", monkeypatch, after=2, **options))
     config = run.folder / "config.yaml"
@@ -154,7 +154,7 @@ def test_a_run_of_the_version_before_goes_on_to_the_same_bits(
     (run.folder / "origin.json").write_text(json.dumps(origin), encoding="utf-8")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        resumed = mge.train(resume=run)
+        resumed = mge.train(resume=run.folder)
     assert digest(resumed.last) == digest(whole.last)
 
 

@@ -136,7 +136,7 @@ def test_a_stored_model_and_a_run_say_in_full_how_photos_are_prepared(photos: Pa
     written = yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8"))
     assert (written["normalization"], written["interpolation"]) == ("half", "bilinear")
     stored = load_model(run.best)
-    assert stored.config.normalisation == "half"
+    assert stored.config.normalization == "half"
     assert stored.metadata["preprocessing"]["interpolation"] == "bilinear"
     network = MixtureOfExperts(stored.config, num_classes=CLASSES, pretrained=False)
     assert network.mean.flatten().tolist() == [0.5] * 3

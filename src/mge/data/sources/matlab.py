@@ -16,8 +16,8 @@ from mge.errors import DataError, first_line
 # Of a file with its decompressed variables, of which real ones have some millions; of reading it, real ones take one.
 MAX_BYTES, SECONDS = 256_000_000, 120
 # Exceptions of scipy for files with flipped or missing bytes.
-DAMAGES = (scipy.io.matlab.MatReadError, zlib.error, MemoryError, ValueError, TypeError, LookupError, NameError)
-DAMAGES += (OSError, ArithmeticError, AttributeError, NotImplementedError)
+DAMAGES: tuple[type[Exception], ...] = (scipy.io.matlab.MatReadError, zlib.error, MemoryError, ValueError, TypeError)
+DAMAGES += (LookupError, NameError, OSError, ArithmeticError, AttributeError, NotImplementedError)
 
 
 def read_texts(file: Path, variable: str) -> list[str]:
@@ -88,6 +88,6 @@ def _expanded_bytes(file: Path) -> int:
     while place + 8 <= content.size and total <= MAX_BYTES:
         kind, size = content[place : place + 8].view(">u4" if bytes(content[126:128]) == b"MI" else "<u4").tolist()
         if kind == 15:  # compressed
-            total += len(zlib.decompressobj().decompress(content[place + 8 : place + 8 + size], MAX_BYTES + 1))
+            total += len(zlib.decompressobj().decompress(content[place + 8 : place + 8 + size].data, MAX_BYTES + 1))
         place += 8 + size
     return total
