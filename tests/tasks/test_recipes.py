@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mge.cli import main
-from mge.config import split_options
+from mge.config import Preset, split_options
 from mge.data.sources import read_photos
 from mge.storage.run_folder import Run
 from tests import archives
@@ -20,7 +20,7 @@ ARCHIVES: dict[str, Callable[[Path], None]] = {
     "nabirds": archives.write_nabirds,
     "dogs": archives.write_dogs,
 }
-BACKBONES = {"paper": "test_resnet", "best": "test_convnext"}
+BACKBONES: dict[Preset, str] = {"paper": "test_resnet", "best": "test_convnext"}
 SMALL = (
     "--pretrained", "false", "--size", "64", "--epochs", "1", "--warmup_epochs", "0", "--batch_size", "2",
     "--accelerator", "cpu",
@@ -32,13 +32,13 @@ def test_there_are_recipes_for_five_benchmarks_by_two_presets() -> None:
     assert {file.name for file in RECIPES.glob("*.yaml")} == expected
 
 
-def recipe_of(name: str, kind: str) -> Path:
+def recipe_of(name: str, kind: Preset) -> Path:
     return RECIPES / (f"{name}.yaml" if kind == "paper" else f"{name}-best.yaml")
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
 @pytest.mark.parametrize("name", ARCHIVES)
-def test_a_recipe_is_a_preset_and_its_archive_is_read_with_it(name: str, kind: str, tmp_path: Path) -> None:
+def test_a_recipe_is_a_preset_and_its_archive_is_read_with_it(name: str, kind: Preset, tmp_path: Path) -> None:
     """So that of the recipes of one preset it is enough to train one."""
     assert yaml.safe_load(recipe_of(name, kind).read_text(encoding="utf-8")) == {"preset": kind}
     model, data, _ = split_options({}, preset=kind)
@@ -52,7 +52,7 @@ def test_a_recipe_is_a_preset_and_its_archive_is_read_with_it(name: str, kind: s
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), [("cub", "paper"), ("dogs", "best")])
 def test_a_recipe_trains_a_mixture_on_its_archive(
-    name: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, kind: Preset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = recipe_of(name, kind)
     ARCHIVES[name](tmp_path / "archive")
