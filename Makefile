@@ -5,6 +5,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 # What a second pytest call needs: torch.compile and torch.export do not work under jaxtyping's import hook.
 PLAIN := -o addopts="--strict-config --strict-markers -ra"
+# One process a core; the tests of one file stay together. One thread each: more of them than cores only wait.
+# Bytecode is kept, or each process compiles everything anew.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q
+AT_ONCE := -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test check lint bench audit docs env help
 .DEFAULT_GOAL := help
@@ -25,12 +29,14 @@ demo: $(STAMP) ## trains on synthetic beetles and draws the view of each expert
 	$(BIN)/mge train --config recipes/demo.yaml
 
 test: $(STAMP) ## the quick tests
-	$(BIN)/python -m pytest -q -m "not slow and not compiled"
-	$(BIN)/python -m pytest -q $(PLAIN) -m "compiled and not slow" || test $$? -eq 5
+	$(PYTEST) $(AT_ONCE) -m "not slow and not compiled and not alone"
+	$(PYTEST) -m "alone and not slow and not compiled"
+	$(PYTEST) $(PLAIN) $(AT_ONCE) -m "compiled and not slow"
 
 check: lint ## all checks: lint, types, layers, all tests
-	$(BIN)/python -m pytest -q -m "not compiled"
-	$(BIN)/python -m pytest -q $(PLAIN) -m compiled || test $$? -eq 5
+	$(PYTEST) $(AT_ONCE) -m "not compiled and not alone"
+	$(PYTEST) -m "alone and not compiled"
+	$(PYTEST) $(PLAIN) $(AT_ONCE) -m compiled
 
 lint: $(STAMP) ## lint, format, types, layers
 	$(BIN)/ruff check

@@ -58,8 +58,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--signals", type=int, default=10, help="how many runs are asked to stop")
     parser.add_argument("--kills", type=int, default=3, help="how many runs lose a process")
+    parser.add_argument("--epochs", type=int, default=OPTIONS["epochs"], help="how long each run is, of 8 steps each")
     parser.add_argument("--json", type=Path, help="write the figures there, and leave the docs alone")
     given = parser.parse_args()
+    OPTIONS["epochs"] = given.epochs
+    mge.training.run.draw_best = lambda *_, **__: None  # takes as long as an epoch, and nobody looks at it
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -184,12 +187,18 @@ def digest(run: Run) -> str:
     return hashlib.sha256((run.last / "model.safetensors").read_bytes()).hexdigest()
 
 
+def last_step() -> int:
+    """The number of the last step in which something may happen to a run, so that it has some more to go."""
+    return 8 * int(OPTIONS["epochs"]) - 6
+
+
 def stop_often(photos: Path, whole: Run, *, times: int) -> dict[str, Any]:
     """Sends one of the processes a signal, each time in another step; both have to stop, and the run to go on."""
     chance, runs = random.Random(0), []
     for number in range(times):
         folder = whole.folder.with_name(f"stopped{number}")
-        at, who, sent = chance.randrange(1, 50), chance.randrange(2), (signal.SIGTERM, signal.SIGINT)[number % 2]
+        at, who = chance.randrange(1, last_step()), chance.randrange(2)
+        sent = (signal.SIGTERM, signal.SIGINT)[number % 2]
 
         def tell(rank: int, step: int, *, at: int = at, who: int = who, sent: int = sent) -> None:
             if (rank, step) == (who, at):
@@ -225,7 +234,7 @@ def kill_often(photos: Path, whole: Run, *, times: int) -> list[dict[str, Any]]:
     chance, runs = random.Random(1), []
     for number in range(times):
         folder, world = whole.folder.with_name(f"killed{number}"), 1 if number == times - 1 else 2
-        runs.append(kill(photos, folder, whole, at=chance.randrange(4, 50), who=number % 2, go_on_with=world))
+        runs.append(kill(photos, folder, whole, at=chance.randrange(4, last_step()), who=number % 2, go_on_with=world))
     return runs
 
 

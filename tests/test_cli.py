@@ -181,8 +181,8 @@ def test_help_is_quick_and_loads_no_torch(args: list[str]) -> None:
         "heavy = {'torch', 'torchvision', 'timm', 'lightning_fabric', 'matplotlib', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    quickest = min(_seconds([sys.executable, "-c", script, *args]) for _ in range(3))
-    assert quickest < 1.0  # 0.1 s on an idle machine; the bar is 0.4 s there
+    tries = (_seconds([sys.executable, "-c", script, *args]) for _ in range(3))
+    assert any(seconds < 1.0 for seconds in tries)  # 0.1 s on an idle machine; the bar is 0.4 s there
 
 
 def _seconds(command: list[str]) -> float:

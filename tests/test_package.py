@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import functools
 import pickle
 import re
 import statistics
@@ -18,6 +19,11 @@ SOURCE = Path(mge.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 # A summary that begins with one of these is a relative clause, which nobody searches for.
 RELATIVE_WORDS = {"what", "where", "how", "whether", "which", "when", "who", "whom", "whose", "why", "that", "if"}
+
+
+@functools.cache
+def parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def run_python(script: str) -> None:
@@ -79,8 +85,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
 def test_nothing_is_unpickled(file: Path) -> None:
     """`torch.load` says weights_only=True, and of pickle only the name of its error may be imported."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    for node in ast.walk(parse(file)):
         if isinstance(node, ast.Import):
             assert not {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"} & {
                 item.name for item in node.names
@@ -95,7 +100,7 @@ def test_nothing_is_unpickled(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
 def test_weights_are_never_loaded_in_part(file: Path) -> None:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(parse(file)):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("load_state_dict"):
             assert "strict" not in {keyword.arg for keyword in node.keywords}
 
@@ -103,7 +108,7 @@ def test_weights_are_never_loaded_in_part(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
 def test_functions_are_short_and_file_names_say_something(file: Path) -> None:
     assert file.stem not in ("utils", "common", "misc", "base", "manager", "engine")
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(parse(file)):
         if isinstance(node, ast.FunctionDef):
             documentation = len((ast.get_docstring(node) or "").splitlines())
             num_lines = (node.end_lineno or 0) - node.body[0].lineno + 1 - documentation
@@ -113,7 +118,7 @@ def test_functions_are_short_and_file_names_say_something(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
 def test_docstrings_begin_with_a_verb_or_a_noun(file: Path) -> None:
     """Ruff's D401 checks the mood of verbs only, and only of functions."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(parse(file)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = re.match(r"\w*", ast.get_docstring(node) or "")
             assert first is not None
@@ -130,9 +135,8 @@ def test_no_module_is_loose_on_the_top_level() -> None:
 
 
 def test_no_class_name_means_two_things() -> None:
-    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in FILES]
     counts = collections.Counter(
-        node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+        node.name for file in FILES for node in ast.walk(parse(file)) if isinstance(node, ast.ClassDef)
     )
     assert [name for name, count in counts.items() if count > 1] == []
 

@@ -98,7 +98,11 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         open_photo(tmp_path / "pipe.jpg")
 
 
-@pytest.mark.parametrize("given", [np.zeros((8, 8, 3), np.uint8), io.BytesIO(b""), None, ("a.jpg", "b.jpg")], ids=repr)
+@pytest.mark.parametrize(
+    "given",
+    [np.zeros((8, 8, 3), np.uint8), io.BytesIO(b""), None, ("a.jpg", "b.jpg")],
+    ids=lambda given: type(given).__name__,
+)
 def test_what_is_no_photo_is_told_what_is_accepted(given: object) -> None:
     with pytest.raises(
         DataError, match=rf"^unsupported type of photo: {type(given).__name__}; accepted: a path, the bytes"

@@ -23,6 +23,7 @@ from mge.serving.server import listen
 from tests.serving.backends import Colors, expected
 from tests.serving.running import figure, get, picture, post, served, wait_until
 
+pytestmark = pytest.mark.alone  # some measure how long an answer takes
 RED = picture(220, 30, 40)
 
 

@@ -66,8 +66,8 @@ def test_who_holds_it_for_long_is_named_at_once_and_death_sets_it_free(
 
 def test_who_holds_it_for_a_moment_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with holder(tmp_path / ".lock", "moment") as process:
-        threading.Timer(0.3, process.kill).start()
         started = time.monotonic()
+        threading.Timer(0.3, process.kill).start()
         with hold(tmp_path / ".lock", what=tmp_path):
             assert time.monotonic() - started > 0.2
     monkeypatch.setattr(lock, "PATIENCE", 0.1)

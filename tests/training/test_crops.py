@@ -72,15 +72,12 @@ def test_crops_train_one_network_that_answers_for_all_experts(photos: Path, tmp_
     assert len(prediction.boxes_xyxy) == 2
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_run_on_crops_resumes_in_the_same_bits(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: float
-) -> None:
-    whole = mge.train(photos, out=tmp_path / "whole", ema=ema, **CROPS)
+def test_a_run_on_crops_resumes_in_the_same_bits(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = mge.train(photos, out=tmp_path / "whole", ema=0.9, **CROPS)
     with monkeypatch.context() as patch:
         stop_after(patch, steps=6, number=signal.SIGTERM)
         with pytest.raises(Interrupted):
-            mge.train(photos, out=tmp_path / "stopped", ema=ema, **CROPS)
+            mge.train(photos, out=tmp_path / "stopped", ema=0.9, **CROPS)
     resumed = mge.train(resume=tmp_path / "stopped")
     assert digest(resumed.last) == digest(whole.last)
     assert resumed.summary() == whole.summary()

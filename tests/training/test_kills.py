@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alone
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kills.py"
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.photos import write_class_folders
 
+pytestmark = pytest.mark.alone
 OPTIONS = [
     "--preset", "scratch", "--schedule", "progressive",
     "--backbone", "test_resnet", "--no-pretrained", "--size", "64", "--experts", "2", "--part-filters", "2",
@@ -18,7 +19,7 @@ OPTIONS = [
 @pytest.mark.slow
 def test_two_processes_train_one_mixture_and_count_every_photo_once(tmp_path: Path) -> None:
     photos = write_class_folders(tmp_path / "photos", per_class=9)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29533"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "mge", "train", str(photos), "--out", str(tmp_path / "run"), *OPTIONS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
@@ -34,12 +35,13 @@ def test_two_processes_train_one_mixture_and_count_every_photo_once(tmp_path: Pa
 @pytest.mark.slow
 def test_two_processes_learn_as_one_and_survive_signals_kills_and_hangs(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "processes.py"
-    command = [sys.executable, str(script), "--signals", "1", "--kills", "1", "--json", str(tmp_path / "figures.json")]
+    command = [sys.executable, str(script), "--signals", "1", "--kills", "1", "--epochs", "3"]
+    command += ["--json", str(tmp_path / "figures.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "figures.json").read_text())
     equal, stops, hung = figures["equal"], figures["signals"], figures["hung"]
-    assert equal["steps"] >= 50
+    assert equal["steps"] == 24
     # A kink of ReLU lets a gradient through on one side and not on the other, where its input is 0 but for rounding.
     assert figures["smooth"]["equal"]["largest_difference_of_losses"] <= 1e-5
     assert equal["largest_difference_of_losses"] <= 2e-4

@@ -42,6 +42,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int = signal
     monkeypatch.setattr(loop, "train_step", step)
 
 
+@pytest.mark.usefixtures("pictures")
 def test_a_run_leaves_everything_that_the_design_promises(photos: Path, tmp_path: Path) -> None:
     run = mge.train(photos, out=tmp_path / "run", baseline="both", **SHORT)
     names = {path.name for path in run.folder.iterdir()}
@@ -80,12 +81,12 @@ def test_the_last_epoch_within_one_standard_error_of_the_highest_accuracy_is_kep
 ) -> None:
     scripted = iter(accuracies)
     monkeypatch.setattr(loop, "measure", lambda outputs: {**measure(outputs), "mixture_top1": next(scripted)})
-    run = mge.train(photos, out=tmp_path / "run", **{**SHORT, "epochs": 4})
+    run = mge.train(photos, out=tmp_path / "run", **{**SHORT, "experts": 1, "part_filters": 0, "epochs": 4})
     assert load_model(run.best).metadata["provenance"]["epoch"] == kept
     assert load_model(run.last).metadata["provenance"]["epoch"] == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_between_steps_and_the_resumed_run_ends_in_the_same_bits(
     photos: Path, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:

@@ -1,7 +1,5 @@
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +8,8 @@ import pytest
 from lightning_fabric import Fabric
 
 from mge.training.stop_signal import StopRequest
+
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture
@@ -29,6 +29,22 @@ def test_a_run_that_nohup_started_outlives_its_terminal() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.agreed(fabric) == (signal.SIGTERM, False)
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """As a shell starts a program, whoever started the tests."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
+
+
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_every_signal_that_asks_a_program_to_stop_is_remembered_until_the_step_is_done(number: int) -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), number)
+        assert stop.agreed(Fabric(accelerator="cpu", devices=1)) == (number, False)
 
 
 def slow(seconds: float) -> Iterator[str]:
@@ -68,19 +84,22 @@ def test_a_signal_that_is_passed_on_twice_is_one() -> None:
 
 
 def test_a_second_signal_ends_the_process_whatever_it_waits_for() -> None:
-    script = """
-import time
-from mge.training.stop_signal import StopRequest
-with StopRequest() as stop:
-    print("waits", flush=True)
-    while True:
-        time.sleep(60)
-"""
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "waits\n"
-        process.send_signal(signal.SIGTERM)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1.5)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 128 + signal.SIGTERM
+    ready, begun = os.pipe()
+    child = os.fork()  # a process that begins anew imports PyTorch first
+    if not child:
+        try:
+            signal.alarm(60)
+            with StopRequest():
+                os.write(begun, b"waits")
+                while True:
+                    time.sleep(60)
+        finally:
+            os._exit(70)
+    os.close(begun)
+    assert os.read(ready, 5) == b"waits"
+    os.kill(child, signal.SIGTERM)
+    time.sleep(1.5)
+    assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    os.kill(child, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGTERM
+    os.close(ready)

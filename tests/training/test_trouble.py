@@ -21,11 +21,13 @@ import torch
 
 import mge
 from mge.cli import main
+from mge.config import TrainConfig
 from mge.data.loader import Batch, load_batches
 from mge.errors import DivergedError, StorageError
 from mge.storage.checkpoint import load_checkpoint
 from mge.storage.run_folder import Run
 from mge.training import loop
+from mge.training.batch_size import explain_memory
 from mge.training.step import StepFigures, train_step
 from tests.tiny import SHORT, digest
 
@@ -206,15 +208,19 @@ OUT_OF_MEMORY = [
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_every_error_that_memory_runs_out_with_is_known_as_such(error: Exception) -> None:
+    with (
+        pytest.raises(mge.OutOfMemoryError, match="there is not enough memory for a batch of 4 photos"),
+        explain_memory(TrainConfig(batch_size=4)),
+    ):
+        raise error
+
+
 def test_where_memory_runs_out_it_is_said_what_needs_less(
-    photos: Path,
-    tmp_path: Path,
-    happens: Arrange,
-    error: Exception,
-    capsys: pytest.CaptureFixture[str],
+    photos: Path, tmp_path: Path, happens: Arrange, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
-        raise error
+        raise OUT_OF_MEMORY[0]
 
     happens(2, fail)
     options = [f"--{name}={value}".lower() for name, value in OPTIONS.items()]
@@ -292,6 +298,7 @@ next(iter(load_batches(photos, [[0, 1], [2, 3]], epoch=0, workers=1)))
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_no_reading_process_outlives_the_run(photos: Path, tmp_path: Path, sent: signal.Signals) -> None:
     options = {**SHORT, "workers": 2, "cache": "no", "epochs": 1000}

@@ -21,6 +21,7 @@ from mge.inference.compiled_cache import compiled_path
 from mge.inference.fast_path import FastPath, open_fast_path
 from mge.inference.probabilities import calibrated
 from mge.models.mixture import MixtureOfExperts
+from mge.models.outline import outlined
 from mge.storage.fitted_parameters import read_least_probability, read_preprocessing, read_temperature, read_thresholds
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.run_folder import find_model_folder
@@ -64,7 +65,7 @@ class Classifier(prediction.AnyClassifier[torch.Tensor]):
         """
         num_classes = len(stored.class_names)
         try:
-            with torch.device("meta"):  # takes no memory, whatever the description asks for
+            with outlined():  # takes no memory, whatever the description asks for
                 described = MixtureOfExperts(stored.config, num_classes=num_classes, pretrained=False)
             described.load_state_dict(stored.state, assign=True)
             with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and discarded

@@ -9,6 +9,7 @@ from torch import Tensor
 from mge.config import ModelConfig, split_options
 from mge.errors import ModelFolderError
 from mge.models.mixture import MixtureOfExperts
+from mge.models.outline import outlined
 
 EXPERTS = 3  # hard-coded by suffix in their program
 PART_FILTERS = 10  # for each class, a constant of their program
@@ -47,7 +48,7 @@ def from_authors(state_dict: Mapping[str, Any]) -> MixtureOfExperts:
     given = _unwrap(state_dict)
     num_classes = _count_classes(given)
     config = authors_config(_recognize_backbone(given))
-    with torch.device("meta"):  # shapes only: a mismatch is found before anything large is allocated
+    with outlined():  # shapes only: a mismatch is found before anything large is allocated
         outline = MixtureOfExperts(config, num_classes=num_classes, pretrained=False)
     _check_fit(given, expected=_expected_tensors(outline), num_classes=num_classes)
     model = MixtureOfExperts(config, num_classes=num_classes, pretrained=False)
