@@ -53,15 +53,21 @@ def test_baselines_that_were_not_trained_have_none() -> None:
     assert "plain network" not in show({key: value for key, value in SUMMARY.items() if not key.startswith("plain")})
 
 
-def test_the_end_of_a_run_says_how_long_training_waited_for_photos(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("percents", "line"), [
+    ((10.0, 2.0), ""),
+    ((40.0, 0.0), "Data loading stalled training for 30 % of the time; --cache yes or more --workers may help."),
+])  # fmt: skip
+def test_the_end_of_a_run_says_how_long_training_waited_for_photos_if_that_is_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], percents: tuple[float, float], line: str
 ) -> None:
     run = Run(tmp_path)
-    run.append_metrics({"stage": 0, "epoch": 0, "seconds": 30.0, "data_wait_percent": 10.0})
-    run.append_metrics({"stage": 0, "epoch": 1, "seconds": 10.0, "data_wait_percent": 2.0})
+    for epoch, (seconds, percent) in enumerate(zip((30.0, 10.0), percents, strict=True)):
+        run.append_metrics({"stage": 0, "epoch": epoch, "seconds": seconds, "data_wait_percent": percent})
     run.write_summary(SUMMARY)
     print_summary(run)
-    assert "Data loading stalled training for 8.0 % of the time." in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert line in text
+    assert ("stalled" in text) == bool(line)
     assert Run(tmp_path / "other").waiting_percent() == 0
 
 

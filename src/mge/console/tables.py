@@ -15,6 +15,7 @@ from mge.storage.run_folder import Run
 
 PICTURE = "what_each_expert_saw.png"
 NUM_NAMED = 5  # broken photos listed by name
+NOTABLE_WAITING = 10.0  # percent of the training time; below it, faster loading would hardly be noticed
 PLAIN_NAMES = {
     "teacher_top1": "teacher (whole mixture)",
     "plain_top1": "plain network (same input)",
@@ -45,7 +46,9 @@ def print_summary(run: Run) -> None:
     say(summary_table(summary))
     if "verdict" in summary:
         say(f"Verdict: {summary['verdict']}.")
-    say(f"Data loading stalled training for {run.waiting_percent():.1f} % of the time.")
+    waiting = run.waiting_percent()
+    if waiting >= NOTABLE_WAITING:
+        say(f"Data loading stalled training for {waiting:.0f} % of the time; --cache yes or more --workers may help.")
     picture = run.report / PICTURE
     if picture.exists():
         say(f"Expert views: {picture}")
@@ -100,7 +103,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         return table
     fusion = summary.get("fusion", {})
     if "first_expert_top1" in fusion:
-        table.add_row("first expert only (plain network)", f"{fusion['first_expert_top1']:.1f}")
+        table.add_row("first expert only", f"{fusion['first_expert_top1']:.1f}")
     for number, top1 in enumerate(summary["experts_top1"]):
         heads = f"global head {summary['large_top1'][number]:.1f}, part head {summary['part_top1'][number]:.1f}"
         table.add_row(f"expert {number} ({heads})", f"{top1:.1f}")
