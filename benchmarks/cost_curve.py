@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from pretrained import COMMON, SETS, SHARED, WEIGHTS, run_name
+from pretrained import COMMON, SETS, SHARED, WEIGHTS, equal_compute_run, run_name
 from trainings import RESULTS, RUNS, draw_panels, spread, train_once, write_table
 
 from mge.storage.run_folder import Run
 
-PLAIN_SIZES, SIZES, STANDARD = (96, 128, 160, 192, 224, 256), (96, 128, 160), 128
+PLAIN_SIZES, SIZES, STANDARD, EQUAL_COMPUTE = (96, 128, 160, 192, 224, 256), (96, 128, 160), 128, 224
 FIGURES = RESULTS / "cost_curve.json"
 PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "cost-curve.png"
 PLAIN: dict[str, Any] = {"experts": 1, "part_filters": 0, "share_experts": False, "schedule": "joint"}
@@ -50,13 +50,15 @@ def find_run(name: str, *, size: int, seed: int, is_plain: bool) -> Run:
     known = RUNS / run_name(name, seed)
     if size == STANDARD and (known / "summary.json").exists():
         return Run(known / "plain" if is_plain else known)
+    if size == EQUAL_COMPUTE and is_plain:
+        return equal_compute_run(name, seed)
     return Run(RUNS / f"cost-{name}-{'plain' if is_plain else 'mixture'}-{size}-seed{seed}")
 
 
 def train(name: str, *, size: int, seed: int, is_plain: bool) -> None:
     """Train one network at its view, out of photos that are kept as large for all of them."""
     folder = find_run(name, size=size, seed=seed, is_plain=is_plain).folder
-    if folder.parent != RUNS or folder.name == run_name(name, seed):
+    if run_name(name, seed) in folder.parts:
         return
     data, options = SETS[name]
     detail = max(1.0, COMMON["size"] * options["zoom_resolution"] / size)
