@@ -11,7 +11,7 @@ import torch
 import yaml
 
 import mge
-from mge.config import DataConfig, ModelConfig, TrainConfig, complete_options
+from mge.config import PRESETS, DataConfig, ModelConfig, TrainConfig, complete_options
 from mge.config.previous_names import COMMANDS, OPTIONS, rename_options
 from mge.console.command_line import parse
 from mge.errors import ConfigError
@@ -52,6 +52,7 @@ def test_each_previous_name_stands_for_an_option_and_is_none_itself() -> None:
     assert rename_options(PREVIOUS) == RENAMED
     assert rename_options(RENAMED) == RENAMED
     assert not set(COMMANDS) & set(mge.VERBS)
+    assert {name for preset in PRESETS.values() for name in preset} <= set(NOW)  # others would be ignored
 
 
 @pytest.mark.parametrize("name", PREVIOUS)
