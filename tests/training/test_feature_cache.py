@@ -24,7 +24,7 @@ from mge.training import cached_views, network
 from mge.training.baselines import plan_baselines
 from mge.training.distillation import student_settings
 from mge.training.feature_cache import FeatureCache
-from mge.training.initial_weights import copy_weights
+from mge.training.initial_weights import copy_weights, find_trained
 from mge.training.learner import freeze_backbones, set_modes
 from tests.models.networks import build, draw, expert_of
 from tests.tiny import SHORT, digest
@@ -185,6 +185,17 @@ def test_the_plain_network_of_the_preset_is_a_linear_probe_and_its_student_is_tr
     assert (plan.epochs, plan.schedule, plan.freeze_backbone, plan.cached_views) == (15, "progressive", True, 2)
     settings = student_settings(whole.folder, changes={}, lesson={})
     assert (settings["schedule"], settings["freeze_backbone"], settings["cached_views"]) == ("joint", False, 0)
+
+
+def test_fine_tuning_takes_the_backbone_of_the_run_that_it_goes_on_from(
+    whole: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {}
+    monkeypatch.setattr("mge.training.run.train_run", lambda given, **_: settings.update(given))
+    mge.train(photos, out=tmp_path / "run", weights=str(whole))
+    assert settings["backbone"] == "test_resnet"
+    assert find_trained(settings["weights"]) == whole.best
+    assert find_trained("resnet50.safetensors") is None
 
 
 def test_fine_tuning_begins_with_the_backbone_and_the_heads_of_a_run(whole: Run) -> None:

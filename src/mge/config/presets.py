@@ -105,6 +105,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "attention_threshold": 0.1,
         "batch_size": 32,
         "optimizer": "adamw",
+        "backbone_lr": 5e-4,  # of a student, and where it is not frozen
         "head_lr": 2e-3,
         "weight_decay": 0.05,
         "label_smoothing": 0.1,

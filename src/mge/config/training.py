@@ -54,7 +54,7 @@ class TrainConfig(Options):
         measure_offset: Measure `attention_offset` on the backbone before training, and set it.
         pretrained: Start from ImageNet weights (timm; downloaded once).
         weights: File with backbone weights (.safetensors or .pth) to use instead of a download, or a run or model
-            folder to go on from: its heads are used too if the classes are the same.
+            folder to go on from: with its backbone, and with its heads if the classes are the same.
         optimizer: `sgd` with momentum 0.9, or `adamw`.
         backbone_lr: Peak learning rate of the backbones.
         head_lr: Peak learning rate of the heads.

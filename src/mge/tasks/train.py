@@ -64,7 +64,9 @@ def train(
     if (data is None) == (resume is None):
         raise ConfigError("give either the data to train on, or --resume RUN to resume a run")
     from mge.models.backbone import pretrained_input  # noqa: PLC0415
+    from mge.storage.model_folder import load_description  # noqa: PLC0415
     from mge.storage.run_folder import FIXED_THEN, NAMED, open_run  # noqa: PLC0415
+    from mge.training.initial_weights import find_trained  # noqa: PLC0415
     from mge.training.run import train_run  # noqa: PLC0415
 
     if resume is not None:
@@ -76,6 +78,8 @@ def train(
         return train_run(settings, folder=Path(resume), is_new=False, started=started)
     source, manifest = _name_data_or_frame(data, options)
     resolved = complete_options(options, preset=preset)
+    if "backbone" not in options and (trained := find_trained(resolved["weights"])) is not None:
+        resolved["backbone"] = load_description(trained).config.backbone
     if "size" not in {**PRESETS[preset], **options}:
         resolved["size"] = pretrained_input(resolved["backbone"]).size or resolved["size"]
     settings = {"data": source, "format": format, "preset": preset, **resolved}

@@ -7,19 +7,19 @@ from pathlib import Path
 from mge.errors import ConfigError
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.hub import is_hub
-from mge.storage.model_folder import StoredModel, load_model
+from mge.storage.model_folder import StoredModel
 from mge.storage.run_folder import find_model_folder
 
 
-def read_initial(weights: str | None) -> StoredModel | None:
-    """Read the run or model folder that `weights` names; None if it names a file, or nothing.
+def find_trained(weights: object) -> Path | None:
+    """Return the model folder of the run or model that `weights` names; None if it names a file, or nothing.
 
     Raises:
         ModelFolderError: there is no complete model.
     """
-    if weights is None or not (is_hub(weights) or Path(weights).is_dir()):
+    if not isinstance(weights, str) or not (is_hub(weights) or Path(weights).is_dir()):
         return None
-    return load_model(find_model_folder(weights))
+    return find_model_folder(weights)
 
 
 def copy_weights(stored: StoredModel, model: MixtureOfExperts, *, class_names: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from mge.training.batch_size import explain_memory
 from mge.training.distillation import StudentStep, match_classes, open_teacher
 from mge.training.feature_cache import FeatureCache
 from mge.training.finish import measure_best
-from mge.training.initial_weights import copy_weights, read_initial
+from mge.training.initial_weights import copy_weights, find_trained
 from mge.training.loop import Training
 from mge.training.session import Session
 from mge.training.start import enter_part
@@ -118,14 +118,14 @@ def _build(session: Session, model_config: ModelConfig) -> MixtureOfExperts:
     """Build the network with its initial weights, which depend on the seed."""
     config = session.config
     torch.manual_seed(config.seed)
-    trained = read_initial(config.weights)
+    trained = find_trained(config.weights)
     class_names = session.photos.class_names
     model = MixtureOfExperts(
         model_config, num_classes=len(class_names), pretrained=config.pretrained and trained is None,
         weights=config.weights if trained is None else None,
     )  # fmt: skip
     if trained is not None:
-        note = copy_weights(trained, model, class_names=class_names)
+        note = copy_weights(load_model(trained), model, class_names=class_names)
         if session.fabric.is_global_zero:
             print_notes([note])
     if synchronizes_batch_norm(config, session.fabric):
