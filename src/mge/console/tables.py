@@ -45,6 +45,7 @@ def print_summary(run: Run) -> None:
     say(summary_table(summary))
     if "verdict" in summary:
         say(f"Verdict: {summary['verdict']}.")
+    say(*(f"Alarm: {alarm}." for alarm in summary.get("alarms", [])))
     say(f"Data loading stalled training for {run.waiting_percent():.1f} % of the time.")
     picture = run.report / PICTURE
     if picture.exists():
