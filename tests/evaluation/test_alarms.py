@@ -88,6 +88,6 @@ def test_a_run_made_to_fail_raises_its_alarm_in_log_summary_and_report(
     said = capsys.readouterr().out
     assert said.count(f"Alarm: {alarms[0]}.") >= 1
     assert said.count("far above that of guessing") == 2  # when it was seen, and at the end
-    result = mge.evaluate(run)
+    result = mge.evaluate(run.folder)
     assert f"Alarm: {alarms[0]}." in result["advice"]
     assert "far above that of guessing" in (run.folder / "evaluation-test" / "report.html").read_text()
