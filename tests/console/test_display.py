@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mge.console.display import Display, Place, announce
+from mge.console.display import Display, EpochPlace, announce
 from mge.console.terminal import is_live
 from mge.data.records import PhotoSet, Record, Split
 
@@ -48,7 +48,7 @@ def test_a_log_says_at_least_every_minute_which_network_is_trained_and_how_far(m
     display, others = Display("mixture", console=log), Display("mixture", console=silent)
     for each in (display, others):
         each.start(done=1000, total=4000, rows=[row(0, 0, 80.0), row(1, 0, 50.1), row(1, 1, 48.0)])
-        each.enter(Place(stage=1, num_stages=3, epoch=2, num_epochs=10, batch=4, num_batches=20))
+        each.enter(EpochPlace(stage=1, num_stages=3, epoch=2, num_epochs=10, batch=4, num_batches=20))
     for _ in range(16):
         now += 25
         for each in (display, others):
@@ -68,7 +68,7 @@ def test_a_finished_epoch_names_its_network_and_marks_the_best_validation_accura
     log = Console(file=io.StringIO(), width=400)
     display = Display("plain network", console=log)
     for epoch, accuracy in enumerate([40.0, 52.31, 51.0]):
-        display.enter(Place(0, 1, epoch, 3, 0, 20))
+        display.enter(EpochPlace(0, 1, epoch, 3, 0, 20))
         display.epoch(row(0, epoch, accuracy), work=5)
     assert isinstance(log.file, io.StringIO)
     assert [
@@ -93,7 +93,7 @@ def test_a_terminal_of_80_columns_shows_two_whole_lines(
     screen = Console(file=io.StringIO(), width=80, force_terminal=True)
     with Display(network, console=screen) as display:
         display.start(done=0, total=1e6, rows=[row(num_stages - 1, 0, 100.0), row(num_stages - 1, 98, 99.5)])
-        display.enter(Place(num_stages - 1, num_stages, 99, 100, 0, 20))
+        display.enter(EpochPlace(num_stages - 1, num_stages, 99, 100, 0, 20))
         for _ in range(2):
             now += 10
             display.step({"train_loss_mixture": 45.678, "train_top1_mixture": 100.0}, work=100)

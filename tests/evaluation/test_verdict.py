@@ -55,5 +55,5 @@ def test_a_run_whose_later_experts_do_not_help_says_so(tmp_path: Path) -> None:
 
 def test_a_plain_network_by_itself_has_no_verdict(tmp_path: Path) -> None:
     figures = {"mixture_top1": 50.0, "experts_top1": [50.0]}
-    assert describe_verdict(run_with(tmp_path / "run", model="10"), figures) == {}
-    assert describe_verdict(Run.create(tmp_path / "old", config={"data": "photos"}), figures) == {}
+    assert describe_verdict(run_with(tmp_path / "run", model="10"), figures) == {"alarms": []}
+    assert describe_verdict(Run.create(tmp_path / "old", config={"data": "photos"}), figures) == {"alarms": []}

@@ -17,7 +17,7 @@ LONGEST_NAME = 31  # letters of the network's name: with them the display fits 8
 SPLIT_NAMES: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
 
 
-class Place(NamedTuple):
+class EpochPlace(NamedTuple):
     """Position of a training, counted from 0."""
 
     stage: int
@@ -61,7 +61,7 @@ class Display:
         )  # fmt: skip
         self._task = self._progress.add_task("", total=None, left="")
         self._pace = Pace(total=0.0)
-        self._place = Place(0, 1, 0, 1, 0, 1)
+        self._place = EpochPlace(0, 1, 0, 1, 0, 1)
         self._accuracies: list[float] = []  # on validation photos, in the epochs of this stage
         self._shown = self._stepped = time.monotonic()
 
@@ -83,7 +83,7 @@ class Display:
         for row in rows:
             self._remember(row)
 
-    def enter(self, place: Place) -> None:
+    def enter(self, place: EpochPlace) -> None:
         """Enter a stage or an epoch."""
         if place.stage != self._place.stage:
             self._accuracies = []

@@ -46,6 +46,7 @@ def print_summary(run: Run) -> None:
     say(summary_table(summary))
     if "verdict" in summary:
         say(f"Verdict: {summary['verdict']}.")
+    say(*(f"Alarm: {alarm}." for alarm in summary.get("alarms", [])))
     waiting = run.waiting_percent()
     if waiting >= NOTABLE_WAITING:
         say(f"Data loading stalled training for {waiting:.0f} % of the time; --cache yes or more --workers may help.")

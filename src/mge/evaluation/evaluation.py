@@ -26,7 +26,7 @@ from mge.inference.probabilities import calibrated
 from mge.storage.fitted_parameters import read_least_probability, read_temperature
 from mge.storage.model_folder import StoredModel, load_model
 from mge.storage.output import check_file, write_output
-from mge.storage.run_folder import find_model_folder, hold_model
+from mge.storage.run_folder import Run, find_model_folder, hold_model, is_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +127,8 @@ def evaluate_model(
         figures["cascade_curve"] = trace_curve(val_answers, answers, config=stored.config)
     if unknown_answers is not None:
         figures["unknown"] = {"data": str(unknown), **_measure_unknown(answers, unknown_answers, stored.metadata)}
+    if alarms := Run(path).summary().get("alarms") if is_run(path) else []:
+        figures["alarms"] = alarms
     names = evaluator.classifier.class_names
     figures = {**describe_result(answers, figures, class_names=names, plain=plain), **figures}
     write_output(file, json.dumps(figures, indent=1) + "\n")

@@ -14,12 +14,11 @@ from mge.evaluation.recorded_photos import describe_photos
 from mge.evaluation.run_model import EvalOutputs
 from mge.evaluation.select import Selected
 from mge.evaluation.significance import compare_hits
-from mge.evaluation.verdict import PLAIN, describe_p
+from mge.evaluation.verdict import PLAIN, SIGNIFICANT, describe_p
 from mge.inference.probabilities import calibrated
 from mge.storage.run_folder import Run, is_run
 
 NUM_WEAKEST = 3  # classes with the lowest recall that are named
-SIGNIFICANT = 0.05
 
 
 class Reference(NamedTuple):
@@ -111,10 +110,10 @@ def write_headline(figures: Mapping[str, Any]) -> str:
 
 
 def write_advice(figures: Mapping[str, Any]) -> list[str]:
-    """Write what to do next, one sentence each: about chance, the weakest classes and doubtful labels."""
-    advice = []
+    """Write what to do next, one sentence each: about alarms, chance, the weakest classes and doubtful labels."""
+    advice = [f"Alarm: {alarm}." for alarm in figures.get("alarms", [])]
     is_weak = figures["mixture_interval"][0] <= figures["majority_top1"]
-    if is_weak:
+    if is_weak and not advice:  # an alarm says it, with its cause
         advice.append(
             f"This is not clearly better than always predicting the most frequent class "
             f"({figures['majority_top1']:.1f} %): train longer, or check the labels with mge check."

@@ -1,42 +1,65 @@
 """The verdict of a run in one line: the accuracy of the mixture compared with a plain network."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from mge.console.tables import what_answers
+from mge.evaluation.alarms import worse_alarm
 from mge.evaluation.significance import compare_hits
 from mge.storage.run_folder import Run
 
+SIGNIFICANT = 0.05  # a p-value below it is
 # Networks that may have been trained beside it, by their folder, the strongest last.
 PLAIN = {"plain": "plain network", "plain_equal_compute": "plain network of equal compute"}
 
 
-def describe_verdict(run: Run, figures: Mapping[str, Any]) -> dict[str, str]:
-    """Return the verdict for summary.json; empty for a single network without a baseline.
+class AgainstStrongest(NamedTuple):
+    """A run's model compared with the strongest network beside it."""
+
+    opponent: str
+    gain: float  # points
+    p_value: float  # of McNemar's exact test
+
+
+def describe_verdict(run: Run, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the verdict and the alarm about it, if any, for summary.json; empty for a network without a baseline.
 
     Args:
         run: The run, whose photo-by-photo results are on disk.
-        figures: Its accuracies in percent.
+        figures: Its accuracies in percent, and the alarms of its networks.
     """
-    right = run.right()
-    fusion = figures.get("fusion", {})
-    if "model" not in right or "student_top1" in figures:
-        return {}
+    alarms = list(figures.get("alarms", []))
+    compared = compare_with_strongest(run, figures)
+    if compared is None:
+        return {"alarms": alarms}
     parts = [f"{what_answers(figures)} {figures['mixture_top1']:.1f} %"]
+    fusion = figures.get("fusion", {})
     if "first_expert_top1" in fusion:
         parts.append(f"first expert only {fusion['first_expert_top1']:.1f} %")
+    parts += [f"{title} {figures[f'{name}_top1']:.1f} %" for name, title in PLAIN.items() if f"{name}_top1" in figures]
+    opponent, gain, p_value = compared
+    alarm = worse_alarm(
+        gain=gain, is_significant=p_value < SIGNIFICANT, opponent=opponent, figures=figures, data=run.data()
+    )
+    advice = "" if alarm else _advise(fusion, gain=gain)
+    verdict = f"{', '.join(parts)}: {describe_gain(gain, opponent)} (McNemar {describe_p(p_value)}){advice}"
+    return {"verdict": verdict, "alarms": list(dict.fromkeys([*alarms, alarm])) if alarm else alarms}
+
+
+def compare_with_strongest(run: Run, figures: Mapping[str, Any]) -> AgainstStrongest | None:
+    """Compare a run's model with its strongest plain network, or else with its first expert; None without either."""
+    right = run.right()
+    if "model" not in right or "student_top1" in figures:
+        return None
     opponents = {"the first expert": right.get("first")}
     for name, title in PLAIN.items():
         if f"{name}_top1" in figures:
-            parts.append(f"{title} {figures[f'{name}_top1']:.1f} %")
             opponents = {f"the {title}": Run(run.folder / name).right().get("model"), **opponents}
     opponent, theirs = next(((name, hits) for name, hits in opponents.items() if hits is not None), ("", None))
     if theirs is None or len(theirs) != len(right["model"]):
-        return {}
+        return None
     gain = 100 * (sum(right["model"]) - sum(theirs)) / len(theirs)
-    p_value = describe_p(compare_hits(right["model"], theirs).p_value)
-    test = f"{describe_gain(gain, opponent)} (McNemar {p_value})"
-    return {"verdict": f"{', '.join(parts)}: {test}{_advise(fusion, gain=gain)}"}
+    return AgainstStrongest(opponent, gain, compare_hits(right["model"], theirs).p_value)
 
 
 def describe_gain(gain: float, opponent: str) -> str:

@@ -213,7 +213,7 @@ class Run(os.PathLike[str]):
         lacking = [name for name in needed if name not in settings]
         if lacking:
             raise ModelFolderError(f"{file} has no {lacking[0]}; copy it again or start a new run")
-        return {PREVIOUS_SETTINGS.get(name, name): value for name, value in settings.items()}
+        return {PREVIOUS_SETTINGS.get(str(name), str(name)): value for name, value in settings.items()}
 
     def data(self) -> str:
         """Return the name of the run's photos: a data set of the Hub with its commit at the start of the run."""

@@ -16,12 +16,13 @@ from lightning_fabric import Fabric
 from torch.nn import functional
 
 from mge.config import DataConfig, TrainConfig
-from mge.console.display import Display, Place
+from mge.console.display import Display, EpochPlace
 from mge.data.balance import balanced_class_weights
 from mge.data.blending import blend_batch
 from mge.data.dataset import PhotoDataset
 from mge.data.loader import Batch, epoch_batches, load_batches, num_workers
 from mge.errors import DataError, DivergedError, Interrupted
+from mge.evaluation.alarms import loss_alarm
 from mge.evaluation.run_model import measure, predict_photos
 from mge.models.mixture import MixtureOfExperts
 from mge.storage.checkpoint import load_checkpoint, save_checkpoint
@@ -37,6 +38,7 @@ from mge.training.time_limit import EpochFitter, Limit
 from mge.training.train_state import RunningMetrics, TrainState, explain_mismatch
 from mge.training.workload import Workload
 
+EARLY = 3  # epochs after which a loss that does not fall raises an alarm
 SaveModel = Callable[[Path, MixtureOfExperts, Mapping[str, Any]], None]
 
 
@@ -163,7 +165,7 @@ class Training:
         """Train on the remaining batches of this epoch."""
         position, batches = self.position, self._batches()
         self.display.enter(
-            Place(position.stage, self.num_stages, position.epoch, self._num_epochs, position.batch, len(batches))
+            EpochPlace(position.stage, self.num_stages, position.epoch, self._num_epochs, position.batch, len(batches))
         )  # fmt: skip
         set_modes(self.model, config=self.config)
         left = self._load(batches[position.batch :])
@@ -292,6 +294,7 @@ class Training:
         if self.fabric.is_global_zero:
             self.run.check_exists()
             self.run.append_metrics(row)
+            self._warn_early()
             self.display.epoch(row, work=self.work.validation(stage=position.stage))
             for wanted, folder in ((is_best, self.run.best), (is_last, self.run.last)):
                 if wanted:
@@ -300,6 +303,18 @@ class Training:
             self.display.leave(position.seconds_left)
         self.position = position.next_epoch(max(accuracy, position.best_accuracy), since_best=since_best)
         self._save_checkpoint(self.position.tally)
+
+    def _warn_early(self) -> None:
+        """Say so in the log when a few epochs have not lowered the training loss."""
+        position = self.position
+        if position.epoch + 1 != EARLY:
+            return
+        rows = [row for row in self.run.metrics() if row["stage"] == position.stage]
+        alarm = loss_alarm(
+            rows, network=self.display.network, num_classes=self.model.num_classes, settings=self.run.config()
+        )
+        if alarm:
+            self.display.note(f"Alarm: {alarm}.")
 
     def _metrics_row(self) -> dict[str, Any]:
         tally = self.position.tally.over_processes(self.fabric)

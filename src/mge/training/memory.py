@@ -27,7 +27,7 @@ class _Allocations(TorchDispatchMode):
     """The bytes of all live tensors, each storage once, and their peak."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._sizes: dict[int, int] = {}
 

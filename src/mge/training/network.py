@@ -10,6 +10,7 @@ from mge.config import DistillConfig, ModelConfig
 from mge.console.display import Display
 from mge.console.tables import print_notes
 from mge.errors import DataError
+from mge.evaluation.alarms import chance_alarm, loss_alarm
 from mge.evaluation.verdict import PLAIN
 from mge.inference.classifier import Classifier
 from mge.inference.devices import synchronizes_batch_norm
@@ -75,9 +76,21 @@ def train_network(
         remove(run.folder / CACHE)
         fabric.barrier()
         summary = measure_best(session, run, model_config, stores_choices=True)
+    summary["alarms"] = _alarms(session, run, title=title)
     if fabric.is_global_zero:
         run.write_summary(summary)
     return summary
+
+
+def _alarms(session: Session, run: Run, *, title: str) -> list[str]:
+    """Return the signs in a network's metrics that its training went wrong."""
+    rows, settings = run.metrics(), run.config()
+    last = [row for row in rows if row["stage"] == rows[-1]["stage"]]
+    labels = [record.label for record in session.photos.split("val")]
+    num_classes = len(session.photos.class_names)
+    alarm = loss_alarm(last, network=title, num_classes=num_classes, settings=settings)
+    alarm = alarm or chance_alarm(last, labels, network=title, settings=settings)
+    return [alarm] if alarm else []
 
 
 def train_plain(session: Session, name: str, plan: Plan, *, run: Run) -> float:

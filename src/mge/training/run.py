@@ -81,7 +81,9 @@ def train_run(
         else:
             summary = train_student(session, model_config, distillation, run=run, title=title)
         if fabric.is_global_zero:
-            figures = {**summary, **plain}
+            alarms = [each for name in baselines for each in Run(run.folder / name).summary().get("alarms", [])]
+            alarms = list(dict.fromkeys([*alarms, *summary.get("alarms", [])]))  # a finished run has them already
+            figures = {**summary, **plain, "alarms": alarms}
             run.write_summary({**figures, **describe_verdict(run, figures)})
             draw_best(session, run, model_config=model_config, split=summary["split"])
             print_summary(run)
