@@ -128,7 +128,7 @@ def _with_forecast(
 def _seconds_of(run: Run) -> float:
     """Return the seconds of training that a resumed run has spent before."""
     runs = [run, *(Run(run.folder / name) for name in PLAIN)]
-    return sum(row["seconds"] for each in runs for row in each.metrics())
+    return float(sum(row["seconds"] for each in runs for row in each.metrics()))
 
 
 @contextlib.contextmanager
