@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import random
+import shlex
 import signal
 import sys
 import tempfile
@@ -187,7 +188,8 @@ def untimed(run: Run) -> list[dict[str, float]]:
 def write(rows: list[dict[str, Any]], *, seed: int, file: Path | None) -> None:
     """Writes the figures as JSON, and as a table into the docs."""
     head = {
-        "command": "python benchmarks/kills.py", "seed": seed, "options": TINY, "ways": WAYS,
+        "command": shlex.join(["python", "benchmarks/kills.py", *sys.argv[1:]]),
+        "seed": seed, "options": TINY, "ways": WAYS,
         "machine": platform.machine(), "torch": torch.__version__,
     }  # fmt: skip
     text = json.dumps({**head, "rows": rows}, indent=1) + "\n"

@@ -45,6 +45,7 @@ from mge.storage.model_folder import load_model
 from mge.storage.run_folder import Run
 
 OPTIONS: dict[str, Any] = {**TINY, "schedule": "joint", "workers": 0, "checkpoint_steps": 1}
+FUSIONS = ("all", "chosen")  # of the trainings in turn: a chosen fusion writes `best/` once more at the end
 ROUNDS_DONE = 6  # with a finished run
 KILLED = 1 / 3  # of the operations, if they are not done before
 KILLED_WITHIN = 0.25  # of the time that a whole training takes
@@ -106,11 +107,14 @@ class Race:
         with (folder / "log").open("w") as log, contextlib.redirect_stdout(log):
             mge.train(self.photos, out=folder / "first", **OPTIONS)
             begun = time.monotonic()
-            mge.train(self.photos, out=folder / "alone", **OPTIONS)
-            self.seconds = time.monotonic() - begun
-            mge.evaluate(folder / "alone", report=False)
-            mge.predict(folder / "alone", [str(self.photos)])
-        self.alone = digests(Run(folder / "alone"))
+            alone = {
+                fusion: mge.train(self.photos, out=folder / f"alone-{fusion}", **{**OPTIONS, "fusion": fusion})
+                for fusion in FUSIONS
+            }
+            self.seconds = (time.monotonic() - begun) / len(FUSIONS)
+            mge.evaluate(alone["all"], report=False)
+            mge.predict(alone["all"].folder, [str(self.photos)])
+        self.alone = {fusion: digests(run) for fusion, run in alone.items()}
         self._begin_run()
 
     def run_round(self) -> None:
@@ -133,15 +137,19 @@ class Race:
 
     def _begin_run(self) -> None:
         """A new training, killed at a random moment after it has a model."""
+        self.fusion = FUSIONS[self.num_runs % len(FUSIONS)]
         self.num_runs += 1
         self.run, self.rounds_left = Run(self.folder / f"run-{self.num_runs}"), ROUNDS_DONE
         while not self.run.best.is_dir():
             again = self.run.folder.exists()
-            act = self._resume if again else lambda: mge.train(self.photos, out=self.run.folder, **OPTIONS)
+            act = self._resume if again else self._train
             child, _, _ = self._begin(Operation("train", act), at_once=True)
             time.sleep(self.chance.uniform(0.2, 0.6) * self.seconds)
             self._kill(child)
             os.waitpid(child, 0)
+
+    def _train(self) -> object:
+        return mge.train(self.photos, out=self.run.folder, **{**OPTIONS, "fusion": self.fusion})
 
     def _resume(self) -> object:
         return mge.train(resume=self.run.folder)
@@ -247,7 +255,7 @@ class Race:
             self.num_changes += 1
         if self.run.summary() and self.rounds_left == ROUNDS_DONE:
             self.num_finished += 1
-            if digests(self.run) != self.alone:
+            if digests(self.run) != self.alone[self.fusion]:
                 self._blame("a finished run has other bits than the one that was alone")
 
     def _check_choice(self, name: str, before: object, after: object, operations: list[Operation]) -> None:
@@ -299,7 +307,7 @@ def _act(operation: Operation) -> int:
 def _kind(said: str) -> str:
     """A refusal without the names in it."""
     line = next((line for line in said.splitlines() if line.startswith("mge: error: ")), said)
-    for words in ("is in use by", "was changed while it was measured", "has no model yet"):
+    for words in ("is in use by", "was changed during the evaluation", "has no model yet"):
         if words in line:
             return f"… {words} …"
     return line
@@ -309,6 +317,7 @@ def write(race: Race, *, seed: int, minutes: float, file: Path) -> None:
     """Writes the figures as JSON."""
     figures = {
         "command": f"python benchmarks/races.py {minutes:g}", "seed": seed, "minutes": minutes, "options": OPTIONS,
+        "fusions": FUSIONS,
         "machine": platform.machine(), "torch": torch.__version__, "num_rounds": race.num_rounds,
         "num_runs": race.num_runs, "num_finished_with_the_same_bits": race.num_finished,
         "num_rounds_in_which_the_weights_changed": race.num_changes, "num_kills_while_writing": race.num_half_written,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from tests.image_files import chunk, encode, netpbm
+from tests.image_files import chunk, encode, heic, netpbm
 
 SIDE = 8300  # of pictures as large as is accepted
 MEGABYTE = 1_000_000
@@ -268,6 +268,45 @@ def webp_frames() -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(content)) + b"WEBP" + content
 
 
+def lying(content: bytes, side: int) -> bytes:
+    """A file that says a smaller size than its pictures have."""
+    start = content.index(b"ispe") + 8
+    return content[:start] + struct.pack(">II", side, side) + content[start + 8 :]
+
+
+def avif_giant() -> bytes:
+    """An AVIF of 1 kB that says 64 x 64 pixels, around a picture of 8000 x 8000."""
+    return lying(encode(Image.new("RGB", (8000, 8000)), "AVIF", speed=10, quality=40), 64)
+
+
+def avif_frames() -> bytes:
+    """An AVIF of 64 x 64 pixels, whose picture is 20,000 frames of 3000 x 2000."""
+    content = encode(Image.new("RGB", (3000, 2000)), "AVIF", speed=10, quality=40)
+    coded = content[content.index(b"mdat") + 4 :]
+    place = content.index(struct.pack(">I", len(coded)), content.index(b"iloc"))
+    more = coded + coded[2:] * 20_000
+    content = content[:place] + struct.pack(">I", len(more)) + content[place + 4 : -len(coded) - 8]
+    return lying(content + struct.pack(">I", 8 + len(more)) + b"mdat" + more, 64)
+
+
+def avif_items() -> bytes:
+    """An AVIF whose list of locations says that it has 60,000 pictures, all of them the whole file."""
+    content = small("AVIF")
+    start = content.index(b"iloc") - 4
+    (length,) = struct.unpack_from(">I", content, start)
+    items = b"".join(struct.pack(">HHHII", number, 0, 1, 0, 0) for number in range(60_000))
+    box = struct.pack(">I4sIHH", 16 + len(items), b"iloc", 0, 0x4400, 60_000) + items
+    meta = content.index(b"meta") - 4
+    (whole,) = struct.unpack_from(">I", content, meta)
+    head = content[:meta] + struct.pack(">I", whole - length + len(box)) + content[meta + 4 : start]
+    return head + box + content[start + length :]
+
+
+def heic_giant() -> bytes:
+    """A HEIC that says 8 x 8 pixels, around a picture of 600 x 600."""
+    return lying(heic(np.zeros((600, 600, 3), np.uint8)), 8)
+
+
 def mpo_without_end() -> bytes:
     """Two photos in one, the first of which says that the file has four billion."""
     image = Image.new("RGB", (64, 64))
@@ -319,5 +358,9 @@ COSTLY: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a WebP of 176 million pixels": ("trap.webp", webp_canvas),
     "a WebP of 69 million pixels": ("trap.webp", large("WEBP", "RGB", method=0)),
     "a WebP of 400,000 frames": ("trap.webp", webp_frames),
+    "an AVIF around a picture of 8000 x 8000 pixels": ("trap.avif", avif_giant),
+    "an AVIF of 20,000 frames": ("trap.avif", avif_frames),
+    "an AVIF of 60,000 pictures": ("trap.avif", avif_items),
+    "a HEIC around a picture of 600 x 600 pixels": ("trap.heic", heic_giant),
     "an AVIF of 69 million pixels": ("trap.avif", large("AVIF", "RGB", speed=10)),
 }

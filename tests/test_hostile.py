@@ -17,8 +17,9 @@ import pytest
 from mge.cli import main
 from tests import hostile
 from tests.hostile_outputs import CONTAINERS, OUTPUTS
+from tests.hostile_races import LETTERS, RACES
 
-CASES = {**hostile.CASES, **CONTAINERS, **OUTPUTS}
+CASES = {**hostile.CASES, **CONTAINERS, **OUTPUTS, **RACES, **LETTERS}
 SECONDS, BYTES = 30, 2**30  # what a case may take; most take less than a second and 100 MB
 CODES = (0, 2, 71, 74)  # 71: too little memory; 74: no place to write to
 
@@ -100,7 +101,7 @@ def test_each_was_met(outcomes: dict[str, dict[str, Any]]) -> None:
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(CASES) >= 100
+    assert len(CASES) >= 220
 
 
 if __name__ == "__main__":

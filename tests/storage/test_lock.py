@@ -214,3 +214,20 @@ def test_a_model_of_a_run_is_locked_with_the_run_and_one_by_itself_beside_itself
     (tmp_path / "link").symlink_to(run.best)
     with hold_model(tmp_path / "link"):
         assert run.lock_path.exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "pipe", "folder"])
+def test_a_lock_file_that_is_none_is_refused_and_nothing_behind_it_is_lost(tmp_path: Path, kind: str) -> None:
+    """Who unpacks a run of somebody else may have a link to a file of his own in it."""
+    own, file = tmp_path / "own.txt", tmp_path / ".lock"
+    own.write_text("mine")
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        file.symlink_to(own if kind == "link" else tmp_path / "nothing")
+    with pytest.raises(StorageError, match=r"cannot be locked: .*lock "), hold(file, what=tmp_path):
+        pass
+    assert own.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "own.txt"]

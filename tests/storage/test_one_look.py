@@ -11,6 +11,7 @@ import pytest
 from mge.console.command_line import read_config_file
 from mge.data.photo import open_photo
 from mge.errors import ConfigError, DataError, ModelFolderError, StorageError
+from mge.inference.load import fingerprint
 from mge.serving import export_cache
 from mge.storage import files
 from mge.storage.checkpoint import load_checkpoint
@@ -147,6 +148,11 @@ def test_a_file_that_is_gone_when_it_is_opened_counts_as_none(
 
 LOST: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a model's description": ("model.json", load_description, "is not a model folder: it has no model.json"),
+    "a model's fingerprint": (
+        "model.json",
+        fingerprint,
+        "has no model: .*model.json does not exist",
+    ),
     "a checkpoint": ("last.ckpt", lambda folder: load_checkpoint(folder / "last.ckpt"), "last.ckpt does not exist"),
     "a checksum": ("last.ckpt.sha256", lambda home: load_checkpoint(home / "last.ckpt"), "sha256 does not exist"),
     "a served model": ("model.json", export_cache._key, "is not a model folder: it has no model.json"),
@@ -179,7 +185,7 @@ def test_a_refusal_to_export_that_is_removed_while_it_is_read_is_tried_again(
         begun.append(command)
         raise ConfigError("stop here")
 
-    monkeypatch.setattr(export_cache.subprocess, "run", begin)
+    monkeypatch.setattr("mge.serving.export_cache.subprocess.run", begin)
     vanish(monkeypatch, refusal.name)
     with pytest.raises(ConfigError, match="stop here"):
         export_cache.find_export(folder, is_final=True)

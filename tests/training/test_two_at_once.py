@@ -31,7 +31,7 @@ from mge.training.step import train_step
 from tests.tiny import SHORT, digest
 
 TINY = {**SHORT, "workers": 0, "cache": "no", "epochs": 1}
-NUM = 3  # trainings at once
+NUMS = [3, pytest.param(8, marks=pytest.mark.slow)]  # trainings at once
 
 
 @pytest.fixture(scope="module")
@@ -77,29 +77,34 @@ def train_command(photos: Path, *more: str, **changes: Any) -> list[str]:  # noq
     return ["train", str(photos), *options, *more]
 
 
+@pytest.mark.parametrize("num", NUMS)
 def test_a_sweep_of_several_trainings_at_once_gives_as_many_runs_with_their_own_bits(
-    photos: Path, whole: Run, tmp_path: Path
+    photos: Path, whole: Run, tmp_path: Path, num: int
 ) -> None:
-    rates = [1e-3, 2e-3, 3e-3]
+    rates = [number * 1e-3 for number in range(1, num + 1)]
     results = at_once([train_command(photos, head_lr=rate) for rate in rates], cwd=tmp_path)
-    assert [code for code, _ in results] == [0] * NUM, results
-    names = [photos.name, *(f"{photos.name}-{number}" for number in range(2, NUM + 1))]
+    assert [code for code, _ in results] == [0] * num, results
+    names = [photos.name, *(f"{photos.name}-{number}" for number in range(2, num + 1))]
     runs = [Run(tmp_path / "runs" / name) for name in names]
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == sorted(names)
     found = {run.config()["head_lr"]: run for run in runs}
     assert sorted(found) == rates
-    assert len({digest(run.last) for run in runs}) == len({run.identity() for run in runs}) == NUM
+    assert len({digest(run.last) for run in runs}) == len({run.identity() for run in runs}) == num
     assert digest(found[1e-3].last) == digest(whole.last)  # the same settings, and nobody beside it
+    for rate in rates[1:] if num == 8 else ():
+        alone = mge.train(photos, out=tmp_path / f"alone-{rate}", **{**TINY, "head_lr": rate})
+        assert digest(found[rate].last) == digest(alone.last)
     for rate, run in found.items():
         (row,) = run.metrics()
         assert float(row["head_lr"]) <= rate
         assert run.summary() == json.loads((run.folder / "summary.json").read_text()) != {}
 
 
+@pytest.mark.parametrize("num", NUMS)
 def test_of_several_trainings_on_one_out_one_gets_it_and_the_others_say_so_in_one_line(
-    photos: Path, tmp_path: Path
+    photos: Path, tmp_path: Path, num: int
 ) -> None:
-    commands = [train_command(photos, "--out", "run", seed=seed) for seed in range(NUM)]
+    commands = [train_command(photos, "--out", "run", seed=seed) for seed in range(num)]
     results = at_once(commands, cwd=tmp_path)
     assert sorted(code for code, _ in results)[0] == 0
     (winner,) = [number for number, (code, _) in enumerate(results) if not code]

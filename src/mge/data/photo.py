@@ -17,8 +17,8 @@ from PIL import Image, UnidentifiedImageError
 
 from mge.data.color import to_rgb
 from mge.data.file_type import HEAD, describe, form_of
-from mge.data.formats import bmp, gif, jpeg, netpbm, png, tiff, webp
-from mge.data.formats.costs import MAX_FILE_BYTES, check_size
+from mge.data.formats import avif, bmp, gif, jpeg, netpbm, png, tiff, webp
+from mge.data.formats.costs import LARGE_PIXELS, MAX_FILE_BYTES, check_size
 from mge.errors import DataError, first_line
 
 # Reduces each format's file before Pillow reads it.
@@ -29,7 +29,7 @@ PLAIN: dict[str, Callable[..., bytes]] = {
     "GIF": gif.plain,
     "BMP": bmp.plain,
     "TIFF": tiff.plain,
-    "AVIF": lambda content, *, name: content,
+    "AVIF": avif.plain,
 }
 FORMATS = (*PLAIN, "PPM", "HEIC")
 
@@ -67,7 +67,11 @@ def as_text(path: str) -> str:
 
 
 def open_photo(
-    photo: str | Path | bytes | Image.Image | NamedPhoto, *, name: str = "", at_least_px: int | None = None
+    photo: str | Path | bytes | Image.Image | NamedPhoto,
+    *,
+    name: str = "",
+    at_least_px: int | None = None,
+    on_large: Callable[[], object] | None = None,
 ) -> Image.Image:
     """Open a photo as it is displayed: upright, RGB, transparency on white, the first frame of several.
 
@@ -76,23 +80,24 @@ def open_photo(
         name: Name of the photo in errors. By default the file's path.
         at_least_px: Shorter side in pixels that is sufficient. A JPEG of twice, four or eight times that is decoded at
             a fraction of its size, which is faster. None: full resolution.
+        on_large: Called before a photo of more than 20 million pixels is decoded, for example to wait.
 
     Raises:
         DataError: it cannot be read completely, or exceeds the limits of size or aspect ratio.
     """
     if isinstance(photo, NamedPhoto):
-        return open_photo(photo.read(), name=name or photo.name, at_least_px=at_least_px)
+        return open_photo(photo.read(), name=name or photo.name, at_least_px=at_least_px, on_large=on_large)
     name = name or (str(photo) if isinstance(photo, str | Path) else "the uploaded photo")
     if isinstance(photo, Image.Image):
-        return _as_shown(photo, name=name, at_least_px=at_least_px)
+        return _as_shown(photo, name=name, at_least_px=at_least_px, on_large=on_large)
     if isinstance(photo, bytes):
-        return _read(photo, name=name, at_least_px=at_least_px)
+        return _read(photo, name=name, at_least_px=at_least_px, on_large=on_large)
     if not isinstance(photo, str | os.PathLike):
         raise DataError(
             f"unsupported type of photo: {type(photo).__name__}; accepted: a path, the bytes of a file, a Pillow image "
             "(Image.fromarray makes one of an array), or a list of these"
         )
-    return _read(_content(photo, name=name), name=name, at_least_px=at_least_px)
+    return _read(_content(photo, name=name), name=name, at_least_px=at_least_px, on_large=on_large)
 
 
 def _content(photo: str | Path, *, name: str) -> bytes:
@@ -109,10 +114,10 @@ def _content(photo: str | Path, *, name: str) -> bytes:
         raise DataError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _read(content: bytes, *, name: str, at_least_px: int | None) -> Image.Image:
+def _read(content: bytes, *, name: str, at_least_px: int | None, on_large: Callable[[], object] | None) -> Image.Image:
     form = form_of(content[:HEAD])
     if form == "PPM":
-        return _as_shown(netpbm.read(content, name=name), name=name, at_least_px=at_least_px)
+        return _as_shown(netpbm.read(content, name=name), name=name, at_least_px=at_least_px, on_large=on_large)
     if form == "HEIF":
         read = _heif_reader(name)
     elif form in PLAIN:
@@ -121,6 +126,9 @@ def _read(content: bytes, *, name: str, at_least_px: int | None) -> Image.Image:
         raise _not_a_photo(content, name=name)
     file = io.BytesIO(content)
     del content  # do not keep a large one twice
+    if form == "WEBP" and on_large is not None and webp.num_pixels(file.getbuffer()[:30].tobytes()) > LARGE_PIXELS:
+        on_large()  # its decoder allocates as soon as the file is opened
+        on_large = None
     try:
         with _quiet():
             opened = read(file)
@@ -129,7 +137,7 @@ def _read(content: bytes, *, name: str, at_least_px: int | None) -> Image.Image:
     except DAMAGE as error:
         raise _unreadable(error, name=name) from error
     with opened:
-        shown = _as_shown(opened, name=name, at_least_px=at_least_px)
+        shown = _as_shown(opened, name=name, at_least_px=at_least_px, on_large=on_large)
     shown.info = {}  # keep only the pixels of an upload: encoders read options from here
     return shown
 
@@ -141,8 +149,12 @@ def _not_a_photo(content: bytes, *, name: str) -> DataError:
     )
 
 
-def _as_shown(opened: Image.Image, *, name: str, at_least_px: int | None) -> Image.Image:
+def _as_shown(
+    opened: Image.Image, *, name: str, at_least_px: int | None, on_large: Callable[[], object] | None
+) -> Image.Image:
     check_size(opened.size, name=name, form=opened.format or "")
+    if on_large is not None and opened.width * opened.height > LARGE_PIXELS:
+        on_large()
     try:
         with _quiet():
             if at_least_px is not None:

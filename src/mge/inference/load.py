@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from mge.errors import ConfigError
+from mge.errors import ConfigError, ModelFolderError
 from mge.inference.onnx_cascade import FIRST, OnnxCascade
 from mge.inference.onnx_classifier import OnnxClassifier
 from mge.storage.checksum import sha256
@@ -49,10 +49,17 @@ def fingerprint(path: str | Path) -> str:
         ModelFolderError: there is no model at this path.
     """
     if _is_onnx(path):
-        return sha256(Path(path) / FIRST if Path(path).is_dir() else Path(path))
-    from mge.storage.model_folder import DESCRIPTION  # noqa: PLC0415  (imports torch)
+        file = Path(path) / FIRST if Path(path).is_dir() else Path(path)
+    else:
+        from mge.storage.model_folder import DESCRIPTION  # noqa: PLC0415  (imports torch)
 
-    return sha256(find_model_folder(path) / DESCRIPTION)
+        file = find_model_folder(path) / DESCRIPTION
+    try:
+        return sha256(file)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelFolderError(
+            f"{str(path)!r} has no model: {file} does not exist; give the folder of a run or a model, or an .onnx file"
+        ) from error
 
 
 def load_known(path: str | os.PathLike[str], *, device: str = "cpu", fast: bool = False) -> tuple["Classifier", str]:

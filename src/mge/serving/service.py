@@ -2,9 +2,10 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any, Generic, TypeVar
 
 from PIL import Image
@@ -37,6 +38,7 @@ class Service(Generic[P]):
         )
         self._decoders = ThreadPoolExecutor(limits.decoders, thread_name_prefix="mge-decoder")
         self._free_decoders = asyncio.Semaphore(limits.decoders)
+        self._large = threading.Lock()  # two of the most expensive photos at once would take more than 1 GiB
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -65,7 +67,7 @@ class Service(Generic[P]):
             ModelFailedError: the mixture failed on it.
         """
         with self.batcher.announced():
-            prepared = await self.in_thread(lambda: self.backend.prepare(_open(upload)))
+            prepared = await self.in_thread(lambda: self._prepare(upload))
         answer = await self.batcher.answer(prepared)
         return _as_json(answer.prediction, name=upload.name, top=top)
 
@@ -91,13 +93,23 @@ class Service(Generic[P]):
         gray = Image.new("RGB", (64, 64), "grey")
         await self.batcher.answer(await self.in_thread(lambda: self.backend.prepare(gray)))
 
+    def _prepare(self, upload: Upload) -> P:
+        with self._opened(upload) as photo:
+            return self.backend.prepare(photo)
+
     def _prepare_to_explain(self, upload: Upload) -> tuple[P, Image.Image, tuple[int, int]]:
-        photo = _open(upload)
-        return self.backend.prepare(photo), shrink_to_show(photo), photo.size
+        with self._opened(upload) as photo:
+            return self.backend.prepare(photo), shrink_to_show(photo), photo.size
 
-
-def _open(upload: Upload) -> Image.Image:
-    return open_photo(upload.content, name=upload.name or "the uploaded photo")
+    @contextmanager
+    def _opened(self, upload: Upload) -> Iterator[Image.Image]:
+        """Open a photo; a large one while no other large one is open."""
+        with ExitStack() as held:
+            yield open_photo(
+                upload.content,
+                name=upload.name or "the uploaded photo",
+                on_large=lambda: held.enter_context(self._large),
+            )
 
 
 def _as_json(prediction: Prediction, *, name: str, top: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import json
 import os
 import shlex
 import socket
+import stat
 import sys
 import threading
 import time
@@ -48,7 +49,7 @@ def hold(file: Path, *, what: Path, lasts: bool = False) -> Iterator[None]:
         InUseError: another process, or another thread of this one, holds it.
         StorageError: the file cannot be written.
     """
-    key = file.resolve()
+    key = _key(file)
     if key in _held and _held[key][1] == threading.get_ident():
         yield
         return
@@ -67,8 +68,13 @@ def hold(file: Path, *, what: Path, lasts: bool = False) -> Iterator[None]:
 
 def is_lost(file: Path) -> bool:
     """Return whether another process has taken the place of a held lock, after the folder was moved away."""
-    key = file.resolve()
+    key = _key(file)
     return key in _held and key.exists() and not _is_at(_held[key][0], key)
+
+
+def _key(file: Path) -> Path:
+    """Return the place of a lock file. A link of its name is not followed: its target would be overwritten."""
+    return file.parent.resolve() / file.name
 
 
 def _acquire(file: Path, *, what: Path) -> int:
@@ -90,12 +96,17 @@ def _acquire(file: Path, *, what: Path) -> int:
 
 def _open_locked(file: Path, *, what: Path, flags: int = os.O_RDONLY) -> int | None:
     """Open and lock the file; return its handle, or None if another process has locked it."""
-    try:
-        handle = os.open(file, flags | os.O_CREAT, 0o666)
+    try:  # without waiting for the other end of a pipe
+        handle = os.open(file, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StorageError(f"{what} cannot be locked: {file} is a link; remove it") from error
         raise StorageError(
             f"{what} cannot be locked: {file} was not written: {error.strerror}; check the folder and its permissions"
         ) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise StorageError(f"{what} cannot be locked: {file} is not a regular file; remove it")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -6,6 +6,7 @@ MAX_FILE_BYTES = 1_000_000_000
 MAX_PIXELS = 70_000_000
 # Decoders of these formats keep several copies of a photo.
 MAX_PIXELS_OF = {"WEBP": 40_000_000, "AVIF": 52_000_000, "HEIF": 52_000_000}
+LARGE_PIXELS = 20_000_000  # of photos that a server decodes one at a time: up to ten bytes each
 MAX_ASPECT = 50  # no photo is thinner, and thinner images exhaust memory when resized
 MAX_DECODING_BYTES = 640_000_000
 MAX_SCANNED_VALUES = 1_200_000_000  # a JPEG of 100 kB may contain a thousand scans of all its pixels

@@ -19,6 +19,12 @@ def plain(content: bytes, *, name: str) -> bytes:
     return content
 
 
+def num_pixels(head: bytes) -> int:
+    """Return the number of pixels that a WebP declares; 0 if the decoder will find the file damaged."""
+    width, height = _size(head) or (0, 0)
+    return width * height
+
+
 def _size(head: bytes) -> tuple[int, int] | None:
     """Read width and height; None if the decoder will find the file damaged."""
     kind = head[12:16]
