@@ -108,7 +108,7 @@ def test_a_wrong_flag_is_refused(args: list[str], message: str) -> None:
         ("train", "--amp", "did you mean 'precision'?"),
         ("train", "--val-split", "did you mean 'val_fraction'?"),
         ("train", "--name", "did you mean 'out'?"),
-        ("train", "--early-stopping", "the best epoch on validation photos is kept"),
+        ("train", "--early-stopping", "did you mean 'early_stop'?"),
         ("train", "--wandb", "metrics.csv has the figures of each epoch"),
         ("train", "--learning-rate", "did you mean 'head_lr'?"),
         ("train", "--num-classes", "the classes are those that the photos have"),

@@ -39,9 +39,8 @@ ALIASES = {
 FREQUENT = {
     "train": {
         "data", "preset", "out", "resume", "backbone", "experts", "size", "val_fraction", "test_fraction", "flip",
-        "randaugment", "mixup", "workers", "epochs", "time_limit", "early_stop", "batch_size", "seed", "pretrained",
-        "weights", "optimizer", "backbone_lr", "head_lr", "weight_decay", "balance", "baseline", "precision",
-        "accelerator", "devices",
+        "workers", "epochs", "time_limit", "early_stop", "batch_size", "seed", "pretrained", "weights", "backbone_lr",
+        "head_lr", "balance", "baseline", "precision", "accelerator", "devices",
     },
     "distill": {
         "run", "data", "out", "temperature", "teacher_weight", "part_filters", "backbone", "epochs", "batch_size",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from mge.data.formats.costs import MAX_PIXELS_OF, check_size, damaged, too_many
 from mge.errors import DataError
 
-MAX_UNITS = 100_000  # of coded data, and boxes
+MAX_UNITS = 10_000  # of coded data, boxes, and pictures
 MAX_CODED_PIXELS = 4 * MAX_PIXELS_OF["AVIF"]  # of all pictures: color, alpha, layers, thumbnails
 MAX_SIZE_BITS = 27  # of width and height together: a frame may be as large as these bits can say
 SEQUENCE_HEADER, FRAMES = 1, (3, 6)  # types of units
@@ -74,7 +74,7 @@ def _coded_pictures(content: bytes, meta: Span, name: str) -> list[bytes]:
             number, item_kind = struct.unpack_from(">H2x4s" if content[at] == 2 else ">I2x4s", content, at + 4)
             kinds[number] = item_kind
     pictures, length = [], 0
-    for number, spans in _locations(content, inner[b"iloc"], own=inner.get(b"idat", (0, 0))[0]):
+    for number, spans in _locations(content, inner[b"iloc"], name, own=inner.get(b"idat", (0, 0))[0]):
         if kinds.get(number) == b"av01":
             length += sum(end - start for start, end in spans)
             if length > 2 * len(content):  # many pictures of the same bytes
@@ -83,12 +83,13 @@ def _coded_pictures(content: bytes, meta: Span, name: str) -> list[bytes]:
     return pictures
 
 
-def _locations(content: bytes, box: Span, *, own: int) -> Iterator[tuple[int, list[Span]]]:
+def _locations(content: bytes, box: Span, name: str, *, own: int) -> Iterator[tuple[int, list[Span]]]:
     """Yield the number of each item, and where its parts are.
 
     Args:
         content: The file.
         box: Where the list of locations is.
+        name: Name of the photo in errors.
         own: Where data begin that lie beside the list.
     """
     reader = _Fields(content, box)
@@ -98,7 +99,10 @@ def _locations(content: bytes, box: Span, *, own: int) -> Iterator[tuple[int, li
     offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
     index_size = sizes & 15 if version else 0
     wide = 4 if version == 2 else 2
-    for _ in range(reader.take(wide)):
+    count = reader.take(wide)
+    if count > MAX_UNITS:
+        raise too_many(name, "pictures", MAX_UNITS)
+    for _ in range(count):
         number = reader.take(wide)
         is_own = version and reader.take(2) & 15 == 1
         reader.take(2)
@@ -129,11 +133,11 @@ def _check_pictures(pictures: list[bytes], name: str) -> None:
                 pixels = max(pixels, size[0] * size[1])
             elif kind in FRAMES:
                 total += pixels
-        if total > MAX_CODED_PIXELS:
-            raise DataError(
-                f"{name} has frames of {total // 1_000_000} million pixels in all; accepted: up to "
-                f"{MAX_CODED_PIXELS // 1_000_000} million in an AVIF; save it as a still picture"
-            )
+            if total > MAX_CODED_PIXELS:
+                raise DataError(
+                    f"{name} has frames of more than {MAX_CODED_PIXELS // 1_000_000} million pixels in all, which an "
+                    "AVIF must not have; save it as a still picture"
+                )
 
 
 def _units(data: bytes) -> Iterator[tuple[int, Span]]:
