@@ -5,7 +5,6 @@ Cases of the same kind as in `hostile`. The company is a process that goes on un
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +58,12 @@ def become_a_folder(name: str) -> Callable[[Path], object]:
 
 def rewrite(name: str, text: str) -> Callable[[Path], object]:
     """Writes a file anew, as an editor does."""
-    return lambda folder: (write_text_atomically(folder / name, text), time.sleep(0.002))
+
+    def act(folder: Path) -> None:
+        write_text_atomically(folder / name, text)
+        time.sleep(0.002)
+
+    return act
 
 
 def cut(name: str) -> Callable[[Path], object]:
@@ -155,7 +159,7 @@ def listed(content: bytes, name: str = "list.csv", photo: str = "\u0436.png") ->
 def name_of_bytes(folder: Path) -> list[str]:
     """A photo and an output whose names are no text in any encoding."""
     write_photo(folder / "good.png", (200, 0, 0))
-    shutil.move(folder / "good.png", os.fsencode(folder) + b"/\xff\xfe.png")
+    (folder / "good.png").rename(os.fsdecode(os.fsencode(folder) + b"/\xff\xfe.png"))
     photo, place = (os.fsdecode(os.fsencode(folder) + name) for name in (b"/\xff\xfe.png", b"/\x80.csv"))
     return ["predict", str(write_model(folder / "model")), photo, "--output", place]
 

@@ -19,7 +19,8 @@ from mge.models.mixture import MixtureOfExperts
 from mge.training.step import Network, train_step
 
 WORKER_BYTES = 150_000_000  # of a data-loading process that are its own
-SLACK = 1.25  # fragmentation, and what libraries allocate
+SLACK = 1.25  # fragmentation
+WORKSPACE = 40_000_000  # bytes that libraries take for themselves, measured on a CPU
 STATES = {"sgd": 1, "adamw": 2}  # the optimiser's numbers for each weight
 
 
@@ -76,7 +77,7 @@ def network_bytes(fabric: Fabric, model_config: ModelConfig, *, num_classes: int
         weights = sum(parameter.nbytes for parameter in model.parameters())
     state = STATES[config.optimizer] * weights
     averaged = weights if config.ema else 0
-    return int(SLACK * (memory.peak + state + averaged))
+    return int(SLACK * (memory.peak + state + averaged)) + WORKSPACE
 
 
 @dataclasses.dataclass(frozen=True)
