@@ -125,13 +125,15 @@ def _open(model: Path, engine: Engine, *, threads: int | None) -> tuple[Backend[
             raise ConfigError(f"{model} is run by ONNX Runtime; leave out --backend torch, or give the run folder")
         return _open_network(model, threads=threads), "torch"
     from mge.inference.onnx_classifier import OnnxClassifier  # noqa: PLC0415
-    from mge.serving.export_cache import NotExportedError, find_export  # noqa: PLC0415
+
+    if is_file:
+        return OnnxClassifier.load(model, threads=threads), "onnx"
+    from mge.serving.export_cache import NotExportedError, find_export  # noqa: PLC0415  (a container does not need it)
 
     try:
-        file = model if is_file else find_export(model, is_final=engine == "auto")
-        return OnnxClassifier.load(file, threads=threads), "onnx"
+        return OnnxClassifier.load(find_export(model, is_final=engine == "auto"), threads=threads), "onnx"
     except (NotExportedError, MissingExtraError) as error:
-        if is_file or engine == "onnx" or not find_spec("torch"):
+        if engine == "onnx" or not find_spec("torch"):
             raise
         _say(f"Warning: {str(error).partition('; ')[0]}; served by PyTorch")
     return _open_network(model, threads=threads), "torch"
