@@ -81,7 +81,8 @@ def _need(
     workers = 0 if is_quick else _num_reading(data)
     batch = config.global_batch_size
     most = SURELY_ENOUGH * batch // fabric.world_size * max(model.size for model, _ in plans) ** 2
-    needs_estimate = fabric.device.type == "cpu" and most > free / 2
+    is_filled = batch <= len(photos.split("train"))  # a larger one is refused, or holds few photos
+    needs_estimate = fabric.device.type == "cpu" and most > free / 2 and is_filled
     network = _largest(fabric, photos, plans, batch_size=batch) if needs_estimate else 0
     return MemoryPlan(batch, config.accumulate, workers, bool(cache), network, int(cache))
 
