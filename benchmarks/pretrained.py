@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from trainings import RESULTS, RUNS, spread, train_once, write_table
 
-from mge.evaluation.significance import mcnemar_exact
+from mge.evaluation.significance import compare_hits
 from mge.storage.run_folder import Run
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -122,8 +122,7 @@ def chosen(summary: dict[str, Any]) -> dict[str, float]:
 
 def paired_test(run: Run, other: Run) -> float:
     """Return the p-value of McNemar's test between two networks on the same photos."""
-    hits, others = (torch.tensor(each.right()["model"]).bool() for each in (run, other))
-    return round(mcnemar_exact(int((hits & ~others).sum()), int((~hits & others).sum())), 4)
+    return round(compare_hits(run.right()["model"], other.right()["model"]).p_value, 4)
 
 
 def interval(hits: Tensor, *, rounds: int = 2000) -> list[float]:

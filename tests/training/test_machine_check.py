@@ -122,7 +122,7 @@ model, _, config = split_options(options, preset=preset)
 fabric = one_device("cpu")
 real = MixtureOfExperts(model, num_classes=10, pretrained=False)
 real.active_experts = 1 if config.schedule == "crops" else model.experts
-trial = _Trial(fabric, real, config=config, side=model.photo_side)
+trial = _Trial(fabric, real, config=config)
 trial.run(1)  # loads the libraries
 before = psutil.Process().memory_info().rss
 print(network_bytes(fabric, model, num_classes=10, config=config), _peak_of(trial, batch) - before)

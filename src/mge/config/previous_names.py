@@ -21,6 +21,8 @@ OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "normalisation": ("normalization", {}),
     "start": ("expert_init", {"former": "previous", "weights": "pretrained"}),
 }
+# Of stored options only: what a person types by such a name could mean two of today's.
+STORED = {"patience": "process_timeout"}
 
 
 def describe_rename(previous: str, now: str) -> str:
@@ -36,7 +38,7 @@ def rename_option(name: str, value: Any) -> tuple[str, Any]:  # noqa: ANN401  (w
 
 def rename_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return stored options by their names of now."""
-    return dict(rename_option(name, value) for name, value in options.items())
+    return dict(rename_option(STORED.get(name, name), value) for name, value in options.items())
 
 
 def rename_keywords(options: Mapping[str, Any], *, stacklevel: int) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from mge.storage.model_facts import describe_run
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "environment.json", "metrics.csv", "summary.json"
 # Settings that did not exist in earlier versions, with the values in use.
 FIXED_THEN = {"head_layers": "none", "part_norm": "none", "interpolation": "bilinear", "fusion": "all"}
-PREVIOUS_SETTINGS = {"patience": "process_timeout"}  # names in earlier versions, with those of today
 NAMED = ("data", "format", "preset")  # the settings besides the options
 SKIPPED, ORIGIN, IDENTITY, RIGHT = "skipped.json", "origin.json", "run.json", "right.json"
 MANIFEST, BEST, LAST = "photos.jsonl", "best", "last"
@@ -206,14 +205,14 @@ class Run(os.PathLike[str]):
             raise ModelFolderError(f"{file} cannot be read: {error}; copy it again or start a new run") from error
         if not isinstance(settings, dict):
             raise ModelFolderError(f"{file} is damaged: it has no settings; copy it again or start a new run")
-        settings = rename_options(settings)
+        settings = rename_options({str(name): value for name, value in settings.items()})
         wrong = [name for name in NAMED if not isinstance(settings.get(name, ""), str)]
         if wrong:
             raise ModelFolderError(f"{file} is damaged: {wrong[0]} is not text; copy it again or start a new run")
         lacking = [name for name in needed if name not in settings]
         if lacking:
             raise ModelFolderError(f"{file} has no {lacking[0]}; copy it again or start a new run")
-        return {PREVIOUS_SETTINGS.get(str(name), str(name)): value for name, value in settings.items()}
+        return settings
 
     def data(self) -> str:
         """Return the name of the run's photos: a data set of the Hub with its commit at the start of the run."""

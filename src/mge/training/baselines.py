@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from mge.config import ModelConfig, Schedule, TrainConfig
-from mge.training.workload import photo_passes
+from mge.training.workload import count_stages, photo_passes
 
 Plan = tuple[ModelConfig, TrainConfig]
 
@@ -17,7 +17,7 @@ def plan_baselines(model: ModelConfig, config: TrainConfig) -> dict[str, Plan]:
     same; it is trained for so many epochs that its training costs the same too, and never for fewer than the mixture
     (one that is shared and trained on crops costs less).
     """
-    num_stages = model.experts if config.schedule == "progressive" else 1
+    num_stages = count_stages(model, config)
     single = dataclasses.replace(
         model, experts=1, share_experts=False, share_backbone=False, part_filters=0, gate="shared"
     )
@@ -37,5 +37,4 @@ def plan_baselines(model: ModelConfig, config: TrainConfig) -> dict[str, Plan]:
 
 def training_cost(model: ModelConfig, config: TrainConfig) -> float:
     """Return the cost of training on each photo `epochs` times, in passes of one network of the same view."""
-    num_stages = model.experts if config.schedule == "progressive" else 1
-    return sum(photo_passes(model, config, stage=stage) for stage in range(num_stages))
+    return sum(photo_passes(model, config, stage=stage) for stage in range(count_stages(model, config)))

@@ -65,7 +65,7 @@ def find_batch_size(
         ConfigError: this system does not report the memory of a process.
     """
     model = MixtureOfExperts(model_config, num_classes=num_classes, pretrained=False).to(fabric.device)
-    trial = _Trial(fabric, model, config=config, side=model_config.photo_side)
+    trial = _Trial(fabric, model, config=config)
     fitting = _try_sizes(trial) if fabric.device.type == "cuda" else _compute_size(trial)
     own = torch.tensor(float(fitting), device=fabric.device)
     smallest = int(fabric.all_reduce(own, reduce_op="min").item()) if fabric.world_size > 1 else fitting  # type: ignore[union-attr]
@@ -77,23 +77,29 @@ def find_batch_size(
     return fabric.world_size * _power_of_two(min(smallest, max(num_photos // fabric.world_size, 1)))
 
 
+def trial_step(fabric: Fabric, model: MixtureOfExperts, *, size: int, config: TrainConfig) -> None:
+    """Run forward and backward of a training step on random photos."""
+    side = model.config.photo_side
+    images = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8, device=fabric.device)
+    labels = torch.arange(size, device=fabric.device) % model.num_classes
+    targets = functional.one_hot(labels, model.num_classes).float()
+    network = Network(model, list(model.experts_in_turn), model.gate)
+    with fabric.autocast():
+        train_step(fabric, network, Batch(images, labels, labels), targets, config=config)
+
+
 class _Trial:
     """Trial training steps on random photos, with a temporary copy of the network."""
 
-    def __init__(self, fabric: Fabric, model: MixtureOfExperts, *, config: TrainConfig, side: int) -> None:
-        self.fabric, self.config, self.side = fabric, config, side
+    def __init__(self, fabric: Fabric, model: MixtureOfExperts, *, config: TrainConfig) -> None:
+        self.fabric, self.config = fabric, config
         self.model = copy.deepcopy(model).train()  # a second copy: as much memory as averaged weights
         self.optimizer = build_optimizer(self.model, config)
 
     def run(self, size: int) -> None:
         """Run two steps: the second one includes the optimiser's state."""
-        images = torch.randint(0, 256, (size, 3, self.side, self.side), dtype=torch.uint8, device=self.fabric.device)
-        labels = torch.arange(size, device=self.fabric.device) % self.model.num_classes
-        targets = functional.one_hot(labels, self.model.num_classes).float()
-        network = Network(self.model, list(self.model.experts_in_turn), self.model.gate)
         for _ in range(2):
-            with self.fabric.autocast():
-                train_step(self.fabric, network, Batch(images, labels, labels), targets, config=self.config)
+            trial_step(self.fabric, self.model, size=size, config=self.config)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
 

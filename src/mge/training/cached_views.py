@@ -119,8 +119,8 @@ class CachedViews:
                 for batch in load_batches(self.photos, batches, epoch=view, workers=workers):
                     moved = Batch(*(tensor.to(device) for tensor in batch))
                     rows = moved.indices + view * len(self.photos)
-                    former = [self.maps(each, rows, *FeatureMaps._fields) for each in range(number)]
-                    found = look(model, moved.images, former, labels=moved.labels if follows_labels else None)
+                    previous = [self.maps(each, rows, *FeatureMaps._fields) for each in range(number)]
+                    found = look(model, moved.images, previous, labels=moved.labels if follows_labels else None)
                     arrays = {name: _in_float16(getattr(found, name)) for name in names}
                     if not any(file.tell() for file in files.values()):
                         self._check_space(folder, arrays, num_left=model.config.experts - number)
@@ -141,23 +141,23 @@ class CachedViews:
 
 
 def look(
-    model: MixtureOfExperts, images: Tensor, former: Sequence[FeatureMaps], *, labels: Tensor | None
+    model: MixtureOfExperts, images: Tensor, previous: Sequence[FeatureMaps], *, labels: Tensor | None
 ) -> FeatureMaps:
     """Return the features of the next expert's view of each image.
 
     Args:
         model: The mixture in evaluation mode.
         images: The images.
-        former: Features of the previous experts' views of them.
+        previous: Features of the previous experts' views of them.
         labels: Classes whose attention the experts follow. None: the class that each expert predicts.
     """
     pictures = model.normalize(images)
     boxes = whole_boxes(pictures)
     view = model.first_view(pictures, boxes)
-    for expert, maps in zip(model.experts_in_turn, former, strict=False):
+    for expert, maps in zip(model.experts_in_turn, previous, strict=False):
         found, _ = model.attend(expert, expert(maps), labels, size=(view.shape[2], view.shape[3]))
         view, boxes = model.next_view(pictures, view, boxes, found)
-    features: FeatureMaps = model.experts_in_turn[len(former)].backbone(view)
+    features: FeatureMaps = model.experts_in_turn[len(previous)].backbone(view)
     return features
 
 

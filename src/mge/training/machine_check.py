@@ -80,11 +80,16 @@ def _need(
     is_quick = data.workers < 0 and sizes[0] < most_cached and not data.randaugment
     workers = 0 if is_quick else _num_reading(data)
     batch = config.global_batch_size
-    most = SURELY_ENOUGH * batch // fabric.world_size * max(model.size for model, _ in plans) ** 2
-    is_filled = batch <= len(photos.split("train"))  # a larger one is refused, or holds few photos
-    needs_estimate = fabric.device.type == "cpu" and most > free / 2 and is_filled
+    view = max(model.size for model, _ in plans)
+    most = SURELY_ENOUGH * _num_in_batch(photos, batch) // fabric.world_size * view**2
+    needs_estimate = fabric.device.type == "cpu" and most > free / 2
     network = _largest(fabric, photos, plans, batch_size=batch) if needs_estimate else 0
     return MemoryPlan(batch, config.accumulate, workers, bool(cache), network, int(cache))
+
+
+def _num_in_batch(photos: PhotoSet, batch_size: int) -> int:
+    """Return the number of photos in a batch, which may be fewer than its size."""
+    return min(batch_size, len(photos.split("train")))
 
 
 def _num_reading(data: DataConfig) -> int:
@@ -94,7 +99,7 @@ def _num_reading(data: DataConfig) -> int:
 
 def _largest(fabric: Fabric, photos: PhotoSet, plans: Sequence[Plan], *, batch_size: int) -> int:
     """Return the bytes of the network that needs most."""
-    num_classes = len(photos.class_names)
+    num_classes, batch_size = len(photos.class_names), _num_in_batch(photos, batch_size)
     return max(
         network_bytes(fabric, model, num_classes=num_classes, config=dataclasses.replace(each, batch_size=batch_size))
         for model, each in plans

@@ -9,14 +9,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from mge.config import ModelConfig, TrainConfig
-from mge.data.loader import Batch
 from mge.models.mixture import MixtureOfExperts
-from mge.training.step import Network, train_step
+from mge.training.batch_size import trial_step
 
 WORKER_BYTES = 150_000_000  # of a data-loading process that are its own
 SLACK = 1.25  # fragmentation
@@ -66,14 +64,8 @@ def network_bytes(fabric: Fabric, model_config: ModelConfig, *, num_classes: int
     with FakeTensorMode(), _Allocations() as memory, torch.device(fabric.device):
         model = MixtureOfExperts(model_config, num_classes=num_classes, pretrained=False)
         model.active_experts = 1 if config.schedule == "crops" else model_config.experts
-        size, side = max(1, config.global_batch_size // fabric.world_size), model_config.photo_side
-        images = torch.zeros(size, 3, side, side, dtype=torch.uint8)
-        labels = torch.zeros(size, dtype=torch.long)
-        targets = functional.one_hot(labels, num_classes).float()
-        gate = model.gate if model.active_experts > 1 else None
-        network = Network(model, list(model.experts_in_turn)[: model.active_experts], gate)
-        with fabric.autocast():
-            train_step(fabric, network, Batch(images, labels, labels), targets, config=config)
+        size = max(1, config.global_batch_size // fabric.world_size)
+        trial_step(fabric, model, size=size, config=config)
         weights = sum(parameter.nbytes for parameter in model.parameters())
     state = STATES[config.optimizer] * weights
     averaged = weights if config.ema else 0

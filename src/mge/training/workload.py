@@ -8,6 +8,11 @@ FORWARD = 1 / 3  # of a pass: a backward costs two forwards
 SIDE = 224  # pixels of the view that the unit of work refers to
 
 
+def count_stages(model: ModelConfig, config: TrainConfig) -> int:
+    """Return the number of stages: one for each expert with the progressive schedule."""
+    return model.experts if config.schedule == "progressive" else 1
+
+
 def photo_passes(model: ModelConfig, config: TrainConfig, *, stage: int) -> float:
     """Return the cost of training on one photo in a stage, in passes (forward and backward) of one network.
 
@@ -40,8 +45,8 @@ class Workload:
 
     @property
     def num_stages(self) -> int:
-        """Number of stages: one for each expert with the progressive schedule."""
-        return self.model.experts if self.config.schedule == "progressive" else 1
+        """Number of stages."""
+        return count_stages(self.model, self.config)
 
     def photos(self, number: int, *, stage: int) -> float:
         """Return the work of training on so many photos."""
